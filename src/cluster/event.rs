@@ -1,0 +1,167 @@
+//! Everything that changes an answer reaches the writer as one of these.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::model::agent::AgentFacts;
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey};
+use crate::model::network::MastersFacts;
+use crate::model::problem::Problem;
+use crate::model::task::{Label, TaskFacts, TaskStatus};
+
+/// An input of the writer.
+#[derive(Clone, Debug)]
+pub enum ClusterEvent {
+    /// A source speaks.
+    Source(SourceEvent),
+    /// The configuration changed; it has been checked.
+    Configured(Arc<Config>),
+    /// An operator's command.
+    Command(Command),
+    /// A deadline of the state may have passed; the writer passes the time itself.
+    DeadlineReached,
+}
+
+/// Facts from one stream of one source, in the order the source gave them.
+#[derive(Clone, Debug)]
+pub struct SourceEvent {
+    /// The source.
+    pub source: SourceName,
+    /// Numbers the source's streams (subscriptions, reads of a file), rising. What an older stream still says after
+    /// a newer one has spoken is ignored: a frozen master that wakes up contradicts nobody.
+    pub stream: u64,
+    /// The facts.
+    pub facts: Vec<Fact>,
+}
+
+/// One thing a source says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// The source's stream is open and current from here on.
+    Live,
+    /// The stream is lost; nothing is forgotten, the source's facts age.
+    Lost {
+        /// Why, for people.
+        error: Arc<str>,
+    },
+    /// Facts up to [`Fact::SnapshotFinished`] list everything the source knows.
+    SnapshotStarted,
+    /// The end of the list. What the source said before and did not repeat is absent: see `guard`.
+    SnapshotFinished(SnapshotScope),
+    /// A task, whole.
+    Task(Box<TaskFacts>),
+    /// A status of a task announced before. Unknown tasks are ignored (and counted): it carries no definition.
+    Status(Box<TaskStatus>),
+    /// A task that the source itself withdraws (a file's entry was deleted).
+    TaskGone(TaskKey),
+    /// An agent.
+    Agent(Box<AgentFacts>),
+    /// An agent that left. Its tasks are told apart.
+    AgentGone(AgentId),
+    /// The complete list of agents the master knows, from a read apart from the stream: others are gone in silence.
+    AgentsListed(Vec<AgentFacts>),
+    /// A framework.
+    Framework(Box<FrameworkFacts>),
+    /// A framework that was torn down; its tasks were told apart.
+    FrameworkGone(FrameworkId),
+    /// Masters and leader.
+    Masters(MastersFacts),
+    /// A service that exists with or without tasks.
+    Declared(Box<DeclaredService>),
+    /// DNS records served as they are: the source's complete list, replacing the former one.
+    Records(Arc<[StaticRecord]>),
+    /// Something the source said could not be used.
+    Problem(Box<Problem>),
+}
+
+/// What a snapshot is complete for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotScope {
+    /// Agents that the master knows from before its failover and that are not back yet: their tasks are not listed,
+    /// and alive.
+    pub recovered_agents: Vec<AgentId>,
+    /// The source itself says what exists (a file): absence needs no second look.
+    pub authoritative: bool,
+}
+
+/// A service that a source declares, with the routes that its labels make, whether or not a task runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct DeclaredService {
+    /// Its identity.
+    pub id: ServiceId,
+    /// Labels in the native scheme, as a task of the service would carry them.
+    pub labels: Box<[Label]>,
+}
+
+/// A DNS record from a file: owner name, type and data in zone-file presentation form, already validated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct StaticRecord {
+    /// The owner, absolute, lower case, without the final dot.
+    pub name: Arc<str>,
+    /// What it says.
+    pub data: RecordData,
+    /// Its time to live in seconds; the configured one where absent.
+    pub ttl: Option<u32>,
+}
+
+/// The data of a DNS record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum RecordData {
+    /// An IPv4 address.
+    A(std::net::Ipv4Addr),
+    /// An IPv6 address.
+    Aaaa(std::net::Ipv6Addr),
+    /// A service: priority, weight, port, target (absolute, without the final dot).
+    Srv {
+        /// Lower is tried first.
+        priority: u16,
+        /// Share among equal priorities.
+        weight: u16,
+        /// The port.
+        port: u16,
+        /// The host.
+        target: Arc<str>,
+    },
+    /// An alias.
+    Cname(Arc<str>),
+    /// Text, one string of at most 255 octets each.
+    Txt(Box<[Arc<str>]>),
+}
+
+/// An operator's command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Believe the removals that the guard holds back for this source.
+    AcceptRemovals {
+        /// The source.
+        source: SourceName,
+        /// Who said so, for the log.
+        actor: Arc<str>,
+    },
+}
+
+/// The bounded way to the writer. A source that finds it full waits; its own decoding is then what stands still.
+pub type EventSender = mpsc::Sender<ClusterEvent>;
+
+/// The writer's end.
+pub type EventReceiver = mpsc::Receiver<ClusterEvent>;
+
+/// Events that may wait for the writer; an event from a source carries up to [`FACTS_PER_EVENT`] facts.
+pub const QUEUE: usize = 256;
+
+/// Facts that a source puts into one event at most: a slice of a snapshot then takes the writer a few milliseconds.
+pub const FACTS_PER_EVENT: usize = 512;
+
+impl RecordData {
+    /// The address, of a record that is one.
+    pub fn address(&self) -> Option<std::net::IpAddr> {
+        match self {
+            Self::A(address) => Some((*address).into()),
+            Self::Aaaa(address) => Some((*address).into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Services, routes and records from a watched TOML file.

@@ -1,0 +1,4 @@
+//! Sources: each speaks one orchestrator's protocol and turns what it hears into facts.
+
+pub mod file;
+pub mod mesos;

@@ -1,0 +1,494 @@
+//! The configuration as the program runs on it: every value is valid, every combination possible.
+//!
+//! What a setting means for users is written once, beside its key in the settings table; here stand the types.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::labels::host::HostPattern;
+use crate::model::id::{ClusterName, SourceName};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Config {
+    /// Threads, stopping.
+    pub server: ServerConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// The state kept on disk.
+    pub state: StateConfig,
+    /// Mesos clusters.
+    pub mesos: Vec<MesosConfig>,
+    /// Files with services, routes and records.
+    pub files: Vec<FileConfig>,
+    /// The DNS server.
+    pub dns: DnsConfig,
+    /// The proxy.
+    pub proxy: ProxyConfig,
+    /// Who is served, and when.
+    pub routing: RoutingConfig,
+    /// Which addresses requests may be sent to.
+    pub upstreams: UpstreamsConfig,
+    /// Who may claim what; the first policy that matches decides. Empty: everybody may claim everything.
+    pub policies: Vec<PolicyConfig>,
+    /// The admin API.
+    pub admin: AdminConfig,
+}
+
+/// Threads, stopping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Worker threads, each with its own sockets.
+    pub workers: usize,
+    /// How long requests in flight may go on after SIGTERM.
+    pub drain_time: Duration,
+    /// How long a service outlives its last task.
+    pub service_retention: Duration,
+    /// Versions of the table that are kept for the API.
+    pub history: usize,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    /// A level or a filter in `tracing` syntax.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// The state kept on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateConfig {
+    /// Where; `None`: nothing is kept.
+    pub path: Option<PathBuf>,
+    /// The shortest time between two writes.
+    pub interval: Duration,
+}
+
+/// One Mesos cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MesosConfig {
+    /// The source's name.
+    pub name: SourceName,
+    /// The cluster it tells of.
+    pub cluster: ClusterName,
+    /// The DNS zone of its names, lower case, without the final dot (`mesos`).
+    pub zone: Arc<str>,
+    /// Where the masters are.
+    pub masters: Masters,
+    /// What to ask for.
+    pub encoding: MesosEncoding,
+    /// Credentials sent to configured masters.
+    pub credentials: Option<MesosCredentials>,
+    /// TLS towards the masters; `None`: clear text.
+    pub tls: Option<ClientTls>,
+    /// Silent heartbeat intervals after which a stream counts as dead.
+    pub missed_heartbeats: u32,
+    /// The longest pause between two attempts.
+    pub max_backoff: Duration,
+    /// How often GET_AGENTS is read to notice agents that vanish in silence; zero: never.
+    pub agents_interval: Duration,
+    /// When removals that are only implied are held back.
+    pub guard: GuardConfig,
+}
+
+/// Where the masters are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Masters {
+    /// ZooKeeper servers (`host:port`) and the path of the masters' nodes (`/mesos`).
+    ZooKeeper {
+        /// `host:port` of each server.
+        servers: Vec<String>,
+        /// The path.
+        path: String,
+        /// `user:password` for digest authentication.
+        auth: Option<Secret>,
+    },
+    /// `host:port` of each master.
+    List(Vec<String>),
+}
+
+/// How Mesos should encode its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MesosEncoding {
+    /// `application/x-protobuf`: half the bytes.
+    Protobuf,
+    /// `application/json`.
+    Json,
+}
+
+/// Credentials for a Mesos master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MesosCredentials {
+    /// HTTP basic authentication.
+    Basic {
+        /// The principal.
+        principal: String,
+        /// The secret.
+        secret: Secret,
+    },
+    /// `Authorization: token=…` (DC/OS).
+    Token(Secret),
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+/// TLS towards a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// PEM file with the authorities to trust; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file with a client certificate and its chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key: Option<PathBuf>,
+    /// The name to verify, where it differs from the host connected to.
+    pub server_name: Option<String>,
+}
+
+/// When removals that are only implied by absence are held back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardConfig {
+    /// Held when more than this share of the source's tasks would go, 0 to 1.
+    pub max_share: f64,
+    /// … and more than this many.
+    pub max_count: usize,
+    /// A second complete read this much later that agrees ends the hold.
+    pub confirm_after: Duration,
+    /// The hold ends by itself after this time (never for a source that shows agents without tasks).
+    pub give_up_after: Duration,
+    /// How long tasks of agents that a new leader recovered and that do not come back are kept.
+    pub recovered_keep: Duration,
+}
+
+/// A file with services, routes and records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileConfig {
+    /// The source's name; also its cluster.
+    pub name: SourceName,
+    /// The file.
+    pub path: PathBuf,
+    /// DNS zones that its records may be in, lower case, without the final dot.
+    pub zones: Vec<Arc<str>>,
+}
+
+/// The DNS server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsConfig {
+    /// UDP and TCP addresses; empty: no DNS.
+    pub listen: Vec<SocketAddr>,
+    /// Time to live of the cluster's records, seconds.
+    pub ttl_seconds: u32,
+    /// Time to live of negative answers (SOA minimum), seconds.
+    pub negative_ttl_seconds: u32,
+    /// The largest answer over UDP, octets.
+    pub max_udp_size: u16,
+    /// SOA and NS: the first label(s) of the name server's name below each zone (`ns1`).
+    pub nameserver: Arc<str>,
+    /// Addresses of this server, for the name server's A and AAAA; empty: those it listens on.
+    pub nameserver_addresses: Vec<IpAddr>,
+    /// SOA RNAME's first labels below the zone (`root.ns1`).
+    pub contact: Arc<str>,
+    /// SOA refresh, seconds.
+    pub soa_refresh_seconds: u32,
+    /// SOA retry, seconds.
+    pub soa_retry_seconds: u32,
+    /// SOA expire, seconds.
+    pub soa_expire_seconds: u32,
+    /// Which address a task's name has.
+    pub ip_sources: Vec<IpSource>,
+    /// Weight of SRV records.
+    pub srv_weight: u16,
+    /// Connections over TCP at a time, per worker.
+    pub max_tcp_connections: usize,
+    /// An idle TCP connection is closed after this.
+    pub tcp_idle: Duration,
+    /// Whether unhealthy tasks are named while a healthy one exists.
+    pub name_unhealthy: bool,
+}
+
+/// Where a task's address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpSource {
+    /// Its containers' addresses.
+    Netinfo,
+    /// Its agent's address.
+    Host,
+}
+
+/// The proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyConfig {
+    /// Listeners; empty: no proxy.
+    pub listeners: Vec<ListenerConfig>,
+    /// Timeouts and limits.
+    pub limits: ProxyLimits,
+    /// Clients whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The name in `Via`.
+    pub via: Arc<str>,
+    /// Attempts per request in all, the first one included.
+    pub max_attempts: u32,
+    /// Request bodies up to this size are kept for a second attempt.
+    pub retry_body_bytes: usize,
+    /// Hops (`Via` entries of ours) after which a request counts as looping.
+    pub max_hops: u32,
+}
+
+/// One address the proxy listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Its name in logs and metrics.
+    pub name: Arc<str>,
+    /// The address.
+    pub address: SocketAddr,
+    /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); `None`: clear text.
+    pub certificates: Option<PathBuf>,
+}
+
+/// Timeouts and limits of the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyLimits {
+    /// From the first byte of a request's head to its last.
+    pub header: Duration,
+    /// For a connection to an endpoint.
+    pub connect: Duration,
+    /// For the first byte of an answer, per attempt, where another attempt is possible.
+    pub per_try: Duration,
+    /// For the first byte of the answer, all attempts together.
+    pub response: Duration,
+    /// Without a byte in either direction of a body or an upgraded connection.
+    pub idle: Duration,
+    /// A client's connection without a request.
+    pub keep_alive: Duration,
+    /// An upstream connection without a request.
+    pub upstream_idle: Duration,
+    /// Size of a request's head.
+    pub head_bytes: usize,
+    /// Fields of a request's head.
+    pub head_fields: usize,
+    /// Client connections per worker.
+    pub connections: usize,
+    /// Requests under way on one HTTP/2 connection.
+    pub streams: u32,
+    /// Connections kept open and unused, per endpoint and worker.
+    pub idle_per_endpoint: usize,
+}
+
+/// Who is served, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingConfig {
+    /// Tasks with a health check and no verdict so far are ready.
+    pub serve_unverified: bool,
+    /// Tasks of a lost agent are kept this long.
+    pub unreachable_keep: Duration,
+    /// All endpoints are served again when none is ready.
+    pub panic: bool,
+    /// Groups whose `HAPROXY_GROUP` (or `pointsman.group`) labels are served; `*`: all.
+    pub groups: Vec<String>,
+    /// Requests in flight on a draining endpoint may go on this long.
+    pub drain_time: Duration,
+    /// A task's port must lie in its `ports` resource when its agent's address is used.
+    pub require_port_resource: bool,
+}
+
+/// Which addresses requests may be sent to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamsConfig {
+    /// Networks whose addresses are accepted beside the agents' own.
+    pub allowed_networks: Vec<IpNet>,
+}
+
+/// Who may claim what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyConfig {
+    /// Framework names it speaks of; empty: all. `*` at an end matches any text.
+    pub frameworks: Vec<String>,
+    /// Principals; empty: all.
+    pub principals: Vec<String>,
+    /// Roles; empty: all.
+    pub roles: Vec<String>,
+    /// Service names; empty: all.
+    pub apps: Vec<String>,
+    /// Hosts they may claim; empty: none.
+    pub hosts: Vec<HostPattern>,
+    /// Path prefixes they may claim; empty: all.
+    pub paths: Vec<String>,
+    /// Ports they may claim; empty: all.
+    pub ports: Vec<u16>,
+    /// DNS names (patterns) they may make; empty: all.
+    pub names: Vec<String>,
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// TCP address; `None`: only the socket.
+    pub listen: Option<SocketAddr>,
+    /// Unix socket, mode 0600; `None`: none.
+    pub socket: Option<PathBuf>,
+    /// Token that allows changes over TCP.
+    pub token: Option<Secret>,
+    /// Certificate and key for TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// `Host` values accepted beside the listener's own addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// A listener for `/metrics`, `/healthz` and `/readyz` alone.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            drain_time: Duration::from_secs(30),
+            service_retention: Duration::from_secs(3600),
+            history: 64,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { path: None, interval: Duration::from_secs(10) }
+    }
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self {
+            max_share: 0.2,
+            max_count: 10,
+            confirm_after: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(600),
+            recovered_keep: Duration::from_secs(900),
+        }
+    }
+}
+
+impl MesosConfig {
+    /// A cluster whose masters are known by address, everything else at its default.
+    pub fn with_masters(name: &str, zone: &str, masters: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            cluster: name.into(),
+            zone: zone.into(),
+            masters: Masters::List(masters.iter().map(|m| (*m).to_owned()).collect()),
+            encoding: MesosEncoding::Protobuf,
+            credentials: None,
+            tls: None,
+            missed_heartbeats: 5,
+            max_backoff: Duration::from_secs(30),
+            agents_interval: Duration::from_secs(60),
+            guard: GuardConfig::default(),
+        }
+    }
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            ttl_seconds: 5,
+            negative_ttl_seconds: 1,
+            max_udp_size: 1232,
+            nameserver: "ns1".into(),
+            nameserver_addresses: Vec::new(),
+            contact: "root.ns1".into(),
+            soa_refresh_seconds: 60,
+            soa_retry_seconds: 600,
+            soa_expire_seconds: 86_400,
+            ip_sources: vec![IpSource::Netinfo, IpSource::Host],
+            srv_weight: 1,
+            max_tcp_connections: 1024,
+            tcp_idle: Duration::from_secs(10),
+            name_unhealthy: false,
+        }
+    }
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            limits: ProxyLimits::default(),
+            trusted_proxies: Vec::new(),
+            via: "pointsman".into(),
+            max_attempts: 3,
+            retry_body_bytes: 65_536,
+            max_hops: 5,
+        }
+    }
+}
+
+impl Default for ProxyLimits {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            connect: Duration::from_secs(1),
+            per_try: Duration::from_secs(5),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(60),
+            upstream_idle: Duration::from_secs(30),
+            head_bytes: 65_536,
+            head_fields: 100,
+            connections: 50_000,
+            streams: 100,
+            idle_per_endpoint: 64,
+        }
+    }
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            serve_unverified: false,
+            unreachable_keep: Duration::from_secs(300),
+            panic: true,
+            groups: vec!["*".into()],
+            drain_time: Duration::from_secs(60),
+            require_port_resource: true,
+        }
+    }
+}
+
+impl Default for UpstreamsConfig {
+    fn default() -> Self {
+        Self { allowed_networks: Vec::new() }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: None, socket: None, token: None, tls: None, hosts: Vec::new(), metrics_listen: None }
+    }
+}

@@ -1,0 +1,84 @@
+//! What labels come to: one typed specification of a task's services and routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::HostPattern;
+use crate::model::endpoint::Weight;
+use crate::model::id::Version;
+use crate::model::problem::Problem;
+use crate::model::service::Protocol;
+
+/// What a task's labels say. The default is what a task without labels of ours has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// The service's name (`pointsman.service`), where it is not the task's own.
+    pub service: Option<Arc<str>>,
+    /// A shared service's namespace (`pointsman.namespace`): tasks of several frameworks join by it.
+    pub namespace: Option<Arc<str>>,
+    /// The version (`pointsman.version`, else `version`).
+    pub version: Option<Version>,
+    /// Whether a Prometheus should scrape the task, and where.
+    pub scrape: Option<ScrapeSpec>,
+    /// What is said of single ports.
+    pub ports: Vec<PortSpec>,
+}
+
+/// What labels say of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    /// Which port.
+    pub port: PortSelector,
+    /// `false`: the port makes no service (and no route).
+    pub enabled: bool,
+    /// What it speaks, where said.
+    pub protocol: Option<Protocol>,
+    /// Its share of traffic.
+    pub weight: Option<Weight>,
+    /// Path of an HTTP health check.
+    pub health_path: Option<Arc<str>>,
+    /// How long requests in flight may go on when the task goes away.
+    pub drain_time: Option<Duration>,
+    /// A cookie keeps a client on one endpoint.
+    pub sticky: bool,
+    /// Where the port's requests come from.
+    pub routes: Vec<RouteSpec>,
+}
+
+/// Chooses a port of a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortSelector {
+    /// By position among the task's ports, from 0.
+    Index(usize),
+    /// By name.
+    Name(Arc<str>),
+}
+
+/// A claim on hosts and a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteSpec {
+    /// The route's name within its port (`default` where none is given).
+    pub name: Arc<str>,
+    /// The hosts, at least one.
+    pub hosts: Vec<HostPattern>,
+    /// The path prefix: begins with `/`, matches on segment bounds, `/` for all; no trailing slash otherwise.
+    pub path: Arc<str>,
+}
+
+/// Where a Prometheus finds the task's metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScrapeSpec {
+    /// Which port.
+    pub port: PortSelector,
+    /// The path.
+    pub path: Arc<str>,
+}
+
+/// A specification and what could not be understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What was understood.
+    pub spec: TaskSpec,
+    /// What was not; subjects are filled in by the caller.
+    pub problems: Vec<Problem>,
+}

@@ -1,0 +1,213 @@
+//! Endpoints: where requests for a service can be sent.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AgentId, ServiceId, TaskKey, Version};
+use super::sorted::SortKey;
+use super::time::Timestamp;
+
+/// Names one endpoint: a task's port in one address family. The address is not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EndpointId {
+    /// The task.
+    pub task: TaskKey,
+    /// The port's name or index, as in the service's id.
+    pub port: Arc<str>,
+    /// The address family.
+    pub family: Family,
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.task, self.port, self.family.as_str())
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// `v4` or `v6`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
+}
+
+/// One place where a service is served. Immutable but for [`Endpoint::run`].
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its identity, kept from table to table.
+    pub id: EndpointId,
+    /// The service it belongs to.
+    pub service: ServiceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The version it runs.
+    pub version: Version,
+    /// Its share of the service's traffic, relative to the others.
+    pub weight: Weight,
+    /// Whether it may be chosen.
+    pub state: EndpointState,
+    /// The agent it runs on.
+    pub agent: Option<AgentId>,
+    /// Since when it has been ready, in this state without a break.
+    pub ready_since: Option<Timestamp>,
+    /// How long requests in flight may go on once it drains.
+    pub drain_time: Option<Duration>,
+    /// State that changes per request; shared by all tables that hold this endpoint.
+    pub run: Arc<EndpointRun>,
+}
+
+/// Equality of what the table says; run-time state does not count.
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.service == other.service
+            && self.address == other.address
+            && self.version == other.version
+            && self.weight == other.weight
+            && self.state == other.state
+            && self.agent == other.agent
+            && self.ready_since == other.ready_since
+            && self.drain_time == other.drain_time
+    }
+}
+
+impl Eq for Endpoint {}
+
+impl SortKey for Endpoint {
+    type Key = EndpointId;
+
+    fn sort_key(&self) -> &EndpointId {
+        &self.id
+    }
+}
+
+/// Whether an endpoint may be chosen, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// Running and not known unhealthy: gets requests.
+    Ready,
+    /// Running, checked, and without a verdict so far: gets none unless the configuration says so.
+    Unverified,
+    /// Not running yet.
+    Starting,
+    /// Its last verdict was bad. Chosen only in panic, when no endpoint of the service is ready.
+    Unhealthy,
+    /// Its agent is cut off. Chosen only in panic.
+    Unreachable,
+    /// Going away: gets no new request, keeps what is in flight.
+    Draining,
+}
+
+impl EndpointState {
+    /// Every state, for metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Unverified, Self::Starting, Self::Unhealthy, Self::Unreachable, Self::Draining];
+
+    /// The name used in the API, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Unverified => "unverified",
+            Self::Starting => "starting",
+            Self::Unhealthy => "unhealthy",
+            Self::Unreachable => "unreachable",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Whether the endpoint may be chosen when no endpoint of its service is ready.
+    pub fn serves_in_panic(self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Unreachable)
+    }
+}
+
+/// A relative share of traffic, 0 (none) to 65,535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Weight(pub u16);
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+/// Run-time state of an endpoint: a cache line per worker, made at first use.
+///
+/// Each worker writes its own line only; sums are read across lines and may be off by what is under way.
+#[derive(Default)]
+pub struct EndpointRun {
+    lines: OnceLock<Box<[WorkerLine]>>,
+}
+
+/// What one worker knows of an endpoint.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct WorkerLine {
+    /// Requests under way.
+    pub in_flight: AtomicU32,
+    /// Requests sent, ever.
+    pub requests: AtomicU64,
+    /// Requests that failed on the endpoint's side, ever.
+    pub failures: AtomicU64,
+}
+
+impl EndpointRun {
+    /// The line of `worker`, of `workers` in all. The number of workers is fixed for the life of the process.
+    pub fn line(&self, worker: usize, workers: usize) -> &WorkerLine {
+        let lines = self.lines.get_or_init(|| (0..workers.max(1)).map(|_| WorkerLine::default()).collect());
+        &lines[worker % lines.len()]
+    }
+
+    /// Requests under way on all workers.
+    pub fn in_flight(&self) -> u64 {
+        self.sum(|line| u64::from(line.in_flight.load(Ordering::Relaxed)))
+    }
+
+    /// Requests sent by all workers.
+    pub fn requests(&self) -> u64 {
+        self.sum(|line| line.requests.load(Ordering::Relaxed))
+    }
+
+    /// Failures seen by all workers.
+    pub fn failures(&self) -> u64 {
+        self.sum(|line| line.failures.load(Ordering::Relaxed))
+    }
+
+    fn sum(&self, of: impl Fn(&WorkerLine) -> u64) -> u64 {
+        self.lines.get().map_or(0, |lines| lines.iter().map(of).sum())
+    }
+}
+
+impl fmt::Debug for EndpointRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointRun").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}

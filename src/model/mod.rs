@@ -1,0 +1,14 @@
+//! Plain types that every room speaks: tasks, agents, services, endpoints. No I/O, no clock.
+
+pub mod agent;
+pub mod endpoint;
+pub mod framework;
+pub mod id;
+pub mod intern;
+pub mod network;
+pub mod persistent;
+pub mod problem;
+pub mod service;
+pub mod sorted;
+pub mod task;
+pub mod time;

@@ -1,0 +1,372 @@
+//! A map whose copies share what they have in common: cloning costs nothing, a change copies one path.
+//!
+//! A hash trie: inner nodes have 32 children, leaves hold up to [`LEAF`] entries and split when they overflow. The
+//! price of a change does not depend on the size of the map; a look-up follows one pointer per 32-fold growth.
+//! Nodes that only one map owns are changed in place, so a batch copies each path once.
+//!
+//! Keys are hashed with the process's seed: whoever chooses the keys cannot choose collisions. The order of
+//! [`PersistentMap::iter`] is therefore arbitrary; whoever shows entries sorts them.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::id::process_hash;
+
+/// Entries in a leaf before it splits.
+const LEAF: usize = 16;
+const BITS: u32 = 5;
+const FANOUT: usize = 1 << BITS;
+/// Levels that 64 bits of hash can tell apart; leaves at the last level grow without splitting.
+const MAX_DEPTH: u32 = 64 / BITS;
+
+/// A persistent hash map.
+#[derive(Debug)]
+pub struct PersistentMap<K, V> {
+    root: Arc<Node<K, V>>,
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Node<K, V> {
+    Leaf(Vec<Entry<K, V>>),
+    Branch(Box<[Option<Arc<Node<K, V>>>; FANOUT]>),
+}
+
+#[derive(Debug, Clone)]
+struct Entry<K, V> {
+    hash: u64,
+    key: K,
+    value: V,
+}
+
+impl<K, V> Clone for PersistentMap<K, V> {
+    fn clone(&self) -> Self {
+        Self { root: self.root.clone(), len: self.len }
+    }
+}
+
+impl<K, V> Default for PersistentMap<K, V> {
+    fn default() -> Self {
+        Self { root: Arc::new(Node::Leaf(Vec::new())), len: 0 }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
+    /// An empty map.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value of `key`.
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = process_hash(key);
+        let mut node = &*self.root;
+        let mut depth = 0;
+        loop {
+            match node {
+                Node::Branch(children) => node = children[slot(hash, depth)].as_deref()?,
+                Node::Leaf(entries) => {
+                    return entries.iter().find(|e| e.hash == hash && e.key.borrow() == key).map(|e| &e.value);
+                }
+            }
+            depth += 1;
+        }
+    }
+
+    /// Whether `key` has a value.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.get(key).is_some()
+    }
+
+    /// Sets the value of `key`; returns the former one.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let hash = process_hash(&key);
+        let former = insert(&mut self.root, Entry { hash, key, value }, 0);
+        self.len += usize::from(former.is_none());
+        former
+    }
+
+    /// Removes `key`; returns its value.
+    pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        // Look first: an absent key must not copy a path.
+        self.get(key)?;
+        let removed = remove(&mut self.root, process_hash(key), key, 0);
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Changes the value of `key` in place, making it from `Default` first where it is absent.
+    pub fn update(&mut self, key: &K, change: impl FnOnce(&mut V))
+    where
+        V: Default,
+    {
+        let mut value = self.remove(key).unwrap_or_default();
+        change(&mut value);
+        self.insert(key.clone(), value);
+    }
+
+    /// Every entry, in arbitrary order.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter { stack: vec![self.root.iter()] }
+    }
+
+    /// Every key, in arbitrary order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// Every value, in arbitrary order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// Whether both are the same map, not only equal ones.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
+    /// Calls `visit` for each key whose value differs between two versions of a map, with the value in `self` and
+    /// in `later`. What both share is skipped, so that this costs as much as the difference.
+    pub fn diff<'a>(&'a self, later: &'a Self, visit: &mut dyn FnMut(&'a K, Option<&'a V>, Option<&'a V>))
+    where
+        V: PartialEq,
+    {
+        diff(&self.root, &later.root, visit);
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut map = Self::default();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        map
+    }
+}
+
+fn slot(hash: u64, depth: u32) -> usize {
+    usize::try_from((hash >> (depth * BITS)) & (FANOUT as u64 - 1)).unwrap_or(0)
+}
+
+fn insert<K: Eq + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, entry: Entry<K, V>, depth: u32) -> Option<V> {
+    match Arc::make_mut(node) {
+        Node::Branch(children) => match &mut children[slot(entry.hash, depth)] {
+            Some(child) => insert(child, entry, depth + 1),
+            empty => {
+                *empty = Some(Arc::new(Node::Leaf(vec![entry])));
+                None
+            }
+        },
+        Node::Leaf(entries) => {
+            if let Some(known) = entries.iter_mut().find(|e| e.hash == entry.hash && e.key == entry.key) {
+                return Some(std::mem::replace(&mut known.value, entry.value));
+            }
+            // One more at a time: a leaf is copied far more often than it grows.
+            entries.reserve_exact(1);
+            entries.push(entry);
+            if entries.len() > LEAF && depth < MAX_DEPTH {
+                let split = split(std::mem::take(entries), depth);
+                *Arc::make_mut(node) = split;
+            }
+            None
+        }
+    }
+}
+
+fn split<K, V>(entries: Vec<Entry<K, V>>, depth: u32) -> Node<K, V> {
+    let mut children: Box<[Option<Arc<Node<K, V>>>; FANOUT]> = Box::new([const { None }; FANOUT]);
+    let mut parts: [Vec<Entry<K, V>>; FANOUT] = [const { Vec::new() }; FANOUT];
+    for entry in entries {
+        let part = &mut parts[slot(entry.hash, depth)];
+        part.reserve_exact(1);
+        part.push(entry);
+    }
+    for (child, part) in children.iter_mut().zip(parts) {
+        if !part.is_empty() {
+            *child = Some(Arc::new(Node::Leaf(part)));
+        }
+    }
+    Node::Branch(children)
+}
+
+fn remove<K: Borrow<Q> + Clone, V: Clone, Q: Eq + ?Sized>(
+    node: &mut Arc<Node<K, V>>,
+    hash: u64,
+    key: &Q,
+    depth: u32,
+) -> Option<V> {
+    match Arc::make_mut(node) {
+        Node::Branch(children) => {
+            let child = children[slot(hash, depth)].as_mut()?;
+            let removed = remove(child, hash, key, depth + 1);
+            if matches!(&**child, Node::Leaf(entries) if entries.is_empty()) {
+                children[slot(hash, depth)] = None;
+                // A branch without children becomes an empty leaf, which the parent drops in turn.
+                if depth > 0 && children.iter().all(Option::is_none) {
+                    *Arc::make_mut(node) = Node::Leaf(Vec::new());
+                }
+            }
+            removed
+        }
+        Node::Leaf(entries) => {
+            let at = entries.iter().position(|e| e.hash == hash && e.key.borrow() == key)?;
+            Some(entries.swap_remove(at).value)
+        }
+    }
+}
+
+type Visit<'v, 'a, K, V> = &'v mut dyn FnMut(&'a K, Option<&'a V>, Option<&'a V>);
+
+fn diff<'a, K: Eq, V: PartialEq>(old: &'a Arc<Node<K, V>>, new: &'a Arc<Node<K, V>>, visit: Visit<'_, 'a, K, V>) {
+    if Arc::ptr_eq(old, new) {
+        return;
+    }
+    if let (Node::Branch(a), Node::Branch(b)) = (&**old, &**new) {
+        for (a, b) in a.iter().zip(b.iter()) {
+            match (a, b) {
+                (Some(a), Some(b)) => diff(a, b, visit),
+                (Some(a), None) => a.iter_all(&mut |e| visit(&e.key, Some(&e.value), None)),
+                (None, Some(b)) => b.iter_all(&mut |e| visit(&e.key, None, Some(&e.value))),
+                (None, None) => {}
+            }
+        }
+        return;
+    }
+    // At least one side is a leaf: small on that side, so a nested look-up is cheap enough.
+    let (mut olds, mut news) = (Vec::new(), Vec::new());
+    old.iter_all(&mut |e| olds.push(e));
+    new.iter_all(&mut |e| news.push(e));
+    for o in &olds {
+        match news.iter().find(|n| n.hash == o.hash && n.key == o.key) {
+            Some(n) if n.value == o.value => {}
+            Some(n) => visit(&o.key, Some(&o.value), Some(&n.value)),
+            None => visit(&o.key, Some(&o.value), None),
+        }
+    }
+    for n in &news {
+        if !olds.iter().any(|o| o.hash == n.hash && o.key == n.key) {
+            visit(&n.key, None, Some(&n.value));
+        }
+    }
+}
+
+impl<K, V> Node<K, V> {
+    fn iter(&self) -> NodeIter<'_, K, V> {
+        match self {
+            Self::Leaf(entries) => NodeIter::Leaf(entries.iter()),
+            Self::Branch(children) => NodeIter::Branch(children.iter()),
+        }
+    }
+
+    fn iter_all<'a>(&'a self, visit: &mut dyn FnMut(&'a Entry<K, V>)) {
+        match self {
+            Self::Leaf(entries) => entries.iter().for_each(visit),
+            Self::Branch(children) => children.iter().flatten().for_each(|child| child.iter_all(visit)),
+        }
+    }
+}
+
+/// Iterates over a [`PersistentMap`] in arbitrary order.
+#[derive(Debug)]
+pub struct Iter<'a, K, V> {
+    stack: Vec<NodeIter<'a, K, V>>,
+}
+
+#[derive(Debug)]
+enum NodeIter<'a, K, V> {
+    Leaf(std::slice::Iter<'a, Entry<K, V>>),
+    Branch(std::slice::Iter<'a, Option<Arc<Node<K, V>>>>),
+}
+
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.stack.last_mut()? {
+                NodeIter::Leaf(entries) => match entries.next() {
+                    Some(entry) => return Some((&entry.key, &entry.value)),
+                    None => drop(self.stack.pop()),
+                },
+                NodeIter::Branch(children) => match children.next() {
+                    Some(Some(child)) => self.stack.push(child.iter()),
+                    Some(None) => {}
+                    None => drop(self.stack.pop()),
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_hash_map(steps in proptest::collection::vec((0u32..400, any::<Option<u8>>()), 0..2000)) {
+            let mut model = HashMap::new();
+            let mut map = PersistentMap::new();
+            for (key, value) in steps {
+                match value {
+                    Some(value) => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
+                    None => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                }
+                prop_assert_eq!(map.len(), model.len());
+            }
+            let all: HashMap<_, _> = map.iter().map(|(k, v)| (*k, *v)).collect();
+            prop_assert_eq!(all, model);
+        }
+
+        #[test]
+        fn a_copy_is_not_changed_and_the_difference_is_found(
+            first in proptest::collection::hash_map(0u32..2000, any::<u8>(), 0..1500),
+            steps in proptest::collection::vec((0u32..2000, any::<Option<u8>>()), 0..50),
+        ) {
+            let before: PersistentMap<_, _> = first.clone().into_iter().collect();
+            let mut after = before.clone();
+            let mut model = first.clone();
+            for (key, value) in steps {
+                match value {
+                    Some(value) => { after.insert(key, value); model.insert(key, value); }
+                    None => { after.remove(&key); model.remove(&key); }
+                }
+            }
+            prop_assert_eq!(before.iter().map(|(k, v)| (*k, *v)).collect::<HashMap<_, _>>(), first.clone());
+            let mut found = HashMap::new();
+            before.diff(&after, &mut |k, a, b| { found.insert(*k, (a.copied(), b.copied())); });
+            let mut expected = HashMap::new();
+            for key in 0u32..2000 {
+                let (a, b) = (first.get(&key).copied(), model.get(&key).copied());
+                if a != b { expected.insert(key, (a, b)); }
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Services: what requests are for.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::{Endpoint, EndpointId};
+use super::id::{ServiceId, Version};
+use super::sorted::SortedList;
+use super::time::Timestamp;
+
+/// One service with its endpoints, as one table sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its identity.
+    pub id: ServiceId,
+    /// The framework's name, for people; empty where there is none.
+    pub framework: Arc<str>,
+    /// What its endpoints speak.
+    pub protocol: Protocol,
+    /// Every endpoint, whatever its state, by id.
+    pub endpoints: SortedList<Arc<Endpoint>>,
+    /// The endpoints that may be chosen now. With [`Service::panic`] these are not ready ones.
+    pub available: SortedList<Arc<Endpoint>>,
+    /// No endpoint is ready, and those that are merely unhealthy or cut off are served again.
+    pub panic: bool,
+    /// Since when it has had no task; it is forgotten at the end of its retention.
+    pub empty_since: Option<Timestamp>,
+}
+
+impl Service {
+    /// The endpoint with this id.
+    pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(id)
+    }
+}
+
+/// What an endpoint speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/2 in clear text with prior knowledge (gRPC).
+    H2c,
+    /// A stream of bytes.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// The name used in labels, the API and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "h2c",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Whether HTTP requests can be sent to it.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::H2c)
+    }
+}
+
+/// One of the places a route leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The service.
+    pub service: ServiceId,
+    /// One version of it, or all.
+    pub version: Option<Version>,
+    /// Its share, relative to the route's other targets.
+    pub weight: u32,
+}

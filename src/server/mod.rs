@@ -1,0 +1,1 @@
+//! Wiring: builds the parts, starts worker threads, owns start, reload, drain and stop.

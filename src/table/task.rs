@@ -1,0 +1,33 @@
+//! A task as the table shows it: its facts joined with its agent's and its framework's.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::model::agent::AgentFacts;
+use crate::model::endpoint::{EndpointId, EndpointState};
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::{ServiceId, Version};
+use crate::model::task::TaskFacts;
+
+/// One task with everything that was derived from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskView {
+    /// The merged facts of all sources.
+    pub facts: Arc<TaskFacts>,
+    /// Its agent, once known.
+    pub agent: Option<Arc<AgentFacts>>,
+    /// Its framework, once known.
+    pub framework: Option<Arc<FrameworkFacts>>,
+    /// Whether it may be chosen; `None` for a task that has ended.
+    pub state: EndpointState,
+    /// The version it runs.
+    pub version: Version,
+    /// The services it serves, with the endpoint in each.
+    pub endpoints: SmallVec<[(ServiceId, EndpointId); 1]>,
+    /// The addresses its own name has, as the configured sources of addresses give them.
+    pub addresses: SmallVec<[IpAddr; 1]>,
+    /// Where a Prometheus finds its metrics: address, port, path.
+    pub scrape: Option<Box<(std::net::SocketAddr, Arc<str>)>>,
+}
