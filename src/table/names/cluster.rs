@@ -57,7 +57,8 @@ impl ClusterNames {
         } else if let Some(records) = self.hosts(name) {
             return Some(records);
         }
-        self.parents.contains(name).then(Vec::new)
+        // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
+        (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Vec::new)
     }
 
     // --- addresses
