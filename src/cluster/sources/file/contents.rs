@@ -56,7 +56,7 @@ impl FileContents {
         let cluster = cluster.clone();
         let frameworks = namespaces.into_iter().map(move |name| framework(&cluster, name));
         let mut definitions = Definitions::default();
-        let services = self.services.into_iter().flat_map(move |service| service_facts(service, &mut definitions));
+        let services = self.services.into_iter().flat_map(move |service| service_facts(&service, &mut definitions));
         let end = SnapshotScope { recovered_agents: Vec::new(), authoritative: true };
         std::iter::once(Fact::SnapshotStarted).chain(frameworks).chain(services).chain([
             Fact::Records(self.records.into()),
@@ -80,7 +80,7 @@ fn framework(cluster: &ClusterName, name: Arc<str>) -> Fact {
     }))
 }
 
-fn service_facts(service: StaticService, definitions: &mut Definitions) -> Vec<Fact> {
+fn service_facts(service: &StaticService, definitions: &mut Definitions) -> Vec<Fact> {
     definitions.by_content.clear();
     let mut facts = Vec::with_capacity(service.endpoints.len() + 1);
     let declared = DeclaredService { id: service.id.clone(), labels: service.labels.clone() };
@@ -99,7 +99,7 @@ fn service_facts(service: StaticService, definitions: &mut Definitions) -> Vec<F
             health: Health::Healthy,
             addresses: smallvec![endpoint.address.ip()],
             unreachable_since: None,
-            definition: definitions.of(&service, endpoint),
+            definition: definitions.of(service, endpoint),
         })));
     }
     facts
@@ -128,9 +128,12 @@ fn definition(service: &StaticService, endpoint: &StaticEndpoint) -> TaskDefinit
         scope: PortScope::Container,
         labels: Box::new([]),
     };
+    // What an endpoint says itself stands in place of what its service says.
+    let is_own = |label: &&Label| endpoint.labels.iter().any(|own| own.key == label.key);
+    let shared = service.labels.iter().filter(|label| !is_own(label));
     TaskDefinition {
         name: name.clone(),
-        labels: service.labels.iter().chain(&endpoint.labels).cloned().collect(),
+        labels: shared.chain(&endpoint.labels).cloned().collect(),
         discovery: Some(Discovery { name, ports: Box::new([port]) }),
         network: NetworkMode::Container,
         ..TaskDefinition::default()

@@ -100,6 +100,7 @@ pub fn read(text: &str, path: &Path, source: &FileConfig) -> Result<Document, Fi
             return Ok(document);
         }
     }
+    reader.errors.sort();
     Err(reader.errors)
 }
 
@@ -157,29 +158,12 @@ impl<'a> Reader<'a> {
     fn root(&mut self, root: &DeTable<'_>) -> Document {
         self.refuse_unknown(root, "", ROOT_KEYS);
         let mut document = Document {
+            contents: FileContents::default(),
             zone_file: self.reference(root, "zone_file"),
+            origin: self.origin(root),
             routes_file: self.reference(root, "routes_file"),
-            ..Document::default()
+            routes_protocol: self.routes_protocol(root),
         };
-        if let Some((value, text)) = self.string(root, "", "origin") {
-            document.origin = match record::name(&format!("{}.", text.trim_end_matches('.')), None) {
-                Ok(name) => Some(name),
-                Err(error) => return self.spoiled(value.span(), "origin", &error, document),
-            };
-        }
-        if let Some((value, text)) = self.string(root, "", "routes_protocol") {
-            match [Protocol::Http, Protocol::H2c].into_iter().find(|protocol| protocol.as_str() == text) {
-                Some(protocol) => document.routes_protocol = protocol,
-                None => {
-                    self.fault(
-                        value.span(),
-                        "routes_protocol",
-                        format!("{text:?} is no such protocol"),
-                        "write `http` or `h2c`",
-                    );
-                }
-            }
-        }
         for (key, table, span) in self.tables(root, "", "services") {
             if let Some(service) = self.service(&key, table, span) {
                 document.contents.services.push(service);
@@ -193,9 +177,20 @@ impl<'a> Reader<'a> {
         document
     }
 
-    fn spoiled(&mut self, span: Range<usize>, key: &str, error: &InvalidRecord, document: Document) -> Document {
-        self.fault(span, key, error.to_string(), error.mend());
-        document
+    fn origin(&mut self, root: &DeTable<'_>) -> Option<String> {
+        let (value, text) = self.string(root, "", "origin")?;
+        let read = record::name(&absolute(&text), None);
+        read.map_err(|error| self.fault(value.span(), "origin", error.to_string(), error.mend())).ok()
+    }
+
+    fn routes_protocol(&mut self, root: &DeTable<'_>) -> Protocol {
+        let Some((value, text)) = self.string(root, "", "routes_protocol") else { return Protocol::default() };
+        let found = [Protocol::Http, Protocol::H2c].into_iter().find(|protocol| protocol.as_str() == text);
+        found.unwrap_or_else(|| {
+            let message = format!("{:?} is no protocol for routes", record::clip(&text));
+            self.fault(value.span(), "routes_protocol", message, "write `http` or `h2c`");
+            Protocol::default()
+        })
     }
 
     fn reference(&mut self, root: &DeTable<'_>, key: &'static str) -> Option<Reference> {
@@ -207,14 +202,14 @@ impl<'a> Reader<'a> {
     fn service(&mut self, at: &str, table: &DeTable<'_>, span: Range<usize>) -> Option<StaticService> {
         self.refuse_unknown(table, at, SERVICE_KEYS);
         let mut written = Written::default();
-        for (key, name) in SERVICE_LABELS {
+        let has_hosts = find(table, "hosts").is_some();
+        for (key, name) in SERVICE_LABELS.iter().filter(|(key, _)| has_hosts || *key != "path") {
             self.write(&mut written, table, at, key, name);
         }
-        let hosts = find(table, "hosts");
-        if let (Some(path), None) = (find(table, "path"), hosts) {
+        if let Some(path) = find(table, "path").filter(|_| !has_hosts) {
             self.fault(path.span(), &join(at, "path"), "a path has no effect without hosts", "add `hosts`");
         }
-        self.routes(&mut written, at, table, hosts.is_some());
+        self.routes(&mut written, at, table, has_hosts);
         let label_count = written.labels.len();
         for (key, name) in [("name", "pointsman.service"), ("namespace", "pointsman.namespace")] {
             self.write(&mut written, table, at, key, name);
@@ -271,6 +266,7 @@ impl<'a> Reader<'a> {
             }
             if find(route, "hosts").is_none() {
                 self.fault(span, &key, "the route has no hosts", "add `hosts` (`[\"*\"]` for every host)");
+                continue;
             }
             self.write(written, route, &key, "hosts", &format!("pointsman.route.{name}.host"));
             self.write(written, route, &key, "path", &format!("pointsman.route.{name}.path"));
@@ -339,12 +335,11 @@ impl<'a> Reader<'a> {
             let span = find(table, key).map_or(span.clone(), Spanned::span);
             self.fault(span, &join(at, key), error.to_string(), error.mend());
         };
-        let absolute = |text: &str| format!("{}.", text.trim_end_matches('.'));
         let owner = record::name(&absolute(&name), None)
             .and_then(|name| record::check_zone(&name, &source.zones).map(|()| name));
         let owner = owner.map_err(|error| check("name", error)).ok()?;
         let kind = Type::parse(&kind).ok_or_else(|| check("type", InvalidRecord::Type(record::clip(&kind)))).ok()?;
-        let data = record_data(kind, &value, absolute).map_err(|error| check("value", error)).ok()?;
+        let data = record_data(kind, &value).map_err(|error| check("value", error)).ok()?;
         Some(StaticRecord { name: owner.into(), data, ttl: ttl? })
     }
 
@@ -454,14 +449,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn record_data(kind: Type, value: &str, absolute: impl Fn(&str) -> String) -> Result<RecordData, InvalidRecord> {
+/// A name as written, made absolute: names in the file are, with or without the final dot.
+fn absolute(text: &str) -> String {
+    format!("{}.", text.strip_suffix('.').unwrap_or(text))
+}
+
+fn record_data(kind: Type, value: &str) -> Result<RecordData, InvalidRecord> {
     let mut shared = |text: String| text.into();
     if kind == Type::Txt {
         return record::data(kind, &pieces(value), None, &mut shared);
     }
     let mut fields: Vec<String> = value.split_ascii_whitespace().map(str::to_owned).collect();
     if let (Type::Cname | Type::Srv, Some(target)) = (kind, fields.last_mut()) {
-        // Names in the file are absolute, with or without the final dot.
         *target = absolute(target);
     }
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();

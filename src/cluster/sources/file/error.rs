@@ -98,6 +98,11 @@ impl FileErrors {
         self.add(Place { path: path.clone(), line: 0, column: 0 }, "", message, mend);
     }
 
+    /// Puts the faults in the order of the file.
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by_key(|error| (error.place.line, error.place.column));
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
