@@ -1,5 +1,7 @@
 //! What labels of tasks come to.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
+
 use std::time::Duration;
 
 use pointsman::labels::spec::{PortSelector, PortSpec, Reading};

@@ -86,8 +86,8 @@ impl Kind {
             Self::Flag => flag(text).map(Value::Flag),
             Self::List => list(text).map(Value::List),
             Self::Port => port(text).map(Value::Text),
-            Self::Prefix => path::prefix(text).map(Value::Text).map_err(path_fault),
-            Self::Target => path::target(text).map(Value::Text).map_err(path_fault),
+            Self::Prefix => path::prefix(text).map(Value::Text).map_err(|error| path_fault(&error)),
+            Self::Target => path::target(text).map(Value::Text).map_err(|error| path_fault(&error)),
             Self::Protocol => protocol(text).map(Value::Protocol),
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
@@ -97,7 +97,7 @@ impl Kind {
     }
 }
 
-fn path_fault(error: path::InvalidPath) -> Fault {
+fn path_fault(error: &path::InvalidPath) -> Fault {
     Fault::new(error.to_string(), error.mend())
 }
 
@@ -105,7 +105,7 @@ fn name(text: &str) -> Result<Arc<str>, Fault> {
     if text.is_empty() || text.len() > MAX_NAME {
         return Err(Fault::new("it is empty or longer than 253 characters", "write a name of 1 to 253 characters"));
     }
-    match text.chars().find(|c| !(c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\\' | '*'))) {
+    match text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '/' | '"' | '\\' | '*')) {
         None => Ok(text.into()),
         Some(bad) => Err(Fault::new(
             format!("the character {bad:?} cannot be in a name"),
@@ -235,6 +235,7 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better")]
     fn check(kind: Kind, text: &str, expected: Option<Value>) {
         let mut faults = Vec::new();
         let value = kind.read(text, &mut faults);
