@@ -62,7 +62,7 @@ pub enum Count {
     TcpIdle,
     /// TCP connections closed by us because answers were not taken in time.
     TcpSlow,
-    /// Times that the cap on connections kept one waiting.
+    /// Times that the cap on connections was reached; the next ones wait to be accepted.
     TcpCapped,
     /// Failed accepts.
     AcceptErrors,
@@ -98,7 +98,10 @@ const HELP: [(&str, &str); 8] = [
     ("pointsman_dns_impossible_records_total", "Records left out of answers because no message can express them."),
     ("pointsman_dns_tcp_connections_total", "TCP connections accepted."),
     (CLOSED, "TCP connections closed because nothing complete came, or answers were not taken, in time."),
-    ("pointsman_dns_tcp_capped_total", "Times that the cap on TCP connections kept new ones waiting."),
+    (
+        "pointsman_dns_tcp_capped_total",
+        "Times that the cap on TCP connections was reached, so that the next ones had to wait.",
+    ),
     ("pointsman_dns_accept_errors_total", "Accepts of TCP connections that failed."),
 ];
 

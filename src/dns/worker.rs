@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,10 +77,10 @@ impl<L: LoadNames> Worker<L> {
     }
 
     /// Counts a connection in; it counts itself out when it is dropped.
-    pub(crate) fn connected(&self) -> Connected<'_> {
+    pub(crate) fn connected(self: &Rc<Self>) -> Connected<L> {
         self.connections.set(self.connections.get() + 1);
         self.metrics.count(Count::TcpAccepted);
-        Connected { connections: &self.connections, freed: &self.freed, metrics: &self.metrics }
+        Connected(self.clone())
     }
 
     fn setting<R>(&self, read: impl FnOnce(&DnsConfig) -> R) -> R {
@@ -88,17 +89,13 @@ impl<L: LoadNames> Worker<L> {
 }
 
 /// A connection that counts.
-pub(crate) struct Connected<'w> {
-    connections: &'w Cell<usize>,
-    freed: &'w Notify,
-    metrics: &'w WorkerMetrics,
-}
+pub(crate) struct Connected<L>(pub(crate) Rc<Worker<L>>);
 
-impl Drop for Connected<'_> {
+impl<L> Drop for Connected<L> {
     fn drop(&mut self) {
-        self.connections.set(self.connections.get() - 1);
-        self.metrics.count(Count::TcpClosed);
-        self.freed.notify_one();
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.count(Count::TcpClosed);
+        self.0.freed.notify_one();
     }
 }
 

@@ -86,14 +86,42 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, BindError
     let mut bound = Bound { addresses: Vec::new(), workers: Vec::new() };
     bound.workers.resize_with(workers, WorkerSockets::default);
     for address in addresses {
-        let address = if address.port() == 0 { free_address(*address)? } else { prove_free(*address)? };
-        bound.addresses.push(address);
-        for worker in &mut bound.workers {
+        if address.port() == 0 { bound.add_any_port(*address)? } else { bound.add(*address)? }
+    }
+    Ok(bound)
+}
+
+impl Bound {
+    fn add(&mut self, address: SocketAddr) -> Result<(), BindError> {
+        prove_free(address)?;
+        self.addresses.push(address);
+        for worker in &mut self.workers {
             worker.udp.push(open(address, Kind::Udp, Sharing::Workers)?.into());
             worker.tcp.push(open(address, Kind::Tcp, Sharing::Workers)?.into());
         }
+        Ok(())
     }
-    Ok(bound)
+
+    /// The kernel may give a port that sockets of others share; so the first pair of sockets shares with nobody, and
+    /// begins to do so once it has the port.
+    fn add_any_port(&mut self, address: SocketAddr) -> Result<(), BindError> {
+        let (address, udp, tcp) = free_pair(address)?;
+        self.addresses.push(address);
+        let mut pair = Some((udp, tcp));
+        for worker in &mut self.workers {
+            let (udp, tcp) = match pair.take() {
+                Some((udp, tcp)) => {
+                    let shared = udp.set_reuse_port(true).and(tcp.set_reuse_port(true)).and(tcp.listen(BACKLOG));
+                    shared.map_err(|source| BindError::Other { address, transport: "TCP", source })?;
+                    (udp, tcp)
+                }
+                None => (open(address, Kind::Udp, Sharing::Workers)?, open(address, Kind::Tcp, Sharing::Workers)?),
+            };
+            worker.udp.push(udp.into());
+            worker.tcp.push(tcp.into());
+        }
+        Ok(())
+    }
 }
 
 /// The addresses by which a server is reached that listens on `listen`: a wildcard stands for every address of the
@@ -132,21 +160,21 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-fn prove_free(address: SocketAddr) -> Result<SocketAddr, BindError> {
+fn prove_free(address: SocketAddr) -> Result<(), BindError> {
     open(address, Kind::Udp, Sharing::Nobody)?;
     open(address, Kind::Tcp, Sharing::Nobody)?;
-    Ok(address)
+    Ok(())
 }
 
-/// A port that is free for both transports.
-fn free_address(address: SocketAddr) -> Result<SocketAddr, BindError> {
+/// Sockets on a port that was free for both transports.
+fn free_pair(address: SocketAddr) -> Result<(SocketAddr, Socket, Socket), BindError> {
     let mut attempts = 0;
     loop {
         let udp = open(address, Kind::Udp, Sharing::Nobody)?;
         let given = udp.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
         attempts += 1;
         match open(given, Kind::Tcp, Sharing::Nobody) {
-            Ok(_) => return Ok(given),
+            Ok(tcp) => return Ok((given, udp, tcp)),
             Err(error) if attempts == ANY_PORT_ATTEMPTS => return Err(error),
             Err(_) => {}
         }

@@ -105,12 +105,10 @@ fn start<L: LoadNames + 'static>(
     stream: TcpStream,
     draining: &Draining,
 ) {
-    let (worker, draining) = (worker.clone(), draining.clone());
-    connections.spawn_local(async move {
-        let counted = worker.connected();
-        Connection::new(stream, &worker).run(draining).await;
-        drop(counted);
-    });
+    // Counted before the task runs, so that the next look at the cap sees it.
+    let connected = worker.connected();
+    let draining = draining.clone();
+    connections.spawn_local(async move { Connection::new(stream, &connected.0).run(draining).await });
 }
 
 /// Errors of the one connection that was to be accepted (accept(2)); the next one may be fine.
