@@ -25,6 +25,7 @@ fn names() -> Sample {
         .with_alias("alias.mesos", "Second.mesos")
         .with_alias("second.mesos", "web.marathon.mesos")
         .with_alias("out.mesos", "www.example.com")
+        .with_alias("echo.mesos", "a.a.a.example.a.a")
         .with_alias("dangling.mesos", "gone.mesos")
         .with_alias("loop.mesos", "pool.mesos")
         .with_alias("pool.mesos", "loop.mesos")
@@ -189,6 +190,7 @@ fn aliases_are_followed_within_our_zones() {
     check("alias.mesos.", CNAME, "0 aa | alias.mesos. 5 CNAME Second.mesos. |  | ");
     check("alias.mesos.", ANY, "0 aa | alias.mesos. 5 CNAME Second.mesos. |  | ");
     check("out.mesos.", A, "0 aa | out.mesos. 5 CNAME www.example.com. |  | ");
+    check("echo.mesos.", A, "0 aa | echo.mesos. 5 CNAME a.a.a.example.a.a. |  | ");
     check("dangling.mesos.", A, &format!("3 aa | dangling.mesos. 5 CNAME gone.mesos. | {ABSENT} | "));
     check(
         "alias.mesos.",
@@ -479,6 +481,9 @@ mod properties {
             &b"\x01a\x05mesos\0"[..],
             b"\x02_a\x04_tcp\x05mesos\0",
             b"\x04loop\x05mesos\0",
+            b"\x03out\x05mesos\0",
+            b"\x02in\x05mesos\0",
+            b"\x04text\x05mesos\0",
             b"\x05mesos\0",
             b"\0",
             b"\xc0\x0c",

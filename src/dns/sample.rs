@@ -1,7 +1,7 @@
 //! A small fixed set of names: what tests and the fuzz target answer from, so that they need no cluster.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::answer::{Authority, Outcome, answer};
 use super::source::NameSource;
@@ -97,9 +97,13 @@ fn is_below(name: &str, above: &str) -> bool {
     above.is_empty() || name.strip_suffix(above).is_some_and(|labels| labels.ends_with('.'))
 }
 
-/// Answers arbitrary octets over both transports and checks what must hold for any answer.
-pub(crate) fn check_any(message: &[u8]) {
-    let mut names = Sample::new("mesos").with_alias("loop.mesos", "loop.mesos");
+/// What [`check_any`] asks: sets that fit and sets that do not, aliases that end, repeat and leave.
+static ANY: LazyLock<Sample> = LazyLock::new(|| {
+    let mut names = Sample::new("mesos")
+        .with_alias("loop.mesos", "loop.mesos")
+        .with_alias("out.mesos", "a.a.example.a.a")
+        .with_alias("in.mesos", "a.mesos")
+        .with("text.mesos", RecordData::Txt([Arc::from("t".repeat(255))].into()));
     for last in 1..=80u8 {
         let task = format!("task-{last}.marathon.mesos");
         names = names
@@ -107,7 +111,13 @@ pub(crate) fn check_any(message: &[u8]) {
             .with_srv("_a._tcp.mesos", u16::from(last), &task)
             .with_address(&task, [10, 0, 1, last].into());
     }
-    let authority = Authority { names: &names, own_addresses: &[] };
+    names
+});
+
+/// Answers arbitrary octets over both transports and checks what must hold for any answer.
+pub(crate) fn check_any(message: &[u8]) {
+    let names = &*ANY;
+    let authority = Authority { names, own_addresses: &[] };
     for transport in Transport::ALL {
         let mut out = b"before".to_vec();
         let outcome = answer(&authority, transport, message, &mut fastrand::Rng::with_seed(1), &mut out);

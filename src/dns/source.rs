@@ -58,3 +58,22 @@ impl<N: NameSource> LoadNames for Arc<N> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::table::handle::TableHandle;
+
+    #[test]
+    fn a_tables_reader_gives_its_names_and_settings() {
+        let mut config = Config::default();
+        config.dns.ttl_seconds = 42;
+        let handle = TableHandle::new(Table::empty(Arc::new(config)), 1);
+        let mut reader = handle.reader();
+        let names = reader.load_names();
+        assert!(!names.is_ready(), "nothing may be denied before the first table");
+        assert_eq!(NameSource::config(names).ttl_seconds, 42);
+        assert!(matches!(names.find("a.mesos"), Found::Outside));
+    }
+}

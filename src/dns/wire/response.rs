@@ -257,9 +257,11 @@ impl<'b> Response<'b> {
     /// A name that points to what of it is known already.
     fn compressed_name(&mut self, name: &str) -> Result<(), NotAName> {
         check_length(name.len())?;
+        // Not those that this name itself adds: it is not complete yet.
+        let complete = self.known_names.len();
         let mut rest = name;
         while !rest.is_empty() {
-            if let Some(offset) = self.find_known(rest) {
+            if let Some(offset) = self.find_known(rest, complete) {
                 self.put_u16(0xc000 | offset);
                 return Ok(());
             }
@@ -319,9 +321,9 @@ impl<'b> Response<'b> {
         }
     }
 
-    fn find_known(&self, name: &str) -> Option<u16> {
+    fn find_known(&self, name: &str, complete: usize) -> Option<u16> {
         let message = &self.out[self.base..];
-        self.known_names.iter().copied().find(|offset| is_name(message, usize::from(*offset), name))
+        self.known_names[..complete].iter().copied().find(|offset| is_name(message, usize::from(*offset), name))
     }
 
     fn write_opt(&mut self, rcode: Rcode) {
