@@ -1,1 +1,115 @@
-//! The DNS server.
+//! The DNS server: authoritative answers from the table, over UDP and TCP.
+//!
+//! ```text
+//!  transport/udp, transport/tcp      octets in, octets out; one set of sockets for each worker
+//!        │ message      ▲ answer
+//!        ▼              │
+//!  answer ── wire/query (read) ── resolve (names → records) ── wire/response (write)
+//!                                     │
+//!                                  source (the table, as this room sees it)
+//! ```
+//!
+//! Invariants: a query is answered from one table, on the thread that read it, without waiting for anybody; nothing
+//! that the network sends can make it panic, answer more than the asker can take, or answer a response.
+//!
+//! Not here: recursion and forwarding, zone transfers, DNSSEC, encrypted transports.
+
+pub mod answer;
+#[cfg(test)]
+mod answer_tests;
+pub mod metrics;
+pub mod resolve;
+#[doc(hidden)]
+pub mod sample;
+pub mod source;
+pub mod transport;
+pub mod wire;
+mod worker;
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+
+use metrics::WorkerMetrics;
+use source::LoadNames;
+use transport::bind::WorkerSockets;
+use transport::tcp::TcpServer;
+use transport::udp::UdpServer;
+use worker::Worker;
+
+/// How often a worker that nobody asks lets go of old tables.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// What one worker serves with.
+pub struct DnsWorker<L> {
+    /// Its sockets, from [`transport::bind::bind`].
+    pub sockets: WorkerSockets,
+    /// Where its answers come from.
+    pub names: L,
+    /// The addresses that the server is reached by, from [`transport::bind::own_addresses`].
+    pub own_addresses: Arc<[IpAddr]>,
+    /// Its counters, from [`metrics::DnsMetrics::worker`].
+    pub metrics: Arc<WorkerMetrics>,
+    /// Turns true (or is closed) when the drain begins.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// Serves until the drain has begun and what had arrived is answered.
+///
+/// The future stays on its thread: await it within `block_on` of a current-thread runtime.
+///
+/// # Errors
+/// A socket cannot be registered with the runtime.
+pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
+    let DnsWorker { sockets, names, own_addresses, metrics, draining } = worker;
+    let worker = Rc::new(Worker::new(names, own_addresses, metrics));
+    let draining = Draining(draining);
+    let local = LocalSet::new();
+    local.run_until(run(sockets, worker, draining)).await
+}
+
+async fn run<L: LoadNames + 'static>(
+    sockets: WorkerSockets,
+    worker: Rc<Worker<L>>,
+    mut draining: Draining,
+) -> io::Result<()> {
+    let mut servers = JoinSet::new();
+    for socket in sockets.udp {
+        servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));
+    }
+    for listener in sockets.tcp {
+        servers.spawn_local(TcpServer::new(listener, worker.clone())?.run(draining.clone()));
+    }
+    loop {
+        // Cancel safe: both only wait.
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH) => worker.refresh(),
+            () = draining.begun() => break,
+        }
+    }
+    while servers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Tells when the drain begins.
+#[derive(Clone)]
+pub(crate) struct Draining(watch::Receiver<bool>);
+
+impl Draining {
+    /// Waits for it. Cancel safe.
+    pub(crate) async fn begun(&mut self) {
+        // A sender that is gone will not say so any more: then it begins now.
+        let _ = self.0.wait_for(|draining| *draining).await;
+    }
+}
+
+/// Answers arbitrary octets over both transports and checks what must hold for any answer. For the fuzz target.
+#[doc(hidden)]
+pub fn fuzz_query(message: &[u8]) {
+    sample::check_any(message);
+}

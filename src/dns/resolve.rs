@@ -1,0 +1,310 @@
+//! What a name's answer consists of: records, aliases and their ends, proofs of absence, addresses on top.
+//!
+//! Pure. Invariants: a record set that does not fit is cut to a random choice of whole records and flagged; what is
+//! merely additional never flags; chains of aliases end after [`MAX_ALIASES`] or at the first repetition.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::answer::Authority;
+use super::source::NameSource;
+use super::wire::query::Question;
+use super::wire::response::{Data, Owner, Response, Section, Soa, Written, type_of};
+use super::wire::{Rcode, flags, record_type};
+use crate::cluster::event::RecordData;
+use crate::config::checked::DnsConfig;
+use crate::table::names::{Found, Node, Record, Zone};
+
+/// Aliases followed for one query.
+const MAX_ALIASES: usize = 8;
+
+/// Targets whose addresses are looked up for one answer.
+const MAX_ADDITIONAL_TARGETS: usize = 64;
+
+/// How the look-up ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Resolution {
+    /// The response code.
+    pub rcode: Rcode,
+    /// Whether something that was asked for did not fit.
+    pub truncated: bool,
+    /// Records left out because no message can express them.
+    pub impossible_records: u32,
+    is_authoritative: bool,
+}
+
+impl Resolution {
+    /// Looks the question up and writes what is found.
+    pub fn resolve<N: NameSource>(
+        authority: &Authority<'_, N>,
+        question: &Question<'_>,
+        random: &mut fastrand::Rng,
+        response: &mut Response<'_>,
+    ) -> Self {
+        let resolution =
+            Self { rcode: Rcode::NoError, truncated: false, impossible_records: 0, is_authoritative: true };
+        let mut resolver = Resolver {
+            authority,
+            record_type: question.record_type,
+            random,
+            response,
+            resolution,
+            targets: smallvec![],
+        };
+        resolver.resolution.rcode = resolver.follow(question.name.as_str());
+        // RFC 2181 §9: what is missing from the additional section is no truncation, and a truncated answer is asked
+        // for again anyway.
+        if !resolver.resolution.truncated {
+            resolver.write_addresses_of_targets();
+        }
+        resolver.resolution
+    }
+
+    /// The header's flags that follow from it.
+    pub fn flags(self) -> u16 {
+        let authoritative = if self.is_authoritative { flags::AA } else { 0 };
+        let truncated = if self.truncated { flags::TC } else { 0 };
+        authoritative | truncated
+    }
+}
+
+struct Resolver<'a, 'r, 'b, N> {
+    authority: &'a Authority<'a, N>,
+    record_type: u16,
+    random: &'r mut fastrand::Rng,
+    response: &'r mut Response<'b>,
+    resolution: Resolution,
+    /// Hosts that the answer names, each once.
+    targets: SmallVec<[Arc<str>; 4]>,
+}
+
+impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
+    /// Follows aliases within our zones from the name asked for to the answer.
+    fn follow(&mut self, asked: &str) -> Rcode {
+        let mut visited: SmallVec<[Arc<str>; 2]> = smallvec![];
+        loop {
+            let name = visited.last().map_or(asked, |name| name);
+            let owner = if visited.is_empty() { Owner::Question } else { Owner::Name(name) };
+            let (zone, node) = match self.find(name) {
+                Found::Outside if visited.is_empty() => {
+                    self.resolution.is_authoritative = false;
+                    return Rcode::Refused;
+                }
+                // The asker goes on from here by itself.
+                Found::Outside => return Rcode::NoError,
+                // RFC 6604 §3: the response code is that of the chain's end.
+                Found::Missing(zone) => {
+                    self.write_absence(&zone);
+                    return Rcode::NxDomain;
+                }
+                Found::Node(zone, node) => (zone, node),
+            };
+            let Some((target, ttl)) = self.alias_to_follow(&node) else {
+                self.write_node(owner, &zone, &node);
+                return Rcode::NoError;
+            };
+            let alias = RecordData::Cname(target.clone());
+            let written = self.write_answer(owner, ttl, Data::Record(&alias));
+            let target = lower(&target);
+            let repeats = *target == *asked || visited.contains(&target);
+            if !written || repeats || visited.len() >= MAX_ALIASES {
+                return Rcode::NoError;
+            }
+            visited.push(target);
+        }
+    }
+
+    fn alias_to_follow(&self, node: &Node) -> Option<(Arc<str>, u32)> {
+        if matches!(self.record_type, record_type::CNAME | record_type::ANY) {
+            return None;
+        }
+        node.records.iter().find_map(|record| match &record.data {
+            RecordData::Cname(target) => Some((target.clone(), self.ttl(record))),
+            _ => None,
+        })
+    }
+
+    /// Finds a name, the name server's own included: that one is not in the table.
+    fn find(&self, name: &str) -> Found {
+        let found = self.authority.names.find(name);
+        let zone = match &found {
+            Found::Outside => return found,
+            Found::Missing(zone) | Found::Node(zone, _) => zone,
+        };
+        let nameserver = &*self.config().nameserver;
+        match labels_below(name, &zone.name) {
+            // The name is the program's own: it takes no additions from tasks.
+            Some(below) if below == nameserver => Found::Node(zone.clone(), self.nameserver_node()),
+            // RFC 8020: what lies above an existing name exists.
+            Some(below) if is_below(nameserver, below) && matches!(found, Found::Missing(_)) => {
+                Found::Node(zone.clone(), Node::default())
+            }
+            _ => found,
+        }
+    }
+
+    fn nameserver_node(&self) -> Node {
+        let configured = &self.config().nameserver_addresses;
+        let addresses = if configured.is_empty() { self.authority.own_addresses } else { configured };
+        let records = addresses.iter().map(|address| Record {
+            data: match address.to_canonical() {
+                IpAddr::V4(address) => RecordData::A(address),
+                IpAddr::V6(address) => RecordData::Aaaa(address),
+            },
+            ttl: None,
+        });
+        Node { is_apex: false, records: records.collect() }
+    }
+
+    /// The answer of a name that exists and is no alias to be followed.
+    fn write_node(&mut self, owner: Owner<'_>, zone: &Zone, node: &Node) {
+        let wanted = match self.record_type {
+            record_type::ANY => one_type_of(node),
+            other => Some(other),
+        };
+        match wanted {
+            Some(record_type::SOA) if node.is_apex => {
+                let ttl = self.config().ttl_seconds;
+                self.write_soa(Section::Answer, owner, zone, ttl);
+            }
+            Some(record_type::NS) if node.is_apex => self.write_ns(owner, zone),
+            Some(wanted) => self.write_record_set(owner, zone, node, wanted),
+            None => self.write_absence(zone),
+        }
+    }
+
+    fn write_record_set(&mut self, owner: Owner<'_>, zone: &Zone, node: &Node, wanted: u16) {
+        let mut records: SmallVec<[&Record; 16]> =
+            node.records.iter().filter(|record| type_of(&record.data) == wanted).collect();
+        // RFC 2181 §5.2: all records of a set have one time to live.
+        let Some(ttl) = records.iter().map(|record| self.ttl(record)).min() else {
+            return self.write_absence(zone);
+        };
+        for position in 0..records.len() {
+            // A shuffle that stops with the first record that does not fit: what is there is a random choice.
+            let count = records.len();
+            if position + 1 < count {
+                records.swap(position, self.random.usize(position..count));
+            }
+            let record = records[position];
+            if !self.write_answer(owner, ttl, Data::Record(&record.data)) {
+                return;
+            }
+            if let RecordData::Srv { target, .. } = &record.data {
+                self.add_target(target);
+            }
+        }
+    }
+
+    fn write_ns(&mut self, owner: Owner<'_>, zone: &Zone) {
+        let config = self.config();
+        let (nameserver, ttl) = (&*config.nameserver, config.ttl_seconds);
+        if self.write_answer(owner, ttl, Data::Ns(nameserver, &zone.name)) {
+            let host =
+                if zone.name.is_empty() { nameserver.into() } else { format!("{nameserver}.{}", zone.name).into() };
+            self.targets.push(host);
+        }
+    }
+
+    /// RFC 2308 §3: the zone's SOA, living no longer than absence may be believed.
+    fn write_absence(&mut self, zone: &Zone) {
+        let config = self.config();
+        let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
+        self.write_soa(Section::Authority, Owner::Name(&zone.name), zone, ttl);
+    }
+
+    fn write_soa(&mut self, section: Section, owner: Owner<'_>, zone: &Zone, ttl: u32) {
+        let config = self.config();
+        let soa = Soa {
+            zone: &zone.name,
+            nameserver: &config.nameserver,
+            contact: &config.contact,
+            serial: zone.serial,
+            refresh: config.soa_refresh_seconds,
+            retry: config.soa_retry_seconds,
+            expire: config.soa_expire_seconds,
+            minimum: config.negative_ttl_seconds,
+        };
+        let written = self.response.record(section, owner, ttl, Data::Soa(&soa));
+        self.note(written);
+    }
+
+    /// Writes a record of the answer; `false`: nothing more fits.
+    fn write_answer(&mut self, owner: Owner<'_>, ttl: u32, data: Data<'_>) -> bool {
+        let written = self.response.record(Section::Answer, owner, ttl, data);
+        self.note(written);
+        written != Written::NoRoom
+    }
+
+    fn note(&mut self, written: Written) {
+        match written {
+            Written::Whole => {}
+            Written::NoRoom => self.resolution.truncated = true,
+            Written::Impossible => self.resolution.impossible_records += 1,
+        }
+    }
+
+    fn add_target(&mut self, target: &Arc<str>) {
+        if self.targets.len() < MAX_ADDITIONAL_TARGETS && !self.targets.contains(target) {
+            self.targets.push(target.clone());
+        }
+    }
+
+    /// Addresses of the hosts that the answer names, as room allows: whole sets only.
+    fn write_addresses_of_targets(&mut self) {
+        for target in std::mem::take(&mut self.targets) {
+            let Found::Node(_, node) = self.find(&lower(&target)) else { continue };
+            for wanted in [record_type::A, record_type::AAAA] {
+                if !self.write_additional_set(&target, &node, wanted) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write_additional_set(&mut self, owner: &str, node: &Node, wanted: u16) -> bool {
+        let is_wanted = |record: &&Record| type_of(&record.data) == wanted;
+        let ttl = node.records.iter().filter(is_wanted).map(|record| self.ttl(record)).min().unwrap_or(0);
+        let mark = self.response.mark();
+        for record in node.records.iter().filter(is_wanted) {
+            let data = Data::Record(&record.data);
+            if self.response.record(Section::Additional, Owner::Name(owner), ttl, data) == Written::NoRoom {
+                self.response.return_to(&mark);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn config(&self) -> &'a DnsConfig {
+        self.authority.names.config()
+    }
+
+    fn ttl(&self, record: &Record) -> u32 {
+        record.ttl.unwrap_or(self.config().ttl_seconds)
+    }
+}
+
+/// RFC 8482 §4.1: to "whatever there is", one record set is answer enough.
+fn one_type_of(node: &Node) -> Option<u16> {
+    if node.is_apex { Some(record_type::SOA) } else { node.records.first().map(|record| type_of(&record.data)) }
+}
+
+/// The labels of `name` below `zone`; `None`: it is the zone itself, or elsewhere.
+fn labels_below<'n>(name: &'n str, zone: &str) -> Option<&'n str> {
+    if zone.is_empty() {
+        return (!name.is_empty()).then_some(name);
+    }
+    name.strip_suffix(zone)?.strip_suffix('.')
+}
+
+/// Whether `name` lies below `above`.
+fn is_below(name: &str, above: &str) -> bool {
+    name.strip_suffix(above).is_some_and(|labels| labels.ends_with('.'))
+}
+
+fn lower(name: &Arc<str>) -> Arc<str> {
+    if name.bytes().any(|octet| octet.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.clone() }
+}

@@ -1,0 +1,145 @@
+//! A small fixed set of names: what tests and the fuzz target answer from, so that they need no cluster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use super::answer::{Authority, Outcome, answer};
+use super::source::NameSource;
+use super::wire::{HEADER_LEN, MAX_MESSAGE, Transport, name};
+use crate::cluster::event::RecordData;
+use crate::config::checked::DnsConfig;
+use crate::table::names::{Found, Node, Record, Zone};
+
+/// Names in one zone.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Whether silence may be taken for absence.
+    pub ready: bool,
+    /// The settings.
+    pub config: DnsConfig,
+    zone: Arc<Zone>,
+    nodes: BTreeMap<String, Vec<Record>>,
+}
+
+impl Sample {
+    /// A zone that has only its apex.
+    pub fn new(zone: &str) -> Self {
+        Self {
+            ready: true,
+            config: DnsConfig::default(),
+            zone: Arc::new(Zone { name: zone.into(), serial: 7 }),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// The same with one more record.
+    #[must_use]
+    pub fn with(self, name: &str, data: RecordData) -> Self {
+        self.with_ttl(name, data, None)
+    }
+
+    /// The same with one more record that has its own time to live.
+    #[must_use]
+    pub fn with_ttl(mut self, name: &str, data: RecordData, ttl: Option<u32>) -> Self {
+        self.nodes.entry(name.to_owned()).or_default().push(Record { data, ttl });
+        self
+    }
+
+    /// The same with an IPv4 or IPv6 address.
+    #[must_use]
+    pub fn with_address(self, name: &str, address: std::net::IpAddr) -> Self {
+        let data = match address {
+            std::net::IpAddr::V4(address) => RecordData::A(address),
+            std::net::IpAddr::V6(address) => RecordData::Aaaa(address),
+        };
+        self.with(name, data)
+    }
+
+    /// The same with a service.
+    #[must_use]
+    pub fn with_srv(self, name: &str, port: u16, target: &str) -> Self {
+        self.with(name, RecordData::Srv { priority: 0, weight: 1, port, target: target.into() })
+    }
+
+    /// The same with an alias.
+    #[must_use]
+    pub fn with_alias(self, name: &str, target: &str) -> Self {
+        self.with(name, RecordData::Cname(target.into()))
+    }
+}
+
+impl NameSource for Sample {
+    fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn config(&self) -> &DnsConfig {
+        &self.config
+    }
+
+    fn find(&self, name: &str) -> Found {
+        let zone = &self.zone;
+        let is_apex = name == &*zone.name;
+        if !is_apex && !is_below(name, &zone.name) {
+            return Found::Outside;
+        }
+        match self.nodes.get(name) {
+            Some(records) => Found::Node(zone.clone(), Node { is_apex, records: records.clone() }),
+            None if is_apex || self.nodes.keys().any(|known| is_below(known, name)) => {
+                Found::Node(zone.clone(), Node { is_apex, records: Vec::new() })
+            }
+            None => Found::Missing(zone.clone()),
+        }
+    }
+}
+
+fn is_below(name: &str, above: &str) -> bool {
+    above.is_empty() || name.strip_suffix(above).is_some_and(|labels| labels.ends_with('.'))
+}
+
+/// What [`check_any`] asks: sets that fit and sets that do not, aliases that end, repeat and leave.
+static ANY: LazyLock<Sample> = LazyLock::new(|| {
+    let mut names = Sample::new("mesos")
+        .with_alias("loop.mesos", "loop.mesos")
+        .with_alias("out.mesos", "a.a.example.a.a")
+        .with_alias("in.mesos", "a.mesos")
+        .with("text.mesos", RecordData::Txt([Arc::from("t".repeat(255))].into()));
+    for last in 1..=80u8 {
+        let task = format!("task-{last}.marathon.mesos");
+        names = names
+            .with_address("a.mesos", [10, 0, 0, last].into())
+            .with_srv("_a._tcp.mesos", u16::from(last), &task)
+            .with_address(&task, [10, 0, 1, last].into());
+    }
+    names
+});
+
+/// Answers arbitrary octets over both transports and checks what must hold for any answer.
+pub(crate) fn check_any(message: &[u8]) {
+    let names = &*ANY;
+    let authority = Authority { names, own_addresses: &[] };
+    for transport in Transport::ALL {
+        let mut out = b"before".to_vec();
+        let outcome = answer(&authority, transport, message, &mut fastrand::Rng::with_seed(1), &mut out);
+        let written = &out[6..];
+        match outcome {
+            Outcome::Ignored(_) => assert!(written.is_empty(), "an ignored message has no answer"),
+            Outcome::Answered(_) => check_answer(transport, &names.config, message, written),
+        }
+    }
+}
+
+fn check_answer(transport: Transport, config: &DnsConfig, message: &[u8], written: &[u8]) {
+    let limit = match transport {
+        Transport::Udp => usize::from(config.max_udp_size),
+        Transport::Tcp => MAX_MESSAGE,
+    };
+    assert!(written.len() <= limit, "an answer has at most {limit} octets");
+    assert_eq!(written[..2], message[..2], "the id is the query's");
+    assert_eq!(written[2] & 0x80, 0x80, "an answer is a response");
+    assert_eq!(written[2] & 0x78, message[2] & 0x78, "the opcode is the query's");
+    if written[5] == 1 {
+        let question = name::skip(written, HEADER_LEN).expect("the question is whole") + 4;
+        assert_eq!(written[HEADER_LEN..question], message[HEADER_LEN..question], "the question is the query's");
+    }
+}

@@ -1,0 +1,79 @@
+//! Where answers come from: what the server needs of a table, and no more.
+
+use std::sync::Arc;
+
+use crate::config::checked::DnsConfig;
+use crate::table::Table;
+use crate::table::handle::TableReader;
+use crate::table::names::Found;
+
+/// Names and the settings they are answered with, frozen while one query is answered.
+pub trait NameSource {
+    /// Whether silence may be taken for absence; before that, everything is SERVFAIL.
+    fn is_ready(&self) -> bool;
+
+    /// The settings.
+    fn config(&self) -> &DnsConfig;
+
+    /// Finds a name: lower case, absolute, without the final dot.
+    fn find(&self, name: &str) -> Found;
+}
+
+impl NameSource for Table {
+    fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn config(&self) -> &DnsConfig {
+        &self.config.dns
+    }
+
+    fn find(&self, name: &str) -> Found {
+        self.names.find(name)
+    }
+}
+
+/// Gives a worker the newest names; called once for each batch of queries.
+pub trait LoadNames {
+    /// What is loaded.
+    type Names: NameSource;
+
+    /// The newest.
+    fn load_names(&mut self) -> &Self::Names;
+}
+
+impl LoadNames for TableReader {
+    type Names = Table;
+
+    fn load_names(&mut self) -> &Table {
+        self.load()
+    }
+}
+
+/// Names that never change.
+impl<N: NameSource> LoadNames for Arc<N> {
+    type Names = N;
+
+    fn load_names(&mut self) -> &N {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::table::handle::TableHandle;
+
+    #[test]
+    fn a_tables_reader_gives_its_names_and_settings() {
+        let mut config = Config::default();
+        config.dns.ttl_seconds = 42;
+        let handle = TableHandle::new(Table::empty(Arc::new(config)), 1);
+        let mut reader = handle.reader();
+        let names = reader.load_names();
+        assert!(!names.is_ready(), "nothing may be denied before the first table");
+        assert_eq!(NameSource::config(names).ttl_seconds, 42);
+        assert!(matches!(names.find("a.mesos"), Found::Outside));
+    }
+}

@@ -1,0 +1,5 @@
+//! Sockets: how queries come in and answers go out. Decisions are made elsewhere.
+
+pub mod bind;
+pub(crate) mod tcp;
+pub(crate) mod udp;

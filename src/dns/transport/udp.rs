@@ -1,0 +1,260 @@
+//! DNS over UDP: datagrams are read in batches, answered in place and sent before the next batch.
+//!
+//! No task and no allocation for a datagram. Answers leave from the address that was asked: a socket on a concrete
+//! address does that by itself; on a wildcard the kernel tells the address with each datagram and is told it again.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg, sendmsg, sendto,
+    setsockopt, sockopt,
+};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::dns::Draining;
+use crate::dns::metrics::Count;
+use crate::dns::source::LoadNames;
+use crate::dns::wire::Transport;
+use crate::dns::worker::Worker;
+
+/// Datagrams read at a time.
+const BATCH: usize = 32;
+
+/// The longest query that is read whole. Real ones have less than 512 octets; of longer ones the header is enough to
+/// say what is wrong.
+const QUERY_SIZE: usize = 2048;
+
+/// How long the kernel may take to have room for an answer again.
+const SEND_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A socket and what it is served with.
+pub(crate) struct UdpServer<L> {
+    socket: UdpSocket,
+    worker: Rc<Worker<L>>,
+    batch: Batch,
+    local: LocalAddress,
+}
+
+impl<L: LoadNames> UdpServer<L> {
+    /// Takes a bound socket over; needs a runtime.
+    pub(crate) fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let local = LocalAddress::of(&socket)?;
+        Ok(Self { socket: UdpSocket::from_std(socket)?, worker, batch: Batch::new(), local })
+    }
+
+    /// Answers until the drain begins, and what has arrived by then.
+    pub(crate) async fn run(mut self, mut draining: Draining) {
+        let mut drain = pin!(draining.begun());
+        loop {
+            // Cancel safe: both only wait. In order, because looking for the drain takes a lock; under constant load
+            // the runtime's budget makes the first branch pause often enough for the second to be seen.
+            let ready = tokio::select! {
+                biased;
+                ready = self.socket.readable() => ready,
+                () = &mut drain => break,
+            };
+            if let Err(error) = ready {
+                tracing::error!(%error, "waiting for datagrams failed; a DNS socket is out of service");
+                return;
+            }
+            self.serve_batch().await;
+        }
+        while self.serve_batch().await == BATCH {}
+    }
+
+    /// Reads a batch and answers it; returns how many datagrams it had.
+    async fn serve_batch(&mut self) -> usize {
+        let Self { socket, worker, batch, local } = self;
+        let descriptor = socket.as_raw_fd();
+        let mut received = 0;
+        let result = socket.try_io(Interest::READABLE, || {
+            received = match local {
+                LocalAddress::Fixed => batch.receive(descriptor, worker)?,
+                _ => batch.receive_with_destination(descriptor, worker)?,
+            };
+            // A batch that is not full has emptied the socket. Saying so here spares the call that would find out.
+            if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            tracing::debug!(%error, "reading datagrams failed");
+        }
+        self.send().await;
+        received
+    }
+
+    async fn send(&mut self) {
+        let descriptor = self.socket.as_raw_fd();
+        for reply in self.batch.replies.drain(..) {
+            let octets = &self.batch.answers[reply.start..reply.end];
+            let try_send = || self.socket.try_io(Interest::WRITABLE, || reply.send(descriptor, octets));
+            let mut sent = try_send();
+            if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                // While answers cannot leave, no more queries are taken in. A second refusal is final.
+                let _ = tokio::time::timeout(SEND_PATIENCE, self.socket.writable()).await;
+                sent = try_send();
+            }
+            if sent.is_err() {
+                self.worker.metrics.count(Count::DroppedSend);
+            }
+        }
+        self.batch.answers.clear();
+    }
+}
+
+/// How a socket's answers get their source address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LocalAddress {
+    /// It has one address.
+    Fixed,
+    /// It has all addresses; each datagram says which was meant.
+    WildcardV4,
+    WildcardV6,
+}
+
+impl LocalAddress {
+    fn of(socket: &std::net::UdpSocket) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        if !address.ip().is_unspecified() {
+            return Ok(Self::Fixed);
+        }
+        if address.is_ipv4() {
+            setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+            Ok(Self::WildcardV4)
+        } else {
+            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            Ok(Self::WildcardV6)
+        }
+    }
+}
+
+/// Buffers for a batch, used again for each.
+struct Batch {
+    headers: MultiHeaders<SockaddrStorage>,
+    queries: Box<[[u8; QUERY_SIZE]]>,
+    control: Vec<u8>,
+    answers: Vec<u8>,
+    replies: Vec<Reply>,
+}
+
+/// An answer on its way.
+struct Reply {
+    to: SockaddrStorage,
+    from: Source,
+    start: usize,
+    end: usize,
+}
+
+/// The address that an answer leaves from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The socket's own.
+    Socket,
+    V4(in_pktinfo),
+    V6(in6_pktinfo),
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            headers: MultiHeaders::preallocate(BATCH, None),
+            queries: vec![[0; QUERY_SIZE]; BATCH].into_boxed_slice(),
+            control: nix::cmsg_space!(in6_pktinfo),
+            answers: Vec::new(),
+            replies: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Reads what there is with one call.
+    fn receive<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
+        let Self { headers, queries, answers, replies, .. } = self;
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = queries.iter_mut().map(|query| [IoSliceMut::new(query)]).collect();
+        let received = recvmmsg(descriptor, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        Ok(worker.with_names(|names| {
+            let mut count = 0;
+            for datagram in received {
+                count += 1;
+                let Some(to) = datagram.address else { continue };
+                let query = datagram.iovs().next().unwrap_or(&[]);
+                let start = answers.len();
+                if names.answer(Transport::Udp, query, answers) {
+                    replies.push(Reply { to, from: Source::Socket, start, end: answers.len() });
+                }
+            }
+            count
+        }))
+    }
+
+    /// Reads what there is, one by one, with the address that each datagram was sent to.
+    fn receive_with_destination<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
+        let Self { queries, control, answers, replies, .. } = self;
+        worker.with_names(|names| {
+            for (count, buffer) in queries.iter_mut().enumerate() {
+                let mut slices = [IoSliceMut::new(buffer)];
+                let datagram =
+                    match recvmsg::<SockaddrStorage>(descriptor, &mut slices, Some(control), MsgFlags::MSG_DONTWAIT) {
+                        Ok(datagram) => datagram,
+                        Err(Errno::EAGAIN) => return Ok(count),
+                        // What was read before is answered first; the error comes back if it lasts.
+                        Err(_) if count > 0 => return Ok(count),
+                        Err(error) => return Err(error.into()),
+                    };
+                let from = datagram.cmsgs().map_or(Source::Socket, Source::told_by);
+                let (length, to) = (datagram.bytes, datagram.address);
+                let Some(to) = to else { continue };
+                let start = answers.len();
+                if names.answer(Transport::Udp, &buffer[..length], answers) {
+                    replies.push(Reply { to, from, start, end: answers.len() });
+                }
+            }
+            Ok(BATCH)
+        })
+    }
+}
+
+impl Source {
+    fn told_by(messages: impl Iterator<Item = ControlMessageOwned>) -> Self {
+        for message in messages {
+            match message {
+                ControlMessageOwned::Ipv4PacketInfo(mut info) => {
+                    // The way back is the routing table's business.
+                    info.ipi_ifindex = 0;
+                    return Self::V4(info);
+                }
+                ControlMessageOwned::Ipv6PacketInfo(mut info) => {
+                    // Only a link-local address means nothing without its link.
+                    let [first, second, ..] = info.ipi6_addr.s6_addr;
+                    if first != 0xfe || second & 0xc0 != 0x80 {
+                        info.ipi6_ifindex = 0;
+                    }
+                    return Self::V6(info);
+                }
+                _ => {}
+            }
+        }
+        Self::Socket
+    }
+}
+
+impl Reply {
+    fn send(&self, descriptor: RawFd, octets: &[u8]) -> io::Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let octets_and_length = [IoSlice::new(octets)];
+        let with = |info| sendmsg(descriptor, &octets_and_length, &[info], flags, Some(&self.to));
+        match &self.from {
+            Source::Socket => sendto(descriptor, octets, &self.to, flags),
+            Source::V4(info) => with(ControlMessage::Ipv4PacketInfo(info)),
+            Source::V6(info) => with(ControlMessage::Ipv6PacketInfo(info)),
+        }?;
+        Ok(())
+    }
+}

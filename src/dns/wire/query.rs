@@ -1,0 +1,247 @@
+//! Reading queries.
+//!
+//! Everything a client can send comes to one of three things: nothing (no answer at all), a rejection (an answer
+//! that only says what is wrong), or a query. Bounded by the message's own length; nothing is allocated.
+
+use super::name::{self, NameText};
+use super::{CLASS_ANY, HEADER_LEN, OPCODE_QUERY, Rcode, flags, read_u16, record_type};
+
+/// What is kept of a query's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Echoed.
+    pub id: u16,
+    /// As received.
+    pub flags: u16,
+}
+
+impl Header {
+    /// What is asked to be done.
+    pub fn opcode(self) -> u8 {
+        ((self.flags & flags::OPCODE_MASK) >> flags::OPCODE_SHIFT) as u8
+    }
+}
+
+/// The one question of a query.
+#[derive(Clone)]
+pub struct Question<'a> {
+    /// As received, to be echoed.
+    pub wire: &'a [u8],
+    /// The name that is looked up.
+    pub name: NameText,
+    /// The type asked for.
+    pub record_type: u16,
+    /// The class asked for.
+    pub class: u16,
+}
+
+/// What a query says by EDNS (RFC 6891).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// The largest answer that the client takes over UDP.
+    pub udp_size: u16,
+    /// The version it speaks.
+    pub version: u8,
+    /// "DNSSEC OK", to be echoed (RFC 3225 §3).
+    pub dnssec_ok: bool,
+}
+
+/// A signature that nobody here can check (RFC 8945): what the refusal must repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tsig {
+    /// Where the key's name begins in the message.
+    pub key_name: usize,
+    /// Where the record's data begins in the message.
+    pub data: usize,
+    /// Octets of the record's data.
+    pub data_len: usize,
+}
+
+/// A query that can be answered.
+#[derive(Clone)]
+pub struct Query<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its question.
+    pub question: Question<'a>,
+    /// What it says by EDNS, if it has an OPT record.
+    pub edns: Option<Edns>,
+    /// Its signature, if it has one.
+    pub tsig: Option<Tsig>,
+}
+
+/// A query that can only be rejected.
+#[derive(Clone)]
+pub struct Rejection<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its question, where it could be read.
+    pub question: Option<Question<'a>>,
+    /// What it says by EDNS, where it could be read.
+    pub edns: Option<Edns>,
+    /// Why.
+    pub rcode: Rcode,
+}
+
+/// Why a message gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// Too short to have an id that an answer could carry.
+    Short,
+    /// A response: answering it would let two servers talk to one another for ever.
+    Response,
+}
+
+/// What a message is.
+#[derive(Clone)]
+pub enum Incoming<'a> {
+    /// To be ignored.
+    Ignored(Ignored),
+    /// To be rejected.
+    Rejected(Rejection<'a>),
+    /// To be answered.
+    Query(Query<'a>),
+}
+
+/// Reads a message.
+pub fn parse(message: &[u8]) -> Incoming<'_> {
+    let Some(counts) = Counts::read(message) else { return Incoming::Ignored(Ignored::Short) };
+    let header = Header { id: counts.id, flags: counts.flags };
+    if header.flags & flags::QR != 0 {
+        return Incoming::Ignored(Ignored::Response);
+    }
+    let reject = |question, edns, rcode| Incoming::Rejected(Rejection { header, question, edns, rcode });
+    // RFC 8906 §3.1.3: what follows the header of an unknown opcode has no meaning that could be echoed.
+    if header.opcode() != OPCODE_QUERY {
+        return reject(None, None, Rcode::NotImp);
+    }
+    // RFC 9619 §4: a query has one question.
+    if counts.questions != 1 {
+        return reject(None, None, Rcode::FormErr);
+    }
+    let Some((question, at)) = read_question(message) else { return reject(None, None, Rcode::FormErr) };
+    let Some(at) = skip_prerequisites(message, at, &counts, question.record_type) else {
+        return reject(Some(question), None, Rcode::FormErr);
+    };
+    let mut extras = Extras::default();
+    match extras.read(message, at, counts.additionals) {
+        Some(()) => Incoming::Query(Query { header, question, edns: extras.edns, tsig: extras.tsig }),
+        None => reject(Some(question), extras.edns, Rcode::FormErr),
+    }
+}
+
+/// The header as received.
+struct Counts {
+    id: u16,
+    flags: u16,
+    questions: u16,
+    answers: u16,
+    authorities: u16,
+    additionals: u16,
+}
+
+impl Counts {
+    fn read(message: &[u8]) -> Option<Self> {
+        let header = message.get(..HEADER_LEN)?;
+        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        Some(Self {
+            id: word(0),
+            flags: word(2),
+            questions: word(4),
+            answers: word(6),
+            authorities: word(8),
+            additionals: word(10),
+        })
+    }
+}
+
+fn read_question(message: &[u8]) -> Option<(Question<'_>, usize)> {
+    let (name, end) = NameText::read(message, HEADER_LEN)?;
+    let record_type = read_u16(message, end)?;
+    let class = read_u16(message, end + 2)?;
+    let question = Question { wire: message.get(HEADER_LEN..end + 4)?, name, record_type, class };
+    Some((question, end + 4))
+}
+
+/// A query has no answers, and authority records only where it asks for an incremental transfer (RFC 1995 §3).
+fn skip_prerequisites(message: &[u8], at: usize, counts: &Counts, record_type: u16) -> Option<usize> {
+    match (counts.answers, counts.authorities) {
+        (0, 0) => Some(at),
+        (0, 1) if record_type == record_type::IXFR => Some(Extra::read(message, at)?.end),
+        _ => None,
+    }
+}
+
+/// What the additional section of a query says.
+#[derive(Default)]
+struct Extras {
+    edns: Option<Edns>,
+    tsig: Option<Tsig>,
+}
+
+impl Extras {
+    fn read(&mut self, message: &[u8], mut at: usize, count: u16) -> Option<()> {
+        for _ in 0..count {
+            // RFC 8945 §5.1: TSIG is the last record.
+            if self.tsig.is_some() {
+                return None;
+            }
+            let extra = Extra::read(message, at)?;
+            match extra.record_type {
+                record_type::OPT => self.read_opt(message, at, &extra)?,
+                record_type::TSIG if extra.class != CLASS_ANY => return None,
+                record_type::TSIG => {
+                    let data_len = extra.end - extra.data;
+                    self.tsig = Some(Tsig { key_name: at, data: extra.data, data_len });
+                }
+                _ => {}
+            }
+            at = extra.end;
+        }
+        // Octets that no count accounts for: whoever wrote this means something else than we read.
+        (at == message.len()).then_some(())
+    }
+
+    fn read_opt(&mut self, message: &[u8], at: usize, extra: &Extra) -> Option<()> {
+        // RFC 6891 §6.1.1: at most one, and its name is the root.
+        if self.edns.is_some() || message.get(at) != Some(&0) {
+            return None;
+        }
+        let [_, version, high, _] = extra.ttl;
+        self.edns = Some(Edns { udp_size: extra.class, version, dnssec_ok: high & 0x80 != 0 });
+        // Options are of no interest yet, but must be well-formed, in the version that we know.
+        if version == 0 {
+            let mut option = extra.data;
+            while option < extra.end {
+                option = option + 4 + usize::from(read_u16(message, option + 2)?);
+            }
+            return (option == extra.end).then_some(());
+        }
+        Some(())
+    }
+}
+
+/// A record of the additional section, located but not interpreted.
+struct Extra {
+    record_type: u16,
+    class: u16,
+    ttl: [u8; 4],
+    data: usize,
+    end: usize,
+}
+
+impl Extra {
+    fn read(message: &[u8], at: usize) -> Option<Self> {
+        let name_end = name::skip(message, at)?;
+        let fixed = message.get(name_end..name_end + 10)?;
+        let data = name_end + 10;
+        let end = data + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        (end <= message.len()).then_some(Self {
+            record_type: u16::from_be_bytes([fixed[0], fixed[1]]),
+            class: u16::from_be_bytes([fixed[2], fixed[3]]),
+            ttl: [fixed[4], fixed[5], fixed[6], fixed[7]],
+            data,
+            end,
+        })
+    }
+}

@@ -1,0 +1,438 @@
+//! Writing responses.
+//!
+//! A response is written straight into the buffer it is sent from, behind whatever the buffer holds already, so that
+//! several answers can leave with one write. Invariants: it never grows past its limit; a record is there whole or
+//! not at all; the room for OPT is kept free until [`Response::finish`].
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::name::{self, MAX_LABEL, MAX_NAME};
+use super::query::{Edns, Header, Question, Tsig};
+use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
+use crate::cluster::event::RecordData;
+
+/// Octets of an OPT record without options.
+const OPT_LEN: usize = 11;
+
+/// The question's name stands right behind the header, at octet 12.
+const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
+
+/// Names that later ones may point to. More would make a large answer's cost quadratic for a few octets.
+const MAX_KNOWN_NAMES: usize = 64;
+
+/// TSIG error: the key is not known (RFC 8945 §5.2.1).
+const BADKEY: u16 = 17;
+
+/// A response being written.
+pub struct Response<'b> {
+    out: &'b mut Vec<u8>,
+    base: usize,
+    /// Octets that the message may have, less what is kept free.
+    limit: usize,
+    counts: [u16; 4],
+    /// Where in the message the names stand that can be pointed to.
+    known_names: SmallVec<[u16; 16]>,
+    header: Header,
+    edns: Option<EdnsReply>,
+}
+
+/// What a response says by EDNS.
+#[derive(Clone, Copy, Debug)]
+pub struct EdnsReply {
+    /// The largest message that this server takes over UDP.
+    pub udp_size: u16,
+    /// The client's own bit.
+    pub dnssec_ok: bool,
+}
+
+impl EdnsReply {
+    /// The reply to what a client said: OPT is returned if and only if it was sent (RFC 6891 §7).
+    pub fn to(edns: Option<Edns>, udp_size: u16) -> Option<Self> {
+        edns.map(|edns| Self { udp_size, dnssec_ok: edns.dnssec_ok })
+    }
+}
+
+/// The sections that records can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What was asked for.
+    Answer = 1,
+    /// Who says that there is nothing.
+    Authority = 2,
+    /// What may spare a second question.
+    Additional = 3,
+}
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// The name asked for, in the asker's own case.
+    Question,
+    /// Another name, absolute, without the final dot.
+    Name(&'a str),
+}
+
+/// A record's data.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// As the table has it.
+    Record(&'a RecordData),
+    /// A zone's name server: its labels below the zone, and the zone.
+    Ns(&'a str, &'a str),
+    /// A zone's start of authority.
+    Soa(&'a Soa<'a>),
+}
+
+/// The data of an SOA record.
+#[derive(Clone, Copy, Debug)]
+pub struct Soa<'a> {
+    /// The zone.
+    pub zone: &'a str,
+    /// MNAME's labels below the zone.
+    pub nameserver: &'a str,
+    /// RNAME's labels below the zone.
+    pub contact: &'a str,
+    /// The zone's version.
+    pub serial: u32,
+    /// Seconds.
+    pub refresh: u32,
+    /// Seconds.
+    pub retry: u32,
+    /// Seconds.
+    pub expire: u32,
+    /// Time to live of negative answers, seconds.
+    pub minimum: u32,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is in the message.
+    Whole,
+    /// There was no room; the message is as before.
+    NoRoom,
+    /// It cannot be expressed (a label of more than 63 octets, a text of more than 255); the message is as before.
+    Impossible,
+}
+
+/// A place to return to.
+pub struct Mark {
+    len: usize,
+    counts: [u16; 4],
+    known_names: usize,
+}
+
+struct NotAName;
+
+impl<'b> Response<'b> {
+    /// Begins a response of at most `limit` octets behind what `out` holds.
+    pub fn begin(
+        out: &'b mut Vec<u8>,
+        header: Header,
+        question: Option<&Question<'_>>,
+        edns: Option<EdnsReply>,
+        limit: usize,
+    ) -> Self {
+        let base = out.len();
+        let limit = limit - if edns.is_some() { OPT_LEN } else { 0 };
+        let mut response = Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), header, edns };
+        response.out.extend_from_slice(&[0; HEADER_LEN]);
+        if let Some(question) = question {
+            response.out.extend_from_slice(question.wire);
+            response.counts[0] = 1;
+            response.know_question();
+        }
+        response
+    }
+
+    /// Adds a record. Sections must be written in order.
+    pub fn record(&mut self, section: Section, owner: Owner<'_>, ttl: u32, data: Data<'_>) -> Written {
+        let mark = self.mark();
+        match self.try_record(owner, ttl, data) {
+            Ok(()) if self.len() <= self.limit => {
+                self.counts[section as usize] += 1;
+                Written::Whole
+            }
+            Ok(()) => {
+                self.return_to(&mark);
+                Written::NoRoom
+            }
+            Err(NotAName) => {
+                self.return_to(&mark);
+                Written::Impossible
+            }
+        }
+    }
+
+    /// The present place.
+    pub fn mark(&self) -> Mark {
+        Mark { len: self.out.len(), counts: self.counts, known_names: self.known_names.len() }
+    }
+
+    /// Takes back what was written since `mark`.
+    pub fn return_to(&mut self, mark: &Mark) {
+        self.out.truncate(mark.len);
+        self.counts = mark.counts;
+        self.known_names.truncate(mark.known_names);
+    }
+
+    /// Completes the response. `set` are the flags that the answer itself has (AA, TC).
+    pub fn finish(mut self, rcode: Rcode, set: u16) {
+        self.write_opt(rcode);
+        self.write_header(rcode, set);
+    }
+
+    /// Completes the refusal of a signature: unsigned, with the TSIG record that names the reason (RFC 8945 §5.2.1).
+    pub fn finish_unknown_key(mut self, query: &[u8], tsig: &Tsig) {
+        self.write_opt(Rcode::NotAuth);
+        let mark = self.mark();
+        // What was kept free for OPT is used by now.
+        let room = self.limit + if self.edns.is_some() { OPT_LEN } else { 0 };
+        match self.write_bad_key(query, tsig) {
+            Some(()) if self.len() <= room => self.counts[Section::Additional as usize] += 1,
+            _ => self.return_to(&mark),
+        }
+        self.write_header(Rcode::NotAuth, 0);
+    }
+
+    fn len(&self) -> usize {
+        self.out.len() - self.base
+    }
+
+    fn try_record(&mut self, owner: Owner<'_>, ttl: u32, data: Data<'_>) -> Result<(), NotAName> {
+        match owner {
+            Owner::Question => self.out.extend_from_slice(&POINTER_TO_QUESTION),
+            Owner::Name(name) => self.compressed_name(name)?,
+        }
+        self.put_u16(data.record_type());
+        self.put_u16(CLASS_IN);
+        self.put_u32(ttl);
+        let length_at = self.out.len();
+        self.put_u16(0);
+        self.data(data)?;
+        let length = u16::try_from(self.out.len() - length_at - 2).map_err(|_| NotAName)?;
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    fn data(&mut self, data: Data<'_>) -> Result<(), NotAName> {
+        match data {
+            Data::Record(RecordData::A(address)) => self.out.extend_from_slice(&address.octets()),
+            Data::Record(RecordData::Aaaa(address)) => self.out.extend_from_slice(&address.octets()),
+            Data::Record(RecordData::Srv { priority, weight, port, target }) => {
+                self.put_u16(*priority);
+                self.put_u16(*weight);
+                self.put_u16(*port);
+                // RFC 2782: the target is not compressed.
+                self.whole_name(target)?;
+            }
+            Data::Record(RecordData::Cname(target)) => self.compressed_name(target)?,
+            Data::Record(RecordData::Txt(texts)) => self.texts(texts)?,
+            Data::Ns(below, zone) => self.name_below(below, zone)?,
+            Data::Soa(soa) => {
+                self.name_below(soa.nameserver, soa.zone)?;
+                self.name_below(soa.contact, soa.zone)?;
+                for number in [soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum] {
+                    self.put_u32(number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn texts(&mut self, texts: &[Arc<str>]) -> Result<(), NotAName> {
+        for text in texts {
+            self.out.push(u8::try_from(text.len()).map_err(|_| NotAName)?);
+            self.out.extend_from_slice(text.as_bytes());
+        }
+        // RFC 1035 §3.3.14: one string or more.
+        if texts.is_empty() {
+            self.out.push(0);
+        }
+        Ok(())
+    }
+
+    /// A name that points to what of it is known already.
+    fn compressed_name(&mut self, name: &str) -> Result<(), NotAName> {
+        check_length(name.len())?;
+        // Not those that this name itself adds: it is not complete yet.
+        let complete = self.known_names.len();
+        let mut rest = name;
+        while !rest.is_empty() {
+            if let Some(offset) = self.find_known(rest, complete) {
+                self.put_u16(0xc000 | offset);
+                return Ok(());
+            }
+            self.know(self.out.len());
+            rest = self.label(rest)?;
+        }
+        self.out.push(0);
+        Ok(())
+    }
+
+    /// A name without pointers; others may point to it.
+    fn whole_name(&mut self, name: &str) -> Result<(), NotAName> {
+        check_length(name.len())?;
+        self.know(self.out.len());
+        let mut rest = name;
+        while !rest.is_empty() {
+            rest = self.label(rest)?;
+        }
+        self.out.push(0);
+        Ok(())
+    }
+
+    fn name_below(&mut self, below: &str, zone: &str) -> Result<(), NotAName> {
+        check_length(below.len() + 1 + zone.len())?;
+        let mut rest = below;
+        while !rest.is_empty() {
+            rest = self.label(rest)?;
+        }
+        self.compressed_name(zone)
+    }
+
+    /// Writes the first label of `name` and returns what follows it.
+    fn label<'n>(&mut self, name: &'n str) -> Result<&'n str, NotAName> {
+        let (label, rest) = name.split_once('.').unwrap_or((name, ""));
+        let length = u8::try_from(label.len()).map_err(|_| NotAName)?;
+        if !(1..=MAX_LABEL).contains(&length) {
+            return Err(NotAName);
+        }
+        self.out.push(length);
+        self.out.extend_from_slice(label.as_bytes());
+        Ok(rest)
+    }
+
+    fn know(&mut self, place: usize) {
+        // RFC 1035 §4.1.4: pointers have 14 bits.
+        match u16::try_from(place - self.base) {
+            Ok(offset) if offset < 0x4000 && self.known_names.len() < MAX_KNOWN_NAMES => self.known_names.push(offset),
+            _ => {}
+        }
+    }
+
+    fn know_question(&mut self) {
+        let mut place = self.base + HEADER_LEN;
+        while self.out[place] != 0 {
+            self.know(place);
+            place += 1 + usize::from(self.out[place]);
+        }
+    }
+
+    fn find_known(&self, name: &str, complete: usize) -> Option<u16> {
+        let message = &self.out[self.base..];
+        self.known_names[..complete].iter().copied().find(|offset| is_name(message, usize::from(*offset), name))
+    }
+
+    fn write_opt(&mut self, rcode: Rcode) {
+        let Some(edns) = self.edns else { return };
+        self.out.push(0);
+        self.put_u16(record_type::OPT);
+        self.put_u16(edns.udp_size);
+        // The upper eight bits of the response code, then version 0, then the flags: all but DO are cleared.
+        let [_, upper] = (rcode.code() >> 4).to_be_bytes();
+        self.out.extend_from_slice(&[upper, 0]);
+        self.put_u16(if edns.dnssec_ok { 0x8000 } else { 0 });
+        self.put_u16(0);
+        self.counts[Section::Additional as usize] += 1;
+    }
+
+    fn write_header(&mut self, rcode: Rcode, set: u16) {
+        // RD is copied where it has a meaning. AD and CD are for resolvers; an authority that does not validate clears
+        // both (RFC 4035 §3.1.6). RA stays clear: there is no recursion here.
+        let copied = match self.header.opcode() {
+            OPCODE_QUERY => self.header.flags & flags::RD,
+            _ => self.header.flags & flags::OPCODE_MASK,
+        };
+        let word = flags::QR | copied | set | (rcode.code() & 0xf);
+        let header = &mut self.out[self.base..self.base + HEADER_LEN];
+        header[..2].copy_from_slice(&self.header.id.to_be_bytes());
+        header[2..4].copy_from_slice(&word.to_be_bytes());
+        for (place, count) in header[4..].chunks_exact_mut(2).zip(self.counts) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+    }
+
+    /// The key's name, then the algorithm, time and fudge of the query, no MAC, the id, the error, nothing else.
+    fn write_bad_key(&mut self, query: &[u8], tsig: &Tsig) -> Option<()> {
+        name::copy(query, tsig.key_name, self.out)?;
+        self.put_u16(record_type::TSIG);
+        self.put_u16(CLASS_ANY);
+        self.put_u32(0);
+        let length_at = self.out.len();
+        self.put_u16(0);
+        let fixed = name::copy(query, tsig.data, self.out)?;
+        let end = tsig.data + tsig.data_len;
+        // Six octets of time, two of fudge.
+        self.out.extend_from_slice(query.get(fixed..(fixed + 8).min(end)).filter(|octets| octets.len() == 8)?);
+        self.put_u16(0);
+        self.put_u16(self.header.id);
+        self.put_u16(BADKEY);
+        self.put_u16(0);
+        let length = u16::try_from(self.out.len() - length_at - 2).ok()?;
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        Some(())
+    }
+
+    fn put_u16(&mut self, number: u16) {
+        self.out.extend_from_slice(&number.to_be_bytes());
+    }
+
+    fn put_u32(&mut self, number: u32) {
+        self.out.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+impl Data<'_> {
+    /// The record's type.
+    pub fn record_type(&self) -> u16 {
+        match self {
+            Self::Record(data) => type_of(data),
+            Self::Ns(..) => record_type::NS,
+            Self::Soa(_) => record_type::SOA,
+        }
+    }
+}
+
+/// The type of a record of the table.
+pub fn type_of(data: &RecordData) -> u16 {
+    match data {
+        RecordData::A(_) => record_type::A,
+        RecordData::Aaaa(_) => record_type::AAAA,
+        RecordData::Srv { .. } => record_type::SRV,
+        RecordData::Cname(_) => record_type::CNAME,
+        RecordData::Txt(_) => record_type::TXT,
+    }
+}
+
+fn check_length(text: usize) -> Result<(), NotAName> {
+    // In octets of the wire a name has one more for its first label's length and one for the root.
+    if text + 2 <= MAX_NAME { Ok(()) } else { Err(NotAName) }
+}
+
+/// Whether the name that stands at `at` in a message of our own is `name`.
+fn is_name(message: &[u8], mut at: usize, name: &str) -> bool {
+    let mut rest = name.as_bytes();
+    loop {
+        let length = usize::from(message[at]);
+        if length >= 0xc0 {
+            // Written by us: it points backwards.
+            at = (length & 0x3f) << 8 | usize::from(message[at + 1]);
+            continue;
+        }
+        if length == 0 {
+            return rest.is_empty();
+        }
+        if rest.len() < length || !rest[..length].eq_ignore_ascii_case(&message[at + 1..at + 1 + length]) {
+            return false;
+        }
+        rest = match rest.get(length) {
+            None => &[],
+            Some(b'.') => &rest[length + 1..],
+            Some(_) => return false,
+        };
+        at += 1 + length;
+    }
+}
