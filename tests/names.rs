@@ -169,6 +169,7 @@ fn names_above_others_exist_without_records() {
 fn before_the_first_snapshot_nobody_may_conclude_that_a_name_is_missing() {
     let mut writer = Writer::new(ClusterState::new(Arc::new(config()), NOW), 1, NOW);
     check(&writer.first(NOW), "web.marathon.mesos", "unready");
+    check(&writer.first(NOW), "mesos", "unready");
 }
 
 #[test]

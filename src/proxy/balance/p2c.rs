@@ -95,6 +95,7 @@ mod tests {
             id: EndpointId { task, port: "0".into(), family: Family::V4 },
             service: ServiceId::new("c".into(), "f", "s", "0"),
             address: ([127, 0, 0, 1], u16::try_from(number).unwrap()).into(),
+            protocol: crate::model::service::Protocol::Http,
             version: "1".into(),
             weight: Weight(weight),
             state: EndpointState::Ready,

@@ -98,7 +98,7 @@ impl Names {
     pub fn find(&self, name: &str) -> Found {
         for zone in &self.zones {
             let Some(below) = below(name, &zone.zone.name) else { continue };
-            if !zone.ready && !below.is_empty() {
+            if !zone.ready {
                 return Found::Unready(zone.zone.clone());
             }
             let records = match &zone.content {
