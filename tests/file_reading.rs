@@ -281,3 +281,14 @@ proptest! {
         fuzz_zone(text.as_bytes());
     }
 }
+
+#[test]
+fn the_documented_example_is_read() {
+    let documented =
+        include_str!("../src/cluster/sources/file/mod.rs").lines().map(|line| line.trim_start_matches("//!"));
+    let example: Vec<&str> =
+        documented.skip_while(|line| *line != " ```toml").skip(1).take_while(|line| *line != " ```").collect();
+    let config = FileConfig { zones: vec!["example.com".into()], ..config() };
+    let document = read(&example.join("\n"), &config.path, &config).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((document.contents.services[0].endpoints.len(), document.contents.records.len()), (2, 1));
+}

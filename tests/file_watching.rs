@@ -127,6 +127,8 @@ async fn changes_are_noticed_without_a_word() {
     running.changed = watch::channel(0).0;
     running.replace("file.toml", TWO);
     assert_eq!(running.told().await.services(), ["two"]);
+    running.replace("file.toml", ONE);
+    assert_eq!(running.told().await.services(), ["one"]);
     running.end().await;
 }
 

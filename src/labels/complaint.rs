@@ -16,9 +16,14 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
+    /// Whether no more are listed, so that finding good words for them is in vain.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS - 1
+    }
+
     /// Adds a problem of the label `at`.
     pub fn add(&mut self, code: ProblemCode, at: &str, message: impl Into<String>, mend: impl Into<String>) {
-        if self.list.len() >= MAX_PROBLEMS - 1 {
+        if self.is_full() {
             self.omitted += 1;
             return;
         }

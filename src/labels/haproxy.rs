@@ -205,6 +205,9 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
             "refused: raw HAProxy text, which this program has no use for",
             "remove it, or see the reference of labels for a native one".into(),
         ),
+        None if statements.complaints.is_full() => {
+            (ProblemCode::UnknownLabel, "marathon-lb has no such label", "".into())
+        }
         None => (ProblemCode::UnknownLabel, "marathon-lb has no such label", unknown_mend(name, per_port, label)),
     };
     statements.complaints.add(code, &label.key, message, &*mend);

@@ -115,6 +115,10 @@ fn collect(
     if ports.is_empty() && matches!(address.place, Place::Port(_) | Place::Route(..)) {
         return complain(label, Lost::MissingPort { port: "0".into() }, ports, &mut statements.complaints);
     }
+    if addressed.len() >= MAX_LABELS {
+        let message = format!("the task and its ports have more than {MAX_LABELS} labels of ours");
+        return statements.complaints.add(ProblemCode::InvalidLabel, &label.key, message, "use fewer labels");
+    }
     if let Some(value) = value(label, address.key.kind, &mut statements.complaints) {
         addressed.push((address, Said { value, label: label.key.clone(), text: label.value.clone() }));
     }
@@ -233,7 +237,8 @@ fn unknown_of_port(tail: &str, port: &str) -> Lost {
 fn complain(label: &Label, lost: Lost, ports: &[TaskPort], complaints: &mut Complaints) {
     match lost {
         Lost::UnknownKey { written } => {
-            let mend = did_you_mean(suggestion(&written).as_deref(), "see the reference of labels, or remove it");
+            let near = if complaints.is_full() { None } else { suggestion(&written) };
+            let mend = did_you_mean(near.as_deref(), "see the reference of labels, or remove it");
             complaints.add(ProblemCode::UnknownLabel, &label.key, "there is no such label", &*mend);
         }
         Lost::MissingPort { port } => {

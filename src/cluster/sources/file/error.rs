@@ -98,6 +98,11 @@ impl FileErrors {
         self.add(Place { path: path.clone(), line: 0, column: 0 }, "", message, mend);
     }
 
+    /// Whether no more are listed, so that finding good words for them is in vain.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_ERRORS
+    }
+
     /// Puts the faults in the order of the file.
     pub(super) fn sort(&mut self) {
         self.list.sort_by_key(|error| (error.place.line, error.place.column));

@@ -1,6 +1,6 @@
 //! Reads a source's files from the disk, whole or not at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -143,9 +143,9 @@ fn unreadable(reference: &Reference, error: &io::Error, errors: &mut FileErrors)
 
 /// A service can be written twice only across files: each file refuses its own twins.
 fn check_services(contents: &FileContents, path: &Arc<Path>, errors: &mut FileErrors) {
-    let mut known: HashMap<&ServiceId, ()> = HashMap::with_capacity(contents.services.len());
+    let mut known: HashSet<&ServiceId> = HashSet::with_capacity(contents.services.len());
     for service in &contents.services {
-        if known.insert(&service.id, ()).is_some() {
+        if !known.insert(&service.id) {
             let message = format!("the service {} is in this file and in its routes file", service.id);
             errors.add_file(path, message, "give it another name, or remove the host from the routes file");
         }

@@ -23,8 +23,8 @@
 //! ttl = 60                           # seconds; default: the server's
 //! ```
 //!
-//! For many: `zone_file = "path"` (see [`zone`]) with `origin = "example.com"`, and `routes_file = "path"` (see
-//! [`routes`]) with `routes_protocol = "h2c"`. These stand before the first table.
+//! For many: `zone_file = "path"` (a master file, one record a line) with `origin = "example.com"`, and `routes_file = "path"` (lines
+//! `host address:port`) with `routes_protocol = "h2c"`. These stand before the first table.
 //!
 //! A file is read whole or not at all: while it has a fault, or is missing, what it said before goes on, and every
 //! fault is told with line and column. What it says is authoritative: a service that is deleted from it is gone.
@@ -33,13 +33,14 @@ mod contents;
 mod document;
 mod error;
 mod load;
+mod reader;
 mod record;
 mod routes;
 mod zone;
 
 pub use contents::{DEFAULT_NAMESPACE, FileContents, StaticEndpoint, StaticService};
 pub use document::{Document, Reference, read};
-pub use error::{FileError, FileErrors, Place};
+pub use error::{FileError, FileErrors, MAX_ERRORS, Place};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -142,6 +143,7 @@ impl Source {
 async fn wait(seen: &Fingerprint, changed: &mut watch::Receiver<u64>, poll: &mut tokio::time::Interval) {
     let mut is_watched = true;
     loop {
+        // The first tick comes at once: it sees what changed while the files were read.
         // Both are cancel safe: a change that is not seen here is seen at the next turn.
         tokio::select! {
             word = changed.changed(), if is_watched => match word {

@@ -2,7 +2,7 @@
 //!
 //! Each host becomes a service of its name; lines with one host are endpoints of one service. `#` begins a comment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +34,7 @@ pub(super) fn read(
 ) -> io::Result<Vec<StaticService>> {
     let mut services: Vec<StaticService> = Vec::new();
     let mut by_host: HashMap<HostPattern, usize> = HashMap::new();
+    let mut known: HashSet<(usize, SocketAddr)> = HashSet::new();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -58,7 +59,7 @@ pub(super) fn read(
                     services.push(service(host, cluster, protocol));
                     services.len() - 1
                 });
-                if services[at].endpoints.iter().any(|known| known.address == address) {
+                if !known.insert((at, address)) {
                     fault(format!("the address {address} is there twice for one host"), "remove one of the lines");
                     continue;
                 }
