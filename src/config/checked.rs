@@ -322,7 +322,7 @@ pub struct UpstreamsConfig {
 }
 
 /// Who may claim what.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyConfig {
     /// Framework names it speaks of; empty: all. `*` at an end matches any text.
     pub frameworks: Vec<String>,

@@ -1,0 +1,223 @@
+//! What settings must be together: combinations that no single value shows to be wrong.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::checked::Masters;
+use super::kind::masters::Scheme;
+use super::raw::{Raw, RawMesos, RawPair};
+use super::reader::Reader;
+
+/// Notes every impossible combination. Values that were at fault themselves are absent here and say nothing again.
+pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
+    some_source(raw, reader);
+    names(raw, reader);
+    clusters(raw, reader);
+    zones(raw, reader);
+    for (position, mesos) in raw.mesos.iter().enumerate() {
+        let path = format!("sources.mesos[{position}]");
+        credentials(mesos, &path, reader);
+        zookeeper(mesos, &path, reader);
+        mesos_tls(mesos, &path, reader);
+        guard(mesos, &path, reader);
+    }
+    admin(raw, reader);
+    addresses(raw, reader);
+}
+
+fn some_source(raw: &Raw, reader: &mut Reader<'_>) {
+    if raw.mesos.is_empty() && raw.files.is_empty() && !reader.has("sources.mesos") && !reader.has("sources.file") {
+        let mend = "add a [[sources.mesos]] with `name`, `zone` and `masters`, or a [[sources.file]]";
+        reader.fault_of("sources", "there is no source: nothing could be served", mend);
+    }
+}
+
+fn names(raw: &Raw, reader: &mut Reader<'_>) {
+    let mesos = raw.mesos.iter().enumerate().map(|(at, mesos)| (format!("sources.mesos[{at}].name"), &mesos.name));
+    let files = raw.files.iter().enumerate().map(|(at, file)| (format!("sources.file[{at}].name"), &file.name));
+    let listeners =
+        raw.listeners.iter().enumerate().map(|(at, listener)| (format!("proxy.listeners[{at}].name"), &listener.name));
+    unique(mesos.chain(files), "source", reader);
+    unique(listeners, "listener", reader);
+}
+
+fn unique<'a>(names: impl Iterator<Item = (String, &'a Arc<str>)>, what: &str, reader: &mut Reader<'_>) {
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    for (path, name) in names.filter(|(_, name)| !name.is_empty()) {
+        match seen.get(&**name) {
+            Some(other) => reader.fault_of(
+                &path,
+                format!("{other} has the name {name:?} too"),
+                format!("give each {what} a name of its own"),
+            ),
+            None => {
+                seen.insert(name, path);
+            }
+        }
+    }
+}
+
+/// A file's name is its cluster: a Mesos cluster of that name would mix with it.
+fn clusters(raw: &Raw, reader: &mut Reader<'_>) {
+    for (position, mesos) in raw.mesos.iter().enumerate() {
+        let Some(cluster) = &mesos.cluster else { continue };
+        if raw.files.iter().any(|file| file.name == *cluster) {
+            let path = format!("sources.mesos[{position}].cluster");
+            reader.fault_of(
+                &path,
+                format!("{cluster:?} is the cluster of a file"),
+                "give the cluster or the file another name",
+            );
+        }
+    }
+}
+
+fn zones(raw: &Raw, reader: &mut Reader<'_>) {
+    let mesos =
+        raw.mesos.iter().enumerate().map(|(at, mesos)| (format!("sources.mesos[{at}].zone"), &mesos.config.zone));
+    let files = raw.files.iter().enumerate();
+    let files =
+        files.flat_map(|(at, file)| file.zones.iter().map(move |zone| (format!("sources.file[{at}].zones"), zone)));
+    let mut seen: Vec<(String, &Arc<str>)> = Vec::new();
+    for (path, zone) in mesos.chain(files).filter(|(_, zone)| !zone.is_empty()) {
+        let clash = seen.iter().find(|(_, other)| is_within(zone, other) || is_within(other, zone));
+        if let Some((other, other_zone)) = clash {
+            let message = if zone == *other_zone {
+                format!("{other} is {zone:?} too")
+            } else {
+                format!("{zone:?} and {other_zone:?} of {other} lie within one another")
+            };
+            reader.fault_of(&path, message, "give each source zones of its own, side by side");
+        }
+        seen.push((path, zone));
+    }
+}
+
+fn is_within(zone: &str, other: &str) -> bool {
+    zone.strip_suffix(other).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+fn credentials(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
+    if mesos.token.is_some() && (mesos.principal.is_some() || mesos.secret.is_some()) {
+        let message = "a token and a principal with its secret are both given";
+        reader.fault_of(&format!("{path}.token"), message, "remove one of the two");
+    } else if mesos.principal.is_some() && mesos.secret.is_none() && !is_given(reader, path, "secret") {
+        let mend = "add `secret_file`, or remove the principal";
+        reader.fault_of(&format!("{path}.principal"), "the principal has no secret", mend);
+    } else if mesos.secret.is_some() && mesos.principal.is_none() && !reader.has(&format!("{path}.principal")) {
+        let mend = "add `principal`, or remove the secret";
+        reader.fault_of(&format!("{path}.secret"), "the secret has no principal", mend);
+    }
+}
+
+fn zookeeper(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
+    let path = format!("{path}.zookeeper_auth");
+    let (Some(auth), Some(masters)) = (&mesos.zookeeper_auth, &mesos.masters) else { return };
+    match &masters.masters {
+        Masters::List(_) => {
+            reader.fault_of(
+                &path,
+                "the masters are not found through ZooKeeper",
+                "remove it, or give `masters` a zk:// URL",
+            );
+        }
+        Masters::ZooKeeper { auth: Some(_), .. } => {
+            reader.fault_of(&path, "the zk:// URL has credentials too", "remove those in the URL");
+        }
+        Masters::ZooKeeper { auth: None, .. } => {
+            if auth.0.split_once(':').is_none_or(|(user, password)| user.is_empty() || password.is_empty()) {
+                reader.fault_of(
+                    &path,
+                    "the credentials are not user:password",
+                    "write the user, a colon and the password",
+                );
+            }
+        }
+    }
+}
+
+fn mesos_tls(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
+    pair(&mesos.tls, &format!("{path}.tls"), reader);
+    if mesos.has_tls && mesos.masters.as_ref().is_some_and(|masters| masters.scheme == Some(Scheme::Http)) {
+        let mend = "write https:// before the masters, or remove the section";
+        reader.fault_of(&format!("{path}.tls"), "the masters are spoken to in clear text (http://)", mend);
+    }
+}
+
+fn guard(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
+    let guard = &mesos.config.guard;
+    if guard.give_up_after < guard.confirm_after {
+        let message = "the hold would end by itself before a second look could confirm it";
+        let mend = "choose a longer time than `confirm_after`, or shorten that";
+        reader.fault_of(&format!("{path}.guard.give_up_after"), message, mend);
+    }
+}
+
+/// A certificate and its key come together.
+fn pair(pair: &RawPair, path: &str, reader: &mut Reader<'_>) {
+    let (given, missing) = match (&pair.certificate, &pair.key) {
+        (Some(_), None) => ("certificate", "key"),
+        (None, Some(_)) => ("key", "certificate"),
+        _ => return,
+    };
+    // A key that was given and is wrong has been told already.
+    if !reader.has(&format!("{path}.{missing}")) {
+        let message = format!("the {given} has no {missing}");
+        reader.fault_of(&format!("{path}.{given}"), message, format!("add `{missing}`"));
+    }
+}
+
+fn admin(raw: &Raw, reader: &mut Reader<'_>) {
+    pair(&raw.admin_tls, "admin", reader);
+    let admin = &raw.config.admin;
+    let Some(listen) = admin.listen.filter(|listen| !listen.ip().is_loopback()) else { return };
+    let missing = match (reader.has("admin.certificate"), admin.token.is_some() || is_given(reader, "admin", "token")) {
+        (true, true) => return,
+        (true, false) => "`token_file`",
+        (false, true) => "`certificate` and `key`",
+        (false, false) => "`certificate`, `key` and `token_file`",
+    };
+    let message = format!("{listen} can be reached from other machines without TLS and a token");
+    reader.fault_of("admin.listen", message, format!("add {missing}, or listen on 127.0.0.1"));
+}
+
+/// Whether the file has a secret or its twin; what is wrong with it has been told already.
+fn is_given(reader: &Reader<'_>, section: &str, key: &str) -> bool {
+    reader.has(&format!("{section}.{key}")) || reader.has(&format!("{section}.{key}_file"))
+}
+
+fn addresses(raw: &Raw, reader: &mut Reader<'_>) {
+    let mut seen: Vec<(String, SocketAddr)> = Vec::new();
+    for (path, address) in listened(raw) {
+        let clash = seen.iter().find(|(_, other)| overlap(*other, address));
+        if let Some((other_path, other)) = clash {
+            let message = if *other == address {
+                format!("{other_path} listens on {address} too")
+            } else {
+                format!("{address} and {other} of {other_path} overlap")
+            };
+            reader.fault_of(&path, message, "choose another port");
+        }
+        seen.push((path, address));
+    }
+}
+
+fn listened(raw: &Raw) -> impl Iterator<Item = (String, SocketAddr)> {
+    let config = &raw.config;
+    let dns = config.dns.listen.iter().map(|address| ("dns.listen".to_owned(), *address));
+    let listeners = raw.listeners.iter().enumerate();
+    let proxy =
+        listeners.filter_map(|(at, listener)| Some((format!("proxy.listeners[{at}].address"), listener.address?)));
+    let admin = config.admin.listen.map(|address| ("admin.listen".to_owned(), address));
+    let metrics = config.admin.metrics_listen.map(|address| ("admin.metrics_listen".to_owned(), address));
+    dns.chain(proxy).chain(admin).chain(metrics)
+}
+
+/// Whether two sockets could not be told apart. Port 0 is another one each time; the families have a socket each.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}

@@ -1,0 +1,304 @@
+//! Strings: names, zones, patterns, paths of files, secrets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::{Fault, Item, Kind, clip};
+use crate::config::checked::Secret;
+use crate::labels::host::HostPattern;
+
+/// A string that must pass a test.
+pub(crate) struct Text {
+    /// What it is, with its article.
+    pub(crate) noun: &'static str,
+    /// A valid one, in TOML.
+    pub(crate) example: &'static str,
+    /// What is wrong with a text, or its normal form.
+    pub(crate) parse: fn(&str) -> Result<String, String>,
+}
+
+impl Kind for Text {
+    type Value = Arc<str>;
+
+    fn noun(&self) -> String {
+        self.noun.into()
+    }
+
+    fn example(&self) -> String {
+        self.example.into()
+    }
+
+    fn read(&self, item: &Item<'_>, _base: &Path) -> Result<Arc<str>, Vec<Fault>> {
+        let text = self.string(item)?;
+        match (self.parse)(text) {
+            Ok(text) => Ok(text.into()),
+            Err(reason) => {
+                let message = format!("{:?} is not {}: {reason}", clip(text), self.noun);
+                Err(Fault::one(item.span(), message, format!("write it like {}", self.example)))
+            }
+        }
+    }
+
+    fn show(&self, value: &Arc<str>) -> Json {
+        (**value).into()
+    }
+}
+
+/// A name of a source or a listener: it becomes part of metrics, environment variables and identities.
+pub(crate) const NAME: Text = Text { noun: "a name", example: "\"main\"", parse: name };
+
+/// A DNS zone.
+pub(crate) const ZONE: Text = Text { noun: "a DNS zone", example: "\"mesos\"", parse: domain };
+
+/// Labels of a DNS name below a zone.
+pub(crate) const LABELS: Text = Text { noun: "a DNS name", example: "\"ns1\"", parse: domain };
+
+/// A host without port.
+pub(crate) const HOST: Text = Text { noun: "a host", example: "\"pointsman.example.com\"", parse: host };
+
+/// A text with `*` at an end.
+pub(crate) const PATTERN: Text = Text { noun: "a pattern", example: "\"team-a-*\"", parse: pattern };
+
+/// The beginning of a URL's path.
+pub(crate) const PATH_PREFIX: Text = Text { noun: "a path prefix", example: "\"/api\"", parse: path_prefix };
+
+/// Any text of one line.
+pub(crate) const LINE: Text = Text { noun: "a string", example: "\"value\"", parse: line };
+
+/// A level or a filter for the log.
+pub(crate) const FILTER: Text =
+    Text { noun: "a log level or filter", example: "\"info\" or \"info,hyper=warn\"", parse: filter };
+
+/// A name in `Via`.
+pub(crate) const PSEUDONYM: Text = Text { noun: "a token of RFC 9110", example: "\"pointsman\"", parse: token };
+
+/// A host or a wildcard.
+pub(crate) struct Host;
+
+impl Kind for Host {
+    type Value = HostPattern;
+
+    fn noun(&self) -> String {
+        "a host or wildcard".into()
+    }
+
+    fn example(&self) -> String {
+        "\"*.example.com\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, _base: &Path) -> Result<HostPattern, Vec<Fault>> {
+        let text = self.string(item)?;
+        HostPattern::parse(text).map_err(|reason| {
+            let message = format!("{:?} is no host: {reason}", clip(text));
+            Fault::one(item.span(), message, format!("write it like {}", self.example()))
+        })
+    }
+
+    fn show(&self, value: &HostPattern) -> Json {
+        value.to_string().into()
+    }
+}
+
+/// A file or a folder; a relative one starts at the configuration file's folder.
+pub(crate) struct PathOf {
+    /// What it is, with its article.
+    pub(crate) noun: &'static str,
+    /// The longest that the system takes, in octets.
+    pub(crate) most: usize,
+}
+
+/// A file.
+pub(crate) const FILE: PathOf = PathOf { noun: "a file's path", most: 4095 };
+
+/// A folder.
+pub(crate) const FOLDER: PathOf = PathOf { noun: "a folder's path", most: 4095 };
+
+/// A Unix socket: `sun_path` has 108 octets, the last of them zero.
+pub(crate) const SOCKET: PathOf = PathOf { noun: "a socket's path", most: 107 };
+
+impl Kind for PathOf {
+    type Value = PathBuf;
+
+    fn noun(&self) -> String {
+        self.noun.into()
+    }
+
+    fn example(&self) -> String {
+        "\"/etc/pointsman/file\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, base: &Path) -> Result<PathBuf, Vec<Fault>> {
+        let text = self.string(item)?;
+        if text.is_empty() || text.contains('\0') {
+            let message = format!("{:?} is no path", clip(text));
+            return Err(Fault::one(item.span(), message, format!("write it like {}", self.example())));
+        }
+        let path = base.join(text);
+        if path.as_os_str().len() > self.most {
+            let message = format!("the path is longer than {} octets", self.most);
+            return Err(Fault::one(item.span(), message, "choose a shorter one"));
+        }
+        Ok(path)
+    }
+
+    fn show(&self, value: &PathBuf) -> Json {
+        value.to_string_lossy().into()
+    }
+}
+
+/// A value that is never shown, not even in a message about it.
+pub(crate) struct Hidden;
+
+impl Kind for Hidden {
+    type Value = Secret;
+
+    fn noun(&self) -> String {
+        "a secret".into()
+    }
+
+    fn example(&self) -> String {
+        "\"…\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, _base: &Path) -> Result<Secret, Vec<Fault>> {
+        let text = self.string(item)?;
+        match line(text) {
+            Ok(text) => Ok(Secret(text)),
+            Err(reason) => {
+                Err(Fault::one(item.span(), format!("the secret cannot be used: {reason}"), "write it in one line"))
+            }
+        }
+    }
+
+    fn show(&self, _value: &Secret) -> Json {
+        "[hidden]".into()
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 63 || text.starts_with('-') || text.ends_with('-') || !text.chars().all(fits) {
+        return Err("1 to 63 lower-case letters, digits and inner hyphens are allowed".into());
+    }
+    Ok(text.into())
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    match HostPattern::parse(text) {
+        Ok(HostPattern::Exact(name)) => Ok(name.to_string()),
+        Ok(_) => Err("a wildcard cannot be here".into()),
+        Err(reason) => Err(reason.to_string()),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => domain(text),
+    }
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    let inner = text.strip_prefix('*').unwrap_or(text);
+    let inner = inner.strip_suffix('*').unwrap_or(inner);
+    if inner.contains('*') {
+        return Err("`*` can only stand at its beginning and its end".into());
+    }
+    line(text)
+}
+
+fn path_prefix(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') || text.contains(['?', '#']) || text.chars().any(char::is_whitespace) {
+        return Err("it begins with `/` and has neither `?`, `#` nor white space".into());
+    }
+    line(text)
+}
+
+fn line(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("it is empty".into());
+    }
+    if text.len() > 4096 {
+        return Err("it is longer than 4096 octets".into());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it has a line end or another control character".into());
+    }
+    Ok(text.into())
+}
+
+fn token(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err("1 to 64 letters, digits or any of !#$%&'*+-.^_`|~ are allowed".into());
+    }
+    Ok(text.into())
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    line(text)?;
+    // A bare word that is no level counts as a module's name for the filter: `inof` would log next to nothing.
+    let bare = text.split(',').filter(|part| !part.contains(['=', '[', ']', '{', '}'])).map(str::trim);
+    for word in bare {
+        if !LEVELS.contains(&word.to_ascii_lowercase().as_str()) {
+            return Err(format!("{:?} is none of {}", clip(word), LEVELS.join(", ")));
+        }
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.into()),
+        Err(reason) => Err(reason.to_string()),
+    }
+}
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::read;
+    use super::*;
+
+    fn accepts(kind: &Text, text: &str, expected: &str) {
+        assert_eq!(read(kind, &format!("{text:?}")).as_deref(), Ok(expected));
+    }
+
+    fn refuses(kind: &Text, text: &str) {
+        assert!(read(kind, &format!("{text:?}")).is_err(), "{text}");
+    }
+
+    #[test]
+    fn texts() {
+        accepts(&NAME, "main-1", "main-1");
+        accepts(&ZONE, "Mesos.Example.", "mesos.example");
+        accepts(&HOST, "[::1]", "::1");
+        accepts(&HOST, "Admin.example.com", "admin.example.com");
+        accepts(&PATTERN, "*team*", "*team*");
+        accepts(&PATH_PREFIX, "/api", "/api");
+        accepts(&FILTER, "info,hyper=warn", "info,hyper=warn");
+        for name in ["", "Main", "a_b", "-a", "a-", "a b"] {
+            refuses(&NAME, name);
+        }
+        refuses(&ZONE, ".");
+        refuses(&ZONE, "*.mesos");
+        refuses(&PATTERN, "a*b");
+        refuses(&PATH_PREFIX, "api");
+        refuses(&FILTER, "inof");
+        refuses(&FILTER, "info,hyper=loud");
+        refuses(&PSEUDONYM, "two words");
+    }
+
+    #[test]
+    fn paths_start_at_the_file() {
+        assert_eq!(read(&FILE, "\"services.toml\""), Ok("/base/services.toml".into()));
+        assert_eq!(read(&FILE, "\"/abs\""), Ok("/abs".into()));
+        assert!(read(&FILE, "\"\"").is_err());
+        assert!(read(&SOCKET, &format!("\"/{}\"", "a".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn secrets_stay_hidden() {
+        assert_eq!(Hidden.show(&read(&Hidden, "\"s3cret\"").unwrap()), "[hidden]");
+        assert!(!read(&Hidden, "\"s3cret\\nx\"").unwrap_err().contains("s3cret"));
+    }
+}

@@ -1,0 +1,219 @@
+//! The configuration as the file has it: what the settings table fills in before combinations are checked.
+//!
+//! Sections whose values the program uses as they are stand in a [`Config`] already; those that several keys make
+//! together (credentials, TLS) or that must be given have a form of their own here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::checked::{
+    ClientTls, Config, FileConfig, ListenerConfig, Masters, MesosConfig, MesosCredentials, PolicyConfig, Secret,
+};
+use super::kind::masters::{MastersValue, Scheme};
+use super::section::Entry;
+
+/// The whole file.
+#[derive(Clone, Default)]
+pub(crate) struct Raw {
+    /// Sections that are used as they are; its lists, and `admin.tls`, are empty.
+    pub(crate) config: Config,
+    pub(crate) mesos: Vec<RawMesos>,
+    pub(crate) files: Vec<RawFile>,
+    pub(crate) listeners: Vec<RawListener>,
+    pub(crate) admin_tls: RawPair,
+}
+
+/// `[[sources.mesos]]`.
+#[derive(Clone)]
+pub(crate) struct RawMesos {
+    /// Everything that is used as it is.
+    pub(crate) config: MesosConfig,
+    pub(crate) name: Arc<str>,
+    pub(crate) cluster: Option<Arc<str>>,
+    pub(crate) masters: Option<MastersValue>,
+    pub(crate) zookeeper_auth: Option<Secret>,
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) token: Option<Secret>,
+    /// Whether there is a section for TLS.
+    pub(crate) has_tls: bool,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) tls: RawPair,
+    pub(crate) tls_server_name: Option<Arc<str>>,
+}
+
+/// `[[sources.file]]`.
+#[derive(Clone, Default)]
+pub(crate) struct RawFile {
+    pub(crate) name: Arc<str>,
+    pub(crate) path: PathBuf,
+    pub(crate) zones: Vec<Arc<str>>,
+}
+
+/// `[[proxy.listeners]]`.
+#[derive(Clone, Default)]
+pub(crate) struct RawListener {
+    pub(crate) name: Arc<str>,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) certificates: Option<PathBuf>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Default)]
+pub(crate) struct RawPair {
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Default for RawMesos {
+    fn default() -> Self {
+        Self {
+            config: MesosConfig::with_masters("", "", &[]),
+            name: "".into(),
+            cluster: None,
+            masters: None,
+            zookeeper_auth: None,
+            principal: None,
+            secret: None,
+            token: None,
+            has_tls: false,
+            tls_ca: None,
+            tls: RawPair::default(),
+            tls_server_name: None,
+        }
+    }
+}
+
+impl Raw {
+    /// The form that the program runs on. Only for a file without faults.
+    pub(crate) fn into_config(self) -> Config {
+        let mut config = self.config;
+        config.mesos = self.mesos.into_iter().map(RawMesos::into_config).collect();
+        config.files = self.files.into_iter().map(RawFile::into_config).collect();
+        config.proxy.listeners = self.listeners.into_iter().map(RawListener::into_config).collect();
+        config.admin.tls = self.admin_tls.certificate.zip(self.admin_tls.key);
+        config
+    }
+}
+
+impl From<&Config> for Raw {
+    fn from(config: &Config) -> Self {
+        let tls = config.admin.tls.clone().unzip();
+        Self {
+            mesos: config.mesos.iter().map(RawMesos::from).collect(),
+            files: config.files.iter().map(RawFile::from).collect(),
+            listeners: config.proxy.listeners.iter().map(RawListener::from).collect(),
+            admin_tls: RawPair { certificate: tls.0, key: tls.1 },
+            config: config.clone(),
+        }
+    }
+}
+
+impl RawMesos {
+    /// Whether the masters are spoken to over TLS.
+    pub(crate) fn uses_tls(&self) -> bool {
+        self.has_tls || self.masters.as_ref().is_some_and(|masters| masters.scheme == Some(Scheme::Https))
+    }
+
+    fn into_config(self) -> MesosConfig {
+        let tls = self.uses_tls().then(|| ClientTls {
+            ca: self.tls_ca,
+            certificate: self.tls.certificate,
+            key: self.tls.key,
+            server_name: self.tls_server_name.map(|name| name.to_string()),
+        });
+        let credentials = match (self.token, self.principal, self.secret) {
+            (Some(token), _, _) => Some(MesosCredentials::Token(token)),
+            (None, Some(principal), Some(secret)) => {
+                Some(MesosCredentials::Basic { principal: principal.to_string(), secret })
+            }
+            _ => None,
+        };
+        let mut masters = self.masters.expect("a source without masters is at fault").masters;
+        if let (Masters::ZooKeeper { auth, .. }, Some(given)) = (&mut masters, self.zookeeper_auth) {
+            *auth = Some(given);
+        }
+        let cluster = self.cluster.unwrap_or_else(|| self.name.clone()).into();
+        MesosConfig { name: self.name.into(), cluster, masters, credentials, tls, ..self.config }
+    }
+}
+
+impl From<&MesosConfig> for RawMesos {
+    fn from(config: &MesosConfig) -> Self {
+        let (principal, secret, token) = match config.credentials.clone() {
+            Some(MesosCredentials::Basic { principal, secret }) => (Some(principal.into()), Some(secret), None),
+            Some(MesosCredentials::Token(token)) => (None, None, Some(token)),
+            None => (None, None, None),
+        };
+        let mut masters = config.masters.clone();
+        let zookeeper_auth = match &mut masters {
+            Masters::ZooKeeper { auth, .. } => auth.take(),
+            Masters::List(_) => None,
+        };
+        let tls = config.tls.clone().unwrap_or_default();
+        Self {
+            config: config.clone(),
+            name: config.name.shared(),
+            cluster: Some(config.cluster.shared()),
+            masters: Some(MastersValue { masters, scheme: None }),
+            zookeeper_auth,
+            principal,
+            secret,
+            token,
+            has_tls: config.tls.is_some(),
+            tls_ca: tls.ca,
+            tls: RawPair { certificate: tls.certificate, key: tls.key },
+            tls_server_name: tls.server_name.map(Into::into),
+        }
+    }
+}
+
+impl RawFile {
+    fn into_config(self) -> FileConfig {
+        FileConfig { name: self.name.into(), path: self.path, zones: self.zones }
+    }
+}
+
+impl From<&FileConfig> for RawFile {
+    fn from(config: &FileConfig) -> Self {
+        Self { name: config.name.shared(), path: config.path.clone(), zones: config.zones.clone() }
+    }
+}
+
+impl RawListener {
+    fn into_config(self) -> ListenerConfig {
+        let address = self.address.expect("a listener without address is at fault");
+        ListenerConfig { name: self.name, address, certificates: self.certificates }
+    }
+}
+
+impl From<&ListenerConfig> for RawListener {
+    fn from(config: &ListenerConfig) -> Self {
+        Self { name: config.name.clone(), address: Some(config.address), certificates: config.certificates.clone() }
+    }
+}
+
+impl Entry for RawMesos {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for RawFile {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for RawListener {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for PolicyConfig {
+    fn name(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,89 @@
+//! What a new configuration changes, and whether that is possible without a restart.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::checked::Config;
+use super::raw::Raw;
+use super::setting::Reload;
+use super::settings;
+use crate::model::id::SourceName;
+
+/// What changes, by setting; entries of lists are named: `proxy.listeners[https].address`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReloadPlan {
+    /// Takes effect with the next table and the next requests.
+    pub live: Vec<String>,
+    /// Takes effect when its listener is opened anew.
+    pub listeners: Vec<String>,
+    /// Sources that were added or removed, or whose stream must be opened anew, by name.
+    pub sources: Vec<SourceName>,
+}
+
+/// A changed setting that takes effect only at a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestartNeeded {
+    /// The setting.
+    pub key: String,
+}
+
+impl ReloadPlan {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.listeners.is_empty()
+    }
+}
+
+impl fmt::Display for RestartNeeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: a change takes effect only when the program starts; restart it, or take the change back",
+            self.key
+        )
+    }
+}
+
+/// Compares the configuration that runs with a new one.
+///
+/// # Errors
+/// Every changed setting that needs a restart; the new configuration is then refused as a whole.
+pub fn reload(old: &Config, new: &Config) -> Result<ReloadPlan, Vec<RestartNeeded>> {
+    let mut changes = Vec::new();
+    settings::root().changes(&Raw::from(old), &Raw::from(new), "", &mut changes);
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    let (mut plan, mut refused) =
+        (ReloadPlan { sources: changed_sources(old, new), ..ReloadPlan::default() }, Vec::new());
+    for change in changes {
+        match change.reload {
+            Reload::Live => plan.live.push(change.key),
+            Reload::Listener => plan.listeners.push(change.key),
+            Reload::Restart => refused.push(RestartNeeded { key: change.key }),
+        }
+    }
+    if refused.is_empty() { Ok(plan) } else { Err(refused) }
+}
+
+/// Sources whose task must be started, stopped or replaced. What only the derivation reads (zones, the guard) leaves
+/// the stream alone.
+fn changed_sources(old: &Config, new: &Config) -> Vec<SourceName> {
+    let mut changed: Vec<SourceName> = Vec::new();
+    let streams = |config: &Config| -> Vec<super::checked::MesosConfig> {
+        config
+            .mesos
+            .iter()
+            .map(|mesos| super::checked::MesosConfig { zone: "".into(), guard: Default::default(), ..mesos.clone() })
+            .collect()
+    };
+    let (old_mesos, new_mesos) = (streams(old), streams(new));
+    let differs = old_mesos.iter().filter(|mesos| !new_mesos.contains(mesos));
+    let added = new_mesos.iter().filter(|mesos| !old_mesos.contains(mesos));
+    changed.extend(differs.chain(added).map(|mesos| mesos.name.clone()));
+    let differs = old.files.iter().filter(|file| !new.files.contains(file));
+    let added = new.files.iter().filter(|file| !old.files.contains(file));
+    changed.extend(differs.chain(added).map(|file| file.name.clone()));
+    changed.sort();
+    changed.dedup();
+    changed
+}

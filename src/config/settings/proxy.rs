@@ -1,0 +1,135 @@
+//! `[proxy]`, `[proxy.limits]` and `[[proxy.listeners]]`.
+
+use std::time::Duration;
+
+use crate::config::kind::duration::Span;
+use crate::config::kind::network::{Network, Socket};
+use crate::config::kind::number::Whole;
+use crate::config::kind::size::Size;
+use crate::config::kind::text::{FOLDER, NAME, PSEUDONYM};
+use crate::config::kind::{Many, Optional};
+use crate::config::raw::{Raw, RawListener};
+use crate::config::section::{Example, ListRules, Section};
+use crate::config::setting::{Reload, Setting, setting};
+
+pub(super) fn section() -> Section<Raw> {
+    Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
+        .settings(proxy())
+        .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
+        .list(
+            ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
+            listener(),
+            |raw: &Raw| &raw.listeners,
+            |raw: &mut Raw| &mut raw.listeners,
+        )
+}
+
+const LISTENER_EXAMPLES: &[Example] = &[
+    Example { about: "Clear text.", active: true, values: &[("name", "\"http\""), ("address", "\"127.0.0.1:10080\"")] },
+    Example {
+        about: "TLS, the certificate chosen by the name that the client asks for.",
+        active: false,
+        values: &[
+            ("name", "\"https\""),
+            ("address", "\"127.0.0.1:10443\""),
+            ("certificates", "\"/etc/pointsman/certificates\""),
+        ],
+    },
+];
+
+fn proxy() -> [Setting<Raw>; 5] {
+    [
+        setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
+            .example("[\"10.0.0.0/24\"]")
+            .means("Clients whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are believed; from all others they are removed and written anew.")
+            .costs("Whoever is in these networks can claim any client address."),
+        setting!(Raw, "via", PSEUDONYM, config.proxy.via)
+            .means("This proxy's name in `Via`. Instances that forward to one another share it: by it loops are found.")
+            .costs("None."),
+        setting!(Raw, "max_hops", Whole::between(1, 100), config.proxy.max_hops)
+            .unit("entries of ours in `Via`")
+            .means("A request that passed so many proxies of this name is looping and gets 508.")
+            .costs("A loop costs as many requests."),
+        setting!(Raw, "max_attempts", Whole::between(1, 10), config.proxy.max_attempts)
+            .unit("attempts")
+            .means("Attempts per request in all, each at another endpoint where there is one.")
+            .costs("A failing service gets up to so many times its load."),
+        setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
+            .means("Request bodies up to this size are kept for another attempt.")
+            .costs("So much memory for each request under way that has a body."),
+    ]
+}
+
+fn timeouts() -> [Setting<Raw>; 7] {
+    let up_to = |most: u64| Span::between(Duration::from_millis(1), Duration::from_secs(most));
+    [
+        setting!(Raw, "header", up_to(3600), config.proxy.limits.header)
+            .means("From the first byte of a request's head to its last; then 408.")
+            .costs("Clients that send slowly hold their connection for so long."),
+        setting!(Raw, "connect", up_to(600), config.proxy.limits.connect)
+            .means("For a connection to an endpoint; then another endpoint is tried.")
+            .costs("A dead endpoint delays a request by so much."),
+        setting!(Raw, "per_try", up_to(3600), config.proxy.limits.per_try)
+            .means("For the first byte of an answer from one endpoint, where another attempt is possible.")
+            .costs("Too short a time repeats requests that are only slow."),
+        setting!(Raw, "response", up_to(86_400), config.proxy.limits.response)
+            .means("For the first byte of the answer, all attempts together; then 504.")
+            .costs("Clients of a hanging service wait for so long, and their requests count as under way."),
+        setting!(Raw, "idle", up_to(86_400), config.proxy.limits.idle)
+            .means("Without a byte in either direction of a body or an upgraded connection; then it is cut.")
+            .costs("Silent connections hold two file descriptors for so long; WebSockets need a ping more often than this."),
+        setting!(Raw, "keep_alive", up_to(86_400), config.proxy.limits.keep_alive)
+            .means("A client's connection without a request for so long is closed.")
+            .costs("A file descriptor and some kilobytes for each idle client."),
+        setting!(Raw, "upstream_idle", up_to(86_400), config.proxy.limits.upstream_idle)
+            .means("A connection to an endpoint without a request for so long is closed.")
+            .costs("Longer than the endpoint's own time, requests meet connections that are being closed, and are retried."),
+    ]
+}
+
+fn bounds() -> [Setting<Raw>; 5] {
+    [
+        setting!(Raw, "head_size", Size::between(1024, 1 << 20), config.proxy.limits.head_bytes)
+            .means("The largest head of a request, its line and all fields; then 431.")
+            .costs("So much memory for each client that sends one."),
+        setting!(Raw, "head_fields", Whole::between(8, 1000), config.proxy.limits.head_fields)
+            .unit("header fields")
+            .means("Header fields of a request at most; then 431.")
+            .costs("Time on each request that has so many."),
+        setting!(Raw, "connections", Whole::between(1, 10_000_000), config.proxy.limits.connections)
+            .unit("client connections a worker")
+            .means("Client connections at a time; more wait to be accepted.")
+            .costs("A file descriptor and some kilobytes each; the process's limit of files must allow them."),
+        setting!(Raw, "streams", Whole::between(1, 100_000), config.proxy.limits.streams)
+            .unit("requests a connection")
+            .means("Requests under way on one HTTP/2 connection.")
+            .costs("One client can have so many requests in work with one connection."),
+        setting!(Raw, "idle_per_endpoint", Whole::between(0, 100_000), config.proxy.limits.idle_per_endpoint)
+            .unit("connections an endpoint and worker")
+            .means("Connections kept open and unused.")
+            .costs("File descriptors here and at the endpoints: workers times instances times this."),
+    ]
+}
+
+fn listener() -> Section<RawListener> {
+    Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.").settings([
+        setting!(RawListener, "name", NAME, name)
+            .required()
+            .example("\"http\"")
+            .means("The listener's name in logs and metrics.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(RawListener, "address", Optional(Socket), address)
+            .required()
+            .example("\"127.0.0.1:10080\"")
+            .means("The address, for HTTP/1.1 and HTTP/2 alike. Each address stands once in the file.")
+            .costs("A socket for every worker; ports below 1024 need CAP_NET_BIND_SERVICE.")
+            .reloads(Reload::Listener),
+        setting!(RawListener, "certificates", Optional(FOLDER), certificates)
+            .example("\"/etc/pointsman/certificates\"")
+            .by_default("clear text")
+            .means("A folder of certificates for TLS, NAME.crt or NAME.pem each with NAME.key, chosen by SNI. The folder is watched; new ones are taken up without a reload.")
+            .costs("A watch on the folder; the handshakes take most of the time of short connections.")
+            .reloads(Reload::Listener),
+    ])
+}

@@ -1,0 +1,208 @@
+//! `[[sources.mesos]]` and `[[sources.file]]`.
+
+use std::time::Duration;
+
+use crate::config::checked::MesosEncoding;
+use crate::config::kind::duration::Span;
+use crate::config::kind::masters::MastersKind;
+use crate::config::kind::number::{Share, Whole};
+use crate::config::kind::text::{FILE, HOST, Hidden, LINE, NAME, ZONE};
+use crate::config::kind::{Choice, Many, Optional};
+use crate::config::raw::{Raw, RawFile, RawMesos};
+use crate::config::section::{Example, ListRules, Presence, Section};
+use crate::config::setting::{Reload, Setting, setting};
+
+pub(super) fn section() -> Section<Raw> {
+    Section::new("sources", "")
+        .list(
+            ListRules { most: 64, reload: Reload::Live, examples: MESOS_EXAMPLES },
+            mesos(),
+            |raw: &Raw| &raw.mesos,
+            |raw: &mut Raw| &mut raw.mesos,
+        )
+        .list(
+            ListRules { most: 64, reload: Reload::Live, examples: FILE_EXAMPLES },
+            file(),
+            |raw: &Raw| &raw.files,
+            |raw: &mut Raw| &mut raw.files,
+        )
+}
+
+const MESOS_EXAMPLES: &[Example] = &[
+    Example {
+        about: "A cluster with one master on this machine.",
+        active: true,
+        values: &[("name", "\"mesos\""), ("zone", "\"mesos\""), ("masters", "[\"127.0.0.1:5050\"]")],
+    },
+    Example {
+        about: "A DC/OS cluster: masters found through ZooKeeper, a service account's token, TLS.",
+        active: false,
+        values: &[
+            ("name", "\"dcos\""),
+            ("zone", "\"dcos.example.com\""),
+            ("masters", "\"zk://zk1:2181,zk2:2181,zk3:2181/mesos\""),
+            ("zookeeper_auth_file", "\"/etc/pointsman/zookeeper-auth\""),
+            ("token_file", "\"/etc/pointsman/dcos-token\""),
+            ("tls.ca", "\"/etc/pointsman/dcos-ca.pem\""),
+        ],
+    },
+];
+
+const FILE_EXAMPLES: &[Example] = &[Example {
+    about: "Services on machines outside the clusters.",
+    active: false,
+    values: &[("name", "\"static\""), ("path", "\"services.toml\"")],
+}];
+
+fn mesos() -> Section<RawMesos> {
+    Section::new("mesos", "A Mesos or DC/OS cluster; one entry for each. A changed entry opens its stream anew; what is served goes on meanwhile.")
+        .settings(identity())
+        .settings(credentials())
+        .settings(stream())
+        .section(tls())
+        .section(guard())
+}
+
+fn identity() -> [Setting<RawMesos>; 4] {
+    [
+        setting!(RawMesos, "name", NAME, name)
+            .required()
+            .example("\"mesos\"")
+            .means("The source's name in logs, metrics, the API and environment variables. Another name is another source.")
+            .costs("None."),
+        setting!(RawMesos, "cluster", Optional(NAME), cluster)
+            .by_default("the source's name")
+            .example("\"mesos\"")
+            .means("The cluster that it tells of, a part of every task's and service's identity.")
+            .costs("Another cluster is another identity for everything in it: claims begin anew.")
+            .reloads(Reload::Restart),
+        setting!(RawMesos, "zone", ZONE, config.zone)
+            .required()
+            .example("\"mesos\"")
+            .means("The DNS zone of the cluster's names. No two sources have one zone, or one within the other's.")
+            .costs("All names of the cluster change with it."),
+        Setting::new(
+            "masters",
+            Optional(MastersKind),
+            |raw: &RawMesos| raw.masters.clone(),
+            |raw: &mut RawMesos, masters| raw.masters = masters,
+        )
+        .required()
+        .example("[\"127.0.0.1:5050\"]")
+        .means("Where the masters are: a ZooKeeper URL (port 2181 if none is given) whose leader is followed, or a list of host:port (5050 if none is given), each with http:// or https:// before it if wanted.")
+        .costs("One stream of events from the leading master; a subscription freezes a master for up to a few seconds in a large cluster."),
+    ]
+}
+
+fn credentials() -> [Setting<RawMesos>; 4] {
+    [
+        setting!(RawMesos, "principal", Optional(LINE), principal)
+            .example("\"pointsman\"")
+            .means("The principal of HTTP basic authentication; needs `secret`.")
+            .costs("None."),
+        setting!(RawMesos, "secret", Optional(Hidden), secret)
+            .secret()
+            .means("The principal's secret, sent to configured masters and the leader they name only.")
+            .costs("None; kept out of logs and the API."),
+        setting!(RawMesos, "token", Optional(Hidden), token)
+            .secret()
+            .alternative()
+            .means("A token sent as `Authorization: token=…` (DC/OS), in place of `principal` and `secret`.")
+            .costs("None; kept out of logs and the API."),
+        setting!(RawMesos, "zookeeper_auth", Optional(Hidden), zookeeper_auth)
+            .secret()
+            .alternative()
+            .means("`user:password` for ZooKeeper's digest authentication, in place of credentials in the URL.")
+            .costs("None; kept out of logs and the API."),
+    ]
+}
+
+fn stream() -> [Setting<RawMesos>; 4] {
+    let words = Choice(&[("protobuf", MesosEncoding::Protobuf), ("json", MesosEncoding::Json)]);
+    let hour = Duration::from_secs(3600);
+    [
+        setting!(RawMesos, "encoding", words, config.encoding)
+            .means("How the master writes its answers.")
+            .costs("JSON is about twice the octets and several times the work on both sides."),
+        setting!(RawMesos, "missed_heartbeats", Whole::between(1, 100), config.missed_heartbeats)
+            .unit("heartbeat intervals of 15s")
+            .means("A stream that was silent for so long counts as dead and is opened anew.")
+            .costs("More notices a dead master later; fewer subscribes anew when the master is only slow."),
+        setting!(RawMesos, "max_backoff", Span::between(Duration::from_millis(100), hour), config.max_backoff)
+            .means(
+                "The longest pause between two attempts to reach a master; pauses double up to it and vary at random.",
+            )
+            .costs("A longer pause finds a returned master later."),
+        setting!(RawMesos, "agents_interval", Span::between(Duration::ZERO, hour * 24), config.agents_interval)
+            .means("How often the list of agents is read, to notice those that vanish in silence; \"0s\": never.")
+            .costs("Each reading is an answer of some kilobytes an agent from the leading master."),
+    ]
+}
+
+fn tls() -> Section<RawMesos> {
+    let presence = Presence { is_present: RawMesos::uses_tls, note: |raw| raw.has_tls = true };
+    Section::new("tls", "TLS towards the masters. The section alone turns it on, as https:// before the masters does.")
+        .presence(presence)
+        .settings([
+            setting!(RawMesos, "ca", Optional(FILE), tls_ca)
+                .example("\"/etc/pointsman/mesos-ca.pem\"")
+                .by_default("the system's authorities")
+                .means("PEM file with the authorities to trust.")
+                .costs("None."),
+            setting!(RawMesos, "certificate", Optional(FILE), tls.certificate)
+                .example("\"/etc/pointsman/client.pem\"")
+                .means("PEM file with a client certificate and its chain; needs `key`.")
+                .costs("None."),
+            setting!(RawMesos, "key", Optional(FILE), tls.key)
+                .example("\"/etc/pointsman/client.key\"")
+                .means("PEM file with the client certificate's key.")
+                .costs("None; the file must be readable by the program alone."),
+            setting!(RawMesos, "server_name", Optional(HOST), tls_server_name)
+                .example("\"master.example.com\"")
+                .by_default("the host connected to")
+                .means("The name to verify in the master's certificate.")
+                .costs("None."),
+        ])
+}
+
+fn guard() -> Section<RawMesos> {
+    let day = Duration::from_secs(86_400);
+    Section::new("guard", "Removals that a snapshot only implies by absence are held back when they are too many at once. Explicit ends of tasks always act.").settings([
+        setting!(RawMesos, "max_share", Share, config.guard.max_share)
+            .unit("part of the source's tasks")
+            .means("Removals are held when they are more than this share …")
+            .costs("A larger share believes more of a wrong snapshot at once."),
+        setting!(RawMesos, "max_count", Whole::between(0, 100_000_000), config.guard.max_count)
+            .unit("tasks")
+            .means("… and more than this many.")
+            .costs("As for `max_share`."),
+        setting!(RawMesos, "confirm_after", Span::between(Duration::ZERO, day), config.guard.confirm_after)
+            .means("A second complete snapshot at least this much later that agrees ends the hold.")
+            .costs("Tasks that are really gone are served for longer; connecting to them fails and is retried."),
+        setting!(RawMesos, "give_up_after", Span::between(Duration::ZERO, day), config.guard.give_up_after)
+            .means("The hold ends by itself after this time; never for a source that shows agents without their tasks.")
+            .costs("As for `confirm_after`."),
+        setting!(RawMesos, "recovered_keep", Span::between(Duration::ZERO, day), config.guard.recovered_keep)
+            .means("How long tasks are kept whose agents a new leader still waits for.")
+            .costs("As for `confirm_after`."),
+    ])
+}
+
+fn file() -> Section<RawFile> {
+    Section::new("file", "A watched TOML file with services, endpoints, routes and records; for people without a cluster, and beside one.").settings([
+        setting!(RawFile, "name", NAME, name)
+            .required()
+            .example("\"static\"")
+            .means("The source's name; also the cluster of what it lists.")
+            .costs("None."),
+        setting!(RawFile, "path", FILE, path)
+            .required()
+            .example("\"services.toml\"")
+            .means("The file; a relative path starts at this file's folder.")
+            .costs("A watch on its folder."),
+        setting!(RawFile, "zones", Many::new(ZONE, "zones", 64), zones)
+            .example("[\"static.example.com\"]")
+            .means("DNS zones that the file's records may be in.")
+            .costs("This server answers for the zones: names that the file does not list do not exist."),
+    ])
+}

@@ -1,0 +1,137 @@
+//! The sample configuration: current, valid as it is, and valid with every setting in force.
+#![allow(missing_docs, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pointsman::config::checked::{
+    DnsConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RoutingConfig, ServerConfig, StateConfig,
+};
+use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pointsman.toml");
+
+fn check_with_secrets(text: &str) -> Config {
+    let environment = Environment::new(&|_| None, &|_| Ok("user:password\n".into()));
+    check(text, Path::new("pointsman.toml"), environment).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Every commented setting and section in force: `#key = …` and `#[section]`.
+fn everything_in_force() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    sample_file().lines().map(uncomment).collect()
+}
+
+#[test]
+fn the_file_in_the_repository_is_current() {
+    let committed = std::fs::read_to_string(FILE).unwrap();
+    assert!(
+        committed == sample_file(),
+        "config/pointsman.toml is not current; write it anew with: cargo run -- config sample > config/pointsman.toml"
+    );
+}
+
+#[test]
+fn the_sample_is_valid_and_serves_something() {
+    let config = check(&sample_file(), Path::new("pointsman.toml"), Environment::empty()).unwrap();
+    assert_eq!(config.mesos.len(), 1);
+    assert_eq!(config.dns.listen.len(), 1);
+    assert_eq!(config.proxy.listeners.len(), 1);
+    assert!(config.admin.listen.is_some());
+}
+
+#[test]
+fn every_commented_setting_is_valid() {
+    let config = check_with_secrets(&everything_in_force());
+    assert_eq!((config.mesos.len(), config.files.len(), config.policies.len()), (2, 1, 1));
+    assert_eq!(config.proxy.listeners.len(), 2);
+    assert!(config.admin.tls.is_some() && config.admin.token.is_some());
+}
+
+#[test]
+fn what_the_sample_calls_a_default_is_the_default() {
+    let config = check_with_secrets(&everything_in_force());
+    let server = ServerConfig { workers: config.server.workers, ..ServerConfig::default() };
+    assert_eq!(config.server, server);
+    assert_eq!(config.log, LogConfig::default());
+    assert_eq!(config.state, StateConfig { path: config.state.path.clone(), ..StateConfig::default() });
+    assert_eq!(config.mesos[0].guard, GuardConfig::default());
+    assert_eq!(config.proxy.limits, ProxyLimits::default());
+    assert_eq!(config.routing, RoutingConfig::default());
+    let proxy = ProxyConfig {
+        listeners: config.proxy.listeners.clone(),
+        trusted_proxies: config.proxy.trusted_proxies.clone(),
+        ..ProxyConfig::default()
+    };
+    assert_eq!(config.proxy, proxy);
+    let dns = DnsConfig {
+        listen: config.dns.listen.clone(),
+        nameserver_addresses: config.dns.nameserver_addresses.clone(),
+        ..DnsConfig::default()
+    };
+    assert_eq!(config.dns, dns);
+}
+
+#[test]
+fn an_empty_section_changes_nothing() {
+    let least = "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n[dns]\n[proxy.limits]\n";
+    let config = check_with_secrets(least);
+    let expected = Config { files: config.files.clone(), ..Config::default() };
+    assert_eq!(config, expected);
+    assert_eq!(config.files[0].path, Path::new("services.toml"));
+}
+
+#[test]
+fn the_view_has_every_setting_and_no_secret() {
+    let config = check_with_secrets(&everything_in_force());
+    let view = to_json(&config);
+    assert!(!view.to_string().contains("password"));
+    assert_eq!(view["admin"]["token"], "[hidden]");
+    assert_eq!(view["sources"]["mesos"][0]["secret"], "[hidden]");
+    assert_eq!(view["sources"]["mesos"][1]["zookeeper_auth"], "[hidden]");
+    assert_eq!(view["sources"]["mesos"][0]["guard"]["max_share"], 0.2);
+    assert_eq!(view["proxy"]["limits"]["header"], "10s");
+    assert_eq!(view["proxy"]["listeners"][1]["address"], "127.0.0.1:10443");
+    assert_eq!(view["policy"][0]["hosts"][0], "*.team-a.example.com");
+}
+
+#[test]
+fn the_view_is_a_configuration_again() {
+    let text = "[[sources.mesos]]\nname = \"m\"\nzone = \"m\"\nmasters = \"zk://z/m\"\nmax_backoff = \"1500ms\"\n\
+                [server]\nworkers = 3\n[proxy.limits]\nhead_size = 5000\n[routing]\ngroups = [\"a\", \"b\"]\n";
+    let config = check_with_secrets(text);
+    let mut view = to_json(&config);
+    remove_nulls(&mut view);
+    let again = check_with_secrets(&toml::to_string(&view).unwrap());
+    assert_eq!(again, config);
+}
+
+fn remove_nulls(value: &mut serde_json::Value) {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+        object.values_mut().for_each(remove_nulls);
+    } else if let Some(items) = value.as_array_mut() {
+        items.iter_mut().for_each(remove_nulls);
+    }
+}
+
+#[test]
+fn sample_and_reference_list_the_same_settings() {
+    let reference = reference_markdown();
+    let in_reference: BTreeSet<String> =
+        reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect();
+    let sample = sample_file();
+    for key in &in_reference {
+        let is_in_sample = sample.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.starts_with(&format!("{key} = ")) || line.starts_with(&format!("{key}_file = "))
+        });
+        assert!(is_in_sample, "{key}");
+    }
+    assert!(in_reference.len() > 50);
+    let mut rows = reference.lines().filter(|line| line.starts_with("| "));
+    assert!(rows.all(|row| row.matches(" | ").count() == 4), "every row has five cells");
+}
