@@ -1,7 +1,7 @@
 //! What a name's answer consists of: records, aliases and their ends, proofs of absence, addresses on top.
 //!
 //! Pure. Invariants: a record set that does not fit is cut to a random choice of whole records and flagged; what is
-//! merely additional never flags; chains of aliases end after [`MAX_ALIASES`] or at the first repetition.
+//! merely additional never flags; chains of aliases end after `MAX_ALIASES` or at the first repetition.
 
 use std::net::IpAddr;
 use std::sync::Arc;
