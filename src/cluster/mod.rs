@@ -1,4 +1,13 @@
 //! What is known of the clusters: facts by source, the events that change them, and the rules by which they age.
 
+pub mod by_source;
+pub mod change;
+pub mod deadline;
 pub mod event;
+pub mod guard;
+pub mod ledger;
+pub mod source;
 pub mod sources;
+pub mod state;
+pub mod status;
+pub mod store;

@@ -93,6 +93,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                     self.resolution.is_authoritative = false;
                     return Rcode::Refused;
                 }
+                // The source of these names has not spoken yet: silence is no absence.
+                Found::Unready(_) => {
+                    self.resolution.is_authoritative = false;
+                    return Rcode::ServFail;
+                }
                 // The asker goes on from here by itself.
                 Found::Outside => return Rcode::NoError,
                 // RFC 6604 §3: the response code is that of the chain's end.
@@ -131,7 +136,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     fn find(&self, name: &str) -> Found {
         let found = self.authority.names.find(name);
         let zone = match &found {
-            Found::Outside => return found,
+            Found::Outside | Found::Unready(_) => return found,
             Found::Missing(zone) | Found::Node(zone, _) => zone,
         };
         let nameserver = &*self.config().nameserver;

@@ -9,7 +9,7 @@ use crate::table::names::Found;
 
 /// Names and the settings they are answered with, frozen while one query is answered.
 pub trait NameSource {
-    /// Whether silence may be taken for absence; before that, everything is SERVFAIL.
+    /// Whether there is anything to answer from; before that, everything is SERVFAIL.
     fn is_ready(&self) -> bool;
 
     /// The settings.
@@ -21,7 +21,7 @@ pub trait NameSource {
 
 impl NameSource for Table {
     fn is_ready(&self) -> bool {
-        self.ready
+        self.generation > 0
     }
 
     fn config(&self) -> &DnsConfig {

@@ -1,4 +1,99 @@
 //! What task labels mean: native ones, marathon-lb's `HAPROXY_*` → one typed specification, or a problem.
+//!
+//! Pure: the same labels give the same reading, whatever the order of different keys. A label that cannot be
+//! understood becomes a problem and spoils nothing else.
 
 pub mod host;
+pub mod path;
+pub mod ports;
 pub mod spec;
+
+mod assemble;
+mod complaint;
+mod haproxy;
+mod keys;
+mod native;
+mod reference;
+mod statements;
+mod value;
+
+pub use complaint::{MAX_PROBLEMS, is_secret};
+pub use reference::reference_markdown;
+
+pub(crate) use complaint::nearest;
+
+use crate::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use spec::Reading;
+use statements::Statements;
+
+/// The most routes of one task.
+pub const MAX_ROUTES: usize = 64;
+
+/// The most hosts of one task, all routes together.
+pub const MAX_HOSTS: usize = 64;
+
+/// The longest value of a label, in bytes.
+pub const MAX_VALUE: usize = 4096;
+
+/// The longest key of a label of ours, in bytes.
+pub const MAX_KEY: usize = 512;
+
+/// The most labels of ours that one task can have, of each scheme.
+pub const MAX_LABELS: usize = 1024;
+
+/// Reads the labels of a task. `groups`: those that are served here, `*` for all.
+pub fn read(definition: &TaskDefinition, groups: &[String]) -> Reading {
+    let ports = ports::ports(definition);
+    let mut statements = Statements::default();
+    native::read(definition, &ports, &mut statements);
+    haproxy::read(definition, &ports, groups, &mut statements);
+    assemble::assemble(&ports, groups, statements)
+}
+
+/// Reads the labels of a service that is declared without a task: as those of a task whose only port is `port`.
+pub fn read_declared(labels: &[Label], port: &str, groups: &[String]) -> Reading {
+    let port = DiscoveryPort {
+        number: 0,
+        // A port without a name is called by its index.
+        name: if port == "0" { "".into() } else { port.into() },
+        protocol: "".into(),
+        scope: PortScope::Container,
+        labels: Box::new([]),
+    };
+    let discovery = Discovery { name: "".into(), ports: Box::new([port]) };
+    let definition = TaskDefinition { labels: labels.into(), discovery: Some(discovery), ..TaskDefinition::default() };
+    read(&definition, groups)
+}
+
+/// Whether one of `said` is served here.
+fn is_served(said: &[String], groups: &[String]) -> bool {
+    groups.iter().any(|group| group == "*" || said.contains(group))
+}
+
+/// Reads arbitrary bytes as labels, one `key=value` a line, and checks what must hold of every reading.
+#[doc(hidden)]
+pub fn fuzz_labels(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let labels = text.lines().map(|line| {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        Label { key: key.into(), value: value.into() }
+    });
+    let names = ["web", "scrape", ""];
+    let port = |name: &&str| DiscoveryPort {
+        number: 80,
+        name: (*name).into(),
+        protocol: "tcp".into(),
+        scope: PortScope::Host,
+        labels: Box::new([]),
+    };
+    let discovery = Discovery { name: "".into(), ports: names.iter().map(port).collect() };
+    let definition =
+        TaskDefinition { labels: labels.collect(), discovery: Some(discovery), ..TaskDefinition::default() };
+    let reading = read(&definition, &["*".to_owned()]);
+    assert_eq!(reading, read(&definition, &["*".to_owned()]));
+    assert!(reading.problems.len() <= MAX_PROBLEMS);
+    let routes = || reading.spec.ports.iter().flat_map(|port| &port.routes);
+    assert!(routes().count() <= MAX_ROUTES);
+    assert!(routes().map(|route| route.hosts.len()).sum::<usize>() <= MAX_HOSTS);
+    assert!(routes().all(|route| !route.hosts.is_empty() && route.path.starts_with('/')));
+}

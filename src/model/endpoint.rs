@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::{AgentId, ServiceId, TaskKey, Version};
+use super::service::Protocol;
 use super::sorted::SortKey;
 use super::time::Timestamp;
 
@@ -66,6 +67,8 @@ pub struct Endpoint {
     pub service: ServiceId,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The version it runs.
     pub version: Version,
     /// Its share of the service's traffic, relative to the others.
@@ -88,6 +91,7 @@ impl PartialEq for Endpoint {
         self.id == other.id
             && self.service == other.service
             && self.address == other.address
+            && self.protocol == other.protocol
             && self.version == other.version
             && self.weight == other.weight
             && self.state == other.state

@@ -16,7 +16,7 @@ pub struct Service {
     pub id: ServiceId,
     /// The framework's name, for people; empty where there is none.
     pub framework: Arc<str>,
-    /// What its endpoints speak.
+    /// What its first endpoint speaks (each endpoint has its own), or its last one spoke.
     pub protocol: Protocol,
     /// Every endpoint, whatever its state, by id.
     pub endpoints: SortedList<Arc<Endpoint>>,

@@ -1,1 +1,46 @@
-//! The L7 proxy.
+//! The L7 proxy: HTTP/1.1 and HTTP/2 in, routed by the table, HTTP/1.1 and HTTP/2 (clear text) out.
+//!
+//! Each worker thread runs [`worker::serve`] inside a current-thread runtime with a `LocalSet`: its own listening
+//! sockets, its own upstream connections, its own shard of the metrics. Nothing on a request's path is shared for
+//! writing between workers, and no lock is taken on it.
+//!
+//! ```text
+//! listen → connection (TLS, HTTP version) → gate (strictness) → route → balance → pool/connect → exchange
+//!                                                                  └────────── retry ◀────────────────┘
+//! ```
+//!
+//! What decides is pure ([`gate`], [`path`], [`authority`], [`headers`], [`forwarded`], [`balance`], [`retry`],
+//! [`idle`]); what moves bytes is thin ([`listen`], [`connection`], [`exchange`], [`upgrade`]).
+//!
+//! "Strict in, canonical out": what two readers could understand in two ways is refused, never forwarded.
+
+pub mod account;
+pub mod answer_body;
+pub mod authority;
+pub mod balance;
+pub mod client_address;
+pub mod client_io;
+pub mod connect;
+pub mod connection;
+pub mod drain;
+pub mod error;
+pub mod exchange;
+pub mod forward;
+pub mod forwarded;
+pub mod gate;
+pub mod head_scan;
+pub mod headers;
+pub mod idle;
+pub mod listen;
+pub mod local;
+pub mod metrics;
+pub mod path;
+pub mod plan;
+pub mod pool;
+pub mod reason;
+pub mod request_body;
+pub mod retry;
+pub mod route;
+pub mod tls;
+pub mod upgrade;
+pub mod worker;

@@ -1,11 +1,14 @@
 //! The routing table: one immutable, versioned answer to "who serves what", and the handle that publishes it.
 
+pub mod build;
+pub mod dump;
 pub mod handle;
 pub mod history;
 pub mod names;
 pub mod routes;
-pub mod status;
+pub use crate::cluster::status;
 pub mod task;
+pub mod writer;
 
 use std::sync::Arc;
 

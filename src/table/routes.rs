@@ -107,6 +107,11 @@ impl Routes {
         }
     }
 
+    /// The route in force for exactly this host pattern and path prefix.
+    pub fn get(&self, host: &HostPattern, path: &str) -> Option<&Arc<Route>> {
+        self.of(host)?.routes.iter().find(|route| *route.path == *path)
+    }
+
     /// Puts `route` in force for its host and path; returns the one that was.
     pub fn insert(&mut self, route: Arc<Route>) -> Option<Arc<Route>> {
         let host = route.host.clone();

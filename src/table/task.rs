@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::cluster::source::SourceKind;
 use crate::model::agent::AgentFacts;
 use crate::model::endpoint::{EndpointId, EndpointState};
 use crate::model::framework::FrameworkFacts;
@@ -20,7 +21,9 @@ pub struct TaskView {
     pub agent: Option<Arc<AgentFacts>>,
     /// Its framework, once known.
     pub framework: Option<Arc<FrameworkFacts>>,
-    /// Whether it may be chosen; `None` for a task that has ended.
+    /// Where the facts come from.
+    pub source: SourceKind,
+    /// Whether it may be chosen.
     pub state: EndpointState,
     /// The version it runs.
     pub version: Version,

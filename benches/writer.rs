@@ -1,0 +1,236 @@
+//! What a change costs: publish time and CPU per event at 1,000 / 100,000 / 1,000,000 tasks, and memory per task.
+//!
+//! `cargo bench --bench writer` (no harness: it prints a table). Each size is a cluster of its own in one process,
+//! so figures of one run compare; memory is the resident set's growth.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measurement")]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pointsman::cluster::event::{ClusterEvent, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent};
+use pointsman::cluster::state::ClusterState;
+use pointsman::config::Config;
+use pointsman::config::checked::MesosConfig;
+use pointsman::model::agent::AgentFacts;
+use pointsman::model::framework::FrameworkFacts;
+use pointsman::model::id::TaskKey;
+use pointsman::model::intern::Interner;
+use pointsman::model::task::{
+    Discovery, DiscoveryPort, Health, Label, NetworkMode, PortRange, PortScope, TaskDefinition, TaskFacts, TaskState,
+    TaskStatus,
+};
+use pointsman::model::time::Timestamp;
+use pointsman::table::handle::TableHandle;
+use pointsman::table::writer::Writer;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
+    println!("| tasks | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for size in sizes {
+        measure(size);
+    }
+    large_service();
+}
+
+fn config() -> Arc<Config> {
+    let mut config = Config::default();
+    config.mesos.push(MesosConfig::with_masters("mesos", "mesos", &["127.0.0.1:5050"]));
+    Arc::new(config)
+}
+
+fn measure(size: usize) {
+    let now = Timestamp(1_700_000_000_000);
+    let before = resident();
+    let mut interner = Interner::default();
+    let started = Instant::now();
+    let mut writer = Writer::new(ClusterState::new(config(), now), 1, now);
+    let handle = TableHandle::new((*writer.first(now)).clone(), 64);
+    let agents = size.div_ceil(100);
+    send(&mut writer, &handle, vec![Fact::SnapshotStarted, Fact::Framework(Box::new(framework()))]);
+    for chunk in (0..size).collect::<Vec<_>>().chunks(FACTS_PER_EVENT) {
+        let facts = chunk.iter().map(|n| Fact::Task(Box::new(task(*n, size, &mut interner)))).collect();
+        send(&mut writer, &handle, facts);
+    }
+    for chunk in (0..agents).collect::<Vec<_>>().chunks(FACTS_PER_EVENT) {
+        send(&mut writer, &handle, chunk.iter().map(|n| Fact::Agent(Box::new(agent(*n)))).collect());
+    }
+    send(&mut writer, &handle, vec![Fact::SnapshotFinished(SnapshotScope::default()), Fact::Live]);
+    let load = started.elapsed().as_secs_f64();
+    let bytes = (resident() - before) as f64 / size as f64;
+
+    let mut state_flip = Vec::new();
+    let mut health_flip = Vec::new();
+    let mut churn = Vec::new();
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..3000usize {
+        let n = random.usize(..size);
+        let state = if round % 2 == 0 { TaskState::Killing } else { TaskState::Running };
+        state_flip.push(timed(&mut writer, &handle, vec![status(n, size, state, None, &mut interner)]));
+        send(&mut writer, &handle, vec![status(n, size, TaskState::Running, None, &mut interner)]);
+        let health = Some(if round % 2 == 0 { Health::Unhealthy } else { Health::Healthy });
+        health_flip.push(timed(&mut writer, &handle, vec![status(n, size, TaskState::Running, health, &mut interner)]));
+        let fresh = size + round;
+        let added = timed(&mut writer, &handle, vec![Fact::Task(Box::new(task(fresh, size, &mut interner)))]);
+        let ended = timed(&mut writer, &handle, vec![status(fresh, size, TaskState::Ended, None, &mut interner)]);
+        churn.push((added + ended) / 2.0);
+    }
+    let mut all: Vec<f64> = state_flip.iter().chain(&health_flip).chain(&churn).copied().collect();
+    all.sort_by(f64::total_cmp);
+    let p99 = all[all.len() * 99 / 100];
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let started = Instant::now();
+    writer.state().view(now).save(&path).unwrap();
+    let store = started.elapsed().as_secs_f64();
+    let file = std::fs::metadata(&path).unwrap().len() as f64 / 1e6;
+    drop((writer, handle));
+    let started = Instant::now();
+    let state = pointsman::cluster::store::load(&path, config(), now).unwrap();
+    let mut writer = Writer::new(state, 2, now);
+    assert!(writer.first(now).tasks.len() >= size);
+    let restore = started.elapsed().as_secs_f64();
+    println!(
+        "| {size} | {load:.2} | {bytes:.0} | {:.1} | {:.1} | {:.1} | {p99:.1} | {store:.2} | {file:.0} | {restore:.2} |",
+        median(&mut state_flip),
+        median(&mut health_flip),
+        median(&mut churn)
+    );
+}
+
+/// One event in a service of 10,000 endpoints.
+fn large_service() {
+    let now = Timestamp(1_700_000_000_000);
+    let mut interner = Interner::default();
+    let mut writer = Writer::new(ClusterState::new(config(), now), 1, now);
+    let handle = TableHandle::new((*writer.first(now)).clone(), 64);
+    let mut facts = vec![Fact::SnapshotStarted, Fact::Framework(Box::new(framework()))];
+    facts.extend((0..100).map(|n| Fact::Agent(Box::new(agent(n)))));
+    // One application of ten thousand.
+    facts.extend((0..10_000).map(|n| Fact::Task(Box::new(task(n, 0, &mut interner)))));
+    facts.extend([Fact::SnapshotFinished(SnapshotScope::default()), Fact::Live]);
+    send(&mut writer, &handle, facts);
+    let mut times = Vec::new();
+    for round in 0..2000 {
+        let health = Some(if round % 2 == 0 { Health::Unhealthy } else { Health::Healthy });
+        times.push(timed(&mut writer, &handle, vec![status(round * 4 % 10_000, 0, TaskState::Running, health, &mut interner)]));
+    }
+    times.sort_by(f64::total_cmp);
+    println!("\nservice of 10,000 endpoints: an event {:.1} us median, {:.1} us p99", times[1000], times[1980]);
+}
+
+fn send(writer: &mut Writer, handle: &TableHandle, facts: Vec<Fact>) {
+    let event = ClusterEvent::Source(SourceEvent { source: "mesos".into(), stream: 1, facts });
+    if let Some((table, record)) = writer.apply([event], Timestamp(1_700_000_000_000)).table {
+        handle.publish(table, record);
+    }
+}
+
+fn timed(writer: &mut Writer, handle: &TableHandle, facts: Vec<Fact>) -> f64 {
+    let started = Instant::now();
+    send(writer, handle, facts);
+    started.elapsed().as_secs_f64() * 1e6
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn framework() -> FrameworkFacts {
+    FrameworkFacts {
+        cluster: "mesos".into(),
+        id: "0a1b2c3d-0000-4000-8000-000000000000-0000".into(),
+        name: "marathon".into(),
+        hostname: "marathon".into(),
+        address: None,
+        port: None,
+        principal: "marathon".into(),
+        roles: Box::new(["slave_public".into()]),
+        connected: true,
+    }
+}
+
+fn agent(n: usize) -> AgentFacts {
+    AgentFacts {
+        cluster: "mesos".into(),
+        id: format!("0a1b2c3d-0000-4000-8000-000000000000-S{n}").into(),
+        hostname: format!("agent-{n}").into(),
+        address: Some(address(n)),
+        port: Some(5051),
+        region: None,
+        zone: None,
+        active: true,
+        recovered: false,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the parts of a number below 2^24")]
+fn address(agent: usize) -> IpAddr {
+    IpAddr::from([10, 64 + (agent >> 16) as u8, (agent >> 8) as u8, agent as u8])
+}
+
+/// Every task an application of its own, as in the worst case for names and routes; `apps` 0: all of one.
+fn key(n: usize, apps: usize, interner: &mut Interner) -> TaskKey {
+    let app = if apps == 0 { "app-0".into() } else { format!("app-{n}") };
+    let framework = interner.intern("0a1b2c3d-0000-4000-8000-000000000000-0000");
+    TaskKey::new(interner.intern("mesos").into(), framework.into(), format!("{app}.instance-00000000-0000-4000-8000-{n:012x}"))
+}
+
+fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
+    let app: Arc<str> = if apps == 0 { "app-0".into() } else { format!("app-{n}").into() };
+    let number = 1025 + u16::try_from(n % 30_000).unwrap();
+    let agent = n / 100;
+    let definition = TaskDefinition {
+        name: app.clone(),
+        labels: Box::new([
+            Label { key: interner.intern("HAPROXY_GROUP"), value: interner.intern("external") },
+            Label { key: interner.intern("HAPROXY_0_VHOST"), value: format!("{app}.bench.test").into() },
+        ]),
+        discovery: Some(Discovery {
+            name: app,
+            ports: Box::new([DiscoveryPort {
+                number,
+                name: interner.intern("web"),
+                protocol: interner.intern("tcp"),
+                scope: PortScope::Unspecified,
+                labels: Box::new([]),
+            }]),
+        }),
+        host_ports: Box::new([PortRange { begin: number, end: number }]),
+        network: NetworkMode::Host,
+        ..TaskDefinition::default()
+    };
+    TaskFacts {
+        key: key(n, apps, interner),
+        agent: Some(interner.intern(&format!("0a1b2c3d-0000-4000-8000-000000000000-S{agent}")).into()),
+        state: TaskState::Running,
+        health: Health::Healthy,
+        addresses: [address(agent)].into_iter().collect(),
+        unreachable_since: None,
+        definition: Arc::new(definition),
+    }
+}
+
+fn status(n: usize, apps: usize, state: TaskState, health: Option<Health>, interner: &mut Interner) -> Fact {
+    Fact::Status(Box::new(TaskStatus {
+        key: key(n, apps, interner),
+        state,
+        health,
+        addresses: None,
+        agent: None,
+        unreachable_since: None,
+    }))
+}
+
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}

@@ -1,1 +1,0 @@
-//! Services, routes and records from a watched TOML file.

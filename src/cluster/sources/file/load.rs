@@ -1,0 +1,173 @@
+//! Reads a source's files from the disk, whole or not at all.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::contents::FileContents;
+use super::document::{self, Document, Reference};
+use super::error::FileErrors;
+use super::{routes, zone};
+use crate::cluster::event::{RecordData, StaticRecord};
+use crate::config::checked::FileConfig;
+use crate::model::id::ServiceId;
+
+/// The longest TOML file. What is larger belongs into a zone file or a routes file.
+pub const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// What tells a changed file from an unchanged one. A file that is not there has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<(PathBuf, Option<[i64; 5]>)>);
+
+impl Fingerprint {
+    /// What the files are like now.
+    pub fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let look = |path: &Path| {
+            let data = std::fs::metadata(path).ok()?;
+            // The inode tells a file that was replaced by one of the same length and time.
+            let inode = i64::from_ne_bytes(data.ino().to_ne_bytes());
+            let length = i64::from_ne_bytes(data.len().to_ne_bytes());
+            Some([inode, length, data.mtime(), data.mtime_nsec(), data.ctime_nsec()])
+        };
+        Self(paths.into_iter().map(|path| (path.to_owned(), look(path))).collect())
+    }
+
+    /// What the same files are like now.
+    pub fn again(&self) -> Self {
+        Self::take(self.paths())
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|(path, _)| path.as_path())
+    }
+}
+
+/// One attempt to read: what was read, and the files it depends on as they were before.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub result: Result<Loaded, FileErrors>,
+    pub fingerprint: Fingerprint,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub contents: FileContents,
+    /// Records of zone files that the program makes itself.
+    pub skipped_records: usize,
+}
+
+/// Reads the file of a source and the files it names.
+pub(super) fn load(config: &FileConfig) -> Attempt {
+    let path: Arc<Path> = config.path.as_path().into();
+    // Taken before reading: a change meanwhile shows as a difference afterwards.
+    let fingerprint = Fingerprint::take([&*path]);
+    let mut errors = FileErrors::default();
+    let text = match read_text(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            errors.add_file(&path, format!("the file cannot be read: {error}"), "create it, or correct `path`");
+            return Attempt { result: Err(errors), fingerprint };
+        }
+    };
+    if text.trim().is_empty() {
+        // An editor that writes in place truncates first; nobody means "nothing" by an empty file.
+        errors.add_file(&path, "the file is empty", "write at least a comment, if it is to say nothing");
+        return Attempt { result: Err(errors), fingerprint };
+    }
+    match document::read(&text, &path, config) {
+        Ok(document) => {
+            let others = [&document.zone_file, &document.routes_file].into_iter().flatten();
+            let rest = Fingerprint::take(others.map(|reference| reference.path.as_path()));
+            let fingerprint = Fingerprint(fingerprint.0.into_iter().chain(rest.0).collect());
+            Attempt { result: include(document, config), fingerprint }
+        }
+        Err(errors) => Attempt { result: Err(errors), fingerprint },
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("it is longer than {MAX_FILE} bytes")));
+    }
+    Ok(text)
+}
+
+/// Adds what other files say.
+fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors> {
+    let mut errors = FileErrors::default();
+    let mut contents = document.contents;
+    let mut skipped_records = 0;
+    if let Some(reference) = &document.zone_file {
+        let origin = document.origin.as_deref();
+        let read =
+            open(reference).and_then(|(input, path)| zone::read(input, &path, origin, &config.zones, &mut errors));
+        match read {
+            Ok(mut zone) => {
+                skipped_records = zone.skipped;
+                contents.records.append(&mut zone.records);
+            }
+            Err(error) => unreadable(reference, &error, &mut errors),
+        }
+    }
+    if let Some(reference) = &document.routes_file {
+        let cluster = config.name.as_str().into();
+        let protocol = document.routes_protocol;
+        let read =
+            open(reference).and_then(|(input, path)| routes::read(input, &path, &cluster, protocol, &mut errors));
+        match read {
+            Ok(mut services) => contents.services.append(&mut services),
+            Err(error) => unreadable(reference, &error, &mut errors),
+        }
+    }
+    let path: Arc<Path> = config.path.as_path().into();
+    check_services(&contents, &path, &mut errors);
+    check_aliases(&contents.records, &path, &mut errors);
+    if errors.is_empty() { Ok(Loaded { contents, skipped_records }) } else { Err(errors) }
+}
+
+fn open(reference: &Reference) -> io::Result<(BufReader<File>, Arc<Path>)> {
+    let file = File::open(&reference.path)?;
+    Ok((BufReader::with_capacity(256 * 1024, file), reference.path.as_path().into()))
+}
+
+fn unreadable(reference: &Reference, error: &io::Error, errors: &mut FileErrors) {
+    let message = format!("{} cannot be read: {error}", reference.path.display());
+    errors.add(reference.place.clone(), reference.key, message, "create the file, or correct the path");
+}
+
+/// A service can be written twice only across files: each file refuses its own twins.
+fn check_services(contents: &FileContents, path: &Arc<Path>, errors: &mut FileErrors) {
+    let mut known: HashSet<&ServiceId> = HashSet::with_capacity(contents.services.len());
+    for service in &contents.services {
+        if !known.insert(&service.id) {
+            let message = format!("the service {} is in this file and in its routes file", service.id);
+            errors.add_file(path, message, "give it another name, or remove the host from the routes file");
+        }
+    }
+}
+
+/// RFC 1034 section 3.6.2: where there is an alias, there is nothing else.
+fn check_aliases(records: &[StaticRecord], path: &Arc<Path>, errors: &mut FileErrors) {
+    let is_alias = |record: &&StaticRecord| matches!(record.data, RecordData::Cname(_));
+    let mut counts: HashMap<&str, usize> = records.iter().filter(is_alias).map(|alias| (&*alias.name, 0)).collect();
+    if counts.is_empty() {
+        return;
+    }
+    for record in records {
+        if let Some(count) = counts.get_mut(&*record.name) {
+            *count += 1;
+        }
+    }
+    let mut crowded: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
+    crowded.sort_unstable();
+    for name in crowded {
+        let message = format!("the name {name} has a CNAME record and others");
+        errors.add_file(path, message, "keep the CNAME record alone, or remove it");
+    }
+}

@@ -1,0 +1,358 @@
+//! Zone files for many records: a subset of RFC 1035 section 5, read line by line.
+//!
+//! One record a line, `name [ttl] [class] type data`; `$ORIGIN`, `$TTL`, comments, quoted texts, and lines that begin
+//! with a space for the owner before. SOA and NS are skipped: the program makes its own. Nothing is held but the
+//! records themselves.
+
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{FileErrors, Place};
+use super::record::{self, InvalidRecord, Type, clip};
+use crate::cluster::event::StaticRecord;
+
+/// The longest line, in bytes.
+pub const MAX_LINE: usize = 16 * 1024;
+
+/// The most records of one source.
+pub const MAX_RECORDS: usize = 10_000_000;
+
+/// What a zone file came to.
+#[derive(Debug, Default)]
+pub(super) struct Zone {
+    pub records: Vec<StaticRecord>,
+    /// SOA and NS records that were left out.
+    pub skipped: usize,
+}
+
+/// What lines leave for those that follow.
+struct State {
+    origin: Option<String>,
+    ttl: Option<u32>,
+    owner: Option<Arc<str>>,
+    /// Between the parentheses of a record that is skipped.
+    is_skipping: bool,
+}
+
+/// Reads a zone file. `origin` completes relative names until the file says another.
+///
+/// # Errors
+/// Only reading itself fails; what is wrong with lines is added to `errors`.
+pub(super) fn read(
+    mut input: impl BufRead,
+    path: &Arc<Path>,
+    origin: Option<&str>,
+    zones: &[Arc<str>],
+    errors: &mut FileErrors,
+) -> io::Result<Zone> {
+    let mut zone = Zone::default();
+    let mut state = State { origin: origin.map(str::to_owned), ttl: None, owner: None, is_skipping: false };
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            break;
+        }
+        let place = |column| Place { path: path.clone(), line: number, column };
+        if line.len() > MAX_LINE || zone.records.len() > MAX_RECORDS {
+            let message = format!("the line is longer than {MAX_LINE} bytes, or there are over {MAX_RECORDS} records");
+            errors.add(place(1), "", message, "split the file");
+            break;
+        }
+        let read = match std::str::from_utf8(&line) {
+            Ok(text) => read_line(text, &mut state, zones, &mut zone),
+            Err(_) => Err((0, InvalidRecord::Syntax("the line is no UTF-8 text"))),
+        };
+        if let Err((at, error)) = read {
+            let before = line.get(..at).unwrap_or_default();
+            let column = String::from_utf8_lossy(before).chars().count() + 1;
+            errors.add(place(column), "", error.to_string(), error.mend());
+        }
+    }
+    Ok(zone)
+}
+
+/// A fault and the byte of the line where it is.
+type LineFault = (usize, InvalidRecord);
+
+fn read_line(line: &str, state: &mut State, zones: &[Arc<str>], zone: &mut Zone) -> Result<(), LineFault> {
+    let line = line.trim_end_matches(['\n', '\r']);
+    if state.is_skipping {
+        state.is_skipping = !without_comment(line).contains(')');
+        return Ok(());
+    }
+    if !line.contains(['"', '\\', ';', '(']) {
+        // The common case needs no copy of any field.
+        let fields: Vec<Field<'_>> = line.split_ascii_whitespace().map(|text| Field::plain(line, text)).collect();
+        return read_fields(line, &fields, state, zones, zone);
+    }
+    let quoted = fields(line)?;
+    let fields: Vec<Field<'_>> =
+        quoted.iter().map(|field| Field { at: field.at, text: &field.text, is_quoted: field.is_quoted }).collect();
+    read_fields(line, &fields, state, zones, zone)
+}
+
+/// One field of a line.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    at: usize,
+    text: &'a str,
+    is_quoted: bool,
+}
+
+impl<'a> Field<'a> {
+    fn plain(line: &str, text: &'a str) -> Self {
+        Self { at: text.as_ptr() as usize - line.as_ptr() as usize, text, is_quoted: false }
+    }
+}
+
+fn read_fields(
+    line: &str,
+    fields: &[Field<'_>],
+    state: &mut State,
+    zones: &[Arc<str>],
+    zone: &mut Zone,
+) -> Result<(), LineFault> {
+    let Some(first) = fields.first() else { return Ok(()) };
+    if first.text.starts_with('$') && !first.is_quoted {
+        return directive(fields, state);
+    }
+    let is_continued = line.starts_with([' ', '\t']);
+    let rest = if is_continued { fields } else { &fields[1..] };
+    let (ttl, kind, data) = split(rest, first.at)?;
+    if ["SOA", "NS"].iter().any(|skipped| skipped.eq_ignore_ascii_case(kind.text)) {
+        zone.skipped += 1;
+        // Records that are skipped may still be the owner of what follows, and an SOA may span lines.
+        if !is_continued {
+            state.owner = Some(owner(first, state)?);
+        }
+        let has = |text: &str| data.iter().any(|field| !field.is_quoted && field.text.contains(text));
+        state.is_skipping = has("(") && !has(")");
+        return Ok(());
+    }
+    let name = match &state.owner {
+        Some(owner) if is_continued => owner.clone(),
+        None if is_continued => return Err((first.at, InvalidRecord::Syntax("no name comes before this line"))),
+        _ => owner(first, state)?,
+    };
+    record::check_zone(&name, zones).map_err(|error| (first.at, error))?;
+    state.owner = Some(name.clone());
+    let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))))?;
+    let at = data.first().map_or(kind.at, |field| field.at);
+    let texts: smallvec::SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
+    if kind_read != Type::Txt && texts.iter().any(|text| text.contains(['(', ')'])) {
+        return Err((at, InvalidRecord::Syntax("a record cannot span lines")));
+    }
+    let previous = zone.records.last().map(|record| record.name.clone());
+    let mut shared = |target: String| share(target, [Some(&name), previous.as_ref()]);
+    let data = record::data(kind_read, &texts, state.origin.as_deref(), &mut shared).map_err(|error| (at, error))?;
+    zone.records.push(StaticRecord { name, data, ttl: ttl.or(state.ttl) });
+    Ok(())
+}
+
+/// The owner that a line names, shared with the one before where it is the same.
+fn owner(field: &Field<'_>, state: &State) -> Result<Arc<str>, LineFault> {
+    let name = record::name(field.text, state.origin.as_deref()).map_err(|error| (field.at, error))?;
+    Ok(share(name, [state.owner.as_ref(), None]))
+}
+
+/// The text in shared form, without a new copy where it is one of `known`.
+fn share(text: String, known: [Option<&Arc<str>>; 2]) -> Arc<str> {
+    let found = known.into_iter().flatten().find(|known| ***known == *text);
+    found.cloned().unwrap_or_else(|| text.into())
+}
+
+/// `[ttl] [class] type data…`, time and class in either order.
+fn split<'a, 'b>(rest: &'b [Field<'a>], at: usize) -> Result<(Option<u32>, Field<'a>, &'b [Field<'a>]), LineFault> {
+    let mut ttl = None;
+    for (index, field) in rest.iter().enumerate().take(3) {
+        if field.text.eq_ignore_ascii_case("IN") {
+            continue;
+        }
+        if ["CH", "HS", "CS"].iter().any(|class| class.eq_ignore_ascii_case(field.text)) {
+            return Err((field.at, InvalidRecord::Syntax("only the class IN is served")));
+        }
+        if ttl.is_none() && field.text.starts_with(|c: char| c.is_ascii_digit()) {
+            ttl = Some(record::ttl(field.text).map_err(|error| (field.at, error))?);
+            continue;
+        }
+        return Ok((ttl, *field, &rest[index + 1..]));
+    }
+    Err((at, InvalidRecord::Syntax("the line has no type")))
+}
+
+fn directive(fields: &[Field<'_>], state: &mut State) -> Result<(), LineFault> {
+    let at = fields[0].at;
+    match fields {
+        [word, origin] if word.text.eq_ignore_ascii_case("$ORIGIN") => {
+            let name = record::name(origin.text, state.origin.as_deref()).map_err(|error| (origin.at, error))?;
+            state.origin = Some(name);
+        }
+        [word, ttl] if word.text.eq_ignore_ascii_case("$TTL") => {
+            state.ttl = Some(record::ttl(ttl.text).map_err(|error| (ttl.at, error))?);
+        }
+        _ => return Err((at, InvalidRecord::Syntax("only `$ORIGIN name` and `$TTL time` are understood"))),
+    }
+    Ok(())
+}
+
+/// A field whose quotes and escapes are resolved.
+struct Unquoted {
+    at: usize,
+    text: String,
+    is_quoted: bool,
+}
+
+/// Splits a line that has quotes, escapes or comments.
+fn fields(line: &str) -> Result<Vec<Unquoted>, LineFault> {
+    let mut out: Vec<Unquoted> = Vec::new();
+    let mut characters = line.char_indices().peekable();
+    while let Some(&(at, character)) = characters.peek() {
+        match character {
+            ' ' | '\t' => {
+                characters.next();
+            }
+            ';' => break,
+            _ => {
+                let is_quoted = character == '"';
+                if is_quoted {
+                    characters.next();
+                }
+                let text = field(&mut characters, is_quoted).map_err(|error| (at, error))?;
+                out.push(Unquoted { at, text, is_quoted });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Reads one field up to its end.
+fn field(
+    characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>,
+    is_quoted: bool,
+) -> Result<String, InvalidRecord> {
+    let mut text = String::new();
+    while let Some(&(_, character)) = characters.peek() {
+        match character {
+            '"' if is_quoted => {
+                characters.next();
+                return Ok(text);
+            }
+            ' ' | '\t' | ';' | '"' if !is_quoted => return Ok(text),
+            '\\' => {
+                characters.next();
+                text.push(escape(characters)?);
+            }
+            _ => {
+                characters.next();
+                text.push(character);
+            }
+        }
+    }
+    if is_quoted { Err(InvalidRecord::Syntax("a quoted text has no end")) } else { Ok(text) }
+}
+
+/// `\DDD` or `\X` (RFC 1035 section 5.1).
+fn escape(characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>) -> Result<char, InvalidRecord> {
+    const WRONG: InvalidRecord = InvalidRecord::Syntax("an escape is `\\` and a character, or `\\` and 000 to 127");
+    let (_, first) = characters.next().ok_or(WRONG)?;
+    let Some(hundreds) = first.to_digit(10) else { return Ok(first) };
+    let mut number = hundreds;
+    for _ in 0..2 {
+        let digit = characters.next().and_then(|(_, character)| character.to_digit(10)).ok_or(WRONG)?;
+        number = number * 10 + digit;
+    }
+    // Texts are kept as UTF-8, in which a byte above 127 says nothing alone.
+    u8::try_from(number).ok().filter(u8::is_ascii).map(char::from).ok_or(WRONG)
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split_once(';').map_or(line, |(before, _)| before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::event::RecordData;
+
+    fn parse(text: &str) -> (Zone, FileErrors) {
+        let mut errors = FileErrors::default();
+        let path: Arc<Path> = Path::new("zone").into();
+        let zone = read(text.as_bytes(), &path, None, &["test".into()], &mut errors).unwrap();
+        (zone, errors)
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, RecordData, Option<u32>)]) {
+        let (zone, errors) = parse(text);
+        assert_eq!(errors.to_string(), "");
+        let found: Vec<_> = zone.records.iter().map(|r| (&*r.name, r.data.clone(), r.ttl)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[track_caller]
+    fn faulty(text: &str, expected: &str) {
+        let (_, errors) = parse(text);
+        assert!(errors.to_string().starts_with(expected), "{errors}");
+    }
+
+    fn a(last: u8) -> RecordData {
+        RecordData::A([10, 0, 0, last].into())
+    }
+
+    #[test]
+    fn records() {
+        check("www.test. 60 IN A 10.0.0.1\n", &[("www.test", a(1), Some(60))]);
+        check("WWW.Test. IN 60 a 10.0.0.1", &[("www.test", a(1), Some(60))]);
+        check(
+            "$ORIGIN Test.\n$TTL 1m\nwww A 10.0.0.1\n\t A 10.0.0.2\n@ 5 A 10.0.0.3\r\n",
+            &[("www.test", a(1), Some(60)), ("www.test", a(2), Some(60)), ("test", a(3), Some(5))],
+        );
+        let srv = RecordData::Srv { priority: 0, weight: 1, port: 80, target: "a.test".into() };
+        check("_a._tcp.test. SRV 0 1 80 a.test. ; comment\n", &[("_a._tcp.test", srv, None)]);
+        let txt = RecordData::Txt(["a;b \"c\"".into(), "d".into(), "A".into()].into());
+        check(r#"t.test. TXT "a;b \"c\"" d \065"#, &[("t.test", txt, None)]);
+        check(
+            "c.test. CNAME x.elsewhere.\nb.test. AAAA ::1\n; all\n\n",
+            &[
+                ("c.test", RecordData::Cname("x.elsewhere".into()), None),
+                ("b.test", RecordData::Aaaa("::1".parse().unwrap()), None),
+            ],
+        );
+    }
+
+    #[test]
+    fn own_records_of_the_zone_are_skipped() {
+        let text = "test. 60 IN SOA ns. root. ( 1 ; serial\n 2 3 4\n 5 ) ; end\n NS ns.test.\n A 10.0.0.1\n";
+        let (zone, errors) = parse(text);
+        assert!(errors.is_empty(), "{errors}");
+        assert_eq!((zone.skipped, zone.records.len(), &*zone.records[0].name), (2, 1, "test"));
+    }
+
+    #[test]
+    fn a_target_shares_its_text_with_the_record_before() {
+        let (zone, _) = parse("a.test. A 10.0.0.1\n_a._tcp.test. SRV 0 0 1 a.test.\n");
+        let RecordData::Srv { target, .. } = &zone.records[1].data else { panic!() };
+        assert!(Arc::ptr_eq(target, &zone.records[0].name));
+    }
+
+    #[test]
+    fn faults() {
+        faulty("a.test. A 10.0.0.1\nb.test. A x", "zone:2:11: \"x\" is no IPv4 address");
+        faulty("a.other. A 10.0.0.1", "zone:1:1: the name \"a.other\" is in none of the source's zones");
+        faulty("a A 10.0.0.1", "zone:1:1: the name \"a\" is relative");
+        faulty("a.test. MX 10 b.", "zone:1:9: records of type \"MX\"");
+        faulty("a.test. SRV 0 1 b.", "zone:1:13: SRV takes");
+        faulty("a.test. CH A 10.0.0.1", "zone:1:9: only the class IN");
+        faulty("a.test.", "zone:1:1: the line has no type");
+        faulty(" A 10.0.0.1", "zone:1:2: no name comes before");
+        faulty("$INCLUDE x", "zone:1:1: only `$ORIGIN name`");
+        faulty("t.test. TXT \"a", "zone:1:13: a quoted text has no end");
+        faulty("t.test. TXT \\300", "zone:1:13: an escape");
+        faulty("a.test. A ( 10.0.0.1 )", "zone:1:11: a record cannot span lines");
+        faulty(&format!("t.test. TXT {}", "a".repeat(256)), "zone:1:13: a text of 256 bytes");
+        faulty(&"a".repeat(MAX_LINE + 1), "zone:1:1: the line is longer");
+    }
+}

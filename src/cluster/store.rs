@@ -1,0 +1,450 @@
+//! The state on disk: facts, claims and deadlines, not the table. After a restart the table is derived from it with
+//! the configuration of the day.
+//!
+//! Format: an 8-byte magic, a version, then records, each with its length and checksum, and a last record that
+//! counts them. A file is written whole beside the old one, synced and renamed over it; a file that is damaged,
+//! foreign or of another version is refused, and the start goes on without it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::by_source::{BySource, SourceRank};
+use super::deadline::Deadline;
+use super::event::{DeclaredService, StaticRecord};
+use super::guard::Held;
+use super::ledger::{Ledger, ServiceRecord};
+use super::source::SourceKind;
+use super::state::ClusterState;
+use crate::config::Config;
+use crate::model::agent::AgentFacts;
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
+use crate::model::intern::Interner;
+use crate::model::network::MastersFacts;
+use crate::model::persistent::PersistentMap;
+use crate::model::task::{TaskDefinition, TaskFacts};
+use crate::model::time::Timestamp;
+
+const MAGIC: &[u8; 8] = b"PNTSMAN\0";
+const VERSION: u32 = 1;
+/// A record is one thing (a task, an agent, a list of DNS records): none is larger than this.
+const MAX_RECORD: u32 = 256 << 20;
+
+/// Why a stored state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is no state of ours.
+    #[error("{0}: not a stored state (the first bytes are others)")]
+    Foreign(PathBuf),
+    /// It was written by another version.
+    #[error("{path}: written in format {found}, this version reads format {VERSION}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The format it is in.
+        found: u32,
+    },
+    /// A record's checksum or content is wrong, or the end is missing.
+    #[error("{path}: damaged at byte {at}: {why}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// How it shows.
+        why: String,
+    },
+}
+
+/// An immutable view of the state, cheap to take: whoever writes it to disk holds nobody up.
+#[derive(Debug)]
+pub struct StateView {
+    taken_at: Timestamp,
+    sources: Vec<StoredSource>,
+    tasks: PersistentMap<TaskKey, Arc<BySource<TaskFacts>>>,
+    agents: PersistentMap<(ClusterName, AgentId), Arc<BySource<AgentFacts>>>,
+    frameworks: PersistentMap<(ClusterName, FrameworkId), Arc<BySource<FrameworkFacts>>>,
+    declared: PersistentMap<ServiceId, Arc<BySource<DeclaredService>>>,
+    records: Vec<(SourceName, Arc<[StaticRecord]>)>,
+    ledger: Ledger,
+    deadlines: Vec<(Timestamp, Deadline)>,
+}
+
+/// What is stored of a source; its place in the list is its rank.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredSource {
+    name: SourceName,
+    kind: SourceKind,
+    cluster: ClusterName,
+    complete: bool,
+    masters: MastersFacts,
+    recovered: Vec<AgentId>,
+    unconfirmed: Vec<TaskKey>,
+    held: Option<StoredHeld>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredHeld {
+    tasks: Vec<TaskKey>,
+    of: usize,
+    since: Timestamp,
+    filtered: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Record {
+    Header { taken_at: Timestamp, sources: Vec<StoredSource> },
+    Task(Vec<(SourceRank, TaskFacts)>),
+    Agent(Vec<(SourceRank, AgentFacts)>),
+    Framework(Vec<(SourceRank, FrameworkFacts)>),
+    Declared(Vec<(SourceRank, DeclaredService)>),
+    Records(SourceName, Vec<StaticRecord>),
+    Service(ServiceId, ServiceRecord),
+    Name(ClusterName, Arc<str>, Timestamp),
+    Serial(Arc<str>, u32),
+    Deadline(Timestamp, Deadline),
+    End { records: u64 },
+}
+
+impl ClusterState {
+    /// A view of everything that is stored.
+    pub fn view(&self, now: Timestamp) -> StateView {
+        let stored = |name: &SourceName| {
+            let source = self.sources.get(name)?;
+            let held = source.held.as_ref().map(|held| StoredHeld {
+                tasks: held.tasks.iter().cloned().collect(),
+                of: held.of,
+                since: held.since,
+                filtered: held.filtered,
+            });
+            Some(StoredSource {
+                name: name.clone(),
+                kind: source.kind,
+                cluster: source.cluster.clone(),
+                complete: source.complete,
+                masters: source.masters.clone(),
+                recovered: source.recovered.iter().cloned().collect(),
+                unconfirmed: source.unconfirmed.iter().cloned().collect(),
+                held,
+            })
+        };
+        StateView {
+            taken_at: now,
+            sources: self.ranks().iter().filter_map(stored).collect(),
+            tasks: self.tasks.clone(),
+            agents: self.agents.clone(),
+            frameworks: self.frameworks.clone(),
+            declared: self.declared.clone(),
+            records: self.sources.iter().map(|(name, source)| (name.clone(), source.records.clone())).collect(),
+            ledger: self.ledger.clone(),
+            deadlines: self.deadlines.iter().cloned().collect(),
+        }
+    }
+}
+
+impl StateView {
+    /// Writes the view to `path`, atomically, readable by its owner alone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), StoreError> {
+        let error = |source| StoreError::Io { path: path.to_owned(), source };
+        let beside = path.with_extension("tmp");
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(error)?;
+        let written = self.write(BufWriter::with_capacity(1 << 20, file)).and_then(|mut out| {
+            out.flush()?;
+            out.get_ref().sync_all()
+        });
+        if let Err(source) = written.and_then(|()| std::fs::rename(&beside, path)) {
+            let _ = std::fs::remove_file(&beside);
+            return Err(error(source));
+        }
+        // The rename itself is on disk once its directory is.
+        if let Some(Ok(directory)) = path.parent().filter(|p| !p.as_os_str().is_empty()).map(File::open) {
+            directory.sync_all().map_err(error)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the view in the stored format.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write<W: Write>(&self, out: W) -> std::io::Result<W> {
+        let mut writer = RecordWriter { out, records: 0 };
+        writer.out.write_all(MAGIC)?;
+        writer.out.write_all(&VERSION.to_le_bytes())?;
+        writer.put(&Record::Header { taken_at: self.taken_at, sources: self.sources.clone() })?;
+        for entry in self.tasks.values() {
+            writer.put(&Record::Task(owned(entry)))?;
+        }
+        for entry in self.agents.values() {
+            writer.put(&Record::Agent(owned(entry)))?;
+        }
+        for entry in self.frameworks.values() {
+            writer.put(&Record::Framework(owned(entry)))?;
+        }
+        for entry in self.declared.values() {
+            writer.put(&Record::Declared(owned(entry)))?;
+        }
+        for (name, records) in self.records.iter().filter(|(_, records)| !records.is_empty()) {
+            writer.put(&Record::Records(name.clone(), records.to_vec()))?;
+        }
+        for (id, record) in self.ledger.services.iter() {
+            writer.put(&Record::Service(id.clone(), (**record).clone()))?;
+        }
+        for ((cluster, text), until) in self.ledger.names.iter() {
+            writer.put(&Record::Name(cluster.clone(), text.clone(), *until))?;
+        }
+        for (zone, serial) in self.ledger.serials.iter() {
+            writer.put(&Record::Serial(zone.clone(), *serial))?;
+        }
+        for (at, deadline) in &self.deadlines {
+            writer.put(&Record::Deadline(*at, deadline.clone()))?;
+        }
+        let records = writer.records;
+        writer.put(&Record::End { records })?;
+        Ok(writer.out)
+    }
+}
+
+/// Reads a stored state and gives it the configuration of the day.
+///
+/// # Errors
+/// The file is absent, damaged, foreign or of another version.
+pub fn load(path: &Path, config: Arc<Config>, now: Timestamp) -> Result<ClusterState, StoreError> {
+    let file = File::open(path).map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+    read(BufReader::with_capacity(1 << 20, file), path, config, now)
+}
+
+/// Reads a state in the stored format.
+///
+/// # Errors
+/// It is damaged, foreign or of another version.
+pub fn read(input: impl Read, path: &Path, config: Arc<Config>, now: Timestamp) -> Result<ClusterState, StoreError> {
+    let mut reader = RecordReader { input, path, at: 0, buffer: Vec::new() };
+    reader.preamble()?;
+    let Record::Header { taken_at: _, sources } = reader.next()? else {
+        return Err(reader.damaged("the first record is not the header"));
+    };
+    let mut loading = Loading::new(&sources, config, now);
+    let mut records = 1u64;
+    loop {
+        match reader.next()? {
+            Record::End { records: counted } if counted == records => break,
+            Record::End { .. } => return Err(reader.damaged("records are missing")),
+            record => loading.add(record),
+        }
+        records += 1;
+    }
+    Ok(loading.finish(&sources))
+}
+
+/// A state that is being read.
+struct Loading {
+    state: ClusterState,
+    /// The rank in today's configuration of each stored rank.
+    ranks: Vec<Option<SourceRank>>,
+    interner: Interner,
+    definitions: HashMap<Arc<TaskDefinition>, ()>,
+}
+
+impl Loading {
+    fn new(sources: &[StoredSource], config: Arc<Config>, now: Timestamp) -> Self {
+        let state = ClusterState::new(config, now);
+        // A source that changed its kind or its cluster is another one.
+        let rank = |stored: &StoredSource| {
+            let same = |s: &super::source::Source| s.kind == stored.kind && s.cluster == stored.cluster;
+            state.sources.get(&stored.name).filter(|s| same(s)).and_then(|_| state.rank(&stored.name))
+        };
+        let ranks = sources.iter().map(rank).collect();
+        Self { state, ranks, interner: Interner::new(1 << 20), definitions: HashMap::new() }
+    }
+
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Task(facts) => self.add_task(facts),
+            Record::Agent(facts) => {
+                if let Some(entry) = self.entry(facts)
+                    && let Some(agent) = entry.first()
+                {
+                    let place = (agent.cluster.clone(), agent.id.clone());
+                    self.state.agents.insert(place, Arc::new(entry));
+                }
+            }
+            Record::Framework(facts) => {
+                if let Some(entry) = self.entry(facts)
+                    && let Some(framework) = entry.first()
+                {
+                    let place = (framework.cluster.clone(), framework.id.clone());
+                    self.state.frameworks.insert(place, Arc::new(entry));
+                }
+            }
+            Record::Declared(facts) => {
+                if let Some(entry) = self.entry(facts)
+                    && let Some(declared) = entry.first()
+                {
+                    self.state.declared.insert(declared.id.clone(), Arc::new(entry));
+                }
+            }
+            Record::Records(name, records) => {
+                if let Some(source) = self.state.sources.get_mut(&name) {
+                    source.records = records.into();
+                }
+            }
+            Record::Service(id, record) => drop(self.state.ledger.services.insert(id, Arc::new(record))),
+            Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
+            Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
+            Record::Deadline(at, deadline) => self.state.deadlines.add(at, deadline),
+            Record::Header { .. } | Record::End { .. } => {}
+        }
+    }
+
+    fn add_task(&mut self, facts: Vec<(SourceRank, TaskFacts)>) {
+        let share = |loading: &mut Self, (rank, mut facts): (SourceRank, TaskFacts)| {
+            let cluster = loading.interner.intern(facts.key.cluster().as_str());
+            let framework = loading.interner.intern(facts.key.framework().as_str());
+            facts.key = TaskKey::new(cluster.into(), framework.into(), facts.key.task());
+            facts.agent = facts.agent.map(|agent| loading.interner.intern(agent.as_str()).into());
+            facts.definition = loading.definition(facts.definition);
+            (rank, facts)
+        };
+        let facts = facts.into_iter().map(|one| share(self, one)).collect();
+        if let Some(entry) = self.entry(facts)
+            && let Some(first) = entry.first()
+        {
+            self.state.tasks.insert(first.key.clone(), Arc::new(entry));
+        }
+    }
+
+    /// One copy of definitions that are equal, as the sources have them.
+    fn definition(&mut self, definition: Arc<TaskDefinition>) -> Arc<TaskDefinition> {
+        if let Some((known, ())) = self.definitions.get_key_value(&definition) {
+            return known.clone();
+        }
+        if self.definitions.len() < 1 << 16 {
+            self.definitions.insert(definition.clone(), ());
+        }
+        definition
+    }
+
+    fn entry<T: PartialEq>(&self, facts: Vec<(SourceRank, T)>) -> Option<BySource<T>> {
+        let mut entry = BySource::default();
+        for (rank, facts) in facts {
+            if let Some(rank) = self.ranks.get(usize::from(rank)).copied().flatten() {
+                entry.set(rank, Arc::new(facts));
+            }
+        }
+        (!entry.is_empty()).then_some(entry)
+    }
+
+    fn finish(mut self, sources: &[StoredSource]) -> ClusterState {
+        for (at, stored) in sources.iter().enumerate() {
+            if self.ranks[at].is_none() {
+                continue;
+            }
+            let Some(source) = self.state.sources.get_mut(&stored.name) else { continue };
+            source.complete = stored.complete;
+            source.masters = stored.masters.clone();
+            source.recovered = stored.recovered.iter().cloned().collect();
+            source.unconfirmed = stored.unconfirmed.iter().cloned().collect::<HashSet<_>>();
+            source.held = stored.held.as_ref().map(|held| Held {
+                tasks: held.tasks.iter().cloned().collect(),
+                of: held.of,
+                since: held.since,
+                filtered: held.filtered,
+            });
+        }
+        self.state.index();
+        self.state
+    }
+}
+
+fn owned<T: Clone + PartialEq>(entry: &BySource<T>) -> Vec<(SourceRank, T)> {
+    entry.iter().map(|(rank, facts)| (rank, (**facts).clone())).collect()
+}
+
+struct RecordWriter<W> {
+    out: W,
+    records: u64,
+}
+
+impl<W: Write> RecordWriter<W> {
+    fn put(&mut self, record: &Record) -> std::io::Result<()> {
+        let bytes = postcard::to_stdvec(record).map_err(std::io::Error::other)?;
+        let length = u32::try_from(bytes.len()).map_err(std::io::Error::other)?;
+        self.out.write_all(&length.to_le_bytes())?;
+        self.out.write_all(&crc32fast::hash(&bytes).to_le_bytes())?;
+        self.out.write_all(&bytes)?;
+        self.records += 1;
+        Ok(())
+    }
+}
+
+struct RecordReader<'a, R> {
+    input: R,
+    path: &'a Path,
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl<R: Read> RecordReader<'_, R> {
+    fn preamble(&mut self) -> Result<(), StoreError> {
+        let mut magic = [0; 8];
+        if self.input.read_exact(&mut magic).is_err() || magic != *MAGIC {
+            return Err(StoreError::Foreign(self.path.to_owned()));
+        }
+        self.at = 8;
+        let found = self.number()?;
+        if found == VERSION { Ok(()) } else { Err(StoreError::Version { path: self.path.to_owned(), found }) }
+    }
+
+    fn next(&mut self) -> Result<Record, StoreError> {
+        let length = self.number()?;
+        let checksum = self.number()?;
+        if length > MAX_RECORD {
+            return Err(self.damaged("a record is longer than any can be"));
+        }
+        self.buffer.clear();
+        // Grows with what is there: a wrong length must not allocate what the file does not hold.
+        let taken = (&mut self.input).take(u64::from(length)).read_to_end(&mut self.buffer);
+        match taken {
+            Ok(read) if read == length as usize => {}
+            Ok(_) => return Err(self.damaged("the file ends within a record")),
+            Err(source) => return Err(StoreError::Io { path: self.path.to_owned(), source }),
+        }
+        if crc32fast::hash(&self.buffer) != checksum {
+            return Err(self.damaged("the checksum is wrong"));
+        }
+        self.at += u64::from(length);
+        postcard::from_bytes(&self.buffer).map_err(|error| self.damaged(&error.to_string()))
+    }
+
+    fn number(&mut self) -> Result<u32, StoreError> {
+        let mut bytes = [0; 4];
+        if self.input.read_exact(&mut bytes).is_err() {
+            return Err(self.damaged("the file ends before its last record"));
+        }
+        self.at += 4;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn damaged(&self, why: &str) -> StoreError {
+        StoreError::Damaged { path: self.path.to_owned(), at: self.at, why: why.to_owned() }
+    }
+}

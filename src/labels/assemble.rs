@@ -1,0 +1,158 @@
+//! Puts statements together into the specification of a task.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::host::HostPattern;
+use super::keys::Field;
+use super::native::{find_port, missing_port_mend};
+use super::ports::TaskPort;
+use super::spec::{PortSelector, PortSpec, Reading, RouteSpec, ScrapeSpec, TaskSpec};
+use super::statements::{Place, Said, Statements};
+use super::value::Value;
+use super::{MAX_HOSTS, MAX_ROUTES, is_served};
+use crate::model::id::Version;
+use crate::model::problem::ProblemCode;
+use crate::model::service::Protocol;
+
+/// What is left of a task's bounds.
+struct Left {
+    routes: usize,
+    hosts: usize,
+}
+
+/// Makes the specification, and adds the problems that only show when everything is known.
+pub(super) fn assemble(ports: &[TaskPort], groups: &[String], mut statements: Statements) -> Reading {
+    let text = |field| text(statements.at(Place::Task, field));
+    let mut spec = TaskSpec {
+        service: text(Field::Service),
+        namespace: text(Field::Namespace),
+        version: text(Field::Version).map(Version::from),
+        scrape: None,
+        ports: Vec::new(),
+    };
+    spec.scrape = scrape(ports, &mut statements);
+    let mut left = Left { routes: MAX_ROUTES, hosts: MAX_HOSTS };
+    for port in ports.iter().filter(|port| statements.mention(port.index)).collect::<Vec<_>>() {
+        let port = port_spec(port, groups, &mut left, &mut statements);
+        spec.ports.push(port);
+    }
+    Reading { spec, problems: statements.complaints.finish() }
+}
+
+fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &mut Statements) -> PortSpec {
+    let of = |field| statements.of_port(port.index, field).map(|said| &said.value);
+    let is_ours = !matches!(of(Field::Group), Some(Value::List(said)) if !is_served(said, groups));
+    let mut spec = PortSpec {
+        port: PortSelector::Index(port.index),
+        enabled: is_ours && !matches!(of(Field::Enabled), Some(Value::Flag(false))),
+        protocol: None,
+        weight: None,
+        health_path: text(statements.of_port(port.index, Field::HealthPath)),
+        drain_time: None,
+        sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
+        routes: Vec::new(),
+    };
+    if let Some(Value::Protocol(protocol)) = of(Field::Protocol) {
+        spec.protocol = Some(*protocol);
+    }
+    if let Some(Value::Weight(weight)) = of(Field::Weight) {
+        spec.weight = Some(*weight);
+    }
+    if let Some(Value::Time(time)) = of(Field::DrainTime) {
+        spec.drain_time = Some(*time);
+    }
+    if spec.enabled {
+        spec.routes = routes(port, spec.protocol, left, statements);
+    }
+    spec
+}
+
+/// The routes of a port: every claim once, within the bounds of the task.
+fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statements: &mut Statements) -> Vec<RouteSpec> {
+    let mut out = Vec::new();
+    let mut claims: HashSet<(HostPattern, Arc<str>)> = HashSet::new();
+    for name in statements.routes(port.index) {
+        let place = || Place::Route(port.index, name.clone());
+        let said_path = statements.at(place(), Field::Path).cloned();
+        let Some(said) = statements.at(place(), Field::Hosts).cloned() else {
+            complain_of_missing_host(said_path.as_ref(), statements);
+            continue;
+        };
+        if !speaks_http(port, protocol) {
+            complain_of_protocol(&said, protocol, statements);
+            continue;
+        }
+        let path = text(said_path.as_ref()).unwrap_or_else(|| "/".into());
+        let Value::Hosts(mut hosts) = said.value else { continue };
+        hosts.retain(|host| claims.insert((host.clone(), path.clone())));
+        if hosts.is_empty() {
+            continue;
+        }
+        if left.routes == 0 || hosts.len() > left.hosts {
+            let message =
+                format!("the task has more than {MAX_ROUTES} routes or {MAX_HOSTS} hosts; the rest is left out");
+            let mend = "use wildcards or fewer routes";
+            statements.complaints.add(ProblemCode::InvalidLabel, &said.label, message, mend);
+        }
+        hosts.truncate(if left.routes == 0 { 0 } else { left.hosts });
+        if hosts.is_empty() {
+            break;
+        }
+        left.routes -= 1;
+        left.hosts -= hosts.len();
+        out.push(RouteSpec { name, hosts, path });
+    }
+    out
+}
+
+/// Whether requests can be sent to a port, as far as labels and what the task announces say.
+fn speaks_http(port: &TaskPort, protocol: Option<Protocol>) -> bool {
+    protocol.map_or(port.transports.tcp, Protocol::is_http)
+}
+
+fn complain_of_missing_host(path: Option<&Said>, statements: &mut Statements) {
+    let Some(path) = path else { return };
+    let host = path.label.rsplit_once('.').map_or("pointsman", |(start, _)| start);
+    let mend = format!("add `{host}.host` (`*` for every host), or remove the path");
+    statements.complaints.add(ProblemCode::InvalidLabel, &path.label, "a path has no effect without hosts", mend);
+}
+
+fn complain_of_protocol(hosts: &Said, protocol: Option<Protocol>, statements: &mut Statements) {
+    let spoken = protocol.unwrap_or(Protocol::Udp).as_str();
+    let message = format!("a port that speaks {spoken} has no hosts");
+    let mend = "remove the hosts, or let the port speak `http` or `h2c`";
+    statements.complaints.add(ProblemCode::InvalidLabel, &hosts.label, message, mend);
+}
+
+fn scrape(ports: &[TaskPort], statements: &mut Statements) -> Option<ScrapeSpec> {
+    let at = |field| statements.at(Place::Task, field);
+    let (flag, port, path) = (at(Field::Scrape), at(Field::ScrapePort), at(Field::ScrapePath));
+    let wanted = match flag.map(|said| &said.value) {
+        Some(Value::Flag(wanted)) => *wanted,
+        _ => port.is_some() || path.is_some(),
+    };
+    if !wanted {
+        return None;
+    }
+    let sought = text(port).unwrap_or_else(|| "0".into());
+    let found = match port {
+        Some(_) => find_port(&sought, ports),
+        None => (!ports.is_empty()).then_some(0),
+    };
+    let path = text(path).unwrap_or_else(|| "/metrics".into());
+    if let Some(index) = found {
+        return Some(ScrapeSpec { port: PortSelector::Index(index), path });
+    }
+    let label = port.or(flag).or(at(Field::ScrapePath)).map_or_else(|| "".into(), |said| said.label.clone());
+    let message = format!("the task has no port {:?} to scrape", super::value::shorten(&sought, 64));
+    statements.complaints.add(ProblemCode::MissingPort, &label, message, missing_port_mend(ports));
+    None
+}
+
+fn text(said: Option<&Said>) -> Option<Arc<str>> {
+    match said.map(|said| &said.value) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}

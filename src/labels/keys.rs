@@ -1,0 +1,234 @@
+//! The one table of labels: parser, documentation and problem texts come from it.
+
+use super::value::Kind;
+
+/// What a label sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Field {
+    Service,
+    Namespace,
+    Version,
+    Scrape,
+    ScrapePort,
+    ScrapePath,
+    Group,
+    Enabled,
+    Protocol,
+    Weight,
+    HealthPath,
+    DrainTime,
+    Sticky,
+    Hosts,
+    Path,
+}
+
+/// What a key is about, and with that what it means without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The task; it cannot be said of a port.
+    Task,
+    /// A port; without one, every port that does not say it itself.
+    EveryPort,
+    /// A port; without one, the task's first.
+    FirstPort,
+    /// A route of a port; without a route's name the port's `default` one, without a port the task's first.
+    Route,
+}
+
+/// A native key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub name: &'static str,
+    /// Another spelling that means the same; empty if there is none.
+    pub also: &'static str,
+    pub field: Field,
+    pub about: About,
+    pub kind: Kind,
+    pub default: &'static str,
+    pub example: &'static str,
+    pub meaning: &'static str,
+}
+
+/// What native keys begin with.
+pub(super) const PREFIX: &str = "pointsman.";
+
+/// Every native key.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    Key { name: "host", also: "hosts", field: Field::Hosts, about: About::Route, kind: Kind::Hosts,
+        default: "no route", example: "shop.example.com, *.shop.example.com",
+        meaning: "Hosts whose requests go to the port." },
+    Key { name: "path", also: "", field: Field::Path, about: About::Route, kind: Kind::Prefix,
+        default: "/", example: "/api",
+        meaning: "Only requests whose path begins with this, on segment bounds: `/api` stands for `/api` and `/api/x`, not for `/apis`. The longest one wins." },
+    Key { name: "protocol", also: "", field: Field::Protocol, about: About::FirstPort, kind: Kind::Protocol,
+        default: "http", example: "h2c",
+        meaning: "What the port speaks. `h2c` is HTTP/2 in clear text, as gRPC servers speak it." },
+    Key { name: "health.path", also: "", field: Field::HealthPath, about: About::FirstPort, kind: Kind::Target,
+        default: "no check of ours", example: "/healthz",
+        meaning: "Path of an HTTP health check of the port." },
+    Key { name: "sticky", also: "", field: Field::Sticky, about: About::FirstPort, kind: Kind::Flag,
+        default: "false", example: "true",
+        meaning: "Keeps a client on one endpoint by a cookie." },
+    Key { name: "weight", also: "", field: Field::Weight, about: About::EveryPort, kind: Kind::Weight,
+        default: "100", example: "50",
+        meaning: "The task's share of the service's traffic, relative to its other tasks; 0 is none." },
+    Key { name: "drain_time", also: "", field: Field::DrainTime, about: About::EveryPort, kind: Kind::Time,
+        default: "`routing.drain_time`", example: "2m",
+        meaning: "How long requests in flight may go on when the task goes away." },
+    Key { name: "enabled", also: "", field: Field::Enabled, about: About::EveryPort, kind: Kind::Flag,
+        default: "true", example: "false",
+        meaning: "Whether the port makes a service and routes." },
+    Key { name: "group", also: "groups", field: Field::Group, about: About::EveryPort, kind: Kind::List,
+        default: "every group", example: "external",
+        meaning: "Served only where the setting `routing.groups` lists one of these or `*`." },
+    Key { name: "service", also: "", field: Field::Service, about: About::Task, kind: Kind::Name,
+        default: "the task's own name", example: "shop",
+        meaning: "Name of the service that the task belongs to." },
+    Key { name: "namespace", also: "", field: Field::Namespace, about: About::Task, kind: Kind::Name,
+        default: "the task's framework", example: "team-a",
+        meaning: "Namespace of the service: tasks of several frameworks that name the same one share their services." },
+    Key { name: "version", also: "", field: Field::Version, about: About::Task, kind: Kind::Version,
+        default: "label `version`, else what the source knows", example: "1.4.2",
+        meaning: "Version of the service that the task runs." },
+    Key { name: "scrape", also: "", field: Field::Scrape, about: About::Task, kind: Kind::Flag,
+        default: "true where another `scrape` key is given, else false", example: "true",
+        meaning: "Whether Prometheus is told to scrape the task." },
+    Key { name: "scrape.port", also: "", field: Field::ScrapePort, about: About::Task, kind: Kind::Port,
+        default: "the first port", example: "metrics",
+        meaning: "Which port it scrapes." },
+    Key { name: "scrape.path", also: "", field: Field::ScrapePath, about: About::Task, kind: Kind::Target,
+        default: "/metrics", example: "/actuator/prometheus",
+        meaning: "Which path it scrapes." },
+];
+
+/// What becomes of a label of marathon-lb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haproxy {
+    /// It means the same as a native key.
+    Means(Field),
+    /// marathon-lb understands it, this program does not yet.
+    NotYet,
+    /// Text for HAProxy's configuration file: refused for good.
+    Raw,
+}
+
+/// A label of marathon-lb.
+#[derive(Debug)]
+pub(super) struct HaproxyKey {
+    /// What follows `HAPROXY_` and, if it is about a port, `{n}_`.
+    pub name: &'static str,
+    pub per_port: bool,
+    pub verdict: Haproxy,
+    pub meaning: &'static str,
+}
+
+const fn understood(name: &'static str, field: Field, meaning: &'static str) -> HaproxyKey {
+    HaproxyKey { name, per_port: true, verdict: Haproxy::Means(field), meaning }
+}
+
+const fn not_yet(name: &'static str, per_port: bool) -> HaproxyKey {
+    HaproxyKey { name, per_port, verdict: Haproxy::NotYet, meaning: "" }
+}
+
+const fn raw(name: &'static str) -> HaproxyKey {
+    HaproxyKey { name, per_port: true, verdict: Haproxy::Raw, meaning: "" }
+}
+
+/// Every label of marathon-lb, but for the families in [`RAW_FAMILIES`].
+pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
+    HaproxyKey {
+        name: "GROUP",
+        per_port: false,
+        verdict: Haproxy::Means(Field::Group),
+        meaning: "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` \
+                  label is served.",
+    },
+    understood("GROUP", Field::Group, "The same for one port."),
+    understood("ENABLED", Field::Enabled, "Whether the port is served; true only for `true`, `t`, `yes`, `y`."),
+    understood("VHOST", Field::Hosts, "Hosts, separated by commas."),
+    understood(
+        "PATH",
+        Field::Path,
+        "Path prefixes, separated by spaces; matched on segment bounds, the longest first. No effect without VHOST.",
+    ),
+    understood("MODE", Field::Protocol, "`http` or `tcp`."),
+    understood("STICKY", Field::Sticky, "Keeps a client on one endpoint by a cookie."),
+    not_yet("BACKEND_WEIGHT", true),
+    not_yet("PORT", true),
+    not_yet("BIND_ADDR", true),
+    not_yet("BIND_OPTIONS", true),
+    not_yet("BALANCE", true),
+    not_yet("REDIRECT_TO_HTTPS", true),
+    not_yet("USE_HSTS", true),
+    not_yet("SSL_CERT", true),
+    not_yet("AUTH", true),
+    not_yet("BACKEND_NETWORK_ALLOWED_ACL", true),
+    not_yet("BACKEND_HEALTHCHECK_PORT_INDEX", true),
+    not_yet("HTTP_BACKEND_PROXYPASS_PATH", true),
+    not_yet("HTTP_BACKEND_REVPROXY_PATH", true),
+    not_yet("HTTP_BACKEND_REDIR", true),
+    not_yet("DEPLOYMENT_GROUP", false),
+    not_yet("DEPLOYMENT_ALT_PORT", false),
+    not_yet("DEPLOYMENT_COLOUR", false),
+    not_yet("DEPLOYMENT_STARTED_AT", false),
+    not_yet("DEPLOYMENT_TARGET_INSTANCES", false),
+    not_yet("DEPLOYMENT_NEW_INSTANCES", false),
+    not_yet("APP_ID", false),
+    raw("FRONTEND_HEAD"),
+    raw("USERLIST_HEAD"),
+    raw("BACKEND_HEAD"),
+    raw("FRONTEND_BACKEND_GLUE"),
+    raw("BACKEND_REDIRECT_HTTP_TO_HTTPS"),
+    raw("BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH"),
+    raw("BACKEND_HSTS_OPTIONS"),
+    raw("BACKEND_HTTP_OPTIONS"),
+    raw("BACKEND_STICKY_OPTIONS"),
+    raw("BACKEND_SERVER_OPTIONS"),
+    raw("BACKEND_HTTP_HEALTHCHECK_OPTIONS"),
+    raw("BACKEND_TCP_HEALTHCHECK_OPTIONS"),
+    raw("BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS"),
+    raw("BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS"),
+    raw("HTTP_BACKEND_PROXYPASS_GLUE"),
+    raw("HTTP_BACKEND_REVPROXY_GLUE"),
+    raw("HTTP_BACKEND_NETWORK_ALLOWED_ACL"),
+    raw("TCP_BACKEND_NETWORK_ALLOWED_ACL"),
+];
+
+/// Beginnings of the many template labels for front-ends; all are text for HAProxy's file.
+pub(super) const RAW_FAMILIES: &[&str] =
+    &["HTTP_FRONTEND_", "HTTPS_FRONTEND_", "MAP_HTTP_FRONTEND_", "MAP_HTTPS_FRONTEND_"];
+
+/// The native key with this name, in lower case.
+pub(super) fn native(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name || (!key.also.is_empty() && key.also == name))
+}
+
+/// The label of marathon-lb with this name.
+pub(super) fn haproxy(name: &str, per_port: bool) -> Option<Haproxy> {
+    let listed = HAPROXY_KEYS.iter().find(|key| key.name == name && key.per_port == per_port);
+    let family = || per_port && RAW_FAMILIES.iter().any(|family| name.starts_with(family));
+    listed.map(|key| key.verdict).or_else(|| family().then_some(Haproxy::Raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_examples_valid() {
+        for (at, key) in KEYS.iter().enumerate() {
+            let mut faults = Vec::new();
+            assert!(key.kind.read(key.example, &mut faults).is_some(), "{}: {faults:?}", key.name);
+            assert!(faults.is_empty(), "{}: {faults:?}", key.name);
+            for other in &KEYS[at + 1..] {
+                assert!(key.name != other.name && key.field != other.field, "{} {}", key.name, other.name);
+                assert!(key.also.is_empty() || (key.also != other.also && key.also != other.name), "{}", key.also);
+            }
+        }
+        for (at, key) in HAPROXY_KEYS.iter().enumerate() {
+            let twin = |other: &&HaproxyKey| other.name == key.name && other.per_port == key.per_port;
+            assert!(!HAPROXY_KEYS[at + 1..].iter().any(|other| twin(&other)), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What labels state, by place and field, before it is assembled into a specification.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::complaint::{Complaints, quoted};
+use super::keys::Field;
+use super::value::Value;
+use crate::model::problem::ProblemCode;
+
+/// What a label speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// The task.
+    Task,
+    /// Every port that does not say it itself.
+    EveryPort,
+    /// One port.
+    Port(usize),
+    /// One route of a port.
+    Route(usize, Arc<str>),
+}
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub value: Value,
+    /// The label that said it.
+    pub label: Arc<str>,
+    /// Its value as written.
+    pub text: Arc<str>,
+}
+
+/// The name of the route that labels without a route's name speak of.
+pub(super) const DEFAULT_ROUTE: &str = "default";
+
+/// All statements of a task's labels, and what was wrong with the labels.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    said: BTreeMap<(Place, Field), Said>,
+    pub complaints: Complaints,
+}
+
+impl Statements {
+    /// Adds a statement. What was said first counts; a contradiction is a problem.
+    pub fn say(&mut self, place: Place, field: Field, said: Said) {
+        let Some(first) = self.said.get(&(place.clone(), field)) else {
+            self.said.insert((place, field), said);
+            return;
+        };
+        if first.value != said.value {
+            let message = format!(
+                "the value {} contradicts `{}`, which says {} and counts",
+                quoted(&said.label, &said.text),
+                first.label,
+                quoted(&first.label, &first.text),
+            );
+            self.complaints.add(ProblemCode::InvalidLabel, &said.label, message, "remove one of the two labels");
+        }
+    }
+
+    /// Adds a statement unless something is said already: how labels of marathon-lb give way to native ones.
+    pub fn say_if_silent(&mut self, place: Place, field: Field, said: Said) {
+        self.said.entry((place, field)).or_insert(said);
+    }
+
+    /// What is said at a place.
+    pub fn at(&self, place: Place, field: Field) -> Option<&Said> {
+        self.said.get(&(place, field))
+    }
+
+    /// What is said of a port: its own statement, else that of every port.
+    pub fn of_port(&self, port: usize, field: Field) -> Option<&Said> {
+        self.at(Place::Port(port), field).or_else(|| self.at(Place::EveryPort, field))
+    }
+
+    /// Whether anything is said of a port or its routes.
+    pub fn mention(&self, port: usize) -> bool {
+        self.said.keys().any(|(place, _)| match place {
+            Place::EveryPort => true,
+            Place::Port(at) | Place::Route(at, _) => *at == port,
+            Place::Task => false,
+        })
+    }
+
+    /// The names of a port's routes: the default one first, the others sorted.
+    pub fn routes(&self, port: usize) -> Vec<Arc<str>> {
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for (place, _) in self.said.keys() {
+            if let Place::Route(at, name) = place
+                && *at == port
+                && names.last() != Some(name)
+            {
+                names.push(name.clone());
+            }
+        }
+        names.sort_by_key(|name| **name != *DEFAULT_ROUTE);
+        names
+    }
+}

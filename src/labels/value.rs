@@ -1,0 +1,290 @@
+//! Values of labels: one parser a kind of value, each fault with its mend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::{HostPattern, InvalidHost};
+use super::path;
+use crate::model::endpoint::Weight;
+use crate::model::service::Protocol;
+
+/// A kind of value that labels have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Name,
+    Version,
+    Flag,
+    List,
+    Port,
+    Hosts,
+    Prefix,
+    Target,
+    Protocol,
+    Weight,
+    Time,
+}
+
+/// A value that has been understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(Arc<str>),
+    Flag(bool),
+    List(Vec<String>),
+    Hosts(Vec<HostPattern>),
+    Protocol(Protocol),
+    Weight(Weight),
+    Time(Duration),
+}
+
+/// What is wrong with a value, and the mend. Neither quotes the whole value: that is up to the caller, who knows
+/// whether it is a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub wrong: String,
+    pub mend: String,
+}
+
+impl Fault {
+    pub fn new(wrong: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { wrong: wrong.into(), mend: mend.into() }
+    }
+}
+
+/// The longest name of a service, a namespace or a version.
+const MAX_NAME: usize = 253;
+
+/// The longest time a label can ask for.
+const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
+
+impl Kind {
+    /// How the value is described to people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Name => "a name",
+            Self::Version => "a text",
+            Self::Flag => "`true` or `false`",
+            Self::List => "names, separated by commas",
+            Self::Port => "a port's name or index",
+            Self::Hosts => "hosts, separated by commas; `*.example.com` for all below it, `*` for all",
+            Self::Prefix => "a path prefix",
+            Self::Target => "a path",
+            Self::Protocol => "`http`, `h2c`, `tcp` or `udp`",
+            Self::Weight => "0 to 65535",
+            Self::Time => "a time: `500ms`, `30s`, `5m`, `1h`",
+        }
+    }
+
+    /// Reads a value. Of a list, what is good counts and what is not becomes a fault.
+    pub fn read(self, text: &str, faults: &mut Vec<Fault>) -> Option<Value> {
+        let text = text.trim();
+        if self == Self::Hosts {
+            return hosts(text, faults).map(Value::Hosts);
+        }
+        let read = match self {
+            Self::Name => name(text).map(Value::Text),
+            Self::Version => version(text).map(Value::Text),
+            Self::Flag => flag(text).map(Value::Flag),
+            Self::List => list(text).map(Value::List),
+            Self::Port => port(text).map(Value::Text),
+            Self::Prefix => path::prefix(text).map(Value::Text).map_err(|error| path_fault(&error)),
+            Self::Target => path::target(text).map(Value::Text).map_err(|error| path_fault(&error)),
+            Self::Protocol => protocol(text).map(Value::Protocol),
+            Self::Weight => weight(text).map(Value::Weight),
+            Self::Time => time(text).map(Value::Time),
+            Self::Hosts => unreachable!("read above"),
+        };
+        read.map_err(|fault| faults.push(fault)).ok()
+    }
+}
+
+fn path_fault(error: &path::InvalidPath) -> Fault {
+    Fault::new(error.to_string(), error.mend())
+}
+
+fn name(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() || text.len() > MAX_NAME {
+        return Err(Fault::new("it is empty or longer than 253 characters", "write a name of 1 to 253 characters"));
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '/' | '"' | '\\' | '*')) {
+        None => Ok(text.into()),
+        Some(bad) => Err(Fault::new(
+            format!("the character {bad:?} cannot be in a name"),
+            "use letters, digits, `-`, `_` and `.`",
+        )),
+    }
+}
+
+fn version(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
+        return Err(Fault::new(
+            "it is empty, longer than 253 bytes or has control characters",
+            "write a short text such as `1.4.2`",
+        ));
+    }
+    Ok(text.into())
+}
+
+fn port(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() || text.len() > MAX_NAME {
+        return Err(Fault::new("it names no port", "write the port's name or its index, from 0"));
+    }
+    Ok(text.into())
+}
+
+fn flag(text: &str) -> Result<bool, Fault> {
+    const TRUE: [&str; 4] = ["true", "yes", "on", "1"];
+    const FALSE: [&str; 4] = ["false", "no", "off", "0"];
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    match (is_one_of(&TRUE), is_one_of(&FALSE)) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err(Fault::new("it is neither true nor false", "write `true` or `false`")),
+    }
+}
+
+pub(super) fn list(text: &str) -> Result<Vec<String>, Fault> {
+    let words: Vec<String> = text.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    if words.is_empty() { Err(Fault::new("it lists nothing", "write at least one name")) } else { Ok(words) }
+}
+
+fn hosts(text: &str, faults: &mut Vec<Fault>) -> Option<Vec<HostPattern>> {
+    let mut out: Vec<HostPattern> = Vec::new();
+    let words = text.split([',', ' ', '\t', '\n', '\r']).filter(|word| !word.is_empty());
+    let mut any = false;
+    // Looking for repetitions is quadratic: no more are read than can count.
+    for word in words.take(super::MAX_HOSTS + 1) {
+        any = true;
+        match HostPattern::parse(word) {
+            Ok(host) if out.contains(&host) => {}
+            Ok(host) => out.push(host),
+            Err(error) => faults.push(host_fault(word, &error)),
+        }
+    }
+    if !any {
+        faults.push(Fault::new("it lists no host", "write at least one host, or leave the label out"));
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn host_fault(word: &str, error: &InvalidHost) -> Fault {
+    let mend = match error {
+        InvalidHost::Character('/') => "write only the host here, and the path in the label for paths",
+        InvalidHost::Character(':') => "write the host without scheme and port",
+        InvalidHost::Character('*') => "a wildcard is `*.` and a name: `*.example.com`",
+        InvalidHost::Character(c) if !c.is_ascii() => "write the name in its ASCII form (`xn--…`)",
+        _ => "write a host name such as `www.example.com`",
+    };
+    Fault::new(format!("of the host {:?}: {error}", shorten(word, 80)), mend)
+}
+
+fn protocol(text: &str) -> Result<Protocol, Fault> {
+    let all = [Protocol::Http, Protocol::H2c, Protocol::Tcp, Protocol::Udp];
+    let found = all.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| {
+        let mend = match text.to_ascii_lowercase().as_str() {
+            "grpc" | "http2" | "h2" => "write `h2c`",
+            _ => "write `http`, `h2c`, `tcp` or `udp`",
+        };
+        Fault::new("it is no protocol that is understood", mend)
+    })
+}
+
+fn weight(text: &str) -> Result<Weight, Fault> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(weight) if digits => Ok(Weight(weight)),
+        _ => Err(Fault::new("it is no number from 0 to 65535", "write a whole number such as `100`")),
+    }
+}
+
+/// Reads a time: numbers with units, the larger first (`1m30s`).
+pub(super) fn time(text: &str) -> Result<Duration, Fault> {
+    let fault = || Fault::new("it is no time", "write a number and its unit: `500ms`, `30s`, `5m`, `1h`");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(fault());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().map_err(|_| fault())?;
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let millis = match &rest[..letters] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(fault()),
+        };
+        rest = &rest[letters..];
+        total = total.saturating_add(Duration::from_millis(number.saturating_mul(millis)));
+    }
+    if total > MAX_TIME { Err(Fault::new("it is more than 24h", "write a time of at most `24h`")) } else { Ok(total) }
+}
+
+/// The beginning of a text, cut on a character's bound.
+pub(super) fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better")]
+    fn check(kind: Kind, text: &str, expected: Option<Value>) {
+        let mut faults = Vec::new();
+        let value = kind.read(text, &mut faults);
+        assert_eq!(value, expected, "{kind:?} {text:?} {faults:?}");
+        assert_eq!(expected.is_none(), !faults.is_empty(), "{kind:?} {text:?}");
+    }
+
+    #[test]
+    fn flags_and_numbers() {
+        check(Kind::Flag, "TRUE", Some(Value::Flag(true)));
+        check(Kind::Flag, " no ", Some(Value::Flag(false)));
+        check(Kind::Flag, "maybe", None);
+        check(Kind::Weight, "65535", Some(Value::Weight(Weight(65535))));
+        check(Kind::Weight, "65536", None);
+        check(Kind::Weight, "+1", None);
+        check(Kind::Weight, "-1", None);
+    }
+
+    #[test]
+    fn times() {
+        check(Kind::Time, "1m30s", Some(Value::Time(Duration::from_secs(90))));
+        check(Kind::Time, "500ms", Some(Value::Time(Duration::from_millis(500))));
+        check(Kind::Time, "30", None);
+        check(Kind::Time, "s", None);
+        check(Kind::Time, "25h", None);
+        check(Kind::Time, "99999999999999999999h", None);
+        check(Kind::Time, "18446744073709551615h", None);
+        check(Kind::Time, "1é", None);
+        check(Kind::Time, "", None);
+    }
+
+    #[test]
+    fn names_and_protocols() {
+        check(Kind::Name, "web.prod-1", Some(Value::Text("web.prod-1".into())));
+        check(Kind::Name, "a/b", None);
+        check(Kind::Name, "a b", None);
+        check(Kind::Protocol, "H2C", Some(Value::Protocol(Protocol::H2c)));
+        check(Kind::Protocol, "grpc", None);
+        check(Kind::List, "a, b,", Some(Value::List(vec!["a".into(), "b".into()])));
+        check(Kind::List, " , ", None);
+    }
+
+    #[test]
+    fn good_hosts_of_a_list_count() {
+        let mut faults = Vec::new();
+        let value = Kind::Hosts.read("A.example.com, *.b.test,a.example.com, http://c", &mut faults);
+        let hosts = ["a.example.com", "*.b.test"].map(|host| HostPattern::parse(host).unwrap());
+        assert_eq!(value, Some(Value::Hosts(hosts.to_vec())));
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].mend, "write the host without scheme and port");
+    }
+}

@@ -1,0 +1,193 @@
+//! The body of an answer on its way to the client.
+//!
+//! A relayed body carries what the request still holds: the connection to the endpoint, the endpoint's in-flight count,
+//! what is to be counted at the end. An answer that breaks off ends in an error, so that the client sees a cut
+//! connection or a reset stream and never a complete answer.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::account::Account;
+use super::exchange::{Http1, Stream};
+use super::headers::strip_trailers;
+use super::worker::Worker;
+
+/// Why an answer's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerFault {
+    /// The endpoint sent nothing for too long.
+    #[error("the endpoint stopped sending the answer")]
+    Idle,
+    /// The endpoint's answer broke off.
+    #[error("the endpoint's answer broke off")]
+    Cut(#[source] hyper::Error),
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// Written by this proxy.
+    Local(Option<Bytes>, Account),
+    /// An endpoint's.
+    Relayed(Box<Relay>),
+    /// None: the connection becomes another protocol's.
+    Switched,
+}
+
+/// What carries a relayed answer.
+#[derive(Debug)]
+pub enum Carrier {
+    /// A connection that is kept for the next request.
+    Http1(Http1, SocketAddr),
+    /// A stream on a shared connection.
+    Http2(Stream),
+    /// A connection that a task drives and that ends with the answer.
+    Detached,
+}
+
+/// A body that an endpoint sends.
+#[derive(Debug)]
+pub struct Relay {
+    incoming: Incoming,
+    /// Gone when the body has ended.
+    carrier: Option<Carrier>,
+    worker: Rc<Worker>,
+    account: Account,
+    idle: Duration,
+    idle_per_endpoint: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl AnswerBody {
+    /// A short text of this proxy's own.
+    pub fn local(text: String, account: Account) -> Self {
+        Self::Local((!text.is_empty()).then(|| text.into()), account)
+    }
+
+    /// An endpoint's body; what its request holds is given back when it ends.
+    pub fn relayed(
+        incoming: Incoming,
+        carrier: Carrier,
+        worker: Rc<Worker>,
+        account: Account,
+        limits: &crate::config::checked::ProxyLimits,
+    ) -> Self {
+        let (idle, idle_per_endpoint) = (limits.idle, limits.idle_per_endpoint);
+        let timer = None;
+        let mut relay = Relay { incoming, carrier: Some(carrier), worker, account, idle, idle_per_endpoint, timer };
+        if relay.incoming.is_end_stream() {
+            relay.finish();
+        }
+        Self::Relayed(Box::new(relay))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerFault;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        match self.get_mut() {
+            Self::Local(text, _) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Relayed(relay) => relay.poll_next(context),
+            Self::Switched => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Local(text, _) => text.is_none(),
+            Self::Relayed(relay) => relay.carrier.is_none(),
+            Self::Switched => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Local(text, _) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relayed(relay) => relay.incoming.size_hint(),
+            Self::Switched => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Relay {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        if self.carrier.is_none() {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(polled) = self.poll_incoming(context) else {
+            return self.poll_idle(context).map(|()| {
+                self.worker.shard.timeout_body.increment();
+                Some(Err(self.cut(AnswerFault::Idle)))
+            });
+        };
+        self.timer = None;
+        match polled {
+            None => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(self.cut(AnswerFault::Cut(error))))),
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(self.pass(frame)))),
+        }
+    }
+
+    /// The connection is driven here: nobody else polls it.
+    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        match (&mut self.carrier, polled) {
+            (Some(Carrier::Http1(connection, _)), Poll::Pending) => {
+                connection.poll(context);
+                Pin::new(&mut self.incoming).poll_frame(context)
+            }
+            (_, polled) => polled,
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                strip_trailers(&mut trailers);
+                self.finish();
+                Frame::trailers(trailers)
+            }
+            Err(frame) => {
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                frame
+            }
+        }
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle;
+        self.timer.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(context)
+    }
+
+    /// The body is whole: the connection can serve another request.
+    fn finish(&mut self) {
+        self.account.complete();
+        if let Some(Carrier::Http1(mut connection, address)) = self.carrier.take()
+            && connection.is_reusable()
+        {
+            self.worker.pool.put_http1(address, connection, self.idle_per_endpoint, Instant::now());
+        }
+    }
+
+    fn cut(&mut self, fault: AnswerFault) -> AnswerFault {
+        self.account.cut();
+        self.carrier = None;
+        fault
+    }
+}

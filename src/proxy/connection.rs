@@ -1,0 +1,274 @@
+//! One client's connection: TLS, which HTTP it speaks, and its life until it is closed.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+use super::answer_body::AnswerBody;
+use super::client_io::ClientIo;
+use super::drain;
+use super::forward;
+use super::idle::{Deadline, Times, Verdict, Watch};
+use super::tls::{Secured, TlsListener};
+use super::worker::{LocalExecutor, Worker};
+use crate::config::checked::ProxyLimits;
+
+/// What begins an HTTP/2 connection (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read at once while the protocol is told apart: usually the whole first request.
+const FIRST_READ: usize = 4096;
+/// The smallest buffer that hyper accepts.
+const SMALLEST_BUFFER: usize = 8192;
+/// HTTP/2 windows towards clients.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Resets that a client may provoke (CVE-2025-8671), and that may wait to be accepted (CVE-2023-44487).
+const LOCAL_RESETS: usize = 100;
+const PENDING_RESETS: usize = 20;
+/// What is waiting to be written per stream.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// One client, as its requests see it.
+#[derive(Debug)]
+pub struct Client {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The port it connected to.
+    pub port: u16,
+    /// What TLS told, if it speaks TLS.
+    pub secured: Option<Secured>,
+    /// What the layers of the connection tell each other.
+    pub watch: Arc<Watch>,
+    /// Its place among the worker's connections; also held by what it was upgraded to.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Client {
+    /// A client that was just accepted.
+    pub fn new(
+        worker: Rc<Worker>,
+        peer: SocketAddr,
+        port: u16,
+        secured: Option<Secured>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        worker.shard.client_opened.increment();
+        Self { worker, peer, port, secured, watch: Arc::default(), _permit: permit }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.worker.shard.client_closed.increment();
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    tls: Option<TlsListener>,
+    permit: OwnedSemaphorePermit,
+) {
+    let limits = worker.config().proxy.limits.clone();
+    let Some(tls) = tls else {
+        let client = Rc::new(Client::new(worker, peer, port, None, permit));
+        return serve_sniffed(client, stream, &limits).await;
+    };
+    let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => {
+            debug!(client = %peer, %error, "TLS handshake failed");
+            return worker.shard.tls_failures.increment();
+        }
+        Err(_) => return worker.shard.timeout_head.increment(),
+    };
+    let is_http2 = secured.is_http2;
+    let client = Rc::new(Client::new(worker, peer, port, Some(secured), permit));
+    match is_http2 {
+        true => serve_http2(client, stream, Bytes::new(), &limits).await,
+        false => serve_http1(client, stream, Bytes::new(), &limits).await,
+    }
+}
+
+/// Clear text: HTTP/2 with prior knowledge begins with its preface, everything else is HTTP/1.
+async fn serve_sniffed(client: Rc<Client>, mut stream: TcpStream, limits: &ProxyLimits) {
+    let first = match timeout(limits.header, read_first(&mut stream)).await {
+        Ok(Ok(first)) if first.is_empty() => return,
+        Ok(Ok(first)) => first,
+        Ok(Err(_)) => return,
+        Err(_) => return client.worker.shard.timeout_head.increment(),
+    };
+    match first.starts_with(PREFACE) {
+        true => serve_http2(client, stream, first, limits).await,
+        false => serve_http1(client, stream, first, limits).await,
+    }
+}
+
+/// Reads until the bytes are, or cannot become, the preface.
+async fn read_first(stream: &mut TcpStream) -> io::Result<Bytes> {
+    let mut first = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        let read = stream.read_buf(&mut first).await?;
+        let begun = &first[..first.len().min(PREFACE.len())];
+        if read == 0 || begun.len() == PREFACE.len() || !PREFACE.starts_with(begun) {
+            return Ok(first.freeze());
+        }
+    }
+}
+
+async fn serve_http1<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle);
+    let connection = http1::Builder::new()
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .max_headers(limits.head_fields)
+        .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(io), service(client.clone()))
+        .with_upgrades();
+    drive(connection, &client, limits).await;
+}
+
+async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = ClientIo::http2(stream, first, client.watch.clone(), limits.idle);
+    let connection = http2::Builder::new(LocalExecutor::new(client.worker.tasks.clone()))
+        .auto_date_header(false)
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(limits.idle / 2)
+        .keep_alive_timeout(limits.idle / 2)
+        .serve_connection(TokioIo::new(io), service(client.clone()));
+    drive(connection, &client, limits).await;
+}
+
+fn service(
+    client: Rc<Client>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<AnswerBody>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
+> {
+    service_fn(move |request| {
+        let client = client.clone();
+        async move { Ok(forward::answer(client, request).await) }
+    })
+}
+
+/// A connection that can be asked to end.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    /// Takes no further request; ends when those under way are over.
+    fn shut_down(self: Pin<&mut Self>);
+}
+
+impl<I, S> Graceful for http1::UpgradeableConnection<I, S>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, AnswerBody>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+enum Event {
+    Ended(hyper::Result<()>),
+    HeadBegun(Deadline, Instant),
+}
+
+/// Runs a connection until it ends, is idle for too long, or draining has ended it.
+async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits) {
+    let times = Times { header: limits.header, keep_alive: limits.keep_alive };
+    let (mut deadline, after) = Deadline::first(&times);
+    let mut timer = std::pin::pin!(sleep_until(Instant::now() + after));
+    let mut connection = std::pin::pin!(connection);
+    let mut drain = client.worker.drain.clone();
+    let mut ending = false;
+    loop {
+        let progress = poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Event::Ended(ended)),
+            Poll::Pending => match deadline.on_progress(&client.watch, &times) {
+                Some((next, after)) => Poll::Ready(Event::HeadBegun(next, Instant::now() + after)),
+                None => Poll::Pending,
+            },
+        });
+        tokio::select! {
+            // The connection first: a request that arrived together with the timer's end is served.
+            biased;
+            event = progress => match event {
+                Event::Ended(Ok(())) => return,
+                Event::Ended(Err(error)) => return debug!(client = %client.peer, %error, "connection ended"),
+                Event::HeadBegun(next, at) => {
+                    deadline = next;
+                    timer.as_mut().reset(at);
+                }
+            },
+            () = timer.as_mut() => match deadline.on_timer(&client.watch, &times) {
+                Verdict::Again(next, after) => {
+                    deadline = next;
+                    timer.as_mut().reset(Instant::now() + after);
+                }
+                Verdict::SlowHead => return client.worker.shard.timeout_head.increment(),
+                // Asked to end and silent still: it does not listen.
+                Verdict::Idle if ending => return,
+                Verdict::Idle => {
+                    ending = true;
+                    connection.as_mut().shut_down();
+                    timer.as_mut().reset(Instant::now() + times.header);
+                }
+            },
+            () = drain::begun(&mut drain), if !ending => {
+                ending = true;
+                connection.as_mut().shut_down();
+            }
+        }
+    }
+}

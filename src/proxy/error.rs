@@ -1,0 +1,68 @@
+//! What can go wrong with one attempt: whose fault it is, whether another attempt is safe, and which answer it makes.
+
+use super::reason::Reason;
+use super::request_body::BodyFault;
+
+/// Why an attempt brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptFault {
+    /// No connection; nothing was sent.
+    #[error("connecting failed")]
+    Connect(#[source] std::io::Error),
+    /// No connection in time; nothing was sent.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// A kept connection was closed before anything was written to it.
+    #[error("the kept connection was closed already")]
+    Unsent,
+    /// The endpoint says that it has not processed the request (RFC 9113 section 8.7).
+    #[error("the endpoint refused the stream unprocessed")]
+    Refused,
+    /// The connection ended after something was sent and before an answer began.
+    #[error("the connection ended before an answer")]
+    Died {
+        /// Whether it had served other requests before.
+        reused: bool,
+        /// What the connection said.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer began within the time of one attempt.
+    #[error("no answer began within the time of one attempt")]
+    SlowAttempt,
+    /// No answer began within the time of all attempts.
+    #[error("no answer began in time")]
+    SlowAnswer,
+    /// The answer is not valid HTTP.
+    #[error("the answer is not valid")]
+    Invalid,
+    /// The client's body broke off.
+    #[error("the request's body broke off")]
+    Body(#[source] BodyFault),
+}
+
+impl AttemptFault {
+    /// Whether the endpoint is to blame.
+    pub fn is_endpoints(&self) -> bool {
+        !matches!(self, Self::Unsent | Self::Body(_) | Self::Died { reused: true, .. })
+    }
+
+    /// Whether the endpoint certainly has not acted on the request, so that any method may be sent again
+    /// (RFC 9110 section 9.2.2).
+    pub fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Unsent | Self::Refused)
+    }
+
+    /// The reason of the answer when no other attempt is made.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Connect(_) => Reason::ConnectFailed,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Unsent | Self::Refused | Self::Died { .. } => Reason::UpstreamReset,
+            Self::SlowAttempt | Self::SlowAnswer => Reason::ResponseTimeout,
+            Self::Invalid => Reason::UpstreamInvalid,
+            Self::Body(BodyFault::Idle) => Reason::RequestTimeout,
+            Self::Body(BodyFault::Broken) => Reason::RequestCut,
+        }
+    }
+}

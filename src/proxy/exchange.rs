@@ -1,0 +1,190 @@
+//! One request and the beginning of its answer on one upstream connection.
+//!
+//! An HTTP/1.1 connection is driven inside the future of whoever uses it: no task and no wake-up of its own, and what
+//! lies in the pool is polled by nobody. An HTTP/2 connection is shared by streams and has its own task.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::error::AttemptFault;
+use super::request_body::{BodyFault, RequestBody};
+use super::worker::Opened;
+
+/// What drives an HTTP/1.1 connection.
+pub type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, RequestBody>>>;
+
+/// An HTTP/1.1 connection to an endpoint.
+#[derive(Debug)]
+pub struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    driver: Driver,
+    ended: bool,
+    /// Whether it served a request before.
+    pub reused: bool,
+    opened: Opened,
+}
+
+impl Http1 {
+    /// Takes a connection that was just opened.
+    pub fn new(sender: http1::SendRequest<RequestBody>, driver: Driver, opened: Opened) -> Self {
+        Self { sender, driver, ended: false, reused: false, opened }
+    }
+
+    /// Sends a request and waits for the beginning of the answer.
+    ///
+    /// # Errors
+    /// Why none came.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, AttemptFault> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let (driver, ended) = (&mut self.driver, &mut self.ended);
+        let answer = poll_fn(|context| {
+            // The connection first: it writes the request and finds the answer.
+            poll_driver(driver, ended, context);
+            answer.as_mut().poll(context)
+        });
+        answer.await.map_err(|error| classify(error, self.reused))
+    }
+
+    /// Lets the connection work. It may have ended afterwards.
+    pub fn poll(&mut self, context: &mut Context<'_>) {
+        poll_driver(&mut self.driver, &mut self.ended, context);
+    }
+
+    /// Whether another request can be sent; looks at the socket, so that an end is noticed.
+    pub fn is_reusable(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Gives up the handle and returns what drives the connection, for a task of its own.
+    pub fn into_driver(self) -> (http1::SendRequest<RequestBody>, Driver, Opened) {
+        (self.sender, self.driver, self.opened)
+    }
+}
+
+fn poll_driver(driver: &mut Driver, ended: &mut bool, context: &mut Context<'_>) {
+    if !*ended {
+        // An error reaches whoever waits for the answer or reads its body.
+        *ended = driver.as_mut().poll(context).is_ready();
+    }
+}
+
+/// Sends a request on a connection that a task of its own drives.
+///
+/// # Errors
+/// Why no answer came.
+pub async fn send_detached(
+    sender: &mut http1::SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, AttemptFault> {
+    sender.try_send_request(request).await.map_err(|error| classify(error, false))
+}
+
+/// An HTTP/2 connection to an endpoint, shared by its streams.
+#[derive(Debug)]
+pub struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Cell<u32>,
+    used: Cell<bool>,
+}
+
+impl Http2 {
+    /// Takes a connection that was just opened.
+    pub fn new(sender: http2::SendRequest<RequestBody>) -> Self {
+        Self { sender, streams: Cell::new(0), used: Cell::new(false) }
+    }
+
+    /// Streams under way.
+    pub fn streams(&self) -> u32 {
+        self.streams.get()
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+/// A place for one stream on an HTTP/2 connection, given back when this is dropped.
+#[derive(Debug)]
+pub struct Stream {
+    connection: Rc<Http2>,
+    /// Whether the connection served a request before.
+    pub reused: bool,
+}
+
+impl Stream {
+    /// Takes a place.
+    pub fn new(connection: Rc<Http2>) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        let reused = connection.used.replace(true);
+        Self { connection, reused }
+    }
+
+    /// Sends a request and waits for the beginning of the answer.
+    ///
+    /// # Errors
+    /// Why none came.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, AttemptFault> {
+        let mut sender = self.connection.sender.clone();
+        sender.try_send_request(request).await.map_err(|error| classify(error, self.reused))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+    }
+}
+
+fn classify(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> AttemptFault {
+    if error.take_message().is_some() {
+        return AttemptFault::Unsent;
+    }
+    let error = error.into_error();
+    if let Some(fault) = find::<BodyFault>(&error) {
+        return AttemptFault::Body(*fault);
+    }
+    if is_unprocessed(&error) {
+        return AttemptFault::Refused;
+    }
+    match error.is_parse() || error.is_parse_status() || is_protocol_error(&error) {
+        true => AttemptFault::Invalid,
+        false => AttemptFault::Died { reused, error: Box::new(error) },
+    }
+}
+
+/// RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last of a GOAWAY, were not processed. The streams that a
+/// GOAWAY leaves to be finished are not given this error.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|error| {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        refused || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+    })
+}
+
+/// The peer broke the rules of HTTP/2, as our side saw it.
+fn is_protocol_error(error: &hyper::Error) -> bool {
+    let broken = |error: &h2::Error| error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR);
+    find::<h2::Error>(error).is_some_and(broken)
+}
+
+fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
+    let mut error = Some(error);
+    while let Some(current) = error {
+        if let Some(found) = current.downcast_ref::<E>() {
+            return Some(found);
+        }
+        error = current.source();
+    }
+    None
+}

@@ -1,0 +1,437 @@
+//! Forwards one request: prepares it, tries endpoints, passes the answer on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, DATE, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::{Authority, Scheme, Uri};
+use http::{Method, Request, Response, StatusCode, Version, response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use smallvec::SmallVec;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use super::account::Account;
+use super::answer_body::{AnswerBody, Carrier};
+use super::balance::InFlight;
+use super::client_address::{client_address, is_trusted};
+use super::connect;
+use super::connection::Client;
+use super::error::AttemptFault;
+use super::exchange::{self, Http1, Stream};
+use super::forwarded::{self, Hop};
+use super::headers;
+use super::local;
+use super::plan::{self, Plan};
+use super::pool::Http2Place;
+use super::reason::Reason;
+use super::request_body::{RequestBody, RequestSource};
+use super::retry::{self, Decision, Situation};
+use super::upgrade;
+use super::worker::{Opened, Worker};
+use crate::config::checked::{ProxyConfig, ProxyLimits};
+use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::service::Protocol;
+
+/// Answers a request of a client.
+pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let number = client.watch.begin();
+    let account = Account::begin(client.clone(), Instant::now());
+    let (head, body) = request.into_parts();
+    let has_body = !hyper::body::Body::is_end_stream(&body);
+    match plan::make(&client, number, &head, has_body) {
+        Ok(plan) => Forwarding::new(client, plan, head, body, account).run().await,
+        Err(reason) => {
+            debug!(client = %client.peer, reason = reason.code(), "request refused");
+            local::answer(&client.worker, reason, head.version, account)
+        }
+    }
+}
+
+/// A request on its way.
+struct Forwarding {
+    client: Rc<Client>,
+    plan: Plan,
+    method: Method,
+    /// As the client sent it.
+    version: Version,
+    /// Ready for the next hop.
+    headers: HeaderMap,
+    body: RequestSource,
+    /// The client's side of an upgrade.
+    upgrade: Option<OnUpgrade>,
+    account: Account,
+    attempts: u32,
+    /// Endpoints that failed since the last pause.
+    tried: SmallVec<[EndpointId; 2]>,
+    pauses: u32,
+    /// Repeat at this endpoint, on a fresh connection.
+    fresh: Option<Arc<Endpoint>>,
+    was_fresh: bool,
+}
+
+/// The beginning of an answer, and what carries the rest.
+struct Begun {
+    answer: Response<Incoming>,
+    carrier: Carrier,
+}
+
+impl Forwarding {
+    fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Incoming, mut account: Account) -> Self {
+        let service = &plan.destination.service.id;
+        account.belongs_to(client.worker.counters(service));
+        let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
+        prepare(&client, &plan, &mut head);
+        let limits = &plan.config.proxy.limits;
+        let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
+        Self {
+            body: RequestSource::new(body, keep, limits.idle),
+            method: head.method,
+            version: head.version,
+            headers: head.headers,
+            upgrade,
+            account,
+            attempts: 0,
+            tried: SmallVec::new(),
+            pauses: 0,
+            fresh: None,
+            was_fresh: false,
+            client,
+            plan,
+        }
+    }
+
+    async fn run(mut self) -> Response<AnswerBody> {
+        loop {
+            let Some(endpoint) = self.next_endpoint().await else {
+                return self.refuse(Reason::NoEndpoint);
+            };
+            self.account.in_flight = Some(InFlight::begin(endpoint.clone(), self.worker().seat));
+            match self.attempt(&endpoint).await {
+                Ok(begun) => return self.pass_on(begun),
+                Err(fault) => {
+                    if let Some(reason) = self.after(fault, endpoint) {
+                        return self.refuse(reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn worker(&self) -> &Rc<Worker> {
+        &self.client.worker
+    }
+
+    fn proxy(&self) -> &ProxyConfig {
+        &self.plan.config.proxy
+    }
+
+    fn limits(&self) -> &ProxyLimits {
+        &self.plan.config.proxy.limits
+    }
+
+    /// The endpoint to try now. When all have failed, they are tried again after a short pause, and in the newest table:
+    /// meanwhile the tasks may have been replaced.
+    async fn next_endpoint(&mut self) -> Option<Arc<Endpoint>> {
+        if let Some(endpoint) = self.fresh.clone() {
+            return Some(endpoint);
+        }
+        self.attempts += 1;
+        loop {
+            let worker = self.client.worker.clone();
+            let chosen = self.plan.destination.choose(&self.tried, worker.seat, &mut worker.rng.borrow_mut());
+            if chosen.is_some() || self.tried.is_empty() {
+                return chosen;
+            }
+            let random = worker.rng.borrow_mut().f64();
+            tokio::time::sleep(retry::backoff(self.pauses, random)).await;
+            self.pauses += 1;
+            self.tried.clear();
+            worker.with_table(|table| self.plan.destination.renew(table));
+        }
+    }
+
+    async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let begun = match self.plan.destination.service.protocol {
+            Protocol::H2c => self.attempt_http2(endpoint).await?,
+            _ if self.upgrade.is_some() => self.attempt_upgrade(endpoint).await?,
+            _ => self.attempt_http1(endpoint).await?,
+        };
+        check_answer(&begun.answer, self.upgrade.is_some())?;
+        Ok(begun)
+    }
+
+    async fn attempt_http1(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let kept = match self.fresh {
+            None => self.worker().pool.take_http1(endpoint, Instant::now()),
+            Some(_) => None,
+        };
+        let mut connection = match kept {
+            Some(connection) => {
+                self.worker().shard.upstream_reused.increment();
+                connection
+            }
+            None => connect::http1(endpoint.address, self.limits().connect, self.opened()).await?,
+        };
+        let request = self.request_http1(connection.reused);
+        let answer = self.within(connection.send(request)).await?;
+        Ok(Begun { answer, carrier: self.carry(connection, endpoint) })
+    }
+
+    /// While the request's body still flows, whoever reads the answer must not be the one who drives the connection:
+    /// a client that reads late would hold up its own upload.
+    fn carry(&self, connection: Http1, endpoint: &Endpoint) -> Carrier {
+        if self.body.is_finished() {
+            return Carrier::Http1(connection, endpoint.address);
+        }
+        let (sender, driver, opened) = connection.into_driver();
+        self.worker().tasks.spawn_local(async move {
+            // Whoever reads the answer hears of an error.
+            let _ = driver.await;
+            drop((sender, opened));
+        });
+        Carrier::Detached
+    }
+
+    async fn attempt_upgrade(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let connection = connect::http1(endpoint.address, self.limits().connect, self.opened()).await?;
+        let (mut sender, driver, opened) = connection.into_driver();
+        let driver = (*Pin::into_inner(driver)).with_upgrades();
+        self.worker().tasks.spawn_local(async move {
+            // Whoever reads the answer hears of an error.
+            let _ = driver.await;
+            drop(opened);
+        });
+        let request = self.request_http1(false);
+        let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
+        Ok(Begun { answer, carrier: Carrier::Detached })
+    }
+
+    async fn attempt_http2(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let stream = self.stream(endpoint).await?;
+        let request = self.request_http2(endpoint);
+        let answer = self.within(stream.send(request)).await?;
+        Ok(Begun { answer, carrier: Carrier::Http2(stream) })
+    }
+
+    async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
+        let limit = self.limits().connect;
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.worker().pool.take_http2(endpoint, self.limits().streams, Instant::now()) {
+                Http2Place::Stream(stream) => {
+                    if stream.reused {
+                        self.worker().shard.upstream_reused.increment();
+                    }
+                    return Ok(stream);
+                }
+                Http2Place::Open(opening) => {
+                    let tasks = &self.worker().tasks;
+                    let connection = connect::http2(endpoint.address, limit, self.opened(), tasks).await?;
+                    return Ok(opening.opened(connection));
+                }
+                Http2Place::Wait(notify) => {
+                    timeout_at(deadline, notify.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                }
+            }
+        }
+    }
+
+    fn opened(&self) -> Opened {
+        Opened::count(self.worker().shard.clone())
+    }
+
+    fn request_http1(&mut self, reused: bool) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.reader());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.plan.admitted.target.clone().into();
+        *request.headers_mut() = self.headers_for_attempt(reused);
+        request
+    }
+
+    fn request_http2(&mut self, endpoint: &Endpoint) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.reader());
+        *request.method_mut() = self.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Authority::try_from(self.plan.admitted.authority.as_bytes())
+            .or_else(|_| Authority::try_from(endpoint.address.to_string()))
+            .ok();
+        uri.path_and_query = Some(self.plan.admitted.target.clone());
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        let mut headers = self.headers_for_attempt(true);
+        headers.remove(HOST);
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// The headers themselves if no other attempt can follow, else a copy.
+    fn headers_for_attempt(&mut self, may_be_unsent: bool) -> HeaderMap {
+        match may_be_unsent || self.may_repeat() {
+            true => self.headers.clone(),
+            false => std::mem::take(&mut self.headers),
+        }
+    }
+
+    /// Whether another attempt could follow this one after something was sent.
+    fn may_repeat(&self) -> bool {
+        self.attempts < self.proxy().max_attempts && retry::is_idempotent(&self.method) && self.body.is_whole()
+    }
+
+    /// Waits for the beginning of an answer, for as long as one attempt and all attempts may take. While the request's
+    /// body makes progress, the answer's time has not begun.
+    async fn within<T>(&self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
+        let mut exchange = std::pin::pin!(exchange);
+        let begun = Instant::now();
+        let (mut limit, _) = self.time_limit(begun);
+        loop {
+            if let Ok(answer) = timeout_at(limit, exchange.as_mut()).await {
+                return answer;
+            }
+            let (later, fault) = self.time_limit(begun);
+            if later <= limit {
+                return Err(fault);
+            }
+            limit = later;
+        }
+    }
+
+    /// When an attempt that began at `begun` has taken too long, and what that is then.
+    fn time_limit(&self, begun: Instant) -> (Instant, AttemptFault) {
+        let since = |start: Instant| self.body.last_progress().map_or(start, |progress| progress.max(start));
+        let total = since(self.account.started()) + self.limits().response;
+        match self.may_repeat().then(|| since(begun) + self.limits().per_try) {
+            Some(attempt) if attempt < total => (attempt, AttemptFault::SlowAttempt),
+            _ => (total, AttemptFault::SlowAnswer),
+        }
+    }
+
+    /// Decides after a failed attempt; returns the reason of the answer if it was the last.
+    fn after(&mut self, fault: AttemptFault, endpoint: Arc<Endpoint>) -> Option<Reason> {
+        let fault = self.body.fault().map_or(fault, AttemptFault::Body);
+        self.count(&fault);
+        debug!(endpoint = %endpoint.id, address = %endpoint.address, error = %fault, "attempt failed");
+        let situation = Situation {
+            attempts: self.attempts,
+            max_attempts: self.proxy().max_attempts,
+            idempotent: retry::is_idempotent(&self.method),
+            body_is_whole: self.body.is_whole(),
+            was_fresh: self.was_fresh,
+        };
+        self.fresh = None;
+        let shard = &self.client.worker.shard;
+        match retry::decide(&fault, &situation) {
+            Decision::GiveUp => return Some(fault.reason()),
+            Decision::Fresh => {
+                shard.retries_fresh.increment();
+                self.was_fresh = true;
+                self.fresh = Some(endpoint);
+            }
+            Decision::Another => {
+                shard.retries_other.increment();
+                self.tried.push(endpoint.id.clone());
+                let worker = self.client.worker.clone();
+                worker.with_table(|table| self.plan.destination.renew(table));
+            }
+        }
+        None
+    }
+
+    fn count(&self, fault: &AttemptFault) {
+        let shard = &self.worker().shard;
+        match fault {
+            AttemptFault::ConnectTimeout => shard.timeout_connect.increment(),
+            AttemptFault::SlowAttempt => shard.timeout_attempt.increment(),
+            AttemptFault::SlowAnswer => shard.timeout_answer.increment(),
+            AttemptFault::Body(super::request_body::BodyFault::Idle) => shard.timeout_body.increment(),
+            _ => {}
+        }
+        if let (true, Some(in_flight)) = (fault.is_endpoints(), &self.account.in_flight) {
+            in_flight.failed();
+        }
+    }
+
+    fn refuse(self, reason: Reason) -> Response<AnswerBody> {
+        local::answer(&self.client.worker.clone(), reason, self.version, self.account)
+    }
+
+    fn pass_on(mut self, begun: Begun) -> Response<AnswerBody> {
+        let Begun { answer, carrier } = begun;
+        let worker = self.client.worker.clone();
+        self.account.answers(answer.status());
+        debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = answer.status().as_u16(), "answered");
+        let (mut head, body) = answer.into_parts();
+        let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
+        let protocol = switched.as_ref().and_then(|_| head.headers.get(http::header::UPGRADE).cloned());
+        prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
+        let limits = self.plan.config.proxy.limits.clone();
+        let Some(client_side) = switched else {
+            return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, &limits));
+        };
+        if let Some(protocol) = protocol {
+            upgrade::write(&mut head.headers, protocol);
+        }
+        worker.shard.upgrades.increment();
+        if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
+            let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
+            worker.tasks.spawn_local(tunnel);
+        }
+        Response::from_parts(head, AnswerBody::Switched)
+    }
+}
+
+/// Makes a request's head ready for the next hop.
+fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
+    let proxy = &plan.config.proxy;
+    let peer = client.peer.ip();
+    let hop = Hop {
+        peer,
+        trusted: is_trusted(peer, &proxy.trusted_proxies),
+        client: client_address(peer, &head.headers, &proxy.trusted_proxies),
+        secure: client.secured.is_some(),
+        authority: plan.admitted.authority(),
+        port: client.port,
+    };
+    headers::prepare_request(&mut head.headers, head.version, &proxy.via);
+    forwarded::write(&mut head.headers, &hop);
+    head.headers.insert(HOST, plan.admitted.authority.clone());
+    if let Some(protocol) = &plan.upgrade {
+        upgrade::write(&mut head.headers, protocol.clone());
+    }
+}
+
+fn prepare_answer(head: &mut response::Parts, worker: &Worker, via: &str) {
+    headers::prepare_answer(&mut head.headers, head.version, via);
+    head.version = Version::HTTP_11;
+    // RFC 9110 section 8.6: no length where there can be no content.
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    // RFC 9110 section 6.6.1: a recipient with a clock adds what is missing.
+    if !head.headers.contains_key(DATE) {
+        head.headers.insert(DATE, worker.date());
+    }
+}
+
+/// What the HTTP implementation lets pass although it has two meanings.
+fn check_answer(answer: &Response<Incoming>, upgrades: bool) -> Result<(), AttemptFault> {
+    let headers = answer.headers();
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    let is_coded = headers.contains_key(TRANSFER_ENCODING);
+    // RFC 9112 section 6.3: two lengths, or a coding that is not understood.
+    let ambiguous = is_coded
+        && (headers.contains_key(CONTENT_LENGTH)
+            || !codings.iter().all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+            || codings.iter().nth(1).is_some());
+    // RFC 9110 section 15.2.2: nobody asked for another protocol.
+    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrades;
+    match ambiguous || switches {
+        true => Err(AttemptFault::Invalid),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,274 @@
+//! Listening sockets: one a worker for each address, and the loop that accepts from it.
+//!
+//! All workers' sockets share a port by `SO_REUSEPORT`. That option would also let another process, or a second
+//! instance of ours, in unnoticed: so the port is first bound without it, to prove that it is free.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::connection;
+use super::drain::{self, Drain, DrainSignal};
+use super::tls::TlsListener;
+use super::worker::Worker;
+
+/// Connections that the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 4096;
+/// Pauses after a failed accept.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has the port.
+    #[error(
+        "{address} is in use by another process (perhaps another instance of this program); stop it (`ss -ltnp` shows \
+         it) or configure another port"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The port needs a privilege.
+    #[error(
+        "no permission to listen on {address}; use a port above 1023, or grant CAP_NET_BIND_SERVICE (systemd: \
+         AmbientCapabilities)"
+    )]
+    Forbidden {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// No interface has the address.
+    #[error("{address} is not an address of this host; use one that `ip address` shows, or 0.0.0.0 or [::] for all")]
+    NotHere {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Something else.
+    #[error("cannot listen on {address}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A socket of one worker.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name in logs.
+    pub name: Arc<str>,
+    /// The socket, listening, not blocking.
+    pub socket: std::net::TcpListener,
+    /// TLS; `None`: clear text.
+    pub tls: Option<TlsListener>,
+    /// Takes this listener alone out of service; the worker's own signal does so too.
+    pub drain: DrainSignal,
+}
+
+/// Sockets on `address`, one for each worker; port 0 chooses a free one, the same for all.
+///
+/// # Errors
+/// Why the address cannot be used, and the mend.
+pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
+    let failed = |source| bind_error(address, source);
+    let probe = socket(address, false).map_err(failed)?;
+    let address = probe.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+    drop(probe);
+    (0..workers.max(1)).map(|_| socket(address, true).and_then(listening).map_err(failed)).collect()
+}
+
+/// A socket that was inherited (socket activation), shared by all workers: each accepts from the one queue.
+///
+/// # Errors
+/// If it cannot be duplicated.
+pub fn share(socket: std::net::TcpListener, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    socket.set_nonblocking(true)?;
+    let mut sockets = (1..workers).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    sockets.push(socket);
+    Ok(sockets)
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a former process in TIME_WAIT do not hinder; a listener still does.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Accepted sockets inherit it (Linux): one system call less a connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listening(socket: Socket) -> io::Result<std::net::TcpListener> {
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        io::ErrorKind::PermissionDenied => BindError::Forbidden { address },
+        io::ErrorKind::AddrNotAvailable => BindError::NotHere { address },
+        _ => BindError::Other { address, source },
+    }
+}
+
+/// Accepts until drained, then waits for the connections until the deadline.
+pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
+    let Listener { name, socket, tls, drain } = listener;
+    let mut drains = Drains { worker: worker.drain.clone(), listener: drain };
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
+    };
+    let port = socket.local_addr().map_or(0, |address| address.port());
+    let mut connections = JoinSet::new();
+    let serve = |(stream, peer, permit)| connection::serve(worker.clone(), stream, peer, port, tls.clone(), permit);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            // In this order: draining must win over a queue that never empties.
+            biased;
+            () = drains.begun() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept_one(&worker, &socket) => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                pause = FIRST_PAUSE;
+                connections.spawn_local(serve(accepted));
+            }
+            Err(error) => {
+                worker.shard.accept_errors.increment();
+                if is_shortage(&error) {
+                    warn!(listener = %name, %error, "cannot accept connections; is the limit of open files too low?");
+                    let _ = tokio::time::timeout(pause, drains.begun()).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+    for accepted in accept_waiting(&worker, socket) {
+        connections.spawn_local(serve(accepted));
+    }
+    tokio::select! {
+        () = async { while connections.join_next().await.is_some() {} } => {}
+        () = drains.expired() => connections.shutdown().await,
+    }
+}
+
+/// A listener ends with its worker, or alone.
+struct Drains {
+    worker: DrainSignal,
+    listener: DrainSignal,
+}
+
+impl Drains {
+    async fn begun(&mut self) {
+        tokio::select! {
+            () = drain::begun(&mut self.worker) => {}
+            () = drain::begun(&mut self.listener) => {}
+        }
+    }
+
+    async fn expired(&mut self) {
+        tokio::select! {
+            () = drain::expired(&mut self.worker) => {}
+            () = drain::expired(&mut self.listener) => {}
+        }
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+/// The permit comes first: what cannot be served stays in the kernel's queue. Cancel safe.
+async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<Accepted> {
+    let permits = worker.permits.clone();
+    let permit = match permits.clone().try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            worker.shard.client_full.increment();
+            permits.acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
+    let (stream, peer) = socket.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+/// What the kernel has accepted already would be reset by closing the socket. The socket is asked directly: the
+/// reactor may not have heard of the last ones.
+fn accept_waiting(worker: &Worker, socket: TcpListener) -> Vec<Accepted> {
+    let mut waiting = Vec::new();
+    let Ok(socket) = socket.into_std() else {
+        return waiting;
+    };
+    while let Ok(permit) = worker.permits.clone().try_acquire_owned()
+        && let Ok((stream, peer)) = socket.accept()
+    {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            waiting.push((stream, peer, permit));
+        }
+    }
+    waiting
+}
+
+/// No file descriptors, no memory: trying again at once would only burn the processor.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+/// A signal that never comes, for a listener that ends only with its worker.
+pub fn never() -> (watch::Sender<Drain>, DrainSignal) {
+    watch::channel(Drain::Serving)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_that_nobody_else_gets() {
+        let sockets = bind(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        assert!(addresses.iter().all(|address| *address == addresses[0] && address.port() != 0), "{addresses:?}");
+        let error = bind(addresses[0], 1).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains(&addresses[0].to_string()));
+        drop(sockets);
+        bind(addresses[0], 1).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_told() {
+        let error = bind(([192, 0, 2, 1], 0).into(), 1).unwrap_err();
+        assert!(matches!(error, BindError::NotHere { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_inherited_socket_is_shared() {
+        let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = inherited.local_addr().unwrap();
+        let sockets = share(inherited, 2).unwrap();
+        assert!(sockets.len() == 2 && sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+    }
+}

@@ -1,0 +1,38 @@
+//! Answers that this proxy gives by itself.
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode, Version};
+
+use super::account::Account;
+use super::answer_body::AnswerBody;
+use super::headers::REASON;
+use super::reason::Reason;
+use super::worker::Worker;
+
+/// The methods named where one is refused (RFC 9110 section 15.5.6); others are forwarded as well.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The answer for a reason: a short text, and the stable code in a header.
+pub fn answer(worker: &Worker, reason: Reason, version: Version, mut account: Account) -> Response<AnswerBody> {
+    worker.shard.answered_locally(reason);
+    let entry = reason.entry();
+    account.answers(entry.status);
+    // Sending a few words is no part of the request's fate.
+    account.complete();
+    let text = format!("{} {}: {}\n", entry.status.as_u16(), entry.code, entry.meaning);
+    let mut answer = Response::new(AnswerBody::local(text, account));
+    *answer.status_mut() = entry.status;
+    let headers = answer.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(entry.code));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(DATE, worker.date());
+    match entry.status {
+        StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        StatusCode::METHOD_NOT_ALLOWED => drop(headers.insert(ALLOW, HeaderValue::from_static(ALLOWED))),
+        _ => {}
+    }
+    if reason.closes() && version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}

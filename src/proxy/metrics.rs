@@ -1,0 +1,384 @@
+//! What the proxy counts: a shard per worker, summed when somebody asks.
+//!
+//! A worker is the only writer of its shard, so counting is a load and a store. Services have counters of their own up
+//! to [`MAX_SERVICES`]; the rest is counted as `other`. The lock around the list of services is taken when a service
+//! is seen for the first time, when it is forgotten, and at a scrape: never for a request of a known one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{
+    Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+use super::reason::Reason;
+use crate::model::id::ServiceId;
+
+/// Services with counters of their own, per worker.
+pub const MAX_SERVICES: usize = 1000;
+
+/// Upper bounds of the duration buckets, microseconds.
+const BOUNDS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
+    60_000_000,
+];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one worker counts of one service.
+#[derive(Debug, Default)]
+pub struct ServiceCounters {
+    classes: [Counter; CLASSES.len()],
+    buckets: [Counter; BOUNDS.len() + 1],
+    micros: Counter,
+}
+
+impl ServiceCounters {
+    /// Counts a request that is over.
+    pub fn finished(&self, status: StatusCode, duration: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        self.classes[class].increment();
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.micros.add(micros);
+        self.buckets[BOUNDS.partition_point(|bound| *bound < micros)].increment();
+    }
+}
+
+macro_rules! shard {
+    ($($field:ident $name:literal $kind:ident $label:tt $help:literal;)*) => {
+        /// What one worker counts.
+        #[derive(Debug)]
+        pub struct Shard {
+            $(#[doc = $help] pub $field: Counter,)*
+            local_answers: Box<[Counter]>,
+            other: Arc<ServiceCounters>,
+            services: Mutex<HashMap<ServiceId, Arc<ServiceCounters>>>,
+        }
+
+        impl Default for Shard {
+            fn default() -> Self {
+                Self {
+                    $($field: Counter::default(),)*
+                    local_answers: Reason::ALL.iter().map(|_| Counter::default()).collect(),
+                    other: Arc::default(),
+                    services: Mutex::default(),
+                }
+            }
+        }
+
+        const PLAIN: &[Plain] = &[
+            $(Plain { name: $name, help: $help, label: $label, read: |shard| shard.$field.value() },)*
+        ];
+    };
+}
+
+struct Plain {
+    name: &'static str,
+    help: &'static str,
+    label: Option<(&'static str, &'static str)>,
+    read: fn(&Shard) -> u64,
+}
+
+shard! {
+    client_opened "pointsman_proxy_client_connections_opened_total" counter None
+        "Connections accepted from clients.";
+    client_closed "pointsman_proxy_client_connections_closed_total" counter None
+        "Connections from clients that have ended.";
+    client_full "pointsman_proxy_client_connections_limited_total" counter None
+        "Times that accepting stopped because the worker was at its limit of connections.";
+    accept_errors "pointsman_proxy_accept_errors_total" counter None
+        "Failed accepts, for want of file descriptors or memory above all.";
+    tls_failures "pointsman_proxy_tls_failures_total" counter None
+        "TLS handshakes that failed.";
+    upstream_opened "pointsman_proxy_upstream_connections_opened_total" counter None
+        "Connections opened to endpoints.";
+    upstream_closed "pointsman_proxy_upstream_connections_closed_total" counter None
+        "Connections to endpoints that have ended.";
+    upstream_reused "pointsman_proxy_upstream_connections_reused_total" counter None
+        "Requests sent on a kept connection.";
+    retries_fresh "pointsman_proxy_retries_total" counter (Some(("kind", "fresh_connection")))
+        "Requests sent again, by what was done.";
+    retries_other "pointsman_proxy_retries_total" counter (Some(("kind", "other_endpoint")))
+        "Requests sent again, by what was done.";
+    cut_answers "pointsman_proxy_cut_answers_total" counter None
+        "Answers that broke off after their beginning; the client was told by a cut connection or a reset stream.";
+    client_gone "pointsman_proxy_client_gone_total" counter None
+        "Requests whose client went away before the answer's end.";
+    upgrades "pointsman_proxy_upgrades_total" counter None
+        "Connections that were upgraded (WebSocket).";
+    timeout_head "pointsman_proxy_timeouts_total" counter (Some(("kind", "head")))
+        "Times that a limit of time ended something, by limit.";
+    timeout_attempt "pointsman_proxy_timeouts_total" counter (Some(("kind", "attempt")))
+        "Times that a limit of time ended something, by limit.";
+    timeout_answer "pointsman_proxy_timeouts_total" counter (Some(("kind", "answer")))
+        "Times that a limit of time ended something, by limit.";
+    timeout_connect "pointsman_proxy_timeouts_total" counter (Some(("kind", "connect")))
+        "Times that a limit of time ended something, by limit.";
+    timeout_body "pointsman_proxy_timeouts_total" counter (Some(("kind", "body")))
+        "Times that a limit of time ended something, by limit.";
+    services_limited "pointsman_proxy_services_limited_total" counter None
+        "Requests counted as `other` because too many services have counters already.";
+}
+
+impl Shard {
+    /// Counts an answer that this proxy gave by itself.
+    pub fn answered_locally(&self, reason: Reason) {
+        self.local_answers[reason.index()].increment();
+    }
+
+    /// The counters of a service; those of `other` where there are too many.
+    pub fn service(&self, id: &ServiceId) -> Arc<ServiceCounters> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = services.get(id) {
+            return known.clone();
+        }
+        if services.len() >= MAX_SERVICES {
+            self.services_limited.increment();
+            return self.other.clone();
+        }
+        services.entry(id.clone()).or_default().clone()
+    }
+
+    /// The counters of requests that belong to no service.
+    pub fn other(&self) -> &Arc<ServiceCounters> {
+        &self.other
+    }
+
+    /// Forgets services that are gone.
+    pub fn retain_services(&self, keep: impl Fn(&ServiceId) -> bool) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(id));
+    }
+}
+
+/// All shards; what is registered with Prometheus.
+#[derive(Clone, Debug)]
+pub struct ProxyMetrics {
+    shards: Arc<[Arc<Shard>]>,
+    descriptions: Arc<[Desc]>,
+}
+
+impl ProxyMetrics {
+    /// Shards for so many workers.
+    pub fn new(workers: usize) -> Self {
+        let described = |name: &str, help: &str| {
+            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new()).expect("names and help are valid")
+        };
+        let mut names: BTreeMap<&str, &str> = PLAIN.iter().map(|plain| (plain.name, plain.help)).collect();
+        names.extend([(REQUESTS, REQUESTS_HELP), (DURATIONS, DURATIONS_HELP), (LOCAL, LOCAL_HELP)]);
+        names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP)]);
+        Self {
+            shards: (0..workers.max(1)).map(|_| Arc::default()).collect(),
+            descriptions: names.into_iter().map(|(name, help)| described(name, help)).collect(),
+        }
+    }
+
+    /// Makes the numbers part of a registry.
+    ///
+    /// # Errors
+    /// If they are part of it already.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.clone()))
+    }
+
+    /// The shard of a worker.
+    pub fn shard(&self, worker: usize) -> Arc<Shard> {
+        self.shards[worker % self.shards.len()].clone()
+    }
+
+    fn sum(&self, read: impl Fn(&Shard) -> u64) -> u64 {
+        self.shards.iter().map(|shard| read(shard)).fold(0, u64::wrapping_add)
+    }
+
+    fn by_service(&self) -> BTreeMap<String, Vec<Arc<ServiceCounters>>> {
+        let mut all: BTreeMap<String, Vec<Arc<ServiceCounters>>> = BTreeMap::new();
+        for shard in self.shards.iter() {
+            all.entry("other".to_owned()).or_default().push(shard.other.clone());
+            let services = shard.services.lock().unwrap_or_else(PoisonError::into_inner);
+            for (id, counters) in services.iter() {
+                all.entry(id.to_string()).or_default().push(counters.clone());
+            }
+        }
+        all
+    }
+}
+
+const REQUESTS: &str = "pointsman_proxy_requests_total";
+const REQUESTS_HELP: &str = "Requests that are over, by service and class of status.";
+const DURATIONS: &str = "pointsman_proxy_request_duration_seconds";
+const DURATIONS_HELP: &str = "From a request's head to the end of its answer.";
+const LOCAL: &str = "pointsman_proxy_local_answers_total";
+const LOCAL_HELP: &str = "Answers that the proxy gave by itself, by reason.";
+const CLIENTS: &str = "pointsman_proxy_client_connections";
+const CLIENTS_HELP: &str = "Connections from clients that are open.";
+const UPSTREAMS: &str = "pointsman_proxy_upstream_connections";
+const UPSTREAMS_HELP: &str = "Connections to endpoints that are open, idle ones included.";
+
+impl Collector for ProxyMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let services = self.by_service();
+        let mut families = vec![requests(&services), durations(&services)];
+        let local = Reason::ALL.iter().map(|reason| {
+            counter(&[("reason", reason.code())], self.sum(|shard| shard.local_answers[reason.index()].value()))
+        });
+        families.push(family(LOCAL, LOCAL_HELP, MetricType::COUNTER, local.collect()));
+        let mut plain: BTreeMap<&str, (&str, Vec<Metric>)> = BTreeMap::new();
+        for entry in PLAIN {
+            let labels: Vec<_> = entry.label.into_iter().collect();
+            let metric = counter(&labels, self.sum(entry.read));
+            plain.entry(entry.name).or_insert((entry.help, Vec::new())).1.push(metric);
+        }
+        let plain = plain.into_iter().map(|(name, (help, all))| family(name, help, MetricType::COUNTER, all));
+        families.extend(plain);
+        let clients = self.sum(|s| s.client_opened.value()).saturating_sub(self.sum(|s| s.client_closed.value()));
+        let upstreams = self.sum(|s| s.upstream_opened.value()).saturating_sub(self.sum(|s| s.upstream_closed.value()));
+        families.push(family(CLIENTS, CLIENTS_HELP, MetricType::GAUGE, vec![gauge(clients)]));
+        families.push(family(UPSTREAMS, UPSTREAMS_HELP, MetricType::GAUGE, vec![gauge(upstreams)]));
+        families
+    }
+}
+
+fn requests(services: &BTreeMap<String, Vec<Arc<ServiceCounters>>>) -> MetricFamily {
+    let metrics = services.iter().flat_map(|(service, shards)| {
+        CLASSES.iter().enumerate().map(move |(class, code)| {
+            let sum = shards.iter().map(|shard| shard.classes[class].value()).sum();
+            counter(&[("service", service), ("code", code)], sum)
+        })
+    });
+    family(REQUESTS, REQUESTS_HELP, MetricType::COUNTER, metrics.collect())
+}
+
+fn durations(services: &BTreeMap<String, Vec<Arc<ServiceCounters>>>) -> MetricFamily {
+    let metrics = services.iter().map(|(service, shards)| {
+        let count = |bucket: usize| shards.iter().map(|shard| shard.buckets[bucket].value()).sum::<u64>();
+        let mut cumulative = 0;
+        let mut buckets = Vec::with_capacity(BOUNDS.len());
+        for (index, bound) in BOUNDS.iter().enumerate() {
+            cumulative += count(index);
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(seconds(*bound));
+            bucket.set_cumulative_count(cumulative);
+            buckets.push(bucket);
+        }
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(cumulative + count(BOUNDS.len()));
+        histogram.set_sample_sum(seconds(shards.iter().map(|shard| shard.micros.value()).sum()));
+        histogram.set_bucket(buckets);
+        let mut metric = Metric::from_label(labels(&[("service", service)]));
+        metric.set_histogram(histogram);
+        metric
+    });
+    family(DURATIONS, DURATIONS_HELP, MetricType::HISTOGRAM, metrics.collect())
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
+
+fn counter(pairs: &[(&str, &str)], value: u64) -> Metric {
+    let mut counter = CounterValue::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::from_label(labels(pairs));
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(value: u64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value as f64);
+    Metric::from_gauge(gauge)
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
+    let mut labels: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| {
+            let mut label = LabelPair::default();
+            label.set_name((*name).to_owned());
+            label.set_value((*value).to_owned());
+            label
+        })
+        .collect();
+    labels.sort_by(|a, b| a.name().cmp(b.name()));
+    labels
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_summed() {
+        let metrics = ProxyMetrics::new(2);
+        let registry = prometheus::Registry::new();
+        metrics.register(&registry).unwrap();
+        let id = ServiceId::new("c".into(), "f", "web", "0");
+        for worker in 0..2 {
+            let shard = metrics.shard(worker);
+            shard.service(&id).finished(StatusCode::OK, Duration::from_millis(3));
+            shard.answered_locally(Reason::NoRoute);
+            shard.client_opened.add(2);
+            shard.client_closed.increment();
+        }
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for line in [
+            &*format!("pointsman_proxy_requests_total{{code=\"2xx\",service=\"{id}\"}} 2"),
+            &*format!("pointsman_proxy_request_duration_seconds_bucket{{service=\"{id}\",le=\"0.0025\"}} 0"),
+            &*format!("pointsman_proxy_request_duration_seconds_bucket{{service=\"{id}\",le=\"0.005\"}} 2"),
+            "pointsman_proxy_local_answers_total{reason=\"no-route\"} 2",
+            "pointsman_proxy_client_connections 2",
+            "pointsman_proxy_timeouts_total{kind=\"head\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn services_are_bounded_and_forgotten() {
+        let shard = Shard::default();
+        let id = |number: usize| ServiceId::new("c".into(), "f", number.to_string(), "0");
+        for number in 0..MAX_SERVICES {
+            shard.service(&id(number));
+        }
+        assert!(Arc::ptr_eq(&shard.service(&id(MAX_SERVICES)), shard.other()));
+        assert_eq!(shard.services_limited.value(), 1);
+        shard.retain_services(|_| false);
+        assert!(!Arc::ptr_eq(&shard.service(&id(MAX_SERVICES)), shard.other()));
+    }
+}

@@ -1,0 +1,162 @@
+//! Connections to endpoints that wait for their next request: one pool a worker, by address.
+//!
+//! The one used last is used first, so that what is not needed grows old and goes. A connection is closed at once when
+//! the last endpoint at its address leaves the table or drains, and when it comes back after that.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::exchange::{Http1, Http2, Stream};
+use crate::model::endpoint::Endpoint;
+
+/// The pool of one worker.
+#[derive(Debug, Default)]
+pub struct Pool {
+    slots: RefCell<HashMap<SocketAddr, Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// The endpoints at this address that requests were sent to.
+    users: SmallVec<[Arc<Endpoint>; 1]>,
+    http1: Vec<(Http1, Instant)>,
+    http2: Vec<Rc<Http2>>,
+    /// Set while somebody opens an HTTP/2 connection; the others wait instead of opening their own.
+    opening: Option<Rc<Notify>>,
+    used: Instant,
+}
+
+/// What the pool has for a request over HTTP/2.
+#[derive(Debug)]
+pub enum Http2Place {
+    /// A place on an open connection.
+    Stream(Stream),
+    /// Nobody opens one: the caller should.
+    Open(Opening),
+    /// Somebody opens one: ask again when told.
+    Wait(Rc<Notify>),
+}
+
+/// Says that an HTTP/2 connection is being opened; whoever waits is told when this is dropped.
+#[derive(Debug)]
+pub struct Opening {
+    pool: Rc<Pool>,
+    address: SocketAddr,
+    notify: Rc<Notify>,
+}
+
+impl Pool {
+    /// A kept HTTP/1.1 connection to an endpoint, alive as far as can be seen.
+    pub fn take_http1(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Http1> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(endpoint.address).or_insert_with(|| Slot::new(now));
+        slot.use_for(endpoint, now);
+        while let Some((mut connection, _)) = slot.http1.pop() {
+            if connection.is_reusable() {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose request is over, if its address is still in use and `limit` allows.
+    pub fn put_http1(&self, address: SocketAddr, connection: Http1, limit: usize, now: Instant) {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots.get_mut(&address)
+            && slot.http1.len() < limit
+        {
+            slot.http1.push((connection, now));
+        }
+    }
+
+    /// A place for a stream to an endpoint, on a connection with fewer than `limit` streams.
+    pub fn take_http2(self: &Rc<Self>, endpoint: &Arc<Endpoint>, limit: u32, now: Instant) -> Http2Place {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(endpoint.address).or_insert_with(|| Slot::new(now));
+        slot.use_for(endpoint, now);
+        slot.http2.retain(|connection| !connection.is_closed());
+        // The fullest that has room: so the others can fall idle.
+        let roomy = slot.http2.iter().filter(|connection| connection.streams() < limit);
+        if let Some(connection) = roomy.max_by_key(|connection| connection.streams()) {
+            return Http2Place::Stream(Stream::new(connection.clone()));
+        }
+        if let Some(notify) = &slot.opening {
+            return Http2Place::Wait(notify.clone());
+        }
+        let notify = Rc::new(Notify::new());
+        slot.opening = Some(notify.clone());
+        Http2Place::Open(Opening { pool: self.clone(), address: endpoint.address, notify })
+    }
+
+    /// Closes what has been idle for `idle`, and everything of addresses where no endpoint `is_current`.
+    pub fn sweep(&self, now: Instant, idle: Duration, is_current: impl Fn(&Endpoint) -> bool) {
+        self.slots.borrow_mut().retain(|_, slot| {
+            slot.users.retain(|endpoint| is_current(endpoint));
+            slot.http1.retain(|(_, since)| now.duration_since(*since) < idle);
+            let quiet = now.duration_since(slot.used) >= idle;
+            slot.http2.retain(|connection| !connection.is_closed() && !(quiet && connection.streams() == 0));
+            let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
+            !slot.users.is_empty() && !(quiet && empty)
+        });
+    }
+
+    /// Closes everything that is idle; streams under way go on.
+    pub fn clear(&self) {
+        self.slots.borrow_mut().clear();
+    }
+
+    /// Idle HTTP/1.1 connections and HTTP/2 connections that are kept.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().values().map(|slot| slot.http1.len() + slot.http2.len()).sum()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Slot {
+    fn new(now: Instant) -> Self {
+        Self { users: SmallVec::new(), http1: Vec::new(), http2: Vec::new(), opening: None, used: now }
+    }
+
+    fn use_for(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
+        self.used = now;
+        if self.users.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
+            return;
+        }
+        match self.users.iter_mut().find(|known| known.id == endpoint.id) {
+            Some(known) => *known = endpoint.clone(),
+            None => self.users.push(endpoint.clone()),
+        }
+    }
+}
+
+impl Opening {
+    /// Shares the connection that was opened and takes the first place on it.
+    pub fn opened(self, connection: Rc<Http2>) -> Stream {
+        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.address) {
+            slot.http2.push(connection.clone());
+        }
+        Stream::new(connection)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.address) {
+            slot.opening = None;
+        }
+        self.notify.notify_waiters();
+    }
+}

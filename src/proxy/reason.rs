@@ -1,0 +1,217 @@
+//! Why this proxy, and not a backend, gave an answer: one table for the code, the metrics and the documentation.
+//!
+//! Codes are stable: people search for them and alerts name them.
+
+use http::StatusCode;
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The client's request.
+    Client,
+    /// The service's endpoint.
+    Upstream,
+    /// This proxy or its configuration.
+    Ourselves,
+}
+
+impl Party {
+    /// The name used in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Ourselves => "proxy",
+        }
+    }
+}
+
+/// What is said of a reason.
+#[derive(Debug)]
+pub struct Entry {
+    /// The stable code: header `x-pointsman-reason`, metrics, logs.
+    pub code: &'static str,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// Who is at fault.
+    pub party: Party,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+macro_rules! reasons {
+    ($($name:ident $code:literal $status:ident $party:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// Why this proxy answered by itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of [`Reason::index`].
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// What is said of it.
+            pub fn entry(self) -> &'static Entry {
+                match self {
+                    $(Self::$name => {
+                        const { &Entry {
+                            code: $code,
+                            status: StatusCode::$status,
+                            party: Party::$party,
+                            meaning: $meaning,
+                            remedy: $remedy,
+                        } }
+                    })*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    NotReady "not-ready" SERVICE_UNAVAILABLE Ourselves,
+        "No source has told what runs yet; nothing can be said about any name.",
+        "Wait; `/readyz` says which source is missing.";
+    NoRoute "no-route" NOT_FOUND Client,
+        "No route claims this host and path.",
+        "`pointsman explain URL` shows the nearest routes; check the task's host and path labels.";
+    NoEndpoint "no-endpoint" SERVICE_UNAVAILABLE Upstream,
+        "The route's service has no endpoint that may be chosen now.",
+        "`pointsman services` shows the endpoints and their states.";
+    NotHttp "not-http" BAD_GATEWAY Ourselves,
+        "The route leads to a service that does not speak HTTP.",
+        "Set the port's `protocol` label to `http` or `h2c`, or remove its route.";
+    ConnectFailed "connect-failed" BAD_GATEWAY Upstream,
+        "No endpoint accepted a connection.",
+        "Check that the task listens on the port it was given and that the network lets the proxy reach it.";
+    ConnectTimeout "connect-timeout" GATEWAY_TIMEOUT Upstream,
+        "No endpoint accepted a connection in time.",
+        "Look for dropped packets or a full accept queue; the time is `proxy.limits.connect`.";
+    UpstreamReset "upstream-reset" BAD_GATEWAY Upstream,
+        "The endpoint closed the connection before it answered, and a second attempt was not safe or failed too.",
+        "Look for a crash in the task's log; keep-alive times of the backend should exceed `proxy.limits.upstream_idle`.";
+    UpstreamInvalid "upstream-invalid" BAD_GATEWAY Upstream,
+        "The endpoint's answer is not valid HTTP, or can be understood in two ways.",
+        "Compare the port's `protocol` label with what the task speaks.";
+    ResponseTimeout "response-timeout" GATEWAY_TIMEOUT Upstream,
+        "No endpoint began its answer in time.",
+        "The times are `proxy.limits.per_try` and `proxy.limits.response`.";
+    Loop "loop" LOOP_DETECTED Ourselves,
+        "The request has passed this proxy too often already.",
+        "A service's endpoint leads back to this proxy; the limit is `proxy.max_hops`.";
+    BadHost "bad-host" BAD_REQUEST Client,
+        "`Host` or `:authority` is missing, repeated or not a host with an optional port.",
+        "Send exactly one valid host (RFC 9112 section 3.2).";
+    HostMismatch "host-mismatch" BAD_REQUEST Client,
+        "`:authority` and `host` differ.",
+        "Send one of them, or both alike (RFC 9113 section 8.3.1).";
+    BadTarget "bad-target" BAD_REQUEST Client,
+        "The request's target is not a path, or has a fragment, a control or a non-ASCII character.",
+        "Send `/path?query`, percent-encoded (RFC 9112 section 3.2).";
+    BadPath "bad-path" BAD_REQUEST Client,
+        "The path has a broken or a dangerous percent-encoding, or a backslash.",
+        "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused.";
+    BadFraming "bad-framing" BAD_REQUEST Client,
+        "The request's length is given in more than one way.",
+        "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
+    BadLine "bad-line" BAD_REQUEST Client,
+        "A line of the request's head does not end in CR LF.",
+        "End lines with CR LF (RFC 9112 section 2.2).";
+    BadUpgrade "bad-upgrade" BAD_REQUEST Client,
+        "The WebSocket handshake is not valid.",
+        "Send a GET with a `Sec-WebSocket-Key` of 16 octets in base64 (RFC 6455 section 4.1).";
+    UnknownCoding "unknown-coding" NOT_IMPLEMENTED Client,
+        "The transfer coding is not plain `chunked`.",
+        "Send `Transfer-Encoding: chunked` alone (RFC 9112 section 6.1).";
+    UnknownExpectation "unknown-expectation" EXPECTATION_FAILED Client,
+        "`Expect` asks for something other than `100-continue`.",
+        "Remove the header (RFC 9110 section 10.1.1).";
+    MethodRefused "method-refused" METHOD_NOT_ALLOWED Client,
+        "CONNECT and TRACE are not forwarded.",
+        "Use another method.";
+    HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE Client,
+        "The request has too many header fields, or they are too long.",
+        "Send less; the limits are `proxy.limits.head_fields` and `proxy.limits.head_bytes`.";
+    WrongName "wrong-name" MISDIRECTED_REQUEST Client,
+        "The host is not one that the certificate of this TLS connection is for.",
+        "Open a connection with the right server name (RFC 9110 section 15.5.20).";
+    RequestTimeout "request-timeout" REQUEST_TIMEOUT Client,
+        "The request's body stopped arriving.",
+        "The time is `proxy.limits.idle`.";
+    RequestCut "request-cut" BAD_REQUEST Client,
+        "The request's body broke off or is not valid.",
+        "Look at the client, or at a proxy before this one.";
+}
+
+impl Reason {
+    /// Its position in [`Reason::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        self.entry().code
+    }
+
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
+        self.entry().status
+    }
+
+    /// Whether the connection must close after the answer, because what follows on it cannot be trusted.
+    pub fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::BadFraming
+                | Self::BadLine
+                | Self::UnknownCoding
+                | Self::BadHost
+                | Self::BadTarget
+                | Self::RequestCut
+                | Self::RequestTimeout
+                | Self::HeadTooLarge
+        )
+    }
+}
+
+/// The table of reasons for the documentation.
+pub fn reference_markdown() -> String {
+    let mut text = String::from("| code | status | fault of | what happened | what to do |\n|---|---|---|---|---|\n");
+    for entry in Reason::ALL.iter().map(|reason| reason.entry()) {
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            entry.code,
+            entry.status.as_u16(),
+            entry.party.as_str(),
+            entry.meaning,
+            entry.remedy
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_positions_are_right() {
+        let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+        }
+    }
+
+    #[test]
+    fn the_reference_names_every_code() {
+        let text = reference_markdown();
+        assert!(Reason::ALL.iter().all(|reason| text.contains(&format!("| `{}` |", reason.code()))));
+    }
+}

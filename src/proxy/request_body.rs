@@ -1,0 +1,233 @@
+//! A request's body on its way to an endpoint: streamed, and where that is asked for, kept for another attempt.
+//!
+//! The source stays with the request; each attempt gets a reader that first repeats what was kept. Nothing is kept
+//! beyond the limit: a body that grew past it, and was touched, cannot be sent again.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::headers::strip_trailers;
+
+/// Why a request's body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// The client sent nothing for too long.
+    #[error("the client stopped sending the body")]
+    Idle,
+    /// The client went away, or what it sent is not valid.
+    #[error("the client's body broke off")]
+    Broken,
+}
+
+/// A request's body, kept apart from the attempts.
+#[derive(Clone, Debug)]
+pub struct RequestSource(Option<Rc<RefCell<Source>>>);
+
+#[derive(Debug)]
+struct Source {
+    incoming: Incoming,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    keep_limit: usize,
+    trailers: Option<HeaderMap>,
+    state: State,
+    /// More was handed on than is kept.
+    lost: bool,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    progress: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Flowing,
+    Ended,
+    Failed(BodyFault),
+}
+
+impl RequestSource {
+    /// Takes a body. Up to `keep_limit` bytes of it are kept; `idle` is the longest silence of the client.
+    pub fn new(incoming: Incoming, keep_limit: usize, idle: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Rc::new(RefCell::new(Source {
+            incoming,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            keep_limit,
+            trailers: None,
+            state: State::Flowing,
+            lost: false,
+            idle,
+            timer: None,
+            progress: Instant::now(),
+        }))))
+    }
+
+    /// Whether the body can be sent from its beginning.
+    pub fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|source| {
+            let source = source.borrow();
+            !source.lost && !matches!(source.state, State::Failed(_))
+        })
+    }
+
+    /// Whether all of the body has been handed on.
+    pub fn is_finished(&self) -> bool {
+        self.0.as_ref().is_none_or(|source| source.borrow().state == State::Ended)
+    }
+
+    /// Whether there is a body.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Why the body broke off, if it did.
+    pub fn fault(&self) -> Option<BodyFault> {
+        match self.0.as_ref()?.borrow().state {
+            State::Failed(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// When a piece of the body was last handed on, if there is a body.
+    pub fn last_progress(&self) -> Option<Instant> {
+        self.0.as_ref().map(|source| source.borrow().progress)
+    }
+
+    /// A reader for one attempt.
+    pub fn reader(&self) -> RequestBody {
+        RequestBody { source: self.0.clone(), replayed: 0, ended: false }
+    }
+}
+
+/// The body of one attempt.
+#[derive(Debug)]
+pub struct RequestBody {
+    source: Option<Rc<RefCell<Source>>>,
+    /// Kept pieces that were repeated.
+    replayed: usize,
+    ended: bool,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let Some(source) = self.source.clone() else {
+            return Poll::Ready(None);
+        };
+        let mut source = source.borrow_mut();
+        if let Some(piece) = source.kept.get(self.replayed) {
+            let piece = piece.clone();
+            self.replayed += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match source.state {
+            State::Failed(fault) => return Poll::Ready(Some(Err(fault))),
+            State::Ended => {
+                let trailers = if self.ended { None } else { source.trailers.clone() };
+                self.ended = true;
+                return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            State::Flowing => {}
+        }
+        let frame = ready!(source.poll_next(context));
+        self.replayed = source.kept.len();
+        self.ended = source.state == State::Ended;
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| {
+            let source = source.borrow();
+            source.state == State::Ended
+                && self.replayed >= source.kept.len()
+                && (self.ended || source.trailers.is_none())
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(source) = &self.source else {
+            return SizeHint::with_exact(0);
+        };
+        let source = source.borrow();
+        let hint = source.incoming.size_hint();
+        let left: usize = source.kept.iter().skip(self.replayed).map(Bytes::len).sum();
+        match hint.exact() {
+            Some(rest) => SizeHint::with_exact(rest.saturating_add(left as u64)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Source {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        let Poll::Ready(polled) = polled else {
+            return self.poll_idle(context).map(|fault| Some(Err(self.fail(fault))));
+        };
+        self.timer = None;
+        self.progress = Instant::now();
+        let frame = match polled {
+            None => {
+                self.state = State::Ended;
+                return Poll::Ready(None);
+            }
+            Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BodyFault::Broken)))),
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(piece) => {
+                self.keep(&piece);
+                if self.incoming.is_end_stream() {
+                    self.state = State::Ended;
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Err(frame) => {
+                self.state = State::Ended;
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                strip_trailers(&mut trailers);
+                self.trailers = Some(trailers.clone());
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn keep(&mut self, piece: &Bytes) {
+        if self.lost || self.kept_bytes + piece.len() > self.keep_limit {
+            self.lost = true;
+            self.kept = Vec::new();
+            return;
+        }
+        self.kept_bytes += piece.len();
+        self.kept.push(piece.clone());
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<BodyFault> {
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
+        timer.as_mut().poll(context).map(|()| BodyFault::Idle)
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> BodyFault {
+        self.state = State::Failed(fault);
+        fault
+    }
+}

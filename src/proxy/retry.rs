@@ -1,0 +1,131 @@
+//! Whether a request is tried again, and where.
+//!
+//! Pure. Another attempt is made only before the first byte of an answer, and only where it cannot act twice:
+//! - nothing reached the endpoint, or it says that it did not process the request: any method, another endpoint;
+//! - a kept connection died: once more on a fresh one, the same endpoint, if repeating is safe;
+//! - it died or was too slow: another endpoint, if repeating is safe.
+//!
+//! "Safe" is: the method is idempotent (RFC 9110 section 9.2.2) and the body is absent or still whole.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::error::AttemptFault;
+
+/// What the decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// Attempts so far, the failed one included; repeats on a fresh connection are not counted.
+    pub attempts: u32,
+    /// Attempts allowed.
+    pub max_attempts: u32,
+    /// The method is idempotent.
+    pub idempotent: bool,
+    /// The body is absent or can be sent again from its beginning.
+    pub body_is_whole: bool,
+    /// A repeat on a fresh connection was made already.
+    pub was_fresh: bool,
+}
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Answer with the failure.
+    GiveUp,
+    /// The same endpoint, on a connection of its own.
+    Fresh,
+    /// Another endpoint.
+    Another,
+}
+
+/// Decides after `fault`.
+pub fn decide(fault: &AttemptFault, situation: &Situation) -> Decision {
+    if !situation.body_is_whole {
+        return Decision::GiveUp;
+    }
+    let safe = fault.is_unprocessed() || situation.idempotent;
+    let another = match situation.attempts < situation.max_attempts {
+        true => Decision::Another,
+        false => Decision::GiveUp,
+    };
+    match fault {
+        AttemptFault::SlowAnswer | AttemptFault::Invalid | AttemptFault::Body(_) => Decision::GiveUp,
+        _ if !safe => Decision::GiveUp,
+        AttemptFault::Unsent | AttemptFault::Died { reused: true, .. } if !situation.was_fresh => Decision::Fresh,
+        _ => another,
+    }
+}
+
+/// Whether repeating a request has the effect of sending it once (RFC 9110 section 9.2.2).
+pub fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+}
+
+/// How long to wait before endpoints that failed are tried again: full jitter below 25 ms · 2^n, at most 250 ms.
+/// `random` is from 0 to 1.
+pub fn backoff(rounds: u32, random: f64) -> Duration {
+    let ceiling = Duration::from_millis(25).saturating_mul(1 << rounds.min(10)).min(Duration::from_millis(250));
+    ceiling.mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request_body::BodyFault;
+    use super::*;
+
+    fn died(reused: bool) -> AttemptFault {
+        AttemptFault::Died { reused, error: "reset".into() }
+    }
+
+    fn connect() -> AttemptFault {
+        AttemptFault::Connect(std::io::ErrorKind::ConnectionRefused.into())
+    }
+
+    const GET: Situation =
+        Situation { attempts: 1, max_attempts: 3, idempotent: true, body_is_whole: true, was_fresh: false };
+    const POST: Situation = Situation { idempotent: false, ..GET };
+
+    fn check(fault: &AttemptFault, situation: Situation, expected: Decision) {
+        assert_eq!(decide(fault, &situation), expected, "{fault:?} {situation:?}");
+    }
+
+    #[test]
+    fn what_was_not_processed_is_sent_elsewhere_whatever_the_method() {
+        for situation in [GET, POST] {
+            check(&connect(), situation, Decision::Another);
+            check(&AttemptFault::ConnectTimeout, situation, Decision::Another);
+            check(&AttemptFault::Refused, situation, Decision::Another);
+            check(&AttemptFault::Unsent, situation, Decision::Fresh);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_processed_is_repeated_only_if_that_is_safe() {
+        check(&died(false), GET, Decision::Another);
+        check(&died(true), GET, Decision::Fresh);
+        check(&died(true), Situation { was_fresh: true, ..GET }, Decision::Another);
+        check(&AttemptFault::SlowAttempt, GET, Decision::Another);
+        for fault in [died(false), died(true), AttemptFault::SlowAttempt] {
+            check(&fault, POST, Decision::GiveUp);
+            check(&fault, Situation { body_is_whole: false, ..GET }, Decision::GiveUp);
+        }
+    }
+
+    #[test]
+    fn some_faults_end_it() {
+        for fault in [AttemptFault::SlowAnswer, AttemptFault::Invalid, AttemptFault::Body(BodyFault::Idle)] {
+            check(&fault, GET, Decision::GiveUp);
+        }
+        check(&connect(), Situation { attempts: 3, ..GET }, Decision::GiveUp);
+        check(&died(true), Situation { attempts: 3, ..GET }, Decision::Fresh);
+    }
+
+    #[test]
+    fn backoff_grows_to_its_bound() {
+        assert_eq!(backoff(0, 1.0), Duration::from_millis(25));
+        assert_eq!(backoff(2, 0.5), Duration::from_millis(50));
+        assert_eq!(backoff(40, 1.0), Duration::from_millis(250));
+        assert_eq!(backoff(3, 0.0), Duration::ZERO);
+    }
+}

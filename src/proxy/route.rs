@@ -1,0 +1,99 @@
+//! Where a request goes: table, host and path → service, and the endpoint to try.
+//!
+//! Pure. `explain` asks [`crate::table::routes::Routes::find_traced`], which is what runs here.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::balance::{WorkerSeat, p2c};
+use super::reason::Reason;
+use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::id::Version;
+use crate::model::service::{Service, Target};
+use crate::table::Table;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The version of it that the route asks for.
+    pub version: Option<Version>,
+}
+
+/// Finds the destination of a request. `host`: as [`super::authority::authority_to_host`] gives it; `path`: normal.
+///
+/// # Errors
+/// The reason of the answer, where there is none.
+pub fn find(table: &Table, host: &str, path: &str, rng: &mut Rng) -> Result<Destination, Reason> {
+    if !table.ready {
+        return Err(Reason::NotReady);
+    }
+    let route = table.routes.find(host, path).ok_or(Reason::NoRoute)?;
+    let target = pick_target(&route.targets, rng).ok_or(Reason::NoEndpoint)?;
+    let service = table.service(&target.service).ok_or(Reason::NoEndpoint)?;
+    if !service.protocol.is_http() {
+        return Err(Reason::NotHttp);
+    }
+    Ok(Destination { service: service.clone(), version: target.version.clone() })
+}
+
+/// One of a route's targets, by weight.
+fn pick_target<'a>(targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
+    if let [only] = targets {
+        return Some(only);
+    }
+    let total: u64 = targets.iter().map(|target| u64::from(target.weight)).sum();
+    if total == 0 {
+        return targets.first();
+    }
+    let mut at = rng.u64(..total);
+    targets.iter().find(|target| {
+        let weight = u64::from(target.weight);
+        let here = at < weight;
+        at = at.saturating_sub(weight);
+        here
+    })
+}
+
+impl Destination {
+    /// An endpoint that has not been `tried`.
+    pub fn choose(&self, tried: &[EndpointId], seat: WorkerSeat, rng: &mut Rng) -> Option<Arc<Endpoint>> {
+        let accepts = |endpoint: &Endpoint| {
+            self.version.as_ref().is_none_or(|version| *version == endpoint.version) && !tried.contains(&endpoint.id)
+        };
+        let load = |endpoint: &Endpoint| seat.line(endpoint).in_flight.load(Relaxed);
+        p2c::choose(&self.service.available, accepts, load, rng).cloned()
+    }
+
+    /// The same destination in a newer table.
+    pub fn renew(&mut self, table: &Table) {
+        if let Some(service) = table.service(&self.service.id) {
+            self.service = service.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::ServiceId;
+
+    #[test]
+    fn targets_are_picked_by_weight() {
+        let target =
+            |name: &str, weight| Target { service: ServiceId::new("c".into(), "n", name, "0"), version: None, weight };
+        let targets = [target("a", 1), target("b", 0), target("c", 3)];
+        let mut rng = Rng::with_seed(3);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..4000 {
+            *counts.entry(pick_target(&targets, &mut rng).unwrap().service.name().to_owned()).or_insert(0) += 1;
+        }
+        assert!((900..1100).contains(&counts["a"]) && !counts.contains_key("b"), "{counts:?}");
+        assert!(pick_target(&[], &mut rng).is_none());
+        assert_eq!(pick_target(&[target("z", 0), target("y", 0)], &mut rng).unwrap().service.name(), "z");
+    }
+}

@@ -1,0 +1,186 @@
+//! Upgraded connections (WebSocket and others, RFC 9110 section 7.8).
+//!
+//! Bytes flow only after the endpoint itself has answered 101 (CVE-2024-23326): before that the client is a client of
+//! HTTP, and nothing it sends is passed on unparsed. An upgrade to `h2c` is never passed on: behind it, requests would
+//! escape every rule.
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::account::Account;
+use super::drain;
+use super::headers::has_token;
+use super::reason::Reason;
+
+/// Octets copied at once, each way.
+const BUFFER: usize = 16 * 1024;
+
+/// What the client asks to be upgraded to; `None` if it does not, or only to what is not passed on.
+///
+/// # Errors
+/// The reason of the answer, if its WebSocket handshake is not valid.
+pub fn requested(head: &Parts, has_body: bool) -> Result<Option<HeaderValue>, Reason> {
+    // RFC 9110 section 7.8: from HTTP/1.0 it is ignored, and so it is for HTTP/2. With a body it may be ignored.
+    if head.version != Version::HTTP_11 || has_body || !has_token(&head.headers, &CONNECTION, "upgrade") {
+        return Ok(None);
+    }
+    let mut values = head.headers.get_all(UPGRADE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Ok(None);
+    };
+    let Ok(text) = value.to_str() else {
+        return Ok(None);
+    };
+    if text.split(',').any(|token| token.trim().to_ascii_lowercase().starts_with("h2c")) {
+        return Ok(None);
+    }
+    if text.trim().eq_ignore_ascii_case("websocket") && !is_handshake(head) {
+        return Err(Reason::BadUpgrade);
+    }
+    Ok(Some(value.clone()))
+}
+
+/// RFC 6455 section 4.1: GET, and a key of 16 octets in base64.
+fn is_handshake(head: &Parts) -> bool {
+    let mut keys = head.headers.get_all("sec-websocket-key").iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return false;
+    };
+    let key = key.as_bytes();
+    let digits = |bytes: &[u8]| bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
+    head.method == Method::GET && key.len() == 24 && digits(&key[..22]) && key.ends_with(b"==")
+}
+
+/// Writes the fields of an upgrade: they are of one hop, so the header rules have removed them.
+pub fn write(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// Copies both ways until both sides have ended, nothing was said for `idle`, or draining ends it. `account` counts the
+/// request as in flight until then.
+pub async fn tunnel(
+    client: OnUpgrade,
+    endpoint: OnUpgrade,
+    idle: Duration,
+    mut drain: drain::DrainSignal,
+    mut account: Account,
+) {
+    let both = async {
+        match tokio::try_join!(client, endpoint) {
+            Ok((client, endpoint)) => copy_both(client, endpoint, idle).await,
+            Err(error) => debug!(%error, "upgrade failed"),
+        }
+    };
+    tokio::select! {
+        () = both => {}
+        () = drain::expired(&mut drain) => {}
+    }
+    account.complete();
+}
+
+async fn copy_both(client: Upgraded, endpoint: Upgraded, idle: Duration) {
+    let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
+    let (from_endpoint, to_endpoint) = tokio::io::split(TokioIo::new(endpoint));
+    let activity = Activity::new();
+    let copied = async {
+        tokio::join!(copy(from_client, to_endpoint, &activity, idle), copy(from_endpoint, to_client, &activity, idle));
+    };
+    tokio::select! {
+        () = copied => {}
+        () = activity.silence(idle) => {}
+    }
+}
+
+/// One way. Its end is passed on, the other way goes on: half-closed connections are whole for the other half.
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, activity: &Activity, stall: Duration) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        activity.note();
+        let written = async {
+            to.write_all(&buffer[..length]).await?;
+            to.flush().await
+        };
+        if !matches!(timeout(stall, written).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    let _ = timeout(stall, to.shutdown()).await;
+}
+
+/// When something was last said, either way.
+struct Activity(std::cell::Cell<tokio::time::Instant>);
+
+impl Activity {
+    fn new() -> Self {
+        Self(std::cell::Cell::new(tokio::time::Instant::now()))
+    }
+
+    fn note(&self) {
+        self.0.set(tokio::time::Instant::now());
+    }
+
+    async fn silence(&self, idle: Duration) {
+        loop {
+            let until = self.0.get() + idle;
+            tokio::time::sleep_until(until).await;
+            if self.0.get() + idle <= until {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn check(version: Version, lines: &[(&str, &str)], expected: Result<Option<&str>, Reason>) {
+        let mut request = Request::builder().version(version).uri("/");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let found = requested(&request.body(()).unwrap().into_parts().0, false);
+        assert_eq!(
+            found
+                .map(|value| value.map(|v| v.to_str().unwrap().to_owned()))
+                .as_ref()
+                .map(Option::as_deref)
+                .map_err(|r| *r),
+            expected,
+            "{lines:?}"
+        );
+    }
+
+    const ASKS: (&str, &str) = ("connection", "keep-alive, Upgrade");
+    const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+
+    #[test]
+    fn upgrades_are_passed_on_where_they_are_allowed() {
+        let socket = ("upgrade", "websocket");
+        check(Version::HTTP_11, &[ASKS, socket, KEY], Ok(Some("websocket")));
+        check(Version::HTTP_11, &[ASKS, ("upgrade", "custom/1")], Ok(Some("custom/1")));
+        check(Version::HTTP_11, &[socket, KEY], Ok(None));
+        check(Version::HTTP_10, &[ASKS, socket, KEY], Ok(None));
+        check(Version::HTTP_2, &[ASKS, socket, KEY], Ok(None));
+        check(Version::HTTP_11, &[ASKS, ("upgrade", "h2c")], Ok(None));
+        check(Version::HTTP_11, &[ASKS, ("upgrade", "websocket, h2c"), KEY], Ok(None));
+    }
+
+    #[test]
+    fn websocket_handshakes_are_checked_rfc6455_4_1() {
+        let socket = ("upgrade", "WebSocket");
+        check(Version::HTTP_11, &[ASKS, socket], Err(Reason::BadUpgrade));
+        check(Version::HTTP_11, &[ASKS, socket, ("sec-websocket-key", "short==")], Err(Reason::BadUpgrade));
+        check(Version::HTTP_11, &[ASKS, socket, KEY, KEY], Err(Reason::BadUpgrade));
+    }
+}

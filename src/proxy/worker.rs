@@ -1,0 +1,271 @@
+//! One worker of the proxy: what its connections share, and its life from the first accept to the end of draining.
+//!
+//! Everything here belongs to one thread. The server starts one of these a core, inside a current-thread runtime and a
+//! `LocalSet`.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::balance::WorkerSeat;
+use super::drain::{self, DrainSignal};
+use super::listen::{self, Listener};
+use super::metrics::{ServiceCounters, Shard};
+use super::pool::Pool;
+use crate::config::Config;
+use crate::model::endpoint::{Endpoint, EndpointState};
+use crate::model::id::ServiceId;
+use crate::table::Table;
+use crate::table::handle::TableReader;
+
+/// How often idle connections are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two looks that a new table causes: a storm of tables must not cost the requests.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// How long tasks without a client are waited for after the deadline.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct ProxyWorker {
+    /// Its number, from 0, and how many there are.
+    pub seat: WorkerSeat,
+    /// The sockets it begins with.
+    pub listeners: Vec<Listener>,
+    /// Sockets that a changed configuration adds; `None`: there will be none.
+    pub arrivals: Option<mpsc::Receiver<Listener>>,
+    /// Its view of the table.
+    pub reader: TableReader,
+    /// Tells of new tables.
+    pub generations: watch::Receiver<u64>,
+    /// Its shard of the metrics.
+    pub shard: Arc<Shard>,
+    /// Ends it.
+    pub drain: DrainSignal,
+}
+
+/// What the connections of one worker share.
+pub struct Worker {
+    /// Its number, and how many there are.
+    pub seat: WorkerSeat,
+    /// Its shard of the metrics.
+    pub shard: Arc<Shard>,
+    /// Its connections to endpoints.
+    pub pool: Rc<Pool>,
+    /// Tasks that are no client's connection: HTTP/2 streams, upstream connections, tunnels.
+    pub tasks: TaskTracker,
+    /// Draining, on a channel of this thread: connections poll it often.
+    pub drain: DrainSignal,
+    /// Randomness.
+    pub rng: RefCell<fastrand::Rng>,
+    /// A permit per client connection.
+    pub(super) permits: Arc<Semaphore>,
+    reader: RefCell<TableReader>,
+    services: RefCell<hashbrown::HashMap<ServiceId, Arc<ServiceCounters>>>,
+    date: RefCell<(u64, HeaderValue)>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Looks at the current table. `look` must not wait; what is needed later is cloned.
+    pub fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(self.reader.borrow_mut().load())
+    }
+
+    /// The current configuration.
+    pub fn config(&self) -> Arc<Config> {
+        self.with_table(|table| table.config.clone())
+    }
+
+    /// The counters of a service.
+    pub fn counters(&self, service: &ServiceId) -> Arc<ServiceCounters> {
+        if let Some(known) = self.services.borrow().get(service) {
+            return known.clone();
+        }
+        let counters = self.shard.service(service);
+        if !Arc::ptr_eq(&counters, self.shard.other()) {
+            self.services.borrow_mut().insert(service.clone(), counters.clone());
+        }
+        counters
+    }
+
+    /// The present as a `Date` field's value, made once a second.
+    pub fn date(&self) -> HeaderValue {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            let text = httpdate::fmt_http_date(now);
+            *date = (second, HeaderValue::from_str(&text).expect("a date is visible ASCII"));
+        }
+        date.1.clone()
+    }
+
+    /// Closes what is no longer needed, forgets what has left the table.
+    fn sweep(&self) {
+        self.with_table(|table| {
+            let idle = table.config.proxy.limits.upstream_idle;
+            self.pool.sweep(Instant::now(), idle, |endpoint| is_current(table, endpoint));
+            self.services.borrow_mut().retain(|service, _| table.service(service).is_some());
+            self.shard.retain_services(|service| table.service(service).is_some());
+        });
+    }
+}
+
+/// Whether the table still has this endpoint, at this address, for new requests.
+fn is_current(table: &Table, endpoint: &Endpoint) -> bool {
+    let current = table.service(&endpoint.service).and_then(|service| service.endpoint(&endpoint.id));
+    current.is_some_and(|now| now.address == endpoint.address && now.state != EndpointState::Draining)
+}
+
+/// Counts an upstream connection as open until it is dropped.
+#[derive(Debug)]
+pub struct Opened(Arc<Shard>);
+
+impl Opened {
+    /// Counts one more.
+    pub fn count(shard: Arc<Shard>) -> Self {
+        shard.upstream_opened.increment();
+        Self(shard)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.upstream_closed.increment();
+    }
+}
+
+/// Runs hyper's HTTP/2 tasks on this thread, owned by the worker.
+#[derive(Clone, Debug)]
+pub struct LocalExecutor(TaskTracker);
+
+impl LocalExecutor {
+    /// Tasks will belong to `tasks`.
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self(tasks)
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn_local(task);
+    }
+}
+
+/// Serves until drained. Must run inside a `LocalSet`; returns when every connection is over or the deadline has passed.
+pub async fn serve(start: ProxyWorker) {
+    let ProxyWorker { seat, listeners, mut arrivals, reader, mut generations, shard, drain: signal } = start;
+    let (relay, drain) = watch::channel(*signal.borrow());
+    let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone()));
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn_local(listen::accept(worker.clone(), listener));
+    }
+    let mut signal = signal;
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tables = true;
+    loop {
+        // Every branch is cancel safe: ticks, `changed`, `recv` and `join_next` lose nothing.
+        tokio::select! {
+            changed = signal.changed() => {
+                let drain = if changed.is_err() { drain::Drain::Until(Instant::now()) } else { *signal.borrow_and_update() };
+                relay.send_replace(drain);
+                if drain != drain::Drain::Serving {
+                    break;
+                }
+            }
+            _ = sweep.tick() => worker.sweep(),
+            changed = generations.changed(), if tables => {
+                tables = changed.is_ok();
+                worker.sweep();
+                tokio::time::sleep(SWEEP_PAUSE).await;
+            }
+            arrived = arrive(&mut arrivals) => match arrived {
+                Some(listener) => { acceptors.spawn_local(listen::accept(worker.clone(), listener)); }
+                None => arrivals = None,
+            },
+            Some(_) = acceptors.join_next(), if !acceptors.is_empty() => {}
+        }
+    }
+    finish(&worker, acceptors, signal, &relay).await;
+}
+
+impl Worker {
+    fn new(seat: WorkerSeat, mut reader: TableReader, shard: Arc<Shard>, drain: DrainSignal) -> Self {
+        let connections = reader.load().config.proxy.limits.connections;
+        Self {
+            seat,
+            shard,
+            pool: Rc::default(),
+            tasks: TaskTracker::new(),
+            drain,
+            rng: RefCell::new(fastrand::Rng::new()),
+            permits: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
+            reader: RefCell::new(reader),
+            services: RefCell::default(),
+            date: RefCell::new((0, HeaderValue::from_static(""))),
+        }
+    }
+}
+
+async fn arrive(arrivals: &mut Option<mpsc::Receiver<Listener>>) -> Option<Listener> {
+    match arrivals {
+        Some(arrivals) => arrivals.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the connections, then for what has no client, and passes on a deadline that is brought forward.
+async fn finish(
+    worker: &Worker,
+    mut acceptors: JoinSet<()>,
+    mut signal: DrainSignal,
+    relay: &watch::Sender<drain::Drain>,
+) {
+    worker.tasks.close();
+    let everything = async {
+        while acceptors.join_next().await.is_some() {}
+        worker.pool.clear();
+        worker.tasks.wait().await;
+    };
+    let mut everything = std::pin::pin!(everything);
+    let mut end = relay.subscribe();
+    loop {
+        tokio::select! {
+            () = &mut everything => return,
+            changed = signal.changed() => {
+                let drain = if changed.is_err() { drain::Drain::Until(Instant::now()) } else { *signal.borrow_and_update() };
+                relay.send_replace(drain);
+                if changed.is_err() {
+                    break;
+                }
+            }
+            () = expired_and(&mut end, LAST_WAIT) => return,
+        }
+    }
+    let _ = tokio::time::timeout(LAST_WAIT, everything).await;
+}
+
+async fn expired_and(drain: &mut DrainSignal, more: Duration) {
+    drain::expired(drain).await;
+    tokio::time::sleep(more).await;
+}

@@ -1,0 +1,310 @@
+//! State → table. Pure: the caller passes `now`; nothing here reads a clock or a socket.
+//!
+//! Incremental and from scratch come to the same: what a task added is taken back by deriving it again.
+
+mod accept;
+pub mod claims;
+pub mod digest;
+pub mod names;
+pub mod policy;
+pub mod services;
+pub mod task;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use self::claims::Claims;
+use self::services::Services;
+use self::task::{Derivation, Inputs, derive};
+use super::Table;
+use super::task::TaskView;
+use crate::cluster::change::Changes;
+use crate::cluster::event::DeclaredService;
+use crate::cluster::source::SourceKind;
+use crate::cluster::state::ClusterState;
+use crate::config::Config;
+use crate::labels::ports::ports;
+use crate::model::id::{FrameworkId, ServiceId, TaskKey};
+use crate::model::persistent::PersistentMap;
+use crate::model::problem::Problem;
+use crate::model::task::{Discovery, DiscoveryPort, PortScope, TaskDefinition};
+use crate::model::time::Timestamp;
+
+/// Keeps a table up to date with the state.
+#[derive(Debug)]
+pub struct Builder {
+    table: Table,
+    services: Services,
+    claims: Claims,
+    /// Claims of declarations, by the declared service.
+    declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
+}
+
+impl Builder {
+    /// A builder of the table for `state` as it stands.
+    pub fn new(state: &mut ClusterState, now: Timestamp) -> Self {
+        let mut builder = Self {
+            table: Table::empty(state.config.clone()),
+            services: Services::default(),
+            claims: Claims::default(),
+            declared: PersistentMap::new(),
+        };
+        builder.rebuild(state, now);
+        builder
+    }
+
+    /// The table as built so far. Generation and time are the publisher's to set.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Takes over what `changes` names.
+    pub fn update(&mut self, state: &mut ClusterState, changes: &Changes, now: Timestamp) {
+        if changes.everything {
+            self.rebuild(state, now);
+            return;
+        }
+        let mut touched: HashSet<ServiceId> = changes.services.clone();
+        for key in &changes.tasks {
+            self.update_task(state, key, now, &mut touched);
+        }
+        for id in &changes.services {
+            self.update_declared(state, id, now);
+        }
+        self.settle(state, &touched, now);
+        self.update_names(state, changes);
+        for source in &changes.problems {
+            let problems = state.sources.get(source).map(|s| s.problems.clone()).unwrap_or_default();
+            self.set_problems(&source.shared(), problems);
+        }
+        if changes.sources {
+            self.table.sources = state.statuses();
+        }
+        names::stamp(&mut self.table, state, now);
+        self.table.ready = state.is_complete();
+    }
+
+    /// Derives everything anew; endpoints keep their run-time state.
+    fn rebuild(&mut self, state: &mut ClusterState, now: Timestamp) {
+        let former = std::mem::replace(&mut self.table, Table::empty(state.config.clone()));
+        self.services = Services::recalling(former.services);
+        self.claims = Claims::default();
+        self.declared = PersistentMap::new();
+        names::layout(&mut self.table, state);
+        let mut touched = HashSet::new();
+        let mut keys: Vec<TaskKey> = state.tasks.keys().cloned().collect();
+        keys.sort();
+        for key in &keys {
+            self.update_task(state, key, now, &mut touched);
+        }
+        let declared: Vec<ServiceId> = state.declared.keys().cloned().collect();
+        for id in &declared {
+            self.update_declared(state, id, now);
+        }
+        touched.extend(declared);
+        touched.extend(state.ledger.services.keys().cloned());
+        self.settle(state, &touched, now);
+        self.services.forget_former();
+        names::refresh(&mut self.table, state);
+        let problems: Vec<_> = state.sources.iter().map(|(name, s)| (name.shared(), s.problems.clone())).collect();
+        for (name, problems) in problems {
+            self.set_problems(&name, problems);
+        }
+        self.table.sources = state.statuses();
+        names::stamp(&mut self.table, state, now);
+        self.table.ready = state.is_complete();
+    }
+
+    fn update_task(
+        &mut self,
+        state: &mut ClusterState,
+        key: &TaskKey,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
+        let former = self.table.tasks.get(key).map(|view| derive(&view.inputs(&self.table.config)));
+        let next = inputs(state, key).map(|inputs| derive(&inputs));
+        match (&former, &next) {
+            (None, None) => return,
+            (Some(a), Some(b)) if a.view == b.view && a.endpoints == b.endpoints => return,
+            _ => {}
+        }
+        let (old, new) = (former.as_ref(), next.as_ref());
+        self.swap_claims(state, old, new, now, touched);
+        self.swap_endpoints(state, old, new, now, touched);
+        let view = next.as_ref().map(|next| Arc::new(next.view.clone()));
+        names::swap_task(&mut self.table, state, former.as_ref().map(|f| &f.view), view.as_ref(), now);
+        if former.is_some_and(|former| !former.problems.is_empty())
+            || next.as_ref().is_some_and(|n| !n.problems.is_empty())
+        {
+            self.set_problems(&key.to_string().into(), next.map(|next| next.problems).unwrap_or_default());
+        }
+        match view {
+            Some(view) => drop(self.table.tasks.insert(key.clone(), view)),
+            None => drop(self.table.tasks.remove(key)),
+        }
+    }
+
+    fn swap_claims(
+        &mut self,
+        state: &mut ClusterState,
+        old: Option<&Derivation>,
+        new: Option<&Derivation>,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
+        let (old, new) = (old.map_or(&[][..], |d| &d.claims), new.map_or(&[][..], |d| &d.claims));
+        for claim in new.iter().filter(|claim| !old.contains(claim)) {
+            touched.insert(claim.service.clone());
+            self.claims.add(&mut self.table, &mut state.ledger, claim, now);
+        }
+        for claim in old.iter().filter(|claim| !new.contains(claim)) {
+            touched.insert(claim.service.clone());
+            self.claims.release(claim);
+        }
+    }
+
+    fn swap_endpoints(
+        &mut self,
+        state: &ClusterState,
+        old: Option<&Derivation>,
+        new: Option<&Derivation>,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
+        let config = state.config.clone();
+        if let Some(new) = new {
+            for draft in &new.endpoints {
+                touched.insert(draft.service.clone());
+                self.services.set(&mut self.table, draft, &new.view, &config, now);
+            }
+        }
+        if let Some(old) = old {
+            let stays = |draft: &task::EndpointDraft| {
+                new.is_some_and(|new| new.endpoints.iter().any(|n| n.id == draft.id && n.service == draft.service))
+            };
+            for draft in old.endpoints.iter().filter(|draft| !stays(draft)) {
+                touched.insert(draft.service.clone());
+                self.services.remove(&mut self.table, &draft.service, &draft.id, &config);
+            }
+        }
+    }
+
+    fn update_declared(&mut self, state: &mut ClusterState, id: &ServiceId, now: Timestamp) {
+        let config = state.config.clone();
+        let declared = state.declared.get(id).and_then(|entry| entry.first()).cloned();
+        let new: Arc<[task::ClaimDraft]> = match &declared {
+            Some(declared) => declared_claims(declared, &config).into(),
+            None => Arc::new([]),
+        };
+        let old = self.declared.get(id).cloned().unwrap_or_else(|| Arc::new([]));
+        for claim in new.iter().filter(|claim| !old.contains(claim)) {
+            self.claims.add(&mut self.table, &mut state.ledger, claim, now);
+        }
+        for claim in old.iter().filter(|claim| !new.contains(claim)) {
+            self.claims.release(claim);
+        }
+        if declared.is_some() {
+            self.declared.insert(id.clone(), new);
+        } else {
+            self.declared.remove(id);
+        }
+    }
+
+    /// Brings services that were touched to rest: gone, retained or alive.
+    fn settle(&mut self, state: &mut ClusterState, touched: &HashSet<ServiceId>, now: Timestamp) {
+        for id in touched {
+            let lives = self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
+            self.claims.settle(&mut self.table, state, id, lives, now);
+            self.services.settle(&mut self.table, state, id, lives);
+        }
+        for (subject, problems) in self.claims.take_problems() {
+            self.set_problems(&subject, problems);
+        }
+    }
+
+    fn update_names(&mut self, state: &mut ClusterState, changes: &Changes) {
+        let clusters = changes.agents.iter().chain(&changes.frameworks).chain(&changes.masters);
+        for cluster in clusters.collect::<std::collections::BTreeSet<_>>() {
+            names::refresh_cluster(&mut self.table, state, cluster);
+        }
+        for (cluster, text) in &changes.names {
+            names::forget(&mut self.table, state, cluster, text);
+        }
+        if !changes.records.is_empty() {
+            names::refresh_records(&mut self.table, state);
+        }
+        if changes.sources {
+            names::refresh_readiness(&mut self.table, state);
+        }
+    }
+
+    fn set_problems(&mut self, subject: &Arc<str>, problems: Vec<Problem>) {
+        let problems: Arc<[Problem]> = problems.into();
+        let former = match problems.is_empty() {
+            true => self.table.problems.remove(subject),
+            false => self.table.problems.insert(subject.clone(), problems.clone()),
+        };
+        let digest = |list: &[Problem]| list.iter().map(digest::problem).fold(0, u64::wrapping_add);
+        self.table.digest =
+            self.table.digest.wrapping_sub(former.as_deref().map_or(0, digest)).wrapping_add(digest(&problems));
+    }
+}
+
+impl TaskView {
+    /// What this view was derived from.
+    pub(crate) fn inputs<'a>(&self, config: &'a Config) -> Inputs<'a> {
+        Inputs {
+            facts: self.facts.clone(),
+            agent: self.agent.clone(),
+            framework: self.framework.clone(),
+            source: self.source,
+            config,
+        }
+    }
+}
+
+/// What a task is derived from.
+fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
+    let facts = state.task(key)?;
+    let agent = facts.agent.as_ref().and_then(|id| state.agent(key.cluster(), id)).cloned();
+    let framework = state.framework(key.cluster(), key.framework()).cloned();
+    let source = state.kind_of(key).unwrap_or(SourceKind::Mesos);
+    Some(Inputs { facts, agent, framework, source, config: &state.config })
+}
+
+/// The claims of a declaration: its labels are read as those of a task with the one port.
+fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::ClaimDraft> {
+    let port = DiscoveryPort {
+        number: 1,
+        name: declared.id.port().into(),
+        protocol: "tcp".into(),
+        scope: PortScope::Unspecified,
+        labels: Box::new([]),
+    };
+    let definition = TaskDefinition {
+        name: declared.id.name().into(),
+        labels: declared.labels.clone(),
+        discovery: Some(Discovery { name: declared.id.name().into(), ports: Box::new([port]) }),
+        ..TaskDefinition::default()
+    };
+    let spec = crate::labels::read(&definition, &config.routing.groups).spec;
+    let mut claims = Vec::new();
+    for said in spec.ports.iter().filter(|said| said.enabled && !ports(&definition).is_empty()) {
+        for route in &said.routes {
+            claims.extend(route.hosts.iter().map(|host| task::ClaimDraft {
+                service: declared.id.clone(),
+                name: route.name.clone(),
+                host: host.clone(),
+                path: route.path.clone(),
+            }));
+        }
+    }
+    claims
+}
+
+/// The name of a framework, for people; its id where the name is not known.
+pub(crate) fn framework_name(view: &TaskView) -> Arc<str> {
+    let unknown = |id: &FrameworkId| id.shared();
+    view.framework.as_ref().map_or_else(|| unknown(view.facts.key.framework()), |framework| framework.name.clone())
+}

@@ -1,0 +1,280 @@
+//! Names of a table, kept up to date with the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::digest;
+use crate::cluster::deadline::Deadline;
+use crate::cluster::ledger::RETAINED_LIMIT;
+use crate::cluster::state::ClusterState;
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::ClusterName;
+use crate::model::sorted::SortedList;
+use crate::model::time::Timestamp;
+use crate::table::Table;
+use crate::table::names::cluster::{ClusterNames, member_parents};
+use crate::table::names::group::{Member, TaskGroup, group_names};
+use crate::table::names::label::domain_frag;
+use crate::table::names::{Content, Names, StaticNames, Zone, ZoneNames, below};
+use crate::table::task::TaskView;
+
+/// Lays out the zones of the configuration, without content.
+pub(super) fn layout(table: &mut Table, state: &ClusterState) {
+    let config = &state.config;
+    let mut zones: BTreeMap<Arc<str>, Content> = BTreeMap::new();
+    for mesos in &config.mesos {
+        let names = ClusterNames {
+            cluster: mesos.cluster.clone(),
+            zone: mesos.zone.clone(),
+            srv_weight: config.dns.srv_weight,
+            name_unhealthy: config.dns.name_unhealthy,
+            ..ClusterNames::default()
+        };
+        zones.entry(mesos.zone.clone()).or_insert(Content::Cluster(names));
+    }
+    for zone in config.files.iter().flat_map(|file| &file.zones) {
+        zones.entry(zone.clone()).or_insert(Content::Static(StaticNames::default()));
+    }
+    let serial = |name: &Arc<str>| state.ledger.serials.get(name).copied().unwrap_or(0);
+    let mut zones: Vec<ZoneNames> = zones
+        .into_iter()
+        .map(|(name, content)| ZoneNames {
+            zone: Arc::new(Zone { serial: serial(&name), name }),
+            ready: false,
+            changed: true,
+            content,
+        })
+        .collect();
+    zones.sort_by_key(|zone| std::cmp::Reverse(zone.zone.name.len()));
+    table.names = Names { zones };
+}
+
+/// Fills everything that does not hang on single tasks.
+pub(super) fn refresh(table: &mut Table, state: &ClusterState) {
+    let clusters: BTreeSet<ClusterName> = state.sources.values().map(|source| source.cluster.clone()).collect();
+    for cluster in &clusters {
+        refresh_cluster(table, state, cluster);
+    }
+    for (cluster, text) in state.ledger.names.keys() {
+        with_cluster(table, cluster, |names| retain(names, text));
+    }
+    refresh_records(table, state);
+    refresh_readiness(table, state);
+}
+
+/// Masters, agents and frameworks of one cluster.
+pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: &ClusterName) {
+    let masters = state.sources.values().find(|s| s.cluster == *cluster && s.masters.leader.is_some());
+    let masters = masters.map(|source| Arc::new(source.masters.clone())).unwrap_or_default();
+    let agents = agent_addresses(state, cluster);
+    let frameworks = framework_addresses(state, cluster);
+    with_cluster(table, cluster, |names| {
+        names.masters = masters;
+        names.agents = agents;
+        let former = std::mem::take(&mut names.frameworks);
+        for (frag, _) in former.iter().filter(|(frag, _)| !frameworks.contains_key(*frag)) {
+            names.parents.remove_ancestors(frag);
+            names.parents.remove_ancestors(&format!("_framework._tcp.{frag}"));
+        }
+        for (frag, addresses) in frameworks {
+            if !former.contains_key(&frag) {
+                names.parents.add_ancestors(&frag);
+                names.parents.add_ancestors(&format!("_framework._tcp.{frag}"));
+            }
+            names.frameworks.insert(frag, addresses);
+        }
+    });
+}
+
+/// Records from files, each in the zone it lies in.
+pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) {
+    let zones: Vec<Arc<str>> = table.names.zones().map(|zone| zone.name.clone()).collect();
+    let closest = |name: &str| zones.iter().find(|zone| below(name, zone).is_some());
+    for zone in &mut table.names.zones {
+        if let Content::Static(names) = &mut zone.content {
+            let records = state.sources.values().flat_map(|source| source.records.iter());
+            let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
+            *names = StaticNames::new(ours, &zone.zone.name);
+            zone.changed = true;
+        }
+    }
+}
+
+/// Which zones' sources have spoken.
+pub(super) fn refresh_readiness(table: &mut Table, state: &ClusterState) {
+    for zone in &mut table.names.zones {
+        zone.ready = match &zone.content {
+            Content::Cluster(names) => state.sources.values().all(|s| s.cluster != names.cluster || s.complete),
+            Content::Static(_) => state.config.files.iter().all(|file| {
+                !file.zones.contains(&zone.zone.name) || state.sources.get(&file.name).is_some_and(|s| s.complete)
+            }),
+        };
+    }
+}
+
+/// Replaces what one task adds to the names.
+pub(super) fn swap_task(
+    table: &mut Table,
+    state: &mut ClusterState,
+    old: Option<&TaskView>,
+    new: Option<&Arc<TaskView>>,
+    now: Timestamp,
+) {
+    let sum = |view: Option<&TaskView>| view.map_or(0, digest::task);
+    table.digest = table.digest.wrapping_sub(sum(old)).wrapping_add(sum(new.map(|view| &**view)));
+    let Some(cluster) = old.or(new.map(|v| &**v)).map(|view| view.facts.key.cluster().clone()) else { return };
+    let before = old.map(group_names).unwrap_or_default();
+    let after = new.map(|view| group_names(view)).unwrap_or_default();
+    let mut emptied = Vec::new();
+    with_cluster(table, &cluster, |names| {
+        if let Some(old) = old {
+            let stays = |name: &&Arc<str>| after.contains(name);
+            for name in before.iter().filter(|name| !stays(name)) {
+                if leave(names, name, old) {
+                    emptied.push(name.clone());
+                }
+            }
+            if let Some(framework) = &old.framework {
+                let member = Member::new(Arc::new(old.clone()));
+                for parent in member_parents(&member, &domain_frag(&framework.name)) {
+                    names.parents.remove(&parent);
+                    names.parents.remove_ancestors(&parent);
+                }
+            }
+        }
+        if let Some(new) = new {
+            let member = Member::new(new.clone());
+            if let Some(framework) = &new.framework {
+                for parent in member_parents(&member, &domain_frag(&framework.name)) {
+                    names.parents.add(&parent);
+                    names.parents.add_ancestors(&parent);
+                }
+            }
+            for name in &after {
+                join(names, name, &member);
+            }
+        }
+    });
+    for name in after {
+        state.ledger.names.remove(&(cluster.clone(), name));
+    }
+    for name in emptied {
+        let until = now.plus(state.config.server.service_retention);
+        if state.ledger.names.len() < RETAINED_LIMIT && until > now {
+            state.ledger.names.insert((cluster.clone(), name.clone()), until);
+            state.deadlines.add(until, Deadline::Name(cluster.clone(), name));
+        } else {
+            forget(table, state, &cluster, &name);
+        }
+    }
+}
+
+/// Forgets a name whose retention is over.
+pub(super) fn forget(table: &mut Table, state: &ClusterState, cluster: &ClusterName, name: &Arc<str>) {
+    if state.ledger.names.contains_key(&(cluster.clone(), name.clone())) {
+        return;
+    }
+    with_cluster(table, cluster, |names| {
+        if names.groups.get(name).is_some_and(|group| group.members.is_empty()) {
+            names.groups.remove(name);
+            name_parents(names, name, false);
+        }
+    });
+}
+
+/// Gives each zone that changed its next serial: it rises with the content and never falls.
+pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp) {
+    for zone in table.names.zones.iter_mut().filter(|zone| zone.changed) {
+        zone.changed = false;
+        let former = state.ledger.serials.get(&zone.zone.name).copied().unwrap_or(0);
+        let seconds = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
+        let serial = seconds.max(former.wrapping_add(1));
+        state.ledger.serials.insert(zone.zone.name.clone(), serial);
+        zone.zone = Arc::new(Zone { name: zone.zone.name.clone(), serial });
+    }
+}
+
+fn with_cluster(table: &mut Table, cluster: &ClusterName, change: impl FnOnce(&mut ClusterNames)) {
+    for zone in &mut table.names.zones {
+        if let Content::Cluster(names) = &mut zone.content
+            && names.cluster == *cluster
+        {
+            zone.changed = true;
+            change(names);
+            return;
+        }
+    }
+}
+
+fn join(names: &mut ClusterNames, name: &Arc<str>, member: &Member) {
+    let known = names.groups.get(name);
+    let fresh = known.is_none();
+    let mut members = known.map(|group| group.members.clone()).unwrap_or_default();
+    members.insert(member.clone());
+    names.groups.insert(name.clone(), Arc::new(TaskGroup { members }));
+    if fresh {
+        name_parents(names, name, true);
+    }
+}
+
+/// Takes a task out of a group; tells whether the group is empty now.
+fn leave(names: &mut ClusterNames, name: &Arc<str>, view: &TaskView) -> bool {
+    let Some(group) = names.groups.get(name) else { return false };
+    let mut members = group.members.clone();
+    members.remove(&Member::key_of(&view.facts.key));
+    let empty = members.is_empty();
+    names.groups.insert(name.clone(), Arc::new(TaskGroup { members }));
+    empty
+}
+
+fn retain(names: &mut ClusterNames, name: &Arc<str>) {
+    if !names.groups.contains_key(name) {
+        names.groups.insert(name.clone(), Arc::new(TaskGroup { members: SortedList::default() }));
+        name_parents(names, name, true);
+    }
+}
+
+fn name_parents(names: &mut ClusterNames, name: &str, add: bool) {
+    let on_agents = format!("{name}.slave");
+    for owner in [name, &on_agents] {
+        if add {
+            names.parents.add_ancestors(owner);
+        } else {
+            names.parents.remove_ancestors(owner);
+        }
+    }
+}
+
+fn agent_addresses(state: &ClusterState, cluster: &ClusterName) -> Arc<[(IpAddr, u16)]> {
+    let agents = state.agents.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    // The port of an agent's own API; 5051 is Mesos' default where the source does not say.
+    let addresses = agents.filter_map(|agent| Some((agent.address?, agent.port.unwrap_or(5051))));
+    addresses.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn framework_addresses(
+    state: &ClusterState,
+    cluster: &ClusterName,
+) -> BTreeMap<Arc<str>, Arc<[(IpAddr, Option<u16>)]>> {
+    let mut by_name: BTreeMap<Arc<str>, BTreeSet<(IpAddr, Option<u16>)>> = BTreeMap::new();
+    for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
+        let Some(framework) = entry.first() else { continue };
+        let frag = domain_frag(&framework.name);
+        if frag.is_empty() {
+            continue;
+        }
+        let addresses = by_name.entry(frag.into()).or_default();
+        addresses.extend(framework_address(state, framework).map(|address| (address, framework.port)));
+    }
+    by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
+}
+
+/// A framework's address: what its source knows, else its host's where an agent has that host name.
+fn framework_address(state: &ClusterState, framework: &FrameworkFacts) -> Option<IpAddr> {
+    if framework.address.is_some() {
+        return framework.address;
+    }
+    let agents = state.agents.iter().filter(|((of, _), _)| *of == framework.cluster);
+    agents.filter_map(|(_, entry)| entry.first()).find(|agent| agent.hostname == framework.hostname)?.address
+}

@@ -1,0 +1,160 @@
+//! Who may claim what: the first policy that speaks of a task's framework, principal, role and service decides.
+
+use super::task::problem;
+use crate::cluster::source::SourceKind;
+use crate::config::checked::PolicyConfig;
+use crate::labels::host::HostPattern;
+use crate::model::framework::FrameworkFacts;
+use crate::model::problem::{Problem, ProblemCode};
+
+/// What is claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The service's name.
+    pub service: &'a str,
+    /// The host.
+    pub host: &'a HostPattern,
+    /// The path prefix.
+    pub path: &'a str,
+    /// The task's port.
+    pub port: u16,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The claim stands.
+    Allowed,
+    /// The framework is not known yet; it is decided again when it is.
+    NotYet,
+    /// The claim is refused.
+    Refused(Box<Problem>),
+}
+
+/// Checks a claim. Without policies everybody may claim everything; files are the operator's own word.
+pub fn check(
+    policies: &[PolicyConfig],
+    framework: Option<&FrameworkFacts>,
+    claim: &Claim<'_>,
+    source: SourceKind,
+) -> Decision {
+    if policies.is_empty() || source == SourceKind::File {
+        return Decision::Allowed;
+    }
+    let Some(framework) = framework else { return Decision::NotYet };
+    let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, claim.service)) else {
+        return refused(framework, claim, "no policy speaks of this framework and service");
+    };
+    if !policy.hosts.iter().any(|allowed| allowed.covers(claim.host)) {
+        return refused(framework, claim, "the policy does not allow this host");
+    }
+    let path_allowed = |allowed: &String| crate::table::routes::path_matches(allowed, claim.path);
+    if !policy.paths.is_empty() && !policy.paths.iter().any(path_allowed) {
+        return refused(framework, claim, "the policy does not allow this path");
+    }
+    if !policy.ports.is_empty() && !policy.ports.contains(&claim.port) {
+        return refused(framework, claim, "the policy does not allow this port");
+    }
+    Decision::Allowed
+}
+
+fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, service: &str) -> bool {
+    let any = |patterns: &[String], text: &str| patterns.is_empty() || patterns.iter().any(|p| glob(p, text));
+    any(&policy.frameworks, &framework.name)
+        && any(&policy.principals, &framework.principal)
+        && any(&policy.apps, service)
+        && (policy.roles.is_empty() || framework.roles.iter().any(|role| any(&policy.roles, role)))
+}
+
+fn refused(framework: &FrameworkFacts, claim: &Claim<'_>, why: &str) -> Decision {
+    Decision::Refused(Box::new(problem(
+        ProblemCode::PolicyRefused,
+        format!("{}{}", claim.host, claim.path),
+        &format!("{} of framework {} may not claim {}{}: {why}", claim.service, framework.name, claim.host, claim.path),
+        "change the label, or allow the claim in a [[policy]] of the configuration",
+    )))
+}
+
+/// Whether `text` matches `pattern`, in which a `*` at either end stands for any text.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        _ if pattern == "*" => true,
+        (Some(rest), Some(_)) => text.contains(&rest[..rest.len() - 1]),
+        (Some(end), None) => text.ends_with(end),
+        (None, Some(start)) => text.starts_with(start),
+        (None, None) => pattern == text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("*", "x", true),
+            ("web", "web", true),
+            ("web", "web2", false),
+            ("web*", "web2", true),
+            ("*.prod", "web.prod", true),
+            ("*eb*", "web2", true),
+            ("*eb*", "wob", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    fn framework() -> FrameworkFacts {
+        FrameworkFacts {
+            cluster: "c".into(),
+            id: "f".into(),
+            name: "marathon".into(),
+            hostname: "".into(),
+            address: None,
+            port: None,
+            principal: "".into(),
+            roles: Box::new(["web".into()]),
+            connected: true,
+        }
+    }
+
+    fn policy(hosts: &[&str], paths: &[&str]) -> PolicyConfig {
+        PolicyConfig {
+            frameworks: vec!["marathon".into()],
+            principals: Vec::new(),
+            roles: Vec::new(),
+            apps: Vec::new(),
+            hosts: hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
+            paths: paths.iter().map(|path| (*path).into()).collect(),
+            ports: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    fn allowed(policies: &[PolicyConfig], host: &str, path: &str) -> bool {
+        let host = HostPattern::parse(host).unwrap();
+        let claim = Claim { service: "web", host: &host, path, port: 80 };
+        check(policies, Some(&framework()), &claim, SourceKind::Mesos) == Decision::Allowed
+    }
+
+    #[test]
+    fn hosts_and_paths() {
+        assert!(allowed(&[], "a.b", "/"));
+        let policies = [policy(&["*.example.com"], &["/app"])];
+        assert!(allowed(&policies, "x.example.com", "/app/1"));
+        assert!(!allowed(&policies, "x.example.com", "/"));
+        assert!(!allowed(&policies, "example.com", "/app"));
+        assert!(!allowed(&policies, "*", "/app"));
+        assert!(allowed(&policies, "*.a.example.com", "/app"));
+    }
+
+    #[test]
+    fn files_are_the_operators_word_and_unknown_frameworks_wait() {
+        let host = HostPattern::parse("a.b").unwrap();
+        let claim = Claim { service: "web", host: &host, path: "/", port: 80 };
+        let policies = [policy(&["c.d"], &[])];
+        assert_eq!(check(&policies, None, &claim, SourceKind::File), Decision::Allowed);
+        assert_eq!(check(&policies, None, &claim, SourceKind::Mesos), Decision::NotYet);
+    }
+}

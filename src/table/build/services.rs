@@ -1,0 +1,186 @@
+//! Services and their endpoints.
+
+use std::sync::Arc;
+
+use super::task::EndpointDraft;
+use super::{digest, framework_name};
+use crate::cluster::state::ClusterState;
+use crate::config::Config;
+use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
+use crate::model::id::ServiceId;
+use crate::model::persistent::PersistentMap;
+use crate::model::service::{Protocol, Service};
+use crate::model::sorted::SortedList;
+use crate::model::time::Timestamp;
+use crate::table::Table;
+use crate::table::task::TaskView;
+
+/// What is kept of services beside the table.
+#[derive(Debug, Default)]
+pub struct Services {
+    /// Services of the table before a rebuild, for the run-time state of their endpoints.
+    former: PersistentMap<ServiceId, Arc<Service>>,
+}
+
+impl Services {
+    /// Before a rebuild: endpoints of `former` keep their run-time state.
+    pub fn recalling(former: PersistentMap<ServiceId, Arc<Service>>) -> Self {
+        Self { former }
+    }
+
+    /// After a rebuild.
+    pub fn forget_former(&mut self) {
+        self.former = PersistentMap::new();
+    }
+
+    /// Whether the service has an endpoint.
+    pub fn has_endpoints(&self, table: &Table, id: &ServiceId) -> bool {
+        table.services.get(id).is_some_and(|service| !service.endpoints.is_empty())
+    }
+
+    /// Adds or replaces an endpoint.
+    pub fn set(&self, table: &mut Table, draft: &EndpointDraft, view: &TaskView, config: &Config, now: Timestamp) {
+        let known = table.services.get(&draft.service);
+        let former = known.and_then(|service| service.endpoint(&draft.id)).cloned();
+        let recalled = || self.former.get(&draft.service)?.endpoint(&draft.id).cloned();
+        let relative = former.clone().or_else(recalled);
+        // One copy of the id serves all endpoints of the service.
+        let id = known.map_or_else(|| draft.service.clone(), |service| service.id.clone());
+        let endpoint = Arc::new(make(draft, id.clone(), view, relative.as_deref(), now));
+        if former.as_deref() == Some(&*endpoint) {
+            return;
+        }
+        let mut service = known.map_or_else(|| empty(id.clone(), view), |service| (**service).clone());
+        add_digest(table, former.as_deref(), Some(&endpoint));
+        service.endpoints.insert(endpoint.clone());
+        service.empty_since = None;
+        make_available(&mut service, &endpoint, config.routing.panic);
+        service.protocol = protocol(&service);
+        table.services.insert(id, Arc::new(service));
+    }
+
+    /// Removes an endpoint.
+    pub fn remove(&self, table: &mut Table, id: &ServiceId, endpoint: &EndpointId, config: &Config) {
+        let Some(service) = table.services.get(id) else { return };
+        let mut service = (**service).clone();
+        let Some(removed) = service.endpoints.remove(endpoint) else { return };
+        add_digest(table, Some(&removed), None);
+        if service.available.remove(endpoint).is_some() && service.available.is_empty() {
+            choose_available(&mut service, config.routing.panic);
+        }
+        service.protocol = protocol(&service);
+        table.services.insert(id.clone(), Arc::new(service));
+    }
+
+    /// Brings a service to rest: forgets it, shows it as retained, or as declared.
+    pub fn settle(&self, table: &mut Table, state: &ClusterState, id: &ServiceId, lives: bool) {
+        let record = state.ledger.services.get(id);
+        let empty_since = if lives { None } else { record.and_then(|record| record.empty_since) };
+        if !lives && empty_since.is_none() {
+            table.services.remove(id);
+            return;
+        }
+        match table.services.get(id) {
+            Some(service) if service.empty_since == empty_since => {}
+            Some(service) => {
+                let service = Service { empty_since, ..(**service).clone() };
+                table.services.insert(id.clone(), Arc::new(service));
+            }
+            None => {
+                let framework = state.framework(id.cluster(), &id.namespace().into());
+                let service = Service {
+                    id: id.clone(),
+                    framework: framework.map_or_else(|| id.namespace().into(), |f| f.name.clone()),
+                    protocol: record.map(|record| record.protocol).unwrap_or_default(),
+                    endpoints: SortedList::default(),
+                    available: SortedList::default(),
+                    panic: false,
+                    empty_since,
+                };
+                table.services.insert(id.clone(), Arc::new(service));
+            }
+        }
+    }
+}
+
+fn protocol(service: &Service) -> Protocol {
+    service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
+}
+
+fn empty(id: ServiceId, view: &TaskView) -> Service {
+    Service {
+        id,
+        framework: framework_name(view),
+        protocol: Protocol::Http,
+        endpoints: SortedList::default(),
+        available: SortedList::default(),
+        panic: false,
+        empty_since: None,
+    }
+}
+
+fn make(
+    draft: &EndpointDraft,
+    service: ServiceId,
+    view: &TaskView,
+    former: Option<&Endpoint>,
+    now: Timestamp,
+) -> Endpoint {
+    let same_place = former.filter(|former| former.address == draft.address);
+    let ready_since =
+        (view.state == EndpointState::Ready).then(|| former.and_then(|former| former.ready_since).unwrap_or(now));
+    Endpoint {
+        id: draft.id.clone(),
+        service,
+        address: draft.address,
+        protocol: draft.protocol,
+        version: view.version.clone(),
+        weight: draft.weight,
+        state: view.state,
+        agent: view.facts.agent.clone(),
+        ready_since,
+        drain_time: draft.drain_time,
+        run: same_place.map(|former| former.run.clone()).unwrap_or_default(),
+    }
+}
+
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.state == EndpointState::Ready && endpoint.weight.0 > 0
+}
+
+/// Puts a changed endpoint where it belongs among those that may be chosen.
+fn make_available(service: &mut Service, endpoint: &Arc<Endpoint>, panic_allowed: bool) {
+    if is_ready(endpoint) && !service.panic {
+        service.available.insert(endpoint.clone());
+        return;
+    }
+    if service.panic && !is_ready(endpoint) && endpoint.state.serves_in_panic() {
+        service.available.insert(endpoint.clone());
+        return;
+    }
+    service.available.remove(&endpoint.id);
+    if service.available.is_empty() || service.panic {
+        choose_available(service, panic_allowed);
+    }
+}
+
+/// Chooses anew who may be chosen: the ready ones, or in panic those that are merely unhealthy or cut off.
+pub fn choose_available(service: &mut Service, panic_allowed: bool) {
+    let ready: SortedList<_> = service.endpoints.iter().filter(|e| is_ready(e)).cloned().collect();
+    let reserve =
+        || service.endpoints.iter().filter(|e| e.state.serves_in_panic() && e.weight.0 > 0).cloned().collect();
+    let (available, panic): (SortedList<_>, bool) = if ready.is_empty() && panic_allowed {
+        let reserve: SortedList<_> = reserve();
+        let panic = !reserve.is_empty();
+        (reserve, panic)
+    } else {
+        (ready, false)
+    };
+    service.available = available;
+    service.panic = panic;
+}
+
+fn add_digest(table: &mut Table, former: Option<&Endpoint>, next: Option<&Endpoint>) {
+    table.digest =
+        table.digest.wrapping_sub(former.map_or(0, digest::endpoint)).wrapping_add(next.map_or(0, digest::endpoint));
+}

@@ -1,0 +1,279 @@
+//! One task's part of the table: its endpoints, its claims and what is wrong with it.
+//!
+//! Pure: facts and configuration in, derivation out. The same inputs give the same derivation, so what a task added
+//! to the table can be taken back by deriving it again from the facts the table shows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::accept;
+use super::policy;
+use crate::cluster::source::SourceKind;
+use crate::config::Config;
+use crate::config::checked::IpSource;
+use crate::labels::host::HostPattern;
+use crate::labels::ports::{TaskPort, ports};
+use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
+use crate::model::agent::AgentFacts;
+use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::{ServiceId, Version, stable_hash};
+use crate::model::problem::{Problem, ProblemCode};
+use crate::model::service::Protocol;
+use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskState};
+use crate::table::task::TaskView;
+
+/// What a task's part of the table is made from.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// Its merged facts.
+    pub facts: Arc<TaskFacts>,
+    /// Its agent.
+    pub agent: Option<Arc<AgentFacts>>,
+    /// Its framework.
+    pub framework: Option<Arc<FrameworkFacts>>,
+    /// Where the facts come from.
+    pub source: SourceKind,
+    /// The configuration.
+    pub config: &'a Config,
+}
+
+/// A task's part of the table.
+#[derive(Clone, Debug)]
+pub struct Derivation {
+    /// The task as the table shows it.
+    pub view: TaskView,
+    /// Its endpoints.
+    pub endpoints: SmallVec<[EndpointDraft; 1]>,
+    /// Its claims.
+    pub claims: SmallVec<[ClaimDraft; 1]>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// An endpoint without what the table adds (run-time state, since when it is ready).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointDraft {
+    /// Its identity.
+    pub id: EndpointId,
+    /// The service.
+    pub service: ServiceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: Weight,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// How long requests in flight may go on once it drains.
+    pub drain_time: Option<Duration>,
+}
+
+/// A claim on a host and path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimDraft {
+    /// Who claims.
+    pub service: ServiceId,
+    /// The route's name.
+    pub name: Arc<str>,
+    /// The host.
+    pub host: HostPattern,
+    /// The path prefix.
+    pub path: Arc<str>,
+}
+
+/// Derives a task's part of the table.
+pub fn derive(inputs: &Inputs<'_>) -> Derivation {
+    let Inputs { facts, agent, framework, config, .. } = inputs;
+    let reading = crate::labels::read(&facts.definition, &config.routing.groups);
+    let subject: Arc<str> = facts.key.to_string().into();
+    let mut problems = reading.problems;
+    for problem in &mut problems {
+        problem.subject = subject.clone();
+    }
+    let spec = reading.spec;
+    let ports = ports(&facts.definition);
+    let version = version(&spec, &facts.definition);
+    let mut out = Derivation {
+        view: TaskView {
+            facts: facts.clone(),
+            agent: agent.clone(),
+            framework: framework.clone(),
+            source: inputs.source,
+            state: endpoint_state(facts, config),
+            version,
+            endpoints: SmallVec::new(),
+            addresses: addresses(facts, agent.as_deref(), config),
+            scrape: None,
+        },
+        endpoints: SmallVec::new(),
+        claims: SmallVec::new(),
+        problems,
+    };
+    for port in &ports {
+        let said = spec.ports.iter().find(|said| selects(&said.port, port));
+        add_port(inputs, &spec, port, said, &subject, &mut out);
+    }
+    out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
+    out.view.scrape = scrape(inputs, &spec, &ports);
+    out.problems.sort();
+    out.problems.dedup();
+    out
+}
+
+/// Whether an endpoint of this task may be chosen.
+pub fn endpoint_state(facts: &TaskFacts, config: &Config) -> EndpointState {
+    match (facts.state, facts.health) {
+        (TaskState::Staging | TaskState::Starting, _) => EndpointState::Starting,
+        (TaskState::Killing | TaskState::Ended, _) => EndpointState::Draining,
+        (TaskState::Unreachable | TaskState::Lost, _) => EndpointState::Unreachable,
+        (TaskState::Running, Health::Unhealthy) => EndpointState::Unhealthy,
+        (TaskState::Running, Health::Healthy) => EndpointState::Ready,
+        (TaskState::Running, Health::Unknown)
+            if facts.definition.has_health_check && !config.routing.serve_unverified =>
+        {
+            EndpointState::Unverified
+        }
+        (TaskState::Running, Health::Unknown) => EndpointState::Ready,
+    }
+}
+
+/// The id of the service that a port of the task serves.
+pub fn service_id(facts: &TaskFacts, spec: &TaskSpec, port: &TaskPort) -> ServiceId {
+    let definition = &facts.definition;
+    let discovery = definition.discovery.as_ref().map(|d| d.name.clone()).filter(|name| !name.is_empty());
+    let name = spec.service.clone().or(discovery).unwrap_or_else(|| definition.name.clone());
+    let namespace = spec.namespace.clone().unwrap_or_else(|| facts.key.framework().shared());
+    ServiceId::new(facts.key.cluster().clone(), namespace, name, port.key())
+}
+
+fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
+    match selector {
+        PortSelector::Index(index) => *index == port.index,
+        PortSelector::Name(name) => *name == port.name,
+    }
+}
+
+fn add_port(
+    inputs: &Inputs<'_>,
+    spec: &TaskSpec,
+    port: &TaskPort,
+    said: Option<&PortSpec>,
+    subject: &Arc<str>,
+    out: &mut Derivation,
+) {
+    if said.is_some_and(|said| !said.enabled) {
+        return;
+    }
+    let service = service_id(&inputs.facts, spec, port);
+    let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
+    match address(inputs, port) {
+        Ok(Some(address)) => out.endpoints.push(EndpointDraft {
+            id: EndpointId { task: inputs.facts.key.clone(), port: port.key(), family: Family::of(address.ip()) },
+            service: service.clone(),
+            address,
+            weight: said.and_then(|said| said.weight).unwrap_or_default(),
+            protocol,
+            drain_time: said.and_then(|said| said.drain_time),
+        }),
+        Ok(None) => {}
+        Err(mut problem) => {
+            problem.subject = subject.clone();
+            out.problems.push(problem);
+        }
+    }
+    for route in said.into_iter().flat_map(|said| &said.routes) {
+        for host in &route.hosts {
+            let claim = policy::Claim { service: service.name(), host, path: &route.path, port: port.number };
+            match policy::check(&inputs.config.policies, inputs.framework.as_deref(), &claim, inputs.source) {
+                policy::Decision::Allowed => out.claims.push(ClaimDraft {
+                    service: service.clone(),
+                    name: route.name.clone(),
+                    host: host.clone(),
+                    path: route.path.clone(),
+                }),
+                policy::Decision::NotYet => {}
+                policy::Decision::Refused(mut problem) => {
+                    problem.subject = subject.clone();
+                    out.problems.push(*problem);
+                }
+            }
+        }
+    }
+}
+
+fn default_protocol(port: &TaskPort) -> Protocol {
+    if port.transports.tcp { Protocol::Http } else { Protocol::Udp }
+}
+
+/// Where the port is reached; `None` while the task is not placed or not started.
+fn address(inputs: &Inputs<'_>, port: &TaskPort) -> Result<Option<SocketAddr>, Problem> {
+    let facts = &inputs.facts;
+    let network = facts.definition.network;
+    let own = facts.addresses.first().copied();
+    let agent = inputs.agent.as_ref().and_then(|agent| agent.address);
+    let agent = agent.or(if network == NetworkMode::Host { own } else { None });
+    // A container of its own network is reached there; everything else through its agent, where a port leads in.
+    let (ip, number) = match (network, port.host, port.container) {
+        (NetworkMode::Container, _, Some(container)) => (own, container),
+        (_, Some(host), _) => (agent, host),
+        (NetworkMode::Bridge, None, Some(container)) => (own, container),
+        _ => (agent, port.number),
+    };
+    if number == 0 {
+        return Err(problem(
+            ProblemCode::MissingPort,
+            port.key(),
+            "the port's number is 0, which nothing can listen on",
+            "let the framework assign a port, or remove the port from the discovery information",
+        ));
+    }
+    match ip {
+        Some(ip) => accept::check(inputs, SocketAddr::new(ip, number)).map(|()| Some(SocketAddr::new(ip, number))),
+        None if facts.state != TaskState::Running || inputs.agent.is_none() => Ok(None),
+        None => Err(problem(
+            ProblemCode::MissingAddress,
+            port.key(),
+            "no address is known for the task",
+            "check that the agent's --ip and the container network report an address",
+        )),
+    }
+}
+
+fn addresses(facts: &TaskFacts, agent: Option<&AgentFacts>, config: &Config) -> SmallVec<[IpAddr; 1]> {
+    for source in &config.dns.ip_sources {
+        let found: SmallVec<[IpAddr; 1]> = match source {
+            IpSource::Netinfo => facts.addresses.clone(),
+            IpSource::Host => agent.and_then(|agent| agent.address).into_iter().collect(),
+        };
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    SmallVec::new()
+}
+
+fn scrape(inputs: &Inputs<'_>, spec: &TaskSpec, ports: &[TaskPort]) -> Option<Box<(SocketAddr, Arc<str>)>> {
+    let wanted = spec.scrape.as_ref()?;
+    let port = ports.iter().find(|port| selects(&wanted.port, port))?;
+    Some(Box::new((address(inputs, port).ok()??, wanted.path.clone())))
+}
+
+/// The version a task runs: what its label says, else what its source knows, else a hash of what versions differ in.
+fn version(spec: &TaskSpec, definition: &TaskDefinition) -> Version {
+    if let Some(version) = spec.version.clone().or_else(|| definition.version.clone()) {
+        return version;
+    }
+    // Port numbers differ from task to task of one version; names and protocols do not.
+    let ports: Vec<_> =
+        definition.discovery.iter().flat_map(|d| d.ports.iter()).map(|p| (&p.name, &p.protocol)).collect();
+    let hash = stable_hash(&(&definition.name, &definition.labels, ports, definition.has_health_check));
+    format!("h{:08x}", hash >> 32).into()
+}
+
+/// A problem whose subject the caller fills in.
+pub(super) fn problem(code: ProblemCode, at: impl Into<Arc<str>>, message: &str, mend: &str) -> Problem {
+    Problem { code, subject: "".into(), at: at.into(), message: message.into(), mend: mend.into() }
+}

@@ -1,0 +1,101 @@
+//! A table as text: the same content gives the same text, byte for byte, whatever led to it.
+//!
+//! Generation, times and run-time state are left out: tables of two instances can be compared by it, and a test can
+//! show where two differ.
+
+use std::fmt::Write;
+
+use super::Table;
+use super::names::{Content, Names};
+
+/// Everything that answers are given from, sorted, one thing a line.
+pub fn dump(table: &Table) -> String {
+    let mut out = String::new();
+    services(table, &mut out);
+    for route in table.routes.sorted() {
+        line(&mut out, format_args!("route {}{} → {} ({})", route.host, route.path, route.owner, route.name));
+    }
+    let mut tasks: Vec<_> = table.tasks.iter().collect();
+    tasks.sort_by(|a, b| a.0.cmp(b.0));
+    for (key, task) in tasks {
+        let facts = &task.facts;
+        let agent = facts.agent.as_ref().map(|agent| agent.as_str()).unwrap_or_default();
+        line(
+            &mut out,
+            format_args!(
+                "task {key} {} {} {} agent={agent} version={} addresses={:?}",
+                facts.state.as_str(),
+                facts.health.as_str(),
+                task.state.as_str(),
+                task.version,
+                task.addresses
+            ),
+        );
+    }
+    names(&table.names, &mut out);
+    let mut problems: Vec<_> = table.problems.values().flat_map(|list| list.iter()).collect();
+    problems.sort();
+    for problem in problems {
+        line(&mut out, format_args!("problem {} {} {}", problem.code.as_str(), problem.subject, problem.at));
+    }
+    line(&mut out, format_args!("ready {} digest {:016x}", table.ready, table.digest));
+    out
+}
+
+fn services(table: &Table, out: &mut String) {
+    let mut services: Vec<_> = table.services.values().collect();
+    services.sort_by(|a, b| a.id.cmp(&b.id));
+    for service in services {
+        let retained = service.empty_since.is_some();
+        line(
+            out,
+            format_args!(
+                "service {} {} panic={} retained={retained}",
+                service.id,
+                service.protocol.as_str(),
+                service.panic
+            ),
+        );
+        for endpoint in service.endpoints.iter() {
+            let chosen = if service.available.get(&endpoint.id).is_some() { "*" } else { " " };
+            line(
+                out,
+                format_args!(
+                    " {chosen} {} {} {} {} weight={} version={}",
+                    endpoint.id,
+                    endpoint.address,
+                    endpoint.protocol.as_str(),
+                    endpoint.state.as_str(),
+                    endpoint.weight.0,
+                    endpoint.version
+                ),
+            );
+        }
+    }
+}
+
+fn names(names: &Names, out: &mut String) {
+    for zone in &names.zones {
+        line(out, format_args!("zone {} ready={}", zone.zone.name, zone.ready));
+        let Content::Cluster(names) = &zone.content else { continue };
+        let mut groups: Vec<_> = names.groups.iter().collect();
+        groups.sort_by(|a, b| a.0.cmp(b.0));
+        for (name, group) in groups {
+            let members: Vec<String> = group
+                .members
+                .iter()
+                .map(|member| format!("{}{}", member.view.facts.key.task(), member.suffix().unwrap_or_default()))
+                .collect();
+            line(out, format_args!("  name {name}: {}", members.join(" ")));
+        }
+        let mut frameworks: Vec<_> = names.frameworks.iter().collect();
+        frameworks.sort_by(|a, b| a.0.cmp(b.0));
+        line(out, format_args!("  frameworks {frameworks:?} agents {:?} masters {:?}", names.agents, names.masters));
+        line(out, format_args!("  above {:?}", names.parents.sorted()));
+    }
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{text}");
+}

@@ -1,0 +1,164 @@
+//! Names: what DNS answers from.
+//!
+//! The names of Mesos-DNS are a view over tasks, not entries of their own: one entry stands for all names of the
+//! tasks that share a name in a framework, and the records are made when they are asked for.
+
+pub mod cluster;
+pub mod group;
+pub mod label;
+pub mod parents;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::cluster::event::{RecordData, StaticRecord};
+use crate::model::persistent::PersistentMap;
+
+use cluster::ClusterNames;
+use parents::Parents;
+
+/// A zone this server is authoritative for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name, lower case, without the final dot.
+    pub name: Arc<str>,
+    /// Rises when the zone's content changes.
+    pub serial: u32,
+}
+
+/// A record of a name; the owner is the name asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it says.
+    pub data: RecordData,
+    /// Its time to live in seconds, where it has one of its own.
+    pub ttl: Option<u32>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It lies in none of our zones.
+    Outside,
+    /// Its zone is ours, and the source of its names has not spoken yet: nobody may conclude that it is missing.
+    Unready(Arc<Zone>),
+    /// Its zone is ours and has no such name, nor one below it (RFC 8020): NXDOMAIN.
+    Missing(Arc<Zone>),
+    /// The name exists.
+    Node(Arc<Zone>, Node),
+}
+
+/// A name that exists, perhaps without records (NODATA, empty non-terminals).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Whether it is the zone's apex.
+    pub is_apex: bool,
+    /// Its records of every type.
+    pub records: Vec<Record>,
+}
+
+/// All names of one table.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The zones, longest name first, so that the first suffix that matches is the closest.
+    pub(crate) zones: Vec<ZoneNames>,
+}
+
+/// The names of one zone.
+#[derive(Clone, Debug)]
+pub(crate) struct ZoneNames {
+    /// The zone.
+    pub(crate) zone: Arc<Zone>,
+    /// Whether its source has spoken.
+    pub(crate) ready: bool,
+    /// Whether its content changed since its serial was set.
+    pub(crate) changed: bool,
+    /// Where its names come from.
+    pub(crate) content: Content,
+}
+
+/// Where the names of a zone come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A cluster's tasks, agents, frameworks and masters.
+    Cluster(ClusterNames),
+    /// Records from files, by absolute name.
+    Static(StaticNames),
+}
+
+/// Records from files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StaticNames {
+    records: PersistentMap<Arc<str>, Arc<[StaticRecord]>>,
+    parents: Parents,
+}
+
+impl Names {
+    /// Finds a name: lower case, absolute, without the final dot.
+    pub fn find(&self, name: &str) -> Found {
+        for zone in &self.zones {
+            let Some(below) = below(name, &zone.zone.name) else { continue };
+            if !zone.ready {
+                return Found::Unready(zone.zone.clone());
+            }
+            let records = match &zone.content {
+                Content::Cluster(names) => names.find(below),
+                Content::Static(names) => names.find(name, below),
+            };
+            let is_apex = below.is_empty();
+            return match records {
+                Some(records) => Found::Node(zone.zone.clone(), Node { is_apex, records }),
+                None if is_apex => Found::Node(zone.zone.clone(), Node { is_apex, records: Vec::new() }),
+                None => Found::Missing(zone.zone.clone()),
+            };
+        }
+        Found::Outside
+    }
+
+    /// The zones, longest name first.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.zones.iter().map(|zone| &zone.zone)
+    }
+
+    /// The closest zone that a name lies in.
+    pub fn zone_of(&self, name: &str) -> Option<&Arc<Zone>> {
+        self.zones().find(|zone| below(name, &zone.name).is_some())
+    }
+
+    /// Addresses of a name, for additional records.
+    pub fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        match self.find(name) {
+            Found::Node(_, node) => node.records.iter().filter_map(|r| r.data.address()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl StaticNames {
+    /// The names that `records` make.
+    pub(crate) fn new(records: impl Iterator<Item = StaticRecord>, zone: &str) -> Self {
+        let mut sorted: Vec<StaticRecord> = records.collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut names = Self::default();
+        for same in sorted.chunk_by(|a, b| a.name == b.name) {
+            let Some(owner) = below(&same[0].name, zone) else { continue };
+            names.parents.add_ancestors(owner);
+            names.records.insert(same[0].name.clone(), same.into());
+        }
+        names
+    }
+
+    fn find(&self, name: &str, below: &str) -> Option<Vec<Record>> {
+        if let Some(records) = self.records.get(name) {
+            return Some(records.iter().map(|r| Record { data: r.data.clone(), ttl: r.ttl }).collect());
+        }
+        self.parents.contains(below).then(Vec::new)
+    }
+}
+
+/// What is left of `name` below `zone`: empty at the apex, `None` outside.
+pub(crate) fn below<'a>(name: &'a str, zone: &str) -> Option<&'a str> {
+    let rest = name.strip_suffix(zone)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_suffix('.') }
+}

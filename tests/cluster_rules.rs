@@ -1,0 +1,355 @@
+//! The rules by which facts age: failovers, absence, lost agents, retention.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::facts::{CLUSTER, agent, config, event, framework, key, snapshot, status, task};
+use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
+use pointsman::cluster::state::ClusterState;
+use pointsman::cluster::status::SourceState;
+use pointsman::config::Config;
+use pointsman::model::endpoint::EndpointState;
+use pointsman::model::task::TaskState;
+use pointsman::model::time::Timestamp;
+use pointsman::table::Table;
+use pointsman::table::writer::{Outcome, Writer};
+
+/// A writer with a clock that tests move.
+struct World {
+    writer: Writer,
+    now: Timestamp,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: Config) -> Self {
+        let now = Timestamp(1_700_000_000_000);
+        Self { writer: Writer::new(ClusterState::new(Arc::new(config), now), 1, now), now }
+    }
+
+    fn say(&mut self, event: ClusterEvent) -> Outcome {
+        self.writer.apply([event], self.now)
+    }
+
+    fn facts(&mut self, stream: u64, facts: Vec<Fact>) {
+        self.say(event(stream, facts));
+    }
+
+    fn pass(&mut self, seconds: u64) -> Outcome {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+        self.say(ClusterEvent::DeadlineReached)
+    }
+
+    fn table(&mut self) -> Arc<Table> {
+        self.writer.first(self.now)
+    }
+
+    fn tasks(&mut self) -> usize {
+        self.table().tasks.len()
+    }
+
+    fn held(&mut self) -> Option<usize> {
+        self.table().sources[0].held.as_ref().map(|held| held.tasks)
+    }
+}
+
+fn running(id: &str, name: &str, on: u8, labels: &[(&str, &str)]) -> Fact {
+    Fact::Task(Box::new(task(id, name, on, 9000, labels)))
+}
+
+fn at(number: u8) -> Fact {
+    Fact::Agent(Box::new(agent(number)))
+}
+
+fn marathon() -> Fact {
+    Fact::Framework(Box::new(framework("marathon")))
+}
+
+fn many(count: usize, on: u8) -> Vec<Fact> {
+    (0..count).map(|n| running(&format!("t{n}"), "web", on, &[])).collect()
+}
+
+/// A snapshot of `count` tasks on agent 1.
+fn world_of(count: usize) -> World {
+    let mut world = World::new();
+    let mut facts = many(count, 1);
+    facts.extend([at(1), marathon()]);
+    world.say(snapshot(1, facts));
+    assert_eq!(world.tasks(), count);
+    world
+}
+
+#[test]
+fn a_service_without_tasks_keeps_its_route_beneath_anothers_wildcard() {
+    let mut world = World::new();
+    world.say(snapshot(
+        1,
+        vec![
+            at(1),
+            marathon(),
+            running("one", "one", 1, &[("pointsman.host", "one.example.com")]),
+            running("all", "all", 1, &[("pointsman.host", "*.example.com")]),
+        ],
+    ));
+    world.facts(1, vec![Fact::Status(Box::new(status("one", TaskState::Ended, None)))]);
+    let table = world.table();
+    let route = table.routes.find("one.example.com", "/").unwrap().clone();
+    assert_eq!(route.owner.name(), "one");
+    let service = table.service(&route.owner).unwrap();
+    assert!(service.endpoints.is_empty() && service.empty_since.is_some());
+    // After the retention the name falls to the wildcard.
+    world.pass(3600);
+    assert_eq!(world.table().routes.find("one.example.com", "/").unwrap().owner.name(), "all");
+}
+
+#[test]
+fn a_challenger_does_not_win_through_the_owners_deploy_or_a_restart() {
+    let claim = [("pointsman.host", "shop.example.com")];
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), marathon(), running("z1", "zeta", 1, &claim)]));
+    world.pass(10);
+    world.facts(1, vec![running("a1", "alpha", 1, &claim)]);
+    let owner = |table: &Table| table.routes.find("shop.example.com", "/").unwrap().owner.name().to_owned();
+    assert_eq!(owner(&world.table()), "zeta");
+    assert_eq!(world.table().problems.len(), 1);
+    world.facts(1, vec![Fact::Status(Box::new(status("z1", TaskState::Ended, None)))]);
+    assert_eq!(owner(&world.table()), "zeta");
+    let bytes = world.writer.state().view(world.now).write(Vec::new()).unwrap();
+    let path = std::path::Path::new("state");
+    let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), world.now).unwrap();
+    let mut world = World { writer: Writer::new(state, 2, world.now), now: world.now };
+    assert_eq!(owner(&world.table()), "zeta");
+    world.facts(1, vec![running("z2", "zeta", 1, &claim)]);
+    assert_eq!(owner(&world.table()), "zeta");
+    // When the owner is forgotten, the challenger holds the claim and has no problem any more.
+    world.facts(1, vec![Fact::Status(Box::new(status("z2", TaskState::Ended, None)))]);
+    world.pass(3600);
+    assert_eq!(owner(&world.table()), "alpha");
+    assert!(world.table().problems.is_empty());
+}
+
+#[test]
+fn an_incomplete_snapshot_after_a_failover_deletes_nothing_of_recovered_agents() {
+    let mut world = World::new();
+    let mut facts = vec![at(1), at(2), marathon()];
+    facts.extend((0..3).map(|n| running(&format!("a{n}"), "web", 1, &[])));
+    facts.extend((0..3).map(|n| running(&format!("b{n}"), "web", 2, &[])));
+    world.say(snapshot(1, facts));
+    world.facts(1, vec![Fact::Lost { error: "connection closed".into() }]);
+    let table = world.table();
+    assert!(table.is_stale() && table.tasks.len() == 6);
+    // The new leader knows agent 1 only.
+    let mut facts = vec![Fact::SnapshotStarted, at(1), marathon()];
+    facts.extend((0..3).map(|n| running(&format!("a{n}"), "web", 1, &[])));
+    let scope = SnapshotScope { recovered_agents: vec!["A-S2".into()], authoritative: false };
+    facts.extend([Fact::SnapshotFinished(scope), Fact::Live]);
+    world.facts(2, facts);
+    let table = world.table();
+    assert_eq!((table.tasks.len(), table.sources[0].recovered_agents), (6, 1));
+    assert!(!table.is_stale());
+    // It comes back with two of its three tasks, announced before the agent itself.
+    world.facts(2, vec![running("b0", "web", 2, &[]), running("b1", "web", 2, &[]), at(2)]);
+    assert_eq!(world.tasks(), 6);
+    world.pass(31);
+    let table = world.table();
+    assert_eq!((table.tasks.len(), table.sources[0].recovered_agents), (5, 0));
+    assert!(table.tasks.get(&key("b2")).is_none());
+}
+
+#[test]
+fn agents_that_never_come_back_lose_their_tasks_in_the_end() {
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), at(2), marathon(), running("a", "web", 1, &[]), running("b", "web", 2, &[])]));
+    let scope = SnapshotScope { recovered_agents: vec!["A-S2".into()], authoritative: false };
+    world.facts(
+        2,
+        vec![Fact::SnapshotStarted, at(1), running("a", "web", 1, &[]), Fact::SnapshotFinished(scope), Fact::Live],
+    );
+    world.pass(899);
+    assert_eq!(world.tasks(), 2);
+    world.pass(1);
+    assert_eq!(world.tasks(), 1);
+}
+
+#[test]
+fn many_implied_removals_are_held_until_a_second_read_a_minute_later_agrees() {
+    let mut world = world_of(30);
+    let partial = || {
+        let mut facts = many(10, 1);
+        facts.extend([at(1), marathon()]);
+        facts
+    };
+    world.say(snapshot(2, partial()));
+    assert_eq!((world.tasks(), world.held()), (30, Some(20)));
+    // An explicit end acts at once.
+    world.facts(2, vec![Fact::Status(Box::new(status("t29", TaskState::Ended, None)))]);
+    assert_eq!(world.tasks(), 29);
+    world.say(snapshot(3, partial()));
+    assert_eq!(world.tasks(), 29);
+    let outcome = world.pass(60);
+    assert_eq!(outcome.wanted_snapshots, vec![CLUSTER.into()]);
+    world.say(snapshot(4, partial()));
+    assert_eq!((world.tasks(), world.held()), (10, None));
+}
+
+#[test]
+fn held_removals_end_after_ten_minutes_or_when_an_operator_accepts() {
+    for accept in [true, false] {
+        let mut world = world_of(30);
+        world.say(snapshot(2, vec![running("t0", "web", 1, &[]), at(1), marathon()]));
+        assert_eq!(world.held(), Some(29));
+        if accept {
+            let command = Command::AcceptRemovals { source: CLUSTER.into(), actor: "test".into() };
+            world.say(ClusterEvent::Command(command));
+        } else {
+            world.pass(599);
+            assert_eq!(world.tasks(), 30);
+            world.pass(1);
+        }
+        assert_eq!((world.tasks(), world.held()), (1, None));
+    }
+}
+
+#[test]
+fn an_empty_snapshot_is_not_believed_at_once_where_tasks_are_known() {
+    let mut world = world_of(30);
+    world.say(snapshot(2, vec![]));
+    assert_eq!((world.tasks(), world.held()), (30, Some(30)));
+}
+
+#[test]
+fn an_empty_snapshot_is_believed_where_nothing_is_known() {
+    let mut world = World::new();
+    assert!(!world.table().ready);
+    world.say(snapshot(1, vec![]));
+    assert!(world.table().ready);
+}
+
+#[test]
+fn agents_without_tasks_are_never_believed_by_time_alone() {
+    let mut world = world_of(3);
+    world.say(snapshot(2, vec![at(1), marathon()]));
+    for stream in 3..20 {
+        world.pass(100);
+        world.say(snapshot(stream, vec![at(1), marathon()]));
+    }
+    assert_eq!((world.tasks(), world.held()), (3, Some(3)));
+    // What shows up again is no longer held.
+    world.facts(19, vec![running("t0", "web", 1, &[])]);
+    assert_eq!(world.held(), Some(2));
+}
+
+#[test]
+fn a_frozen_leader_that_wakes_up_contradicts_nobody() {
+    let mut world = world_of(2);
+    world.say(snapshot(2, vec![at(1), marathon(), running("t0", "web", 1, &[]), running("t1", "web", 1, &[])]));
+    world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Ended, None)))]);
+    assert_eq!(world.tasks(), 2);
+    assert_eq!(world.writer.state().ignored(), 1);
+}
+
+#[test]
+fn tasks_of_a_lost_agent_are_kept_for_a_while_and_come_back_whole() {
+    let mut world = world_of(2);
+    world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Unreachable, None)))]);
+    let state = |world: &mut World| world.table().tasks.get(&key("t0")).map(|task| task.state);
+    assert_eq!(state(&mut world), Some(EndpointState::Unreachable));
+    // Back within the time: the deadline does nothing.
+    world.facts(1, vec![running("t0", "web", 1, &[])]);
+    world.pass(301);
+    assert_eq!(state(&mut world), Some(EndpointState::Ready));
+    world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Lost, None)))]);
+    world.pass(300);
+    assert_eq!(state(&mut world), None);
+}
+
+#[test]
+fn killing_drains_and_keeps_the_last_verdict() {
+    let mut world = world_of(2);
+    world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Running, Some(true))))]);
+    world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Killing, None)))]);
+    let table = world.table();
+    let task = table.tasks.get(&key("t0")).unwrap();
+    assert_eq!((task.state, task.facts.health.as_str()), (EndpointState::Draining, "healthy"));
+    let (service, endpoint) = &task.endpoints[0];
+    let service = table.service(service).unwrap();
+    assert!(service.available.get(endpoint).is_none() && service.endpoint(endpoint).is_some());
+}
+
+#[test]
+fn when_all_are_unhealthy_all_are_served_again_and_it_is_flagged() {
+    let mut world = world_of(2);
+    for id in ["t0", "t1"] {
+        world.facts(1, vec![Fact::Status(Box::new(status(id, TaskState::Running, Some(false))))]);
+    }
+    let service = |world: &mut World| (**world.table().services.values().next().unwrap()).clone();
+    assert!(service(&mut world).panic && service(&mut world).available.len() == 2);
+    world.facts(1, vec![Fact::Status(Box::new(status("t1", TaskState::Running, Some(true))))]);
+    assert!(!service(&mut world).panic && service(&mut world).available.len() == 1);
+}
+
+#[test]
+fn a_removed_framework_takes_its_tasks_along_and_a_disconnected_one_does_not() {
+    let mut world = world_of(2);
+    let gone = Fact::Framework(Box::new(pointsman::model::framework::FrameworkFacts {
+        connected: false,
+        ..framework("marathon")
+    }));
+    world.facts(1, vec![gone]);
+    assert_eq!(world.tasks(), 2);
+    world.facts(1, vec![Fact::FrameworkGone(common::facts::FRAMEWORK.into())]);
+    assert_eq!(world.tasks(), 0);
+}
+
+#[test]
+fn an_agent_that_vanishes_in_silence_is_dropped_by_the_next_list_with_its_tasks_left_to_their_own_events() {
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), at(2), marathon(), running("t0", "web", 1, &[])]));
+    assert_eq!(world.table().sources[0].agents, 2);
+    world.facts(1, vec![Fact::AgentsListed(vec![agent(1)])]);
+    assert_eq!((world.table().sources[0].agents, world.tasks()), (1, 1));
+    // A list without any agent is doubted.
+    world.facts(1, vec![Fact::AgentsListed(vec![])]);
+    assert_eq!(world.table().sources[0].agents, 1);
+}
+
+#[test]
+fn refused_addresses_are_problems_of_their_task_alone() {
+    let mut config = config();
+    config.upstreams.allowed_networks.clear();
+    let mut world = World::with(config);
+    let mut foreign = task("foreign", "web", 1, 9000, &[]);
+    let mut definition = (*foreign.definition).clone();
+    definition.network = pointsman::model::task::NetworkMode::Container;
+    definition.discovery.as_mut().unwrap().ports[0].scope = pointsman::model::task::PortScope::Container;
+    foreign.definition = Arc::new(definition);
+    foreign.addresses = ["169.254.169.254".parse().unwrap()].into_iter().collect();
+    let mut grabbing = task("grabbing", "web", 1, 22, &[]);
+    let mut definition = (*grabbing.definition).clone();
+    definition.host_ports = Box::new([]);
+    grabbing.definition = Arc::new(definition);
+    world.say(snapshot(
+        1,
+        vec![at(1), marathon(), running("good", "web", 1, &[]), Fact::Task(Box::new(foreign)), Fact::Task(Box::new(grabbing))],
+    ));
+    let table = world.table();
+    assert_eq!(table.services.values().next().unwrap().endpoints.len(), 1);
+    let mut codes: Vec<_> = table.problems.values().flat_map(|list| list.iter()).map(|p| p.code.as_str()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["address-refused", "port-refused"]);
+}
+
+#[test]
+fn a_source_that_leaves_the_configuration_takes_its_facts_along() {
+    let mut world = world_of(2);
+    let mut config = config();
+    config.mesos[0].name = "other".into();
+    world.say(ClusterEvent::Configured(Arc::new(config)));
+    let table = world.table();
+    assert_eq!((table.tasks.len(), table.sources[0].state), (0, SourceState::Waiting));
+}

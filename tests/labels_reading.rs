@@ -1,0 +1,418 @@
+//! What labels of tasks come to.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use pointsman::labels::spec::{PortSelector, PortSpec, Reading};
+use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, fuzz_labels, read, read_declared};
+use pointsman::model::problem::ProblemCode;
+use pointsman::model::service::Protocol;
+use pointsman::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use proptest::prelude::*;
+
+fn labels(text: &[&str]) -> Box<[Label]> {
+    text.iter()
+        .map(|line| {
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            Label { key: key.into(), value: value.into() }
+        })
+        .collect()
+}
+
+/// A task whose ports have these names, in this order.
+fn task(ports: &[&str], lines: &[&str]) -> TaskDefinition {
+    let port = |(at, name): (usize, &&str)| DiscoveryPort {
+        number: 8000 + u16::try_from(at).unwrap(),
+        name: (*name).into(),
+        protocol: "tcp".into(),
+        scope: PortScope::Host,
+        labels: Box::new([]),
+    };
+    let discovery = Discovery { name: "".into(), ports: ports.iter().enumerate().map(port).collect() };
+    TaskDefinition { labels: labels(lines), discovery: Some(discovery), ..TaskDefinition::default() }
+}
+
+fn groups(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn reading(ports: &[&str], lines: &[&str]) -> Reading {
+    read(&task(ports, lines), &groups(&["external"]))
+}
+
+/// The claims of every port: `index/route host,host path`, `!` before a disabled one.
+fn claims(reading: &Reading) -> Vec<String> {
+    let mut out = Vec::new();
+    for PortSpec { port, enabled, routes, .. } in &reading.spec.ports {
+        let PortSelector::Index(index) = port else { panic!("ports are given by index") };
+        if !enabled {
+            out.push(format!("!{index}"));
+        }
+        for route in routes {
+            let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
+            out.push(format!("{index}/{} {} {}", route.name, hosts.join(","), route.path));
+        }
+    }
+    out
+}
+
+#[track_caller]
+fn check(ports: &[&str], lines: &[&str], expected: &[&str]) {
+    let reading = reading(ports, lines);
+    assert_eq!(claims(&reading), expected, "{reading:#?}");
+    assert_eq!(reading.problems, [], "{lines:?}");
+}
+
+/// The labels give `expected` and one problem of `code` at `at` whose message and mend hold `words`.
+#[track_caller]
+fn faulty(ports: &[&str], lines: &[&str], expected: &[&str], code: ProblemCode, at: &str, words: &str) {
+    let reading = reading(ports, lines);
+    assert_eq!(claims(&reading), expected, "{reading:#?}");
+    let [problem] = &reading.problems[..] else { panic!("{:#?}", reading.problems) };
+    assert_eq!((problem.code, &*problem.at), (code, at), "{problem:?}");
+    let text = format!("{}; {}", problem.message, problem.mend);
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn hosts_without_a_port_go_to_the_first() {
+    check(&["web", "admin"], &["pointsman.host=A.test, *.b.test"], &["0/default a.test,*.b.test /"]);
+    check(&["web"], &["pointsman.hosts=a.test", "pointsman.path=/api/"], &["0/default a.test /api"]);
+    check(&["web"], &["POINTSMAN.Host=*"], &["0/default * /"]);
+}
+
+#[test]
+fn ports_are_named_or_counted() {
+    check(&["web", "admin"], &["pointsman.admin.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "admin"], &["pointsman.1.host=a.test"], &["1/default a.test /"]);
+    check(&["", "0"], &["pointsman.0.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "web.http"], &["pointsman.web.http.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "a.b"], &["pointsman.a.b.route.c.d.host=a.test"], &["1/c.d a.test /"]);
+    check(&["web"], &["pointsman.web.host=a.test", "pointsman.0.path=/x"], &["0/default a.test /x"]);
+}
+
+#[test]
+fn a_key_wins_over_a_port_of_its_name() {
+    let reading = reading(&["web", "scrape"], &["pointsman.scrape.path=/m"]);
+    assert_eq!(&*reading.spec.scrape.unwrap().path, "/m");
+    check(&["web", "scrape"], &["pointsman.scrape.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "scrape"], &["pointsman.port.scrape.path=/m", "pointsman.1.host=a.test"], &["1/default a.test /m"]);
+    check(&["web", "port"], &["pointsman.port.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "port"], &["pointsman.port.port.host=a.test"], &["1/default a.test /"]);
+    check(&["web", "route"], &["pointsman.route.x.host=a.test"], &["0/x a.test /"]);
+    check(&["web", "host"], &["pointsman.host.host=a.test"], &["1/default a.test /"]);
+}
+
+#[test]
+fn several_routes() {
+    check(
+        &["web"],
+        &[
+            "pointsman.web.route.b.host=b.test",
+            "pointsman.web.route.a.host=a.test",
+            "pointsman.web.route.a.path=/x",
+            "pointsman.host=c.test",
+        ],
+        &["0/default c.test /", "0/a a.test /x", "0/b b.test /"],
+    );
+    check(
+        &["web"],
+        &["pointsman.route.a.host=a.test", "pointsman.route.b.host=a.test,b.test"],
+        &["0/a a.test /", "0/b b.test /"],
+    );
+}
+
+#[test]
+fn what_is_said_of_ports() {
+    let reading = reading(
+        &["web", "admin"],
+        &[
+            "pointsman.weight=7",
+            "pointsman.1.weight=8",
+            "pointsman.drain_time=1m",
+            "pointsman.protocol=h2c",
+            "pointsman.web.health.path=/health?deep",
+            "pointsman.sticky=yes",
+        ],
+    );
+    assert_eq!(reading.problems, []);
+    let [web, admin] = &reading.spec.ports[..] else { panic!() };
+    assert_eq!((web.weight.unwrap().0, admin.weight.unwrap().0), (7, 8));
+    assert_eq!(admin.drain_time, Some(Duration::from_secs(60)));
+    assert_eq!((web.protocol, admin.protocol), (Some(Protocol::H2c), None));
+    assert_eq!(web.health_path.as_deref(), Some("/health?deep"));
+    assert!(web.sticky && !admin.sticky);
+}
+
+#[test]
+fn what_is_said_of_the_task() {
+    let reading = reading(
+        &["web", "metrics"],
+        &[
+            "pointsman.service=shop",
+            "pointsman.namespace=team",
+            "version=1",
+            "pointsman.version=2",
+            "pointsman.scrape.port=metrics",
+        ],
+    );
+    assert_eq!(reading.problems, []);
+    assert_eq!(reading.spec.service.as_deref(), Some("shop"));
+    assert_eq!(reading.spec.namespace.as_deref(), Some("team"));
+    assert_eq!(reading.spec.version.unwrap().as_str(), "2");
+    let scrape = reading.spec.scrape.unwrap();
+    assert_eq!((scrape.port, &*scrape.path), (PortSelector::Index(1), "/metrics"));
+    assert_eq!(self::reading(&[], &["version=1"]).spec.version.unwrap().as_str(), "1");
+    assert_eq!(self::reading(&["web"], &["pointsman.scrape=false", "pointsman.scrape.path=/m"]).spec.scrape, None);
+}
+
+#[test]
+fn labels_of_a_discovery_port_speak_of_it() {
+    let mut definition = task(&["web", "admin"], &[]);
+    definition.discovery.as_mut().unwrap().ports[1].labels =
+        labels(&["pointsman.host=a.test", "pointsman.version=2", "VIP_0=/x:80"]);
+    let reading = read(&definition, &groups(&["*"]));
+    assert_eq!(claims(&reading), ["1/default a.test /"]);
+    assert_eq!(reading.problems.len(), 1);
+    assert_eq!(&*reading.problems[0].mend, "write `pointsman.version`");
+}
+
+#[test]
+fn groups_select() {
+    check(&["web"], &["pointsman.host=a.test", "pointsman.group=internal"], &["!0"]);
+    check(&["web"], &["pointsman.host=a.test", "pointsman.group=internal,external"], &["0/default a.test /"]);
+    check(
+        &["a", "b"],
+        &["pointsman.enabled=false", "pointsman.b.enabled=true", "pointsman.b.host=b.test"],
+        &["!0", "1/default b.test /"],
+    );
+    let all = read(&task(&["web"], &["pointsman.host=a.test", "pointsman.group=x"]), &groups(&["*"]));
+    assert_eq!(claims(&all), ["0/default a.test /"]);
+}
+
+#[test]
+fn faults_of_native_labels() {
+    use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel};
+    let web = &["web"][..];
+    let fine = &["0/default a.test /"][..];
+    let with = |line| vec!["pointsman.host=a.test", line];
+    faulty(
+        web,
+        &with("pointsman.wieght=1"),
+        fine,
+        UnknownLabel,
+        "pointsman.wieght",
+        "did you mean `pointsman.weight`?",
+    );
+    faulty(web, &with("pointsman.web.hots=b"), fine, UnknownLabel, "pointsman.web.hots", "`pointsman.web.host`?");
+    faulty(web, &with("pointsman.colour=1"), fine, UnknownLabel, "pointsman.colour", "reference");
+    faulty(web, &with("pointsman.=1"), fine, UnknownLabel, "pointsman.", "no such label");
+    faulty(web, &with("pointsman.admin.host=b"), fine, MissingPort, "pointsman.admin.host", "its ports are 0 (web)");
+    faulty(web, &with("pointsman.1.weight=1"), fine, MissingPort, "pointsman.1.weight", "no port \"1\"");
+    faulty(web, &with("pointsman.port.x.weight=1"), fine, MissingPort, "pointsman.port.x.weight", "no port \"x\"");
+    faulty(web, &with("pointsman.scrape.port=x"), fine, MissingPort, "pointsman.scrape.port", "no port \"x\"");
+    faulty(web, &with("pointsman.weight=many"), fine, InvalidLabel, "pointsman.weight", "\"many\" cannot be used");
+    faulty(web, &with("pointsman.web.version=1"), fine, InvalidLabel, "pointsman.web.version", "`pointsman.version`");
+    faulty(
+        web,
+        &with("pointsman.route.b.path=/b"),
+        fine,
+        InvalidLabel,
+        "pointsman.route.b.path",
+        "`pointsman.route.b.host`",
+    );
+    faulty(web, &with("pointsman.route.b.weight=1"), fine, UnknownLabel, "pointsman.route.b.weight", "");
+    faulty(web, &["pointsman.path=/b"], &[], InvalidLabel, "pointsman.path", "`pointsman.host`");
+    faulty(web, &["pointsman.host=a.test,b c/d"], &["0/default a.test,b /"], InvalidLabel, "pointsman.host", "paths");
+    faulty(web, &with("pointsman.protocol=tcp"), &[], InvalidLabel, "pointsman.host", "speaks tcp has no hosts");
+    faulty(&[], &["pointsman.host=a.test"], &[], MissingPort, "pointsman.host", "declare a port");
+    faulty(web, &with("pointsman.host=b.test"), fine, InvalidLabel, "pointsman.host", "contradicts");
+    faulty(
+        web,
+        &with("pointsman.0.host=b.test"),
+        &["0/default b.test /"],
+        InvalidLabel,
+        "pointsman.host",
+        "`pointsman.0.host`",
+    );
+    faulty(
+        web,
+        &with(&format!("pointsman.service={}", "x".repeat(5000))),
+        fine,
+        InvalidLabel,
+        "pointsman.service",
+        "4096",
+    );
+}
+
+#[test]
+fn labels_of_others_are_left_alone() {
+    check(&["web"], &["traefik.enable=true", "pointsman", "pointsmanhost=a", "haproxy_0_vhost=a", "é=ü"], &[]);
+}
+
+#[test]
+fn marathon_lb_labels() {
+    let group = "HAPROXY_GROUP=external,other";
+    check(&["web"], &[group, "HAPROXY_0_VHOST=A.test,b.test"], &["0/default a.test,b.test /"]);
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=/a /b/ /a"],
+        &["0/default a.test /a", "0/default-2 a.test /b"],
+    );
+    check(&["a", "b"], &[group, "HAPROXY_1_VHOST=a.test", "HAPROXY_0_ENABLED=0"], &["!0", "1/default a.test /"]);
+    check(&["web"], &["HAPROXY_GROUP=internal", "HAPROXY_0_VHOST=a.test", "HAPROXY_0_NONSENSE=1"], &[]);
+    check(&["web"], &["HAPROXY_0_GROUP=external", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
+    check(&["web"], &[group, "HAPROXY_0_GROUP=internal", "HAPROXY_0_VHOST=a.test"], &[]);
+    check(&["web"], &["pointsman.group=external", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
+    check(&["web"], &["pointsman.enabled=true", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
+    let reading = reading(&["web"], &[group, "HAPROXY_0_MODE=tcp", "HAPROXY_0_STICKY=Y", "HAPROXY_0_ENABLED=yes"]);
+    assert_eq!((reading.spec.ports[0].protocol, reading.spec.ports[0].sticky), (Some(Protocol::Tcp), true));
+}
+
+#[test]
+fn native_labels_win_key_by_key() {
+    let group = "HAPROXY_GROUP=external";
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=old.test", "HAPROXY_0_PATH=/old", "pointsman.host=new.test"],
+        &["0/default new.test /old"],
+    );
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=old.test", "HAPROXY_0_PATH=/old", "pointsman.web.path=/new"],
+        &["0/default old.test /new"],
+    );
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=a.test", "pointsman.route.x.host=a.test,b.test"],
+        &["0/default a.test /", "0/x b.test /"],
+    );
+}
+
+#[test]
+fn faults_of_marathon_lb_labels() {
+    use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel, UnsupportedLabel};
+    let web = &["web"][..];
+    let fine = &["0/default a.test /"][..];
+    let with = |line| vec!["HAPROXY_GROUP=external", "HAPROXY_0_VHOST=a.test", line];
+    faulty(
+        web,
+        &with("HAPROXY_0_PATH=-i /a"),
+        &["0/default a.test /a"],
+        InvalidLabel,
+        "HAPROXY_0_PATH",
+        "flag of HAProxy",
+    );
+    faulty(web, &with("HAPROXY_0_BALANCE=source"), fine, UnsupportedLabel, "HAPROXY_0_BALANCE", "not understood yet");
+    faulty(
+        web,
+        &with("HAPROXY_0_BACKEND_HEAD=x"),
+        fine,
+        UnsupportedLabel,
+        "HAPROXY_0_BACKEND_HEAD",
+        "raw HAProxy text",
+    );
+    faulty(
+        web,
+        &with("HAPROXY_0_HTTP_FRONTEND_ACL=x"),
+        fine,
+        UnsupportedLabel,
+        "HAPROXY_0_HTTP_FRONTEND_ACL",
+        "raw HAProxy",
+    );
+    faulty(web, &with("HAPROXY_0_VHOSTS=x"), fine, UnknownLabel, "HAPROXY_0_VHOSTS", "did you mean `HAPROXY_0_VHOST`?");
+    faulty(web, &with("HAPROXY_MODE=http"), fine, UnknownLabel, "HAPROXY_MODE", "`HAPROXY_0_MODE`?");
+    faulty(web, &with("HAPROXY_APP_ID=x"), fine, UnsupportedLabel, "HAPROXY_APP_ID", "not understood yet");
+    faulty(web, &with("HAPROXY_1_VHOST=x"), fine, MissingPort, "HAPROXY_1_VHOST", "no port 1");
+    faulty(web, &with("HAPROXY_0_MODE=tcp"), &[], InvalidLabel, "HAPROXY_0_VHOST", "speaks tcp has no hosts");
+    faulty(web, &with("HAPROXY_0_MODE=udp"), fine, InvalidLabel, "HAPROXY_0_MODE", "write `http` or `tcp`");
+    faulty(web, &with("HAPROXY_0_VHOST=b.test"), fine, InvalidLabel, "HAPROXY_0_VHOST", "twice");
+    faulty(
+        web,
+        &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a"],
+        &[],
+        InvalidLabel,
+        "HAPROXY_0_PATH",
+        "`HAPROXY_0_VHOST`",
+    );
+    faulty(web, &["HAPROXY_0_VHOST=a.test"], &[], InvalidLabel, "HAPROXY_0_VHOST", "add `HAPROXY_GROUP`");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let lines = ["HAPROXY_GROUP=external", "HAPROXY_0_AUTH=realm:user:hunter2", "pointsman.token=hunter2"];
+    let reading = reading(&["web"], &lines);
+    assert_eq!(reading.problems.len(), 2);
+    assert!(!format!("{:?}", reading.problems).contains("hunter2"));
+}
+
+#[test]
+fn a_task_is_bounded() {
+    let routes: Vec<String> = (0..200).map(|n| format!("pointsman.route.r{n:03}.host=h{n}.test")).collect();
+    let lines: Vec<&str> = routes.iter().map(String::as_str).collect();
+    let many = reading(&["web"], &lines);
+    assert_eq!(many.spec.ports[0].routes.len(), MAX_ROUTES);
+    assert!(!many.problems.is_empty() && many.problems.len() <= MAX_PROBLEMS);
+    let hosts: Vec<String> = (0..200).map(|n| format!("h{n}.test")).collect();
+    let wide = reading(&["web"], &[&format!("pointsman.host={}", hosts.join(","))]);
+    assert_eq!(wide.spec.ports[0].routes[0].hosts.len(), MAX_HOSTS);
+    assert_eq!(wide.problems.len(), 1);
+}
+
+#[test]
+fn a_declared_service_has_one_port() {
+    let all = groups(&["*"]);
+    for port in ["web", "0", "7"] {
+        let named = read_declared(&labels(&["pointsman.host=a.test"]), port, &all);
+        assert_eq!(claims(&named), ["0/default a.test /"], "{port}");
+        let addressed = read_declared(&labels(&[&format!("pointsman.{port}.host=a.test")]), port, &all);
+        assert_eq!(claims(&addressed), ["0/default a.test /"], "{port}");
+    }
+}
+
+/// Label texts that come near what is understood.
+fn label_text() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        r"pointsman\.(web\.|1\.|x\.|port\.|route\.a\.|scrape\.|){0,3}(host|hosts|path|weight|group|enabled|sticky|scrape|protocol)",
+        r"HAPROXY_[0-3]?_?(GROUP|VHOST|PATH|MODE|STICKY|ENABLED|BACKEND_HEAD|PORT)",
+        r"pointsman\.\PC{0,12}",
+        r"HAPROXY_\PC{0,12}",
+        "version",
+    ];
+    let value = prop_oneof![
+        r"[a-c]\.test(,\*\.[a-c]\.test)?",
+        "/[a-c/.%*]{0,4}",
+        "true|false|external|http|tcp|5",
+        r"\PC{0,20}"
+    ];
+    (key, value).prop_map(|(key, value)| format!("{key}={value}"))
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(data: Vec<u8>) {
+        fuzz_labels(&data);
+    }
+
+    #[test]
+    fn near_labels_never_panic(lines in prop::collection::vec(label_text(), 0..12)) {
+        fuzz_labels(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn the_order_of_different_keys_does_not_matter(
+        (lines, shuffled) in prop::collection::vec(label_text(), 0..12)
+            .prop_map(|lines| {
+                let mut seen = std::collections::HashSet::new();
+                lines.into_iter().filter(|line| seen.insert(line.split('=').next().unwrap().to_owned())).collect::<Vec<_>>()
+            })
+            .prop_flat_map(|lines| (Just(lines.clone()), Just(lines).prop_shuffle()))
+    ) {
+        let read_lines = |lines: &[String]| {
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            reading(&["web", "scrape"], &lines)
+        };
+        prop_assert_eq!(read_lines(&lines), read_lines(&shuffled));
+    }
+}

@@ -1,0 +1,195 @@
+//! Names as Mesos-DNS makes them, from tasks, agents, frameworks and masters.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::facts::{agent, config, event, framework, snapshot, status, task};
+use pointsman::cluster::event::{Fact, RecordData};
+use pointsman::cluster::state::ClusterState;
+use pointsman::model::network::MastersFacts;
+use pointsman::model::task::{Discovery, DiscoveryPort, PortRange, PortScope, TaskFacts, TaskState};
+use pointsman::model::time::Timestamp;
+use pointsman::table::Table;
+use pointsman::table::names::Found;
+use pointsman::table::writer::Writer;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn port(number: u16, name: &str, protocol: &str) -> DiscoveryPort {
+    DiscoveryPort {
+        number,
+        name: name.into(),
+        protocol: protocol.into(),
+        scope: PortScope::Unspecified,
+        labels: Box::new([]),
+    }
+}
+
+/// The example of the Mesos-DNS documentation.
+fn liquor_store(discovery: bool) -> TaskFacts {
+    let id = "liquor-store.b8db9f73-562f-11e4-a088-c20493233aa5";
+    let mut facts = task(id, "liquor.store", 0, 80, &[]);
+    facts.agent = Some("20140803-125133-3041283216-5050-2410-0".into());
+    facts.addresses = ["10.3.0.1".parse().unwrap()].into_iter().collect();
+    let mut definition = (*facts.definition).clone();
+    definition.host_ports = Box::new([PortRange { begin: 31354, end: 31355 }]);
+    let ports = Box::new([port(80, "http", "tcp"), port(443, "https", "tcp")]);
+    definition.discovery = discovery.then(|| Discovery { name: "liquor.store".into(), ports });
+    facts.definition = Arc::new(definition);
+    facts
+}
+
+fn table(discovery: bool) -> Arc<Table> {
+    let mut host = agent(1);
+    host.id = "20140803-125133-3041283216-5050-2410-0".into();
+    host.address = Some("1.2.3.11".parse().unwrap());
+    let mut marathon = framework("marathon");
+    marathon.address = Some("1.2.3.11".parse().unwrap());
+    marathon.port = Some(25501);
+    let masters = MastersFacts {
+        leader: Some("1.2.3.1:5050".parse().unwrap()),
+        masters: vec!["1.2.3.1:5050".parse().unwrap(), "1.2.3.2:5050".parse().unwrap()],
+    };
+    let mut writer = Writer::new(ClusterState::new(Arc::new(config()), NOW), 1, NOW);
+    writer.apply(
+        [snapshot(
+            1,
+            vec![
+                Fact::Task(Box::new(liquor_store(discovery))),
+                Fact::Agent(Box::new(host)),
+                Fact::Framework(Box::new(marathon)),
+                Fact::Masters(masters),
+            ],
+        )],
+        NOW,
+    );
+    writer.first(NOW)
+}
+
+fn show(table: &Table, name: &str) -> String {
+    match table.names.find(name) {
+        Found::Outside => "outside".into(),
+        Found::Unready(_) => "unready".into(),
+        Found::Missing(_) => "missing".into(),
+        Found::Node(_, node) => {
+            let mut records: Vec<String> = node
+                .records
+                .iter()
+                .map(|record| match &record.data {
+                    RecordData::A(address) => address.to_string(),
+                    RecordData::Aaaa(address) => address.to_string(),
+                    RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}"),
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            records.sort();
+            records.join(", ")
+        }
+    }
+}
+
+fn check(table: &Table, name: &str, expected: &str) {
+    assert_eq!(show(table, name), expected, "{name}");
+}
+
+#[test]
+fn the_documented_example() {
+    let table = table(true);
+    for (name, expected) in [
+        ("liquor-store.marathon.mesos", "10.3.0.1"),
+        ("liquor-store-4dfjd-0.marathon.mesos", "10.3.0.1"),
+        ("liquor-store.marathon.slave.mesos", "1.2.3.11"),
+        ("liquor-store-4dfjd-0.marathon.slave.mesos", "1.2.3.11"),
+        (
+            "_liquor-store._tcp.marathon.mesos",
+            "0 1 443 liquor-store-4dfjd-0.marathon.mesos, 0 1 80 liquor-store-4dfjd-0.marathon.mesos",
+        ),
+        ("_http._liquor-store._tcp.marathon.mesos", "0 1 80 liquor-store-4dfjd-0.marathon.mesos"),
+        ("_https._liquor-store._tcp.marathon.mesos", "0 1 443 liquor-store-4dfjd-0.marathon.mesos"),
+        ("_liquor-store._udp.marathon.mesos", "missing"),
+        (
+            "_liquor-store._udp.marathon.slave.mesos",
+            "0 1 31354 liquor-store-4dfjd-0.marathon.slave.mesos, 0 1 31355 liquor-store-4dfjd-0.marathon.slave.mesos",
+        ),
+        ("marathon.mesos", "1.2.3.11"),
+        ("_framework._tcp.marathon.mesos", "0 1 25501 marathon.mesos"),
+        // The discovery name as it was written.
+        ("liquor.store.marathon.mesos", "10.3.0.1"),
+        ("liquor.store-4dfjd-0.marathon.mesos", "10.3.0.1"),
+        ("_http._liquor.store._tcp.marathon.mesos", "0 1 80 liquor.store-4dfjd-0.marathon.mesos"),
+    ] {
+        check(&table, name, expected);
+    }
+}
+
+#[test]
+fn without_discovery_the_host_ports_count() {
+    let table = table(false);
+    let expected =
+        "0 1 31354 liquor-store-4dfjd-0.marathon.slave.mesos, 0 1 31355 liquor-store-4dfjd-0.marathon.slave.mesos";
+    check(&table, "_liquor-store._tcp.marathon.mesos", expected);
+    check(&table, "_liquor-store._udp.marathon.mesos", expected);
+    check(&table, "liquor.store.marathon.mesos", "missing");
+}
+
+#[test]
+fn masters_and_agents() {
+    let table = table(true);
+    for (name, expected) in [
+        ("leader.mesos", "1.2.3.1"),
+        ("master.mesos", "1.2.3.1, 1.2.3.2"),
+        ("master0.mesos", "1.2.3.1"),
+        ("master1.mesos", "1.2.3.2"),
+        ("master2.mesos", "missing"),
+        ("_leader._tcp.mesos", "0 1 5050 leader.mesos"),
+        ("_leader._udp.mesos", "0 1 5050 leader.mesos"),
+        ("slave.mesos", "1.2.3.11"),
+        ("_slave._tcp.mesos", "0 1 5051 slave.mesos"),
+    ] {
+        check(&table, name, expected);
+    }
+}
+
+#[test]
+fn names_above_others_exist_without_records() {
+    let table = table(true);
+    for name in ["mesos", "marathon.slave.mesos", "_tcp.marathon.mesos", "store.marathon.mesos", "_tcp.mesos", "_udp.mesos"] {
+        check(&table, name, "");
+    }
+    for name in ["nothing.mesos", "_udp.marathon.mesos", "x.marathon.mesos", "liquor-store-4dfjd-1.marathon.mesos"] {
+        check(&table, name, "missing");
+    }
+    for name in ["example.com", "notmesos", "xmesos"] {
+        check(&table, name, "outside");
+    }
+}
+
+#[test]
+fn before_the_first_snapshot_nobody_may_conclude_that_a_name_is_missing() {
+    let mut writer = Writer::new(ClusterState::new(Arc::new(config()), NOW), 1, NOW);
+    check(&writer.first(NOW), "web.marathon.mesos", "unready");
+    check(&writer.first(NOW), "mesos", "unready");
+}
+
+#[test]
+fn unhealthy_and_leaving_tasks_are_not_named_while_others_are() {
+    let mut writer = Writer::new(ClusterState::new(Arc::new(config()), NOW), 1, NOW);
+    let facts = (1..=3).map(|n| Fact::Task(Box::new(task(&format!("t{n}"), "web", n, 9000, &[]))));
+    let agents = (1..=3).map(|n| Fact::Agent(Box::new(agent(n))));
+    let marathon = Fact::Framework(Box::new(framework("Marathon.Prod")));
+    writer.apply([snapshot(1, facts.chain(agents).chain([marathon]).collect())], NOW);
+    let name = "web.marathon.prod.mesos";
+    let mut say = |id: &str, state, health| {
+        writer.apply([event(1, vec![Fact::Status(Box::new(status(id, state, health)))])], NOW);
+        show(&writer.first(NOW), name)
+    };
+    assert_eq!(say("t1", TaskState::Running, Some(true)), "10.1.0.1, 10.1.0.2, 10.1.0.3");
+    assert_eq!(say("t1", TaskState::Killing, None), "10.1.0.2, 10.1.0.3");
+    assert_eq!(say("t2", TaskState::Running, Some(false)), "10.1.0.3");
+    assert_eq!(say("t3", TaskState::Running, Some(false)), "10.1.0.2, 10.1.0.3");
+    say("t1", TaskState::Ended, None);
+    say("t2", TaskState::Ended, None);
+    // The name outlives its last task.
+    assert_eq!(say("t3", TaskState::Ended, None), "");
+}

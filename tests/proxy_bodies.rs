@@ -1,0 +1,252 @@
+//! Bodies, trailers, answers that are cut, upgraded connections.
+
+mod proxy_common;
+
+use std::time::Duration;
+
+use pointsman::model::service::Protocol;
+use proxy_common::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const LARGE: usize = 8 * 1024 * 1024;
+
+#[tokio::test]
+async fn large_bodies_stream_both_ways() {
+    // Answers with every byte it reads, as it reads it.
+    let backend = Backend::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        let length: usize = header(&head, "content-length").unwrap().parse().unwrap();
+        let (mut read, mut write) = stream.split();
+        write.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await.unwrap();
+        tokio::io::copy(&mut (&mut read).take(length as u64), &mut write).await.unwrap();
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let client = proxy.connect().await;
+    let (mut read, mut write) = client.into_split();
+    let data: Vec<u8> = (0..LARGE).map(|at| (at % 251) as u8).collect();
+    let sent = data.clone();
+    let sending = tokio::spawn(async move {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
+        write.write_all(head.as_bytes()).await.unwrap();
+        write.write_all(&sent).await.unwrap();
+        write
+    });
+    let mut answer = Vec::new();
+    soon(read.read_to_end(&mut answer)).await.unwrap();
+    sending.await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&data));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_is_not_held_up() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let body = vec![b'x'; LARGE];
+        let (mut read, mut write) = stream.split();
+        let answer = async {
+            write.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes()).await.unwrap();
+            write.write_all(&body).await.unwrap();
+        };
+        let upload = async { (&mut read).take(LARGE as u64).read_to_end(&mut Vec::new()).await.unwrap() };
+        tokio::join!(answer, upload);
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    soon(client.write_all(&vec![b'y'; LARGE])).await.unwrap();
+    let answer = read_all(&mut client).await;
+    assert_eq!(body(&answer).len(), LARGE);
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_stays_one() {
+    let backend = Backend::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        assert_eq!(header(&head, "transfer-encoding"), Some("chunked"), "{head}");
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"0\r\n\r\n") {
+            stream.read_buf(&mut bytes).await.unwrap();
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", String::from_utf8(bytes).unwrap());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+                   3;ext=1\r\nabc\r\n0\r\n\r\n";
+    // Chunk extensions end here (RFC 9112 section 7.1.1); a body that ended with its connection is chunked now.
+    let answer = proxy.raw(request).await;
+    assert_eq!(header(&answer, "transfer-encoding"), Some("chunked"), "{answer}");
+    assert!(body(&answer).contains("3\r\nabc\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn trailers_are_passed_to_who_asks_for_them() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let asked = header(&head, "te") == Some("trailers");
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nTrailer: x-sum, x-forwarded-for\r\nX-Asked: {asked}\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\nhi\r\n0\r\nX-Sum: 7\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+            );
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let answer = proxy.raw("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close, te\r\n\r\n").await;
+    assert!(answer.to_lowercase().contains("0\r\nx-sum: 7\r\n\r\n"), "{answer}");
+    assert!(!answer.contains("6.6.6.6"), "{answer}");
+    assert_eq!(header(&answer, "x-asked"), Some("true"));
+    let answer = proxy.get("a", "/").await;
+    assert!(answer.ends_with("hi\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_never_ended_as_complete() {
+    let backend = Backend::start(|mut stream, number| async move {
+        read_head(&mut stream).await.unwrap();
+        let framing = if number == 0 { "Content-Length: 100" } else { "Transfer-Encoding: chunked" };
+        let text = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n5\r\nhello\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let with_length = proxy.get("a", "/").await;
+    assert!(body(&with_length).len() < 100 && status(&with_length) == 200, "{with_length}");
+    let chunked = proxy.get("a", "/").await;
+    assert!(status(&chunked) == 200 && !chunked.contains("0\r\n\r\n"), "{chunked}");
+    until("cuts are counted", || proxy.metric("pointsman_proxy_cut_answers_total") == 2.0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_stalls_is_cut() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let backend = backend.await;
+    let proxy = Cluster::with(|config| config.proxy.limits.idle = Duration::from_millis(100))
+        .service("web", Protocol::Http, &[backend.address])
+        .route("*", "/", "web")
+        .serve();
+    assert_eq!(body(&proxy.get("a", "/").await), "hello");
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"body\"}"), 1.0);
+}
+
+#[tokio::test]
+async fn a_request_body_that_stalls_is_refused() {
+    let backend = Backend::start(|mut stream, _| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let backend = backend.await;
+    let proxy = Cluster::with(|config| config.proxy.limits.idle = Duration::from_millis(100))
+        .service("web", Protocol::Http, &[backend.address])
+        .route("*", "/", "web")
+        .serve();
+    let answer = proxy.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (408, Some("request-timeout")), "{answer}");
+}
+
+#[tokio::test]
+async fn answers_without_content_have_none() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let answer = match head.split(' ').next() {
+                Some("HEAD") => "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+                _ => "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        client.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let head = soon(read_head(&mut client)).await.unwrap();
+        assert_eq!(header(&head, "content-length"), Some("1000"));
+        client.write_all(b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let head = soon(read_head(&mut client)).await.unwrap();
+        assert_eq!((status(&head), header(&head, "content-length")), (204, None), "{head}");
+    }
+    // RFC 9112 section 9.3: the connection to the endpoint served all of them.
+    assert_eq!(backend.connections(), 1);
+    assert_eq!(proxy.metric("pointsman_proxy_client_gone_total"), 0.0);
+}
+
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Accepts the upgrade, then echoes.
+async fn echoing_socket() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        assert_eq!((header(&head, "upgrade"), header(&head, "connection")), (Some("websocket"), Some("upgrade")));
+        let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello";
+        stream.write_all(accept.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_websocket_is_a_tunnel_once_the_endpoint_agrees() {
+    let backend = echoing_socket().await;
+    let mut proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let head = soon(read_head(&mut client)).await.unwrap();
+    assert_eq!((status(&head), header(&head, "upgrade")), (101, Some("websocket")), "{head}");
+    assert!(header(&head, "sec-websocket-accept").is_some(), "{head}");
+    let mut bytes = [0; 5];
+    soon(client.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+    client.write_all(b"again").await.unwrap();
+    soon(client.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!((&bytes, proxy.in_flight()), (b"again", 1));
+    assert_eq!(proxy.metric("pointsman_proxy_client_connections "), 1.0);
+    client.shutdown().await.unwrap();
+    assert_eq!(soon(client.read(&mut bytes)).await.unwrap(), 0);
+    until("nothing is in flight", || proxy.in_flight() == 0).await;
+    proxy.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_at_the_deadline_of_a_drain() {
+    let backend = echoing_socket().await;
+    let mut proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    soon(read_head(&mut client)).await.unwrap();
+    proxy.stop(Duration::from_millis(50)).await;
+    read_all(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_stays_http() {
+    let backend = Backend::saying("no").await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    assert_eq!(body(&read_answer(&mut client).await), "no");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(body(&read_answer(&mut client).await), "no");
+}
+
+#[tokio::test]
+async fn an_upgrade_to_h2c_is_not_passed_on() {
+    let backend = Backend::echoing_heads().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                   HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let answer = proxy.raw(request).await;
+    let seen = body(&answer).to_lowercase();
+    assert!(status(&answer) == 200 && !seen.contains("upgrade") && !seen.contains("http2-settings"), "{answer}");
+}

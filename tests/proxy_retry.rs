@@ -1,0 +1,216 @@
+//! When a request is tried again, where, and when it must not be.
+
+mod proxy_common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pointsman::model::service::Protocol;
+use proxy_common::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A backend that reads a request's head and closes; counts the requests.
+async fn dying() -> (Backend, Arc<AtomicUsize>) {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = seen.clone();
+    let backend = Backend::start(move |mut stream, _| {
+        let counter = counter.clone();
+        async move {
+            if read_head(&mut stream).await.is_some() {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    (backend.await, seen)
+}
+
+#[tokio::test]
+async fn a_refused_connection_goes_elsewhere_whatever_the_method() {
+    let good = Backend::saying("good").await;
+    let proxy = Cluster::everything(Protocol::Http, &[refusing(), good.address]).serve();
+    for method in ["GET", "POST"] {
+        for _ in 0..10 {
+            let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(body(&proxy.raw(&request).await), "good");
+        }
+    }
+    assert!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}") >= 1.0);
+}
+
+#[tokio::test]
+async fn an_idempotent_request_survives_a_dying_endpoint() {
+    let (bad, seen) = dying().await;
+    let good = Backend::saying("good").await;
+    let proxy = Cluster::everything(Protocol::Http, &[bad.address, good.address]).serve();
+    for _ in 0..20 {
+        assert_eq!(body(&proxy.get("a", "/").await), "good");
+    }
+    assert!(seen.load(Ordering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_kept_body_is_sent_again() {
+    let (bad, seen) = dying().await;
+    let good = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let mut text = [0; 5];
+        stream.read_exact(&mut text).await.unwrap();
+        stream.write_all(ok(std::str::from_utf8(&text).unwrap()).as_bytes()).await.unwrap();
+    });
+    let good = good.await;
+    let proxy = Cluster::everything(Protocol::Http, &[bad.address, good.address]).serve();
+    for _ in 0..20 {
+        let request = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(body(&proxy.raw(request).await), "hello");
+    }
+    assert!(seen.load(Ordering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_post_that_was_sent_is_not_sent_again() {
+    let (one, seen) = dying().await;
+    let (two, seen_too) = dying().await;
+    let proxy = Cluster::everything(Protocol::Http, &[one.address, two.address]).serve();
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    let answer = proxy.raw(request).await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (502, Some("upstream-reset")));
+    assert_eq!(seen.load(Ordering::SeqCst) + seen_too.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn attempts_are_bounded() {
+    let (bad, seen) = dying().await;
+    let proxy = Cluster::everything(Protocol::Http, &[bad.address]).serve();
+    assert_eq!(status(&proxy.get("a", "/").await), 502);
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+}
+
+/// Answers the first request of each connection and, when the second has come, closes.
+async fn dying_at_the_second() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(ok("first").as_bytes()).await.unwrap();
+        read_head(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_is_replaced_by_a_fresh_one() {
+    let backend = dying_at_the_second().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    for _ in 0..5 {
+        assert_eq!(body(&proxy.get("a", "/").await), "first");
+    }
+    assert!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}") >= 1.0);
+    assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}"), 0.0);
+}
+
+#[tokio::test]
+async fn a_post_on_a_kept_connection_that_dies_is_not_repeated() {
+    let backend = dying_at_the_second().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    assert_eq!(body(&proxy.get("a", "/").await), "first");
+    let answer = proxy.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-reset"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_meanwhile_harms_nobody() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(ok("one").as_bytes()).await.unwrap();
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    for _ in 0..20 {
+        let answer = proxy.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(body(&answer), "one", "{answer}");
+    }
+}
+
+async fn silent() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        let mut sink = Vec::new();
+        let _ = stream.read_to_end(&mut sink).await;
+    })
+    .await
+}
+
+fn short(config: &mut pointsman::config::Config) {
+    config.proxy.limits.per_try = Duration::from_millis(100);
+    config.proxy.limits.response = Duration::from_millis(400);
+}
+
+#[tokio::test]
+async fn a_slow_attempt_goes_elsewhere() {
+    let (slow, good) = (silent().await, Backend::saying("good").await);
+    let proxy = Cluster::with(|config| config.proxy.limits.per_try = Duration::from_millis(100))
+        .service("web", Protocol::Http, &[slow.address, good.address])
+        .route("*", "/", "web")
+        .serve();
+    for _ in 0..10 {
+        assert_eq!(body(&proxy.get("a", "/").await), "good");
+    }
+    assert!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"attempt\"}") >= 1.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_begins_is_given_up() {
+    let slow = silent().await;
+    let proxy =
+        Cluster::with(short).service("web", Protocol::Http, &[slow.address]).route("*", "/", "web").serve();
+    for method in ["GET", "POST"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let answer = proxy.raw(&request).await;
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (504, Some("response-timeout")));
+    }
+    // A GET was tried three times, a POST once.
+    assert_eq!(slow.connections(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_is_not_passed_on() {
+    for nonsense in [
+        "nonsense\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        let backend = Backend::start(move |mut stream: TcpStream, _| async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(nonsense.as_bytes()).await;
+        });
+        let backend = backend.await;
+        let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+        let answer = proxy.get("a", "/").await;
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (502, Some("upstream-invalid")), "{nonsense}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_request_along() {
+    let (told, mut gone) = tokio::sync::mpsc::channel(1);
+    let backend = Backend::start(move |mut stream, _| {
+        let told = told.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            told.send("asked").await.unwrap();
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            told.send("closed").await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(soon(gone.recv()).await, Some("asked"));
+    assert_eq!(proxy.in_flight(), 1);
+    drop(client);
+    assert_eq!(soon(gone.recv()).await, Some("closed"));
+    until("nothing is in flight", || proxy.in_flight() == 0).await;
+}

@@ -1,0 +1,198 @@
+//! Properties of the table: what order and batching may not change, and that incremental equals rebuilt.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::facts::{agent, config, event, framework, key, snapshot, status, task};
+use pointsman::cluster::event::{ClusterEvent, Fact};
+use pointsman::cluster::state::ClusterState;
+use pointsman::model::task::TaskState;
+use pointsman::model::time::Timestamp;
+use pointsman::table::dump::dump;
+use pointsman::table::writer::Writer;
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn writer() -> Writer {
+    Writer::new(ClusterState::new(Arc::new(config()), NOW), 7, NOW)
+}
+
+/// What one task goes through, in its own order.
+#[derive(Clone, Debug)]
+enum Step {
+    Added { agent: u8, name: u8, labels: u8 },
+    Status(TaskState, Option<bool>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let states = prop::sample::select(vec![
+        TaskState::Staging,
+        TaskState::Starting,
+        TaskState::Running,
+        TaskState::Running,
+        TaskState::Running,
+        TaskState::Killing,
+        TaskState::Unreachable,
+        TaskState::Lost,
+        TaskState::Ended,
+    ]);
+    prop_oneof![
+        2 => (0u8..4, 0u8..5, 0u8..6).prop_map(|(agent, name, labels)| Step::Added { agent, name, labels }),
+        5 => (states, any::<Option<bool>>()).prop_map(|(state, health)| Step::Status(state, health)),
+    ]
+}
+
+fn labels(which: u8) -> Vec<(&'static str, &'static str)> {
+    match which {
+        0 => vec![],
+        1 => vec![("pointsman.host", "a.example.com")],
+        2 => vec![("pointsman.host", "a.example.com"), ("pointsman.path", "/x")],
+        3 => vec![("pointsman.host", "*.example.com"), ("pointsman.weight", "7")],
+        4 => vec![("pointsman.nonsense", "1"), ("pointsman.host", "bad host")],
+        _ => vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "b.example.com,c.example.com")],
+    }
+}
+
+fn fact(number: usize, step: &Step) -> Fact {
+    let id = format!("t{number}");
+    match step {
+        Step::Added { agent, name, labels: which } => {
+            let port = 9000 + u16::try_from(number).unwrap();
+            Fact::Task(Box::new(task(&id, &format!("app.{name}"), *agent, port, &labels(*which))))
+        }
+        Step::Status(state, health) => Fact::Status(Box::new(status(&id, *state, *health))),
+    }
+}
+
+/// Merges the tasks' own sequences in an order drawn from `seed`, with the agents' and the framework's events between.
+fn interleave(tasks: &[Vec<Step>], seed: u64) -> Vec<Fact> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut queues: Vec<Vec<Fact>> = tasks
+        .iter()
+        .enumerate()
+        .map(|(number, steps)| steps.iter().rev().map(|step| fact(number, step)).collect())
+        .collect();
+    queues.extend((0..4).map(|number| vec![Fact::Agent(Box::new(agent(number)))]));
+    queues.push(vec![Fact::Framework(Box::new(framework("marathon"))), Fact::Framework(Box::new(framework("old")))]);
+    let mut out = Vec::new();
+    while !queues.is_empty() {
+        let at = random.usize(..queues.len());
+        match queues[at].pop() {
+            Some(fact) => out.push(fact),
+            None => drop(queues.swap_remove(at)),
+        }
+    }
+    out
+}
+
+fn batches(facts: Vec<Fact>, seed: u64) -> Vec<Vec<ClusterEvent>> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut out = Vec::new();
+    let mut facts = facts.into_iter().peekable();
+    while facts.peek().is_some() {
+        let size = random.usize(1..6);
+        out.push(facts.by_ref().take(size).map(|fact| event(1, vec![fact])).collect());
+    }
+    out
+}
+
+/// Claims made at one time are settled by the service's id, so the order of arrival cannot decide.
+fn run(tasks: &[Vec<Step>], seed: u64) -> (Writer, String) {
+    let mut writer = writer();
+    writer.apply([snapshot(1, vec![])], NOW);
+    for batch in batches(interleave(tasks, seed), seed ^ 0x5555) {
+        writer.apply(batch, NOW);
+    }
+    let text = dump(&writer.first(NOW));
+    (writer, text)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("POINTSMAN_FULL").is_some() { 20_000 } else { 300 }))]
+
+    #[test]
+    fn order_and_batching_do_not_matter(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..8),
+        seeds in (any::<u64>(), any::<u64>()),
+    ) {
+        let (_, first) = run(&tasks, seeds.0);
+        let (_, second) = run(&tasks, seeds.1);
+        // Services that were emptied on the way are retained or not as the order has it; what serves may not differ.
+        prop_assert_eq!(living(&first), living(&second));
+    }
+
+    #[test]
+    fn incremental_equals_rebuilt(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
+        seed in any::<u64>(),
+    ) {
+        let (mut writer, incremental) = run(&tasks, seed);
+        writer.apply([ClusterEvent::Configured(Arc::new(config()))], NOW);
+        let rebuilt = dump(&writer.first(NOW));
+        prop_assert_eq!(incremental, rebuilt);
+    }
+
+    #[test]
+    fn what_is_stored_and_loaded_gives_the_same_table(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
+        seed in any::<u64>(),
+    ) {
+        let (writer, before) = run(&tasks, seed);
+        let bytes = writer.state().view(NOW).write(Vec::new()).unwrap();
+        let path = std::path::Path::new("state");
+        let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW).unwrap();
+        let after = dump(&Writer::new(state, 8, NOW).first(NOW));
+        prop_assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..4),
+        at in any::<prop::sample::Index>(),
+        bit in 0u8..8,
+        cut in any::<bool>(),
+    ) {
+        let (writer, _) = run(&tasks, 1);
+        let mut bytes = writer.state().view(NOW).write(Vec::new()).unwrap();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
+        let path = std::path::Path::new("state");
+        let read = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW);
+        prop_assert!(read.is_err());
+    }
+}
+
+/// The lines of a dump without what merely outlives tasks.
+fn living(dump: &str) -> String {
+    let outlives = |line: &&str| {
+        !line.contains("retained=true")
+            && !line.starts_with("route ")
+            && !line.starts_with("problem route-conflict")
+            && !line.starts_with("ready ")
+            && !line.starts_with("  above")
+            && !(line.starts_with("  name ") && line.ends_with(": "))
+    };
+    dump.lines().filter(outlives).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_status_of_an_unknown_task_changes_nothing() {
+    let mut writer = writer();
+    writer.apply([snapshot(1, vec![])], NOW);
+    let status = Fact::Status(Box::new(status("nobody", TaskState::Running, None)));
+    assert!(writer.apply([event(1, vec![status])], NOW).table.is_none());
+    assert_eq!(writer.state().ignored(), 1);
+}
+
+#[test]
+fn repeated_facts_publish_nothing() {
+    let mut writer = writer();
+    let facts = || Fact::Task(Box::new(task("t1", "web", 1, 9000, &[])));
+    writer.apply([snapshot(1, vec![facts(), Fact::Agent(Box::new(agent(1)))])], NOW);
+    let unhealthy = || event(1, vec![Fact::Status(Box::new(status("t1", TaskState::Running, Some(false))))]);
+    assert!(writer.apply([unhealthy()], NOW).table.is_some());
+    assert!(writer.apply([unhealthy()], NOW).table.is_none());
+    assert!(writer.state().task(&key("t1")).is_some());
+}
