@@ -6,13 +6,18 @@ mod dns_common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dns_common::{PATIENCE, Server, ask_udp, framed, is_closed, names, query, read_answer};
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use pointsman::config::Config;
 use pointsman::dns::metrics::Count;
 use pointsman::dns::sample::Sample;
+use pointsman::table::Table;
+use pointsman::table::handle::TableHandle;
+use pointsman::table::history::VersionRecord;
 
 #[test]
 fn answers_over_udp_and_over_tcp_after_truncation() {
@@ -28,6 +33,18 @@ fn answers_over_udp_and_over_tcp_after_truncation() {
     assert!(!over_tcp.metadata.truncation);
     assert_eq!(over_tcp.answers.len(), 200);
     assert_eq!(server.counted(Count::TruncatedUdp), 1);
+}
+
+#[test]
+fn answers_follow_the_table() {
+    let config = Arc::new(Config::default());
+    let handle = TableHandle::new(Table::empty(config.clone()), 2);
+    let server = Server::start_on("127.0.0.1:0", 1, &handle.reader());
+    let ask = || ask_udp(server.address, &query(1, "web.marathon.mesos.", RecordType::A)).metadata.response_code;
+    assert_eq!(ask(), ResponseCode::ServFail, "before the first table");
+    let first = Table { generation: 1, ready: true, ..Table::empty(config) };
+    handle.publish(Arc::new(first), VersionRecord::default());
+    assert_eq!(ask(), ResponseCode::Refused, "the first table has no zone");
 }
 
 #[test]
@@ -57,7 +74,7 @@ fn a_burst_of_datagrams_is_answered_whole() {
 
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
-    let server = Server::start_on("0.0.0.0:0", 1, names());
+    let server = Server::start_on("0.0.0.0:0", 1, &Arc::new(names()));
     for last in [1, 2, 77] {
         let asked = SocketAddr::from(([127, 0, 0, last], server.address.port()));
         assert_eq!(ask_udp(asked, &query(9, "web.marathon.mesos.", RecordType::A)).metadata.id, 9);
@@ -67,7 +84,7 @@ fn answers_leave_from_the_address_that_was_asked() {
         return;
     }
     for listen in ["[::]:0", "[::1]:0"] {
-        let server = Server::start_on(listen, 1, names());
+        let server = Server::start_on(listen, 1, &Arc::new(names()));
         let asked = SocketAddr::new("::1".parse().unwrap(), server.address.port());
         assert_eq!(ask_udp(asked, &query(9, "web.marathon.mesos.", RecordType::A)).answers.len(), 1);
     }
@@ -75,7 +92,7 @@ fn answers_leave_from_the_address_that_was_asked() {
 
 #[test]
 fn workers_share_one_address() {
-    let server = Server::start_on("127.0.0.1:0", 3, names());
+    let server = Server::start_on("127.0.0.1:0", 3, &Arc::new(names()));
     for id in 0..60 {
         assert_eq!(ask_udp(server.address, &query(id, "web.marathon.mesos.", RecordType::A)).metadata.id, id);
         let mut stream = server.connect();

@@ -473,7 +473,24 @@ fn answers_follow_one_another_in_one_buffer() {
 }
 
 mod properties {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
+
+    use super::*;
+
+    /// Names that share suffixes in every way, so that compression has much to get wrong.
+    fn related_name() -> impl Strategy<Value = String> {
+        let labels = prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "A", "mesos"]), 1..5);
+        (labels, prop::sample::select(vec!["mesos", "a.a", "mesos.a"])).prop_map(|(labels, end)| {
+            let name: Vec<&str> = labels.into_iter().chain([end]).collect();
+            name.join(".")
+        })
+    }
+
+    fn text(name: &Name) -> String {
+        name.to_ascii().trim_end_matches('.').to_owned()
+    }
 
     /// Something like a query: enough structure to get past the header, then anything.
     fn nearly_a_query() -> impl Strategy<Value = Vec<u8>> {
@@ -513,6 +530,30 @@ mod properties {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn names_come_back_as_they_were_written(targets in prop::collection::vec(related_name(), 1..40)) {
+            let mut names = Sample::new("mesos");
+            for target in &targets {
+                names = names.with_srv("_s.b.mesos", 1, target);
+                names = names.with_address(&target.to_lowercase(), [10, 0, 0, 1].into());
+            }
+            names = names.with_alias("c.a.mesos", &targets[0]);
+            let response = ask_over(Transport::Tcp, &names, &query("_s.b.mesos.", SRV)).0;
+            let written: BTreeSet<String> = response.answers.iter().map(|record| match &record.data {
+                RData::SRV(srv) => text(&srv.target),
+                other => panic!("{other}"),
+            }).collect();
+            prop_assert_eq!(&written, &targets.iter().cloned().collect::<BTreeSet<_>>());
+            let ours = |name: &str| name.to_lowercase().ends_with(".mesos");
+            let added: BTreeSet<String> = response.additionals.iter().map(|record| text(&record.name).to_lowercase()).collect();
+            let expected: BTreeSet<String> = written.iter().filter(|t| ours(t)).map(|t| t.to_lowercase()).collect();
+            prop_assert_eq!(added, expected);
+            let alias = ask_over(Transport::Udp, &names, &query("c.a.mesos.", CNAME)).0;
+            let RData::CNAME(target) = &alias.answers[0].data else { panic!("{alias}") };
+            // A pointer may lead to the same name in another case.
+            prop_assert_eq!(text(&target.0).to_lowercase(), targets[0].to_lowercase());
+        }
 
         #[test]
         fn arbitrary_octets_do_no_harm(message in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -1,7 +1,7 @@
 //! What a name's answer consists of: records, aliases and their ends, proofs of absence, addresses on top.
 //!
 //! Pure. Invariants: a record set that does not fit is cut to a random choice of whole records and flagged; what is
-//! merely additional never flags; chains of aliases end after [`MAX_ALIASES`] or at the first repetition.
+//! merely additional never flags; chains of aliases end after `MAX_ALIASES` or at the first repetition.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use smallvec::{SmallVec, smallvec};
 use super::answer::Authority;
 use super::source::NameSource;
 use super::wire::query::Question;
-use super::wire::response::{Data, Owner, Response, Section, Soa, Written, type_of};
+use super::wire::record::{Data, Owner, Soa, type_of};
+use super::wire::response::{Response, Section, Written};
 use super::wire::{Rcode, flags, record_type};
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;

@@ -13,6 +13,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use pointsman::dns::metrics::{Count, DnsMetrics};
 use pointsman::dns::sample::Sample;
+use pointsman::dns::source::LoadNames;
 use pointsman::dns::transport::bind::{bind, own_addresses};
 use pointsman::dns::{DnsWorker, serve};
 use tokio::sync::watch;
@@ -30,15 +31,14 @@ pub struct Server {
 
 impl Server {
     pub fn start(names: Sample) -> Self {
-        Self::start_on("127.0.0.1:0", 1, names)
+        Self::start_on("127.0.0.1:0", 1, &Arc::new(names))
     }
 
-    pub fn start_on(listen: &str, workers: usize, names: Sample) -> Self {
+    pub fn start_on(listen: &str, workers: usize, names: &(impl LoadNames + Clone + Send + 'static)) -> Self {
         let bound = bind(&[listen.parse().unwrap()], workers).unwrap();
         let own_addresses: Arc<[IpAddr]> = own_addresses(&bound.addresses).into();
         let metrics = DnsMetrics::register(&prometheus::Registry::new(), workers).unwrap();
         let (draining, receiver) = watch::channel(false);
-        let names = Arc::new(names);
         let threads = bound.workers.into_iter().enumerate().map(|(index, sockets)| {
             let (names, own_addresses, draining) = (names.clone(), own_addresses.clone(), receiver.clone());
             let metrics = metrics.worker(index);

@@ -286,3 +286,32 @@ fn next_message(octets: &[u8], at: usize) -> Option<&[u8]> {
     let length = usize::from(read_u16(octets, at)?);
     octets.get(at + 2..at + 2 + length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::sample::Sample;
+    use std::sync::Arc;
+    use tokio::sync::watch;
+
+    #[test]
+    fn messages_are_told_apart_by_their_lengths() {
+        let octets = [0, 3, b'a', b'b', b'c', 0, 0, 0, 2, b'd'];
+        assert_eq!(next_message(&octets, 0), Some(&b"abc"[..]));
+        assert_eq!(next_message(&octets, 5), Some(&b""[..]));
+        assert_eq!(next_message(&octets, 7), None);
+        assert_eq!(next_message(&octets, 9), None);
+        assert_eq!(next_message(&octets, 10), None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_costs_little_while_it_is_idle() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), [].into(), Arc::default()));
+        let draining = Draining(watch::channel(false).1);
+        let serving = Connection::new(stream, &worker).run(draining);
+        let size = size_of_val(&serving);
+        assert!(size <= 1536, "{size}");
+    }
+}

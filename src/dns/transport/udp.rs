@@ -34,6 +34,9 @@ const QUERY_SIZE: usize = 2048;
 /// How long the kernel may take to have room for an answer again.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
 
+/// After an error that is not the absence of datagrams.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
 /// A socket and what it is served with.
 pub(crate) struct UdpServer<L> {
     socket: UdpSocket,
@@ -86,7 +89,9 @@ impl<L: LoadNames> UdpServer<L> {
         if let Err(error) = result
             && error.kind() != io::ErrorKind::WouldBlock
         {
+            // The socket stays ready; without a pause, an error that lasts would spin.
             tracing::debug!(%error, "reading datagrams failed");
+            tokio::time::sleep(ERROR_PAUSE).await;
         }
         self.send().await;
         received

@@ -6,6 +6,7 @@
 
 pub mod name;
 pub mod query;
+pub mod record;
 pub mod response;
 
 /// Octets of a message's header.

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::name::{self, MAX_LABEL, MAX_NAME};
 use super::query::{Edns, Header, Question, Tsig};
+use super::record::{Data, Owner};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
 use crate::cluster::event::RecordData;
 
@@ -63,47 +64,6 @@ pub enum Section {
     Authority = 2,
     /// What may spare a second question.
     Additional = 3,
-}
-
-/// Whose record it is.
-#[derive(Clone, Copy, Debug)]
-pub enum Owner<'a> {
-    /// The name asked for, in the asker's own case.
-    Question,
-    /// Another name, absolute, without the final dot.
-    Name(&'a str),
-}
-
-/// A record's data.
-#[derive(Clone, Copy, Debug)]
-pub enum Data<'a> {
-    /// As the table has it.
-    Record(&'a RecordData),
-    /// A zone's name server: its labels below the zone, and the zone.
-    Ns(&'a str, &'a str),
-    /// A zone's start of authority.
-    Soa(&'a Soa<'a>),
-}
-
-/// The data of an SOA record.
-#[derive(Clone, Copy, Debug)]
-pub struct Soa<'a> {
-    /// The zone.
-    pub zone: &'a str,
-    /// MNAME's labels below the zone.
-    pub nameserver: &'a str,
-    /// RNAME's labels below the zone.
-    pub contact: &'a str,
-    /// The zone's version.
-    pub serial: u32,
-    /// Seconds.
-    pub refresh: u32,
-    /// Seconds.
-    pub retry: u32,
-    /// Seconds.
-    pub expire: u32,
-    /// Time to live of negative answers, seconds.
-    pub minimum: u32,
 }
 
 /// What became of a record.
@@ -382,28 +342,6 @@ impl<'b> Response<'b> {
 
     fn put_u32(&mut self, number: u32) {
         self.out.extend_from_slice(&number.to_be_bytes());
-    }
-}
-
-impl Data<'_> {
-    /// The record's type.
-    pub fn record_type(&self) -> u16 {
-        match self {
-            Self::Record(data) => type_of(data),
-            Self::Ns(..) => record_type::NS,
-            Self::Soa(_) => record_type::SOA,
-        }
-    }
-}
-
-/// The type of a record of the table.
-pub fn type_of(data: &RecordData) -> u16 {
-    match data {
-        RecordData::A(_) => record_type::A,
-        RecordData::Aaaa(_) => record_type::AAAA,
-        RecordData::Srv { .. } => record_type::SRV,
-        RecordData::Cname(_) => record_type::CNAME,
-        RecordData::Txt(_) => record_type::TXT,
     }
 }
 
