@@ -65,6 +65,8 @@ pub struct Relay {
     idle: Duration,
     idle_per_endpoint: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The body broke off; to be said at the next poll.
+    fault: Option<AnswerFault>,
 }
 
 impl AnswerBody {
@@ -82,8 +84,8 @@ impl AnswerBody {
         limits: &crate::config::checked::ProxyLimits,
     ) -> Self {
         let (idle, idle_per_endpoint) = (limits.idle, limits.idle_per_endpoint);
-        let timer = None;
-        let mut relay = Relay { incoming, carrier: Some(carrier), worker, account, idle, idle_per_endpoint, timer };
+        let carrier = Some(carrier);
+        let mut relay = Relay { incoming, carrier, worker, account, idle, idle_per_endpoint, timer: None, fault: None };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -106,7 +108,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local(text, _) => text.is_none(),
-            Self::Relayed(relay) => relay.carrier.is_none(),
+            Self::Relayed(relay) => relay.carrier.is_none() && relay.fault.is_none(),
             Self::Switched => true,
         }
     }
@@ -122,14 +124,20 @@ impl Body for AnswerBody {
 
 impl Relay {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
         if self.carrier.is_none() {
             return Poll::Ready(None);
         }
         let Poll::Ready(polled) = self.poll_incoming(context) else {
-            return self.poll_idle(context).map(|()| {
-                self.worker.shard.timeout_body.increment();
-                Some(Err(self.cut(AnswerFault::Idle)))
-            });
+            return match self.poll_idle(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => {
+                    self.worker.shard.timeout_body.increment();
+                    self.cut(AnswerFault::Idle, context)
+                }
+            };
         };
         self.timer = None;
         match polled {
@@ -137,7 +145,7 @@ impl Relay {
                 self.finish();
                 Poll::Ready(None)
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(self.cut(AnswerFault::Cut(error))))),
+            Some(Err(error)) => self.cut(AnswerFault::Cut(error), context),
             Some(Ok(frame)) => Poll::Ready(Some(Ok(self.pass(frame)))),
         }
     }
@@ -185,9 +193,16 @@ impl Relay {
         }
     }
 
-    fn cut(&mut self, fault: AnswerFault) -> AnswerFault {
+    /// The fault is said one poll later: what came before it is sent to the client first.
+    fn cut(
+        &mut self,
+        fault: AnswerFault,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         self.account.cut();
         self.carrier = None;
-        fault
+        self.fault = Some(fault);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
