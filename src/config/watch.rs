@@ -58,11 +58,16 @@ impl Watch {
         Ok(Self { changes, stopping, wake, thread: Some(thread) })
     }
 
+    /// A count that rises with each change, for those who want the channel itself.
+    pub fn receiver(&self) -> watch::Receiver<u64> {
+        let mut receiver = self.changes.clone();
+        receiver.mark_unchanged();
+        receiver
+    }
+
     /// A receiver of the changes from now on.
     pub fn changes(&self) -> Changes {
-        let mut changes = self.changes.clone();
-        changes.mark_unchanged();
-        Changes(changes)
+        Changes(self.receiver())
     }
 }
 

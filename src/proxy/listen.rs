@@ -89,6 +89,16 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpList
     (0..workers.max(1)).map(|_| socket(address, true).and_then(listening).map_err(failed)).collect()
 }
 
+/// Sockets on an address that this program listens on already, to take over from the former ones without a gap.
+///
+/// # Errors
+/// Why the address cannot be used, and the mend.
+pub fn bind_beside(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
+    (0..workers.max(1))
+        .map(|_| socket(address, true).and_then(listening).map_err(|source| bind_error(address, source)))
+        .collect()
+}
+
 /// A socket that was inherited (socket activation), shared by all workers: each accepts from the one queue.
 ///
 /// # Errors

@@ -1,1 +1,141 @@
 //! Wiring: builds the parts, starts worker threads, owns start, reload, drain and stop.
+//!
+//! | thread | what runs there |
+//! |---|---|
+//! | `worker-N` | DNS and proxy, on sockets of their own |
+//! | `writer` | the one owner of the state; publishes tables |
+//! | `store` | writes the state to disk |
+//! | one per Mesos cluster | its event stream |
+//! | `control` | admin API, file sources, reloading, signals |
+//!
+//! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
+
+mod log;
+mod metrics;
+mod reload;
+mod sources;
+mod startup;
+mod store;
+mod workers;
+mod writer;
+
+pub mod notify;
+pub mod signals;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use log::{LogHandle, start_logging};
+pub use reload::Reloader;
+pub use startup::StartError;
+
+use crate::admin::context::Phase;
+use crate::cluster::event::EventSender;
+use crate::config::Config;
+use crate::table::handle::TableHandle;
+use sources::Sources;
+use store::Store;
+use workers::Workers;
+use writer::WriterThread;
+
+/// What a server is started with beside its configuration.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The configuration file, watched for changes; `None`: the configuration never changes by itself.
+    pub config_path: Option<PathBuf>,
+    /// Where the log level can be changed.
+    pub log: Option<LogHandle>,
+    /// Sockets that the service manager opened for us.
+    pub inherited: notify::Inherited,
+}
+
+/// A running server. Dropping it without [`Server::stop`] ends its threads without draining.
+#[derive(Debug)]
+pub struct Server {
+    table: Arc<TableHandle>,
+    events: EventSender,
+    registry: prometheus::Registry,
+    phase: watch::Sender<Phase>,
+    workers: Arc<Mutex<Workers>>,
+    sources: Arc<Mutex<Sources>>,
+    writer: Option<WriterThread>,
+    store: Option<Store>,
+    control: Option<startup::Control>,
+    reloader: Arc<Reloader>,
+    addresses: Addresses,
+}
+
+/// Where a server listens; ports that were asked for as 0 are the ones that were given.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    /// By listener, in the order of the configuration.
+    pub proxy: Vec<SocketAddr>,
+    /// The API.
+    pub admin: Option<SocketAddr>,
+    /// The API's socket.
+    pub admin_socket: Option<PathBuf>,
+    /// `/metrics`, `/healthz`, `/readyz` alone.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Starts everything. What cannot be bound or read is an error before anything serves.
+    ///
+    /// # Errors
+    /// A socket that cannot be bound, certificates that cannot be read, a thread that cannot be started.
+    pub fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        startup::start(config, options)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The tables.
+    pub fn table(&self) -> &Arc<TableHandle> {
+        &self.table
+    }
+
+    /// The way to the writer.
+    pub fn events(&self) -> &EventSender {
+        &self.events
+    }
+
+    /// Every metric.
+    pub fn registry(&self) -> &prometheus::Registry {
+        &self.registry
+    }
+
+    /// Reads the configuration file again.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
+    /// Not ready → stop accepting → finish what is in flight within `drain_time` → end. The state is stored last.
+    pub fn stop(mut self, drain_time: Duration) {
+        self.phase.send_replace(Phase::Stopping);
+        lock(&self.workers).stop(drain_time);
+        lock(&self.sources).stop();
+        if let Some(writer) = self.writer.take() {
+            let view = writer.stop();
+            if let (Some(store), Some(view)) = (self.store.take(), view) {
+                store.finish(view);
+            }
+        }
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
+    }
+}
+
+/// A poisoned lock still guards what it guarded: whoever panicked has been reported.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

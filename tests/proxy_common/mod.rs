@@ -97,6 +97,7 @@ impl Cluster {
             id,
             service: service.clone(),
             address,
+            protocol: pointsman::model::service::Protocol::Http,
             version: "1".into(),
             weight: Weight::default(),
             state,

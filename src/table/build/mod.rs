@@ -23,11 +23,9 @@ use crate::cluster::event::DeclaredService;
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
-use crate::labels::ports::ports;
 use crate::model::id::{FrameworkId, ServiceId, TaskKey};
 use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
-use crate::model::task::{Discovery, DiscoveryPort, PortScope, TaskDefinition};
 use crate::model::time::Timestamp;
 
 /// Keeps a table up to date with the state.
@@ -275,32 +273,18 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
 
 /// The claims of a declaration: its labels are read as those of a task with the one port.
 fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::ClaimDraft> {
-    let port = DiscoveryPort {
-        number: 1,
-        name: declared.id.port().into(),
-        protocol: "tcp".into(),
-        scope: PortScope::Unspecified,
-        labels: Box::new([]),
-    };
-    let definition = TaskDefinition {
-        name: declared.id.name().into(),
-        labels: declared.labels.clone(),
-        discovery: Some(Discovery { name: declared.id.name().into(), ports: Box::new([port]) }),
-        ..TaskDefinition::default()
-    };
-    let spec = crate::labels::read(&definition, &config.routing.groups).spec;
-    let mut claims = Vec::new();
-    for said in spec.ports.iter().filter(|said| said.enabled && !ports(&definition).is_empty()) {
-        for route in &said.routes {
-            claims.extend(route.hosts.iter().map(|host| task::ClaimDraft {
+    let spec = crate::labels::read_declared(&declared.labels, declared.id.port(), &config.routing.groups).spec;
+    let routes = spec.ports.iter().filter(|said| said.enabled).flat_map(|said| &said.routes);
+    routes
+        .flat_map(|route| {
+            route.hosts.iter().map(|host| task::ClaimDraft {
                 service: declared.id.clone(),
                 name: route.name.clone(),
                 host: host.clone(),
                 path: route.path.clone(),
-            }));
-        }
-    }
-    claims
+            })
+        })
+        .collect()
 }
 
 /// The name of a framework, for people; its id where the name is not known.

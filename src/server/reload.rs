@@ -1,0 +1,206 @@
+//! Reloading: a changed file is checked, then applied without dropping a connection where that is possible, else
+//! refused whole with the reason; the old configuration goes on.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::log::LogHandle;
+use super::notify::Inherited;
+use super::sources::Sources;
+use super::startup::StartError;
+use super::workers::Workers;
+use super::lock;
+use crate::admin::context::{AdminContext, ReloadOutcome, ReloadStatus};
+use crate::admin::listen::{AdminServer, RunningAdmin};
+use crate::cluster::event::{ClusterEvent, EventSender};
+use crate::config::watch::Watch;
+use crate::config::{self, Config};
+use crate::model::time::Timestamp;
+
+/// Applies configurations to a running server.
+#[derive(Debug)]
+pub struct Reloader {
+    path: Option<PathBuf>,
+    running: tokio::sync::Mutex<Arc<Config>>,
+    events: EventSender,
+    workers: Arc<Mutex<Workers>>,
+    sources: Arc<Mutex<Sources>>,
+    admin: Arc<tokio::sync::Mutex<Admin>>,
+    status: watch::Sender<ReloadStatus>,
+    log: Option<LogHandle>,
+    reloads: IntCounterVec,
+    last: IntGauge,
+}
+
+pub(super) struct ReloaderParts<'a> {
+    pub(super) path: Option<PathBuf>,
+    pub(super) running: Arc<Config>,
+    pub(super) events: EventSender,
+    pub(super) workers: Arc<Mutex<Workers>>,
+    pub(super) sources: Arc<Mutex<Sources>>,
+    pub(super) admin: Arc<tokio::sync::Mutex<Admin>>,
+    pub(super) status: watch::Sender<ReloadStatus>,
+    pub(super) log: Option<LogHandle>,
+    pub(super) registry: &'a Registry,
+}
+
+/// The running admin API, which a reload may move to other addresses.
+#[derive(Debug)]
+pub(super) struct Admin {
+    running: Option<RunningAdmin>,
+    context: Arc<AdminContext>,
+}
+
+impl Admin {
+    pub(super) fn new(running: RunningAdmin, context: Arc<AdminContext>) -> Self {
+        Self { running: Some(running), context }
+    }
+
+    pub(super) async fn stop(&mut self, grace: Duration) {
+        if let Some(running) = self.running.take() {
+            running.stop(grace).await;
+        }
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(parts: ReloaderParts<'_>) -> prometheus::Result<Self> {
+        let opts = Opts::new("pointsman_config_reloads_total", "Configurations read while running, by outcome.");
+        let reloads = IntCounterVec::new(opts, &["outcome"])?;
+        for outcome in ["applied", "refused"] {
+            reloads.with_label_values(&[outcome]);
+        }
+        let last = IntGauge::new("pointsman_config_last_reload_success", "1 if the last configuration read is in force.")?;
+        last.set(1);
+        parts.registry.register(Box::new(reloads.clone()))?;
+        parts.registry.register(Box::new(last.clone()))?;
+        Ok(Self {
+            path: parts.path,
+            running: tokio::sync::Mutex::new(parts.running),
+            events: parts.events,
+            workers: parts.workers,
+            sources: parts.sources,
+            admin: parts.admin,
+            status: parts.status,
+            log: parts.log,
+            reloads,
+            last,
+        })
+    }
+
+    /// Reads the file and applies it; tells how it went.
+    pub async fn reload(&self) -> ReloadStatus {
+        let Some(path) = self.path.clone() else {
+            return self.tell(Err(vec!["there is no configuration file to read again".into()]));
+        };
+        let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        let result = match read {
+            Ok(Ok(new)) => self.apply(new).await,
+            Ok(Err(errors)) => Err(errors.to_string().lines().map(str::to_owned).collect()),
+            Err(error) => Err(vec![format!("reading the file failed: {error}")]),
+        };
+        self.tell(result)
+    }
+
+    /// Applies a checked configuration.
+    ///
+    /// # Errors
+    /// Why it cannot be applied; nothing has changed then.
+    pub async fn apply(&self, new: Config) -> Result<(), Vec<String>> {
+        let mut running = self.running.lock().await;
+        let plan = config::reload(&running, &new)
+            .map_err(|refused| refused.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        if let Some(log) = &self.log
+            && new.log.level != running.log.level
+        {
+            log.set(&new.log.level).map_err(|error| vec![format!("log.level: {error}")])?;
+        }
+        // Sockets first: they alone can fail, and then nothing has changed.
+        let opened = lock(&self.workers).open(&new, &mut Inherited::default()).map_err(|e| vec![e.to_string()])?;
+        if new.admin != running.admin {
+            self.move_admin(&new, &running).await.map_err(|error| vec![error.to_string()])?;
+        }
+        let new = Arc::new(new);
+        // The writer takes it in turn with the facts; answers change with the table that it publishes.
+        if self.events.send(ClusterEvent::Configured(new.clone())).await.is_err() {
+            return Err(vec!["the program is stopping".into()]);
+        }
+        lock(&self.workers).serve(&new, opened, new.server.drain_time);
+        let sources = self.sources.clone();
+        let config = new.clone();
+        let applied = tokio::task::spawn_blocking(move || lock(&sources).apply(&config)).await;
+        match applied {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(vec![format!("a source cannot be started: {error}")]),
+            Err(error) => return Err(vec![format!("a source cannot be started: {error}")]),
+        }
+        tracing::info!(live = ?plan.live, listeners = ?plan.listeners, sources = ?plan.sources, "configuration applied");
+        *running = new;
+        Ok(())
+    }
+
+    /// Moves the API: the new sockets are bound before the old ones end, unless they are the same.
+    async fn move_admin(&self, new: &Config, old: &Config) -> Result<(), StartError> {
+        let mut admin = self.admin.lock().await;
+        admin.stop(Duration::from_secs(1)).await;
+        let bound = match AdminServer::bind(&new.admin).await {
+            Ok(bound) => bound,
+            Err(error) => {
+                let former = AdminServer::bind(&old.admin).await?.serve(admin.context.clone())?;
+                admin.running = Some(former);
+                return Err(error.into());
+            }
+        };
+        admin.running = Some(bound.serve(admin.context.clone())?);
+        Ok(())
+    }
+
+    /// Follows the file until `stop`.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        control: &tokio::runtime::Handle,
+        stop: CancellationToken,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let path = self.path.as_ref()?;
+        let watch = match Watch::start(path) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "configuration file is not watched; use SIGHUP");
+                return None;
+            }
+        };
+        let reloader = self.clone();
+        Some(control.spawn(async move {
+            let mut changes = watch.changes();
+            while let Some(true) = stop.run_until_cancelled(changes.changed()).await {
+                reloader.reload().await;
+            }
+            // Joins the watching thread, which may take a moment.
+            let _ = tokio::task::spawn_blocking(move || drop(watch)).await;
+        }))
+    }
+
+    fn tell(&self, result: Result<(), Vec<String>>) -> ReloadStatus {
+        let (outcome, errors) = match result {
+            Ok(()) => (ReloadOutcome::Applied, Vec::new()),
+            Err(errors) => (ReloadOutcome::Refused, errors),
+        };
+        let applied = outcome == ReloadOutcome::Applied;
+        if !applied {
+            tracing::warn!(errors = %errors.join("; "), "configuration refused, the former one goes on");
+        }
+        self.reloads.with_label_values(&[if applied { "applied" } else { "refused" }]).inc();
+        self.last.set(i64::from(applied));
+        let status = ReloadStatus { at: Timestamp::now(), outcome, errors };
+        self.status.send_replace(status.clone());
+        status
+    }
+}

@@ -1,0 +1,236 @@
+//! The order of starting: what can fail first, so that nothing serves before everything can.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::{StoreMetrics, WriterMetrics};
+use super::reload::{Admin, Reloader, ReloaderParts};
+use super::sources::{Sources, Wanted};
+use super::store::Store;
+use super::workers::{WorkerParts, Workers};
+use super::writer::{WriterParts, WriterThread};
+use super::{Addresses, Options, Server, lock};
+use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus};
+use crate::admin::listen::{AdminError, AdminServer};
+use crate::cluster::event::QUEUE;
+use crate::cluster::sources::mesos::metrics::MesosMetrics;
+use crate::cluster::state::ClusterState;
+use crate::cluster::store::{self, StoreError};
+use crate::config::Config;
+use crate::dns::metrics::DnsMetrics;
+use crate::dns::transport::bind::BindError as DnsBindError;
+use crate::model::time::Timestamp;
+use crate::proxy::listen::BindError as ProxyBindError;
+use crate::proxy::metrics::ProxyMetrics;
+use crate::table::handle::TableHandle;
+use crate::table::writer::Writer;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A DNS address.
+    #[error(transparent)]
+    Dns(#[from] DnsBindError),
+    /// A proxy listener's address.
+    #[error(transparent)]
+    Proxy(#[from] ProxyBindError),
+    /// The admin API's sockets.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A socket of the service manager cannot be shared among the workers.
+    #[error("an inherited socket cannot be used: {0}")]
+    Inherited(#[source] std::io::Error),
+    /// A folder of certificates.
+    #[error("certificates in {folder} cannot be read: {source}; check the path and its permissions")]
+    Certificates {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A thread or its runtime.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Two metrics of one name: a fault of this program.
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The control runtime and what runs on it.
+#[derive(Debug)]
+pub(super) struct Control {
+    runtime: tokio::runtime::Runtime,
+    stop: CancellationToken,
+    admin: Arc<tokio::sync::Mutex<Admin>>,
+    reload: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// How long the API's requests may go on when everything else has ended.
+const ADMIN_GRACE: Duration = Duration::from_secs(2);
+
+impl Control {
+    /// Ends what runs there.
+    pub(super) fn stop(mut self) {
+        self.stop.cancel();
+        self.runtime.block_on(async {
+            if let Some(reload) = self.reload.take() {
+                let _ = reload.await;
+            }
+            self.admin.lock().await.stop(ADMIN_GRACE).await;
+        });
+        self.runtime.shutdown_timeout(ADMIN_GRACE);
+    }
+}
+
+/// Starts a server.
+pub(super) fn start(config: Config, mut options: Options) -> Result<Server, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let registry = prometheus::Registry::new();
+    let now = Timestamp::now();
+    let config = Arc::new(config);
+    let mut writer = Writer::new(restore(&config, now), fastrand::u64(1..), now);
+    let table = Arc::new(TableHandle::new((*writer.first(now)).clone(), config.server.history));
+
+    let workers_count = config.server.workers.max(1);
+    let parts = WorkerParts {
+        table: table.clone(),
+        dns: DnsMetrics::register(&registry, workers_count)?,
+        proxy: proxy_metrics(&registry, workers_count)?,
+        control: runtime.handle().clone(),
+    };
+    // Everything that can fail is bound before anything serves.
+    let mut workers = Workers::start(workers_count, &parts)?;
+    let opened = workers.open(&config, &mut options.inherited)?;
+    let admin = runtime.block_on(AdminServer::bind(&config.admin))?;
+    for name in options.inherited.left() {
+        tracing::warn!(%name, "inherited socket belongs to no listener; name it in FileDescriptorName=");
+    }
+
+    let (events, receiver) = mpsc::channel(QUEUE);
+    let wanted = Wanted::default();
+    let metrics = MesosMetrics::register(&registry)?;
+    let mut sources = Sources::new(events.clone(), metrics, wanted.clone(), runtime.handle().clone());
+    let (store, sender) = match &config.state.path {
+        Some(path) => {
+            let metrics = StoreMetrics::register(&registry)?;
+            let (store, sender) =
+                Store::start(path.clone(), config.state.interval, metrics).map_err(StartError::Thread)?;
+            (Some(store), Some(sender))
+        }
+        None => (None, None),
+    };
+    let metrics = WriterMetrics::register(&registry)?;
+    let writer = WriterParts { writer, table: table.clone(), events: receiver, metrics, store: sender, wanted };
+    let writer = WriterThread::start(writer).map_err(StartError::Thread)?;
+    let listening = workers.serve(&config, opened, config.server.drain_time);
+    sources.apply(&config).map_err(StartError::Thread)?;
+
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let started = ReloadStatus { at: now, outcome: ReloadOutcome::Started, errors: Vec::new() };
+    let (status, statuses) = watch::channel(started);
+    let log = options.log.clone();
+    let context = Arc::new(AdminContext {
+        table: table.clone(),
+        events: events.clone(),
+        registry: registry.clone(),
+        reload: statuses,
+        phase: phases,
+        set_log_level: Box::new(move |filter| match &log {
+            Some(log) => log.set(filter),
+            None => Err("logging is not under this program's control here".into()),
+        }),
+        config_json: Box::new(crate::config::to_json),
+        workers: workers_count,
+    });
+    let addresses = addresses(&config, &listening, &admin);
+    let running = {
+        let _inside = runtime.enter();
+        admin.serve(context.clone())?
+    };
+    let admin = Arc::new(tokio::sync::Mutex::new(Admin::new(running, context)));
+    let workers = Arc::new(Mutex::new(workers));
+    let sources = Arc::new(Mutex::new(sources));
+    let reloader = Arc::new(Reloader::new(ReloaderParts {
+        path: options.config_path,
+        running: config.clone(),
+        events: events.clone(),
+        workers: workers.clone(),
+        sources: sources.clone(),
+        admin: admin.clone(),
+        status,
+        log: options.log,
+        registry: &registry,
+    })?);
+    let stop = CancellationToken::new();
+    let reload = reloader.follow(runtime.handle(), stop.clone());
+    Ok(Server {
+        table,
+        events,
+        registry,
+        phase,
+        workers,
+        sources,
+        writer: Some(writer),
+        store,
+        control: Some(Control { runtime, stop, admin, reload }),
+        reloader,
+        addresses,
+    })
+}
+
+/// What is stored, or nothing: a damaged file is told and left for whoever wants to look at it.
+fn restore(config: &Arc<Config>, now: Timestamp) -> ClusterState {
+    let Some(path) = &config.state.path else { return ClusterState::new(config.clone(), now) };
+    match store::load(path, config.clone(), now) {
+        Ok(state) => {
+            tracing::info!(path = %path.display(), "stored state loaded; it is served until the sources have spoken");
+            state
+        }
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            ClusterState::new(config.clone(), now)
+        }
+        Err(error) => {
+            let aside = path.with_extension("refused");
+            let kept = std::fs::rename(path, &aside).is_ok();
+            tracing::warn!(%error, kept_as = kept.then(|| aside.display().to_string()), "stored state refused; starting without it");
+            ClusterState::new(config.clone(), now)
+        }
+    }
+}
+
+fn proxy_metrics(registry: &prometheus::Registry, workers: usize) -> prometheus::Result<ProxyMetrics> {
+    let metrics = ProxyMetrics::new(workers);
+    metrics.register(registry)?;
+    Ok(metrics)
+}
+
+fn addresses(config: &Config, listening: &super::workers::Listening, admin: &AdminServer) -> Addresses {
+    let mut bound = admin.addresses().into_iter();
+    Addresses {
+        dns: listening.dns.clone(),
+        proxy: listening.proxy.clone(),
+        admin: config.admin.listen.and_then(|_| bound.next()),
+        admin_socket: config.admin.socket.clone(),
+        metrics: config.admin.metrics_listen.and_then(|_| bound.next()),
+    }
+}
+
+impl Server {
+    /// Gives up what is still in flight: for a second signal.
+    pub fn hurry(&self) {
+        lock(&self.workers).hurry();
+    }
+}
+
