@@ -315,7 +315,7 @@ pub struct RoutingConfig {
 }
 
 /// Which addresses requests may be sent to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpstreamsConfig {
     /// Networks whose addresses are accepted beside the agents' own.
     pub allowed_networks: Vec<IpNet>,
@@ -343,7 +343,7 @@ pub struct PolicyConfig {
 }
 
 /// The admin API.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdminConfig {
     /// TCP address; `None`: only the socket.
     pub listen: Option<SocketAddr>,
@@ -478,17 +478,5 @@ impl Default for RoutingConfig {
             drain_time: Duration::from_secs(60),
             require_port_resource: true,
         }
-    }
-}
-
-impl Default for UpstreamsConfig {
-    fn default() -> Self {
-        Self { allowed_networks: Vec::new() }
-    }
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { listen: None, socket: None, token: None, tls: None, hosts: Vec::new(), metrics_listen: None }
     }
 }
