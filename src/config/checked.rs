@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -359,10 +359,13 @@ pub struct AdminConfig {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+/// Asked once: a quota that changes while the program runs must not look like a changed setting.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: *CORES,
             drain_time: Duration::from_secs(30),
             service_retention: Duration::from_secs(3600),
             history: 64,
