@@ -1,5 +1,5 @@
 //! What is said of a wrong configuration: all faults at once, each with place, key and mend.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::io;
 use std::path::Path;

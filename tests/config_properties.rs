@@ -1,5 +1,5 @@
 //! Whatever the text is, checking it ends with a configuration or a refusal.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;
 use std::time::Duration;

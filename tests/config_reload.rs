@@ -1,5 +1,5 @@
 //! What a reload changes, and what it refuses.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! The sample configuration: current, valid as it is, and valid with every setting in force.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Watched paths: every way in which a file changes is noticed, and nothing else.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

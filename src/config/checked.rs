@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -315,7 +315,7 @@ pub struct RoutingConfig {
 }
 
 /// Which addresses requests may be sent to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpstreamsConfig {
     /// Networks whose addresses are accepted beside the agents' own.
     pub allowed_networks: Vec<IpNet>,
@@ -343,7 +343,7 @@ pub struct PolicyConfig {
 }
 
 /// The admin API.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdminConfig {
     /// TCP address; `None`: only the socket.
     pub listen: Option<SocketAddr>,
@@ -359,10 +359,13 @@ pub struct AdminConfig {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+/// Asked once: a quota that changes while the program runs must not look like a changed setting.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: *CORES,
             drain_time: Duration::from_secs(30),
             service_retention: Duration::from_secs(3600),
             history: 64,
@@ -478,17 +481,5 @@ impl Default for RoutingConfig {
             drain_time: Duration::from_secs(60),
             require_port_resource: true,
         }
-    }
-}
-
-impl Default for UpstreamsConfig {
-    fn default() -> Self {
-        Self { allowed_networks: Vec::new() }
-    }
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { listen: None, socket: None, token: None, tls: None, hosts: Vec::new(), metrics_listen: None }
     }
 }

@@ -30,7 +30,9 @@ impl<'a> Environment<'a> {
 impl Environment<'static> {
     /// The process's own variables and the real files.
     pub fn process() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), file: &|path| read_bounded(path, LONGEST_SECRET) }
+        // A variable that is not UTF-8 is refused for its replacement characters, not taken for one that is not set.
+        let variable = &|name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        Self { variable, file: &|path| read_bounded(path, LONGEST_SECRET) }
     }
 
     /// No variable is set and no file exists.

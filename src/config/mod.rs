@@ -20,6 +20,7 @@ mod nearest;
 mod raw;
 mod reader;
 mod reload;
+pub mod reloader;
 mod section;
 mod setting;
 mod settings;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::checked::Config;
+use super::checked::{Config, GuardConfig, MesosConfig};
 use super::raw::Raw;
 use super::setting::Reload;
 use super::settings;
@@ -68,22 +68,19 @@ pub fn reload(old: &Config, new: &Config) -> Result<ReloadPlan, Vec<RestartNeede
 /// Sources whose task must be started, stopped or replaced. What only the derivation reads (zones, the guard) leaves
 /// the stream alone.
 fn changed_sources(old: &Config, new: &Config) -> Vec<SourceName> {
-    let mut changed: Vec<SourceName> = Vec::new();
-    let streams = |config: &Config| -> Vec<super::checked::MesosConfig> {
-        config
-            .mesos
-            .iter()
-            .map(|mesos| super::checked::MesosConfig { zone: "".into(), guard: Default::default(), ..mesos.clone() })
-            .collect()
-    };
-    let (old_mesos, new_mesos) = (streams(old), streams(new));
-    let differs = old_mesos.iter().filter(|mesos| !new_mesos.contains(mesos));
-    let added = new_mesos.iter().filter(|mesos| !old_mesos.contains(mesos));
-    changed.extend(differs.chain(added).map(|mesos| mesos.name.clone()));
-    let differs = old.files.iter().filter(|file| !new.files.contains(file));
-    let added = new.files.iter().filter(|file| !old.files.contains(file));
-    changed.extend(differs.chain(added).map(|file| file.name.clone()));
+    let stream = |mesos: &MesosConfig| MesosConfig { zone: "".into(), guard: GuardConfig::default(), ..mesos.clone() };
+    let streams = |config: &Config| config.mesos.iter().map(stream).collect::<Vec<_>>();
+    let mesos = differing(&streams(old), &streams(new), |mesos| &mesos.name);
+    let files = differing(&old.files, &new.files, |file| &file.name);
+    let mut changed = [mesos, files].concat();
     changed.sort();
     changed.dedup();
     changed
+}
+
+/// Names of the entries that only one of the lists has.
+fn differing<T: PartialEq>(old: &[T], new: &[T], name: fn(&T) -> &SourceName) -> Vec<SourceName> {
+    let gone = old.iter().filter(|entry| !new.contains(entry));
+    let added = new.iter().filter(|entry| !old.contains(entry));
+    gone.chain(added).map(|entry| name(entry).clone()).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) struct Section<S> {
     name: &'static str,
     about: &'static str,
     settings: Vec<Setting<S>>,
-    sections: Vec<Section<S>>,
+    sections: Vec<Self>,
     lists: Vec<List<S>>,
     presence: Option<Presence<S>>,
 }
@@ -109,7 +109,7 @@ impl<S: 'static> Section<S> {
     /// … with a list of tables within, each of them described by `entry`.
     pub(crate) fn list<E: Entry>(
         mut self,
-        rules: ListRules,
+        rules: &ListRules,
         entry: Section<E>,
         entries: fn(&S) -> &Vec<E>,
         entries_mut: fn(&mut S) -> &mut Vec<E>,

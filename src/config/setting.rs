@@ -60,12 +60,16 @@ pub(crate) struct Doc {
     pub(crate) default_words: &'static str,
 }
 
+type Read<S> = Box<dyn Fn(&mut S, &Item<'_>, &Path) -> Result<(), Vec<Fault>> + Send + Sync>;
+type Show<S> = Box<dyn Fn(&S) -> Json + Send + Sync>;
+type Same<S> = Box<dyn Fn(&S, &S) -> bool + Send + Sync>;
+
 /// A setting of a section whose values are in an `S`.
 pub(crate) struct Setting<S> {
     pub(crate) doc: Doc,
-    read: Box<dyn Fn(&mut S, &Item<'_>, &Path) -> Result<(), Vec<Fault>> + Send + Sync>,
-    show: Box<dyn Fn(&S) -> Json + Send + Sync>,
-    same: Box<dyn Fn(&S, &S) -> bool + Send + Sync>,
+    read: Read<S>,
+    show: Show<S>,
+    same: Same<S>,
 }
 
 impl<S: 'static> Setting<S> {

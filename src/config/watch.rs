@@ -150,7 +150,8 @@ impl PathWatcher {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
-                    tracing::warn!(path = %self.path.display(), %error, "cannot watch, looking at the path from time to time");
+                    let path = self.path.display();
+                    tracing::warn!(%path, %error, "cannot watch, looking at the path from time to time");
                 }
                 None
             }

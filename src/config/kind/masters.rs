@@ -84,7 +84,7 @@ fn list<'a>(texts: impl Iterator<Item = (&'a str, std::ops::Range<usize>)>) -> R
         let (own, rest) = split_scheme(text);
         match server(rest, "5050") {
             Ok(master) if masters.contains(&master) => {
-                refuse(format!("{master} stands in the list twice"), "remove one of the two")
+                refuse(format!("{master} stands in the list twice"), "remove one of the two");
             }
             Ok(_) if position > 0 && own != scheme => {
                 refuse("the masters are spoken to in several ways".into(), "give all of them https://, or none");
@@ -93,8 +93,14 @@ fn list<'a>(texts: impl Iterator<Item = (&'a str, std::ops::Range<usize>)>) -> R
                 scheme = own;
                 masters.push(master);
             }
+            // Credentials that someone wrote into the address are not repeated.
+            Err(_) if text.contains('@') => {
+                let mend = "give credentials as `principal` and `secret_file`; addresses are like \"master1:5050\"";
+                refuse("a master's address has an `@`".into(), mend);
+            }
             Err(reason) => {
-                refuse(format!("{:?} is no master's address: {reason}", clip(text)), "write it like \"master1:5050\"")
+                let message = format!("{:?} is no master's address: {reason}", clip(text));
+                refuse(message, "write it like \"master1:5050\"");
             }
         }
     }
@@ -190,6 +196,7 @@ mod tests {
         assert!(refusal(r#"["http://h1", "https://h2"]"#).starts_with("the masters are spoken to in several ways"));
         assert!(refusal(r#"["h1", "h1:5050"]"#).starts_with("h1:5050 stands in the list twice"));
         assert!(refusal(r#"["h1:0", "h2:x"]"#).lines().count() == 2);
+        assert!(!refusal(r#"["http://user:hunter2@h1"]"#).contains("hunter2"));
         assert!(refusal("[]").starts_with("0 masters are here"));
         assert!(refusal("[1]").starts_with("found a whole number"));
         assert!(refusal("1").starts_with("found a whole number"));

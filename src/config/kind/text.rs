@@ -165,6 +165,9 @@ impl Kind for Hidden {
     fn read(&self, item: &Item<'_>, _base: &Path) -> Result<Secret, Vec<Fault>> {
         let text = self.string(item)?;
         match line(text) {
+            Ok(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(Fault::one(item.span(), "the secret is not UTF-8", "write it in UTF-8"))
+            }
             Ok(text) => Ok(Secret(text)),
             Err(reason) => {
                 Err(Fault::one(item.span(), format!("the secret cannot be used: {reason}"), "write it in one line"))

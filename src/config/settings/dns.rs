@@ -35,7 +35,10 @@ fn answers() -> [Setting<Raw>; 6] {
             .means("How long resolvers may remember that a name or record does not exist (the SOA's minimum).")
             .costs("A new service is not seen for so long by those who asked too early."),
         setting!(Raw, "ip_sources", Many::new(words, "sources of addresses", 2).some(), config.dns.ip_sources)
-            .means("Which address a task's name has, the first that is known: its containers' own (netinfo) or its agent's (host).")
+            .means(
+                "Which address a task's name has, the first that is known: its containers' own (netinfo) or its \
+                agent's (host).",
+            )
             .costs("None."),
         setting!(Raw, "srv_weight", Whole::between(0, 65_535), config.dns.srv_weight)
             .means("The weight of SRV records.")
@@ -50,15 +53,23 @@ fn transport() -> [Setting<Raw>; 3] {
     [
         setting!(Raw, "max_udp_size", Whole::between(512, 4096), config.dns.max_udp_size)
             .unit("octets")
-            .means("The largest answer over UDP, whatever the client offers; longer ones are truncated and fetched over TCP.")
+            .means(
+                "The largest answer over UDP, whatever the client offers; longer ones are truncated and fetched \
+                over TCP.",
+            )
             .costs("Above 1232, answers may be fragmented and lost on the way."),
         setting!(Raw, "max_tcp_connections", Whole::between(1, 1_000_000), config.dns.max_tcp_connections)
             .unit("connections a worker")
             .means("Connections over TCP at a time; more are closed at once.")
             .costs("A file descriptor and some kilobytes each."),
-        setting!(Raw, "tcp_idle", Span::between(Duration::from_millis(100), Duration::from_secs(3600)), config.dns.tcp_idle)
-            .means("A TCP connection without a query for so long is closed.")
-            .costs("Idle connections hold their place for longer."),
+        setting!(
+            Raw,
+            "tcp_idle",
+            Span::between(Duration::from_millis(100), Duration::from_secs(3600)),
+            config.dns.tcp_idle
+        )
+        .means("A TCP connection without a query for so long is closed.")
+        .costs("Idle connections hold their place for longer."),
     ]
 }
 

@@ -18,15 +18,29 @@ pub(super) fn server() -> Section<Raw> {
             .unit("threads")
             .by_default("one per core")
             .example("4")
-            .means("Worker threads. Each has its own sockets, connection pool and share of the metrics; nothing on a request's path is shared between them.")
-            .costs("Every worker keeps its own connections to upstreams; more of them than cores adds switches and no throughput.")
+            .means(
+                "Worker threads. Each has its own sockets, connection pool and share of the metrics; nothing on \
+                a request's path is shared between them.",
+            )
+            .costs(
+                "Every worker keeps its own connections to upstreams; more of them than cores adds switches and \
+                no throughput.",
+            )
             .reloads(Reload::Restart),
         setting!(Raw, "drain_time", Span::between(Duration::ZERO, hours(24)), config.server.drain_time)
             .means("How long requests in flight may go on after SIGTERM before their connections are closed.")
             .costs("The stop takes up to this long; give the service manager a longer one before it kills."),
-        setting!(Raw, "service_retention", Span::between(Duration::ZERO, hours(24 * 30)), config.server.service_retention)
-            .means("How long a service with its routes and claims outlives its last task; until then it answers 503 and NODATA.")
-            .costs("A name that is free again can be claimed by others only after this time."),
+        setting!(
+            Raw,
+            "service_retention",
+            Span::between(Duration::ZERO, hours(24 * 30)),
+            config.server.service_retention
+        )
+        .means(
+            "How long a service with its routes and claims outlives its last task; until then it answers \
+                503 and NODATA.",
+        )
+        .costs("A name that is free again can be claimed by others only after this time."),
         setting!(Raw, "history", Whole::between(1, 10_000), config.server.history)
             .unit("table versions")
             .means("Recent versions of the table, with what changed and why, that the API can show and compare.")
@@ -38,7 +52,10 @@ pub(super) fn log() -> Section<Raw> {
     let words = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     Section::new("log", "Log lines, on standard error.").settings([
         text("level", FILTER, |raw| &raw.config.log.level, |raw, level| raw.config.log.level = level)
-            .means("The least level that is written (off, error, warn, info, debug, trace), or a filter with levels by module.")
+            .means(
+                "The least level that is written (off, error, warn, info, debug, trace), or a filter with \
+                levels by module.",
+            )
             .costs("`debug` writes a line for every query and request."),
         setting!(Raw, "format", words, config.log.format)
             .means("Lines for people, or one JSON object a line for machines.")

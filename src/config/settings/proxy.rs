@@ -17,7 +17,7 @@ pub(super) fn section() -> Section<Raw> {
         .settings(proxy())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
         .list(
-            ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
+            &ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
             listener(),
             |raw: &Raw| &raw.listeners,
             |raw: &mut Raw| &mut raw.listeners,
@@ -41,7 +41,10 @@ fn proxy() -> [Setting<Raw>; 5] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
-            .means("Clients whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are believed; from all others they are removed and written anew.")
+            .means(
+                "Clients whose `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are believed; from all others they \
+                are removed and written anew.",
+            )
             .costs("Whoever is in these networks can claim any client address."),
         setting!(Raw, "via", PSEUDONYM, config.proxy.via)
             .means("This proxy's name in `Via`. Instances that forward to one another share it: by it loops are found.")
@@ -77,13 +80,19 @@ fn timeouts() -> [Setting<Raw>; 7] {
             .costs("Clients of a hanging service wait for so long, and their requests count as under way."),
         setting!(Raw, "idle", up_to(86_400), config.proxy.limits.idle)
             .means("Without a byte in either direction of a body or an upgraded connection; then it is cut.")
-            .costs("Silent connections hold two file descriptors for so long; WebSockets need a ping more often than this."),
+            .costs(
+                "Silent connections hold two file descriptors for so long; WebSockets need a ping more often \
+                than this.",
+            ),
         setting!(Raw, "keep_alive", up_to(86_400), config.proxy.limits.keep_alive)
             .means("A client's connection without a request for so long is closed.")
             .costs("A file descriptor and some kilobytes for each idle client."),
         setting!(Raw, "upstream_idle", up_to(86_400), config.proxy.limits.upstream_idle)
             .means("A connection to an endpoint without a request for so long is closed.")
-            .costs("Longer than the endpoint's own time, requests meet connections that are being closed, and are retried."),
+            .costs(
+                "Longer than the endpoint's own time, requests meet connections that are being closed, and are \
+                retried.",
+            ),
     ]
 }
 
@@ -128,7 +137,10 @@ fn listener() -> Section<RawListener> {
         setting!(RawListener, "certificates", Optional(FOLDER), certificates)
             .example("\"/etc/pointsman/certificates\"")
             .by_default("clear text")
-            .means("A folder of certificates for TLS, NAME.crt or NAME.pem each with NAME.key, chosen by SNI. The folder is watched; new ones are taken up without a reload.")
+            .means(
+                "A folder of certificates for TLS, NAME.crt or NAME.pem each with NAME.key, chosen by SNI. The \
+                folder is watched; new ones are taken up without a reload.",
+            )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
     ])

@@ -42,17 +42,23 @@ pub(super) fn routing() -> Section<Raw> {
 }
 
 pub(super) fn upstreams() -> Section<Raw> {
-    Section::new("upstreams", "Which addresses requests may be sent to.").settings([
-        setting!(Raw, "allowed_networks", Many::new(Network, "networks", 1024), config.upstreams.allowed_networks)
-            .example("[\"172.16.0.0/12\", \"fd00::/8\"]")
-            .means("Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, link-local, multicast and unspecified addresses are refused unless listed here.")
-            .costs("Whoever can start a task can have requests sent to any address in them."),
-    ])
+    Section::new("upstreams", "Which addresses requests may be sent to.").settings([setting!(
+        Raw,
+        "allowed_networks",
+        Many::new(Network, "networks", 1024),
+        config.upstreams.allowed_networks
+    )
+    .example("[\"172.16.0.0/12\", \"fd00::/8\"]")
+    .means(
+        "Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, \
+                link-local, multicast and unspecified addresses are refused unless listed here.",
+    )
+    .costs("Whoever can start a task can have requests sent to any address in them.")])
 }
 
 pub(super) fn policies(root: Section<Raw>) -> Section<Raw> {
     root.list(
-        ListRules { most: 1000, reload: Reload::Live, examples: POLICY_EXAMPLES },
+        &ListRules { most: 1000, reload: Reload::Live, examples: POLICY_EXAMPLES },
         policy(),
         |raw: &Raw| &raw.config.policies,
         |raw: &mut Raw| &mut raw.config.policies,
@@ -66,7 +72,13 @@ const POLICY_EXAMPLES: &[Example] = &[Example {
 }];
 
 fn policy() -> Section<PolicyConfig> {
-    Section::new("policy", "Who may claim what. The first entry that speaks of a task's framework, principal, role and service decides; a task that none speaks of may claim nothing. No entry at all: everybody may claim everything.").settings([
+    Section::new(
+        "policy",
+        "Who may claim what. The first entry that speaks of a task's framework, principal, role and service \
+            decides; a task that none speaks of may claim nothing. No entry at all: everybody may claim \
+            everything.",
+    )
+    .settings([
         texts("frameworks", (PATTERN, "patterns"), |p| &p.frameworks, |p, v| p.frameworks = v)
             .example("[\"marathon-team-a\"]")
             .by_default("all")

@@ -15,13 +15,13 @@ use crate::config::setting::{Reload, Setting, setting};
 pub(super) fn section() -> Section<Raw> {
     Section::new("sources", "")
         .list(
-            ListRules { most: 64, reload: Reload::Live, examples: MESOS_EXAMPLES },
+            &ListRules { most: 64, reload: Reload::Live, examples: MESOS_EXAMPLES },
             mesos(),
             |raw: &Raw| &raw.mesos,
             |raw: &mut Raw| &mut raw.mesos,
         )
         .list(
-            ListRules { most: 64, reload: Reload::Live, examples: FILE_EXAMPLES },
+            &ListRules { most: 64, reload: Reload::Live, examples: FILE_EXAMPLES },
             file(),
             |raw: &Raw| &raw.files,
             |raw: &mut Raw| &mut raw.files,
@@ -55,12 +55,16 @@ const FILE_EXAMPLES: &[Example] = &[Example {
 }];
 
 fn mesos() -> Section<RawMesos> {
-    Section::new("mesos", "A Mesos or DC/OS cluster; one entry for each. A changed entry opens its stream anew; what is served goes on meanwhile.")
-        .settings(identity())
-        .settings(credentials())
-        .settings(stream())
-        .section(tls())
-        .section(guard())
+    Section::new(
+        "mesos",
+        "A Mesos or DC/OS cluster; one entry for each. A changed entry opens its stream anew; what is served goes \
+            on meanwhile.",
+    )
+    .settings(identity())
+    .settings(credentials())
+    .settings(stream())
+    .section(tls())
+    .section(guard())
 }
 
 fn identity() -> [Setting<RawMesos>; 4] {
@@ -68,7 +72,10 @@ fn identity() -> [Setting<RawMesos>; 4] {
         setting!(RawMesos, "name", NAME, name)
             .required()
             .example("\"mesos\"")
-            .means("The source's name in logs, metrics, the API and environment variables. Another name is another source.")
+            .means(
+                "The source's name in logs, metrics, the API and environment variables. Another name is another \
+                source.",
+            )
             .costs("None."),
         setting!(RawMesos, "cluster", Optional(NAME), cluster)
             .by_default("the source's name")
@@ -89,8 +96,14 @@ fn identity() -> [Setting<RawMesos>; 4] {
         )
         .required()
         .example("[\"127.0.0.1:5050\"]")
-        .means("Where the masters are: a ZooKeeper URL (port 2181 if none is given) whose leader is followed, or a list of host:port (5050 if none is given), each with http:// or https:// before it if wanted.")
-        .costs("One stream of events from the leading master; a subscription freezes a master for up to a few seconds in a large cluster."),
+        .means(
+            "Where the masters are: a ZooKeeper URL (port 2181 if none is given) whose leader is followed, or a \
+            list of host:port (5050 if none is given), each with http:// or https:// before it if wanted.",
+        )
+        .costs(
+            "One stream of events from the leading master; a subscription freezes a master for up to a few \
+            seconds in a large cluster.",
+        ),
     ]
 }
 
@@ -167,7 +180,12 @@ fn tls() -> Section<RawMesos> {
 
 fn guard() -> Section<RawMesos> {
     let day = Duration::from_secs(86_400);
-    Section::new("guard", "Removals that a snapshot only implies by absence are held back when they are too many at once. Explicit ends of tasks always act.").settings([
+    Section::new(
+        "guard",
+        "Removals that a snapshot only implies by absence are held back when they are too many at once. Explicit \
+            ends of tasks always act.",
+    )
+    .settings([
         setting!(RawMesos, "max_share", Share, config.guard.max_share)
             .unit("part of the source's tasks")
             .means("Removals are held when they are more than this share …")
@@ -189,7 +207,12 @@ fn guard() -> Section<RawMesos> {
 }
 
 fn file() -> Section<RawFile> {
-    Section::new("file", "A watched TOML file with services, endpoints, routes and records; for people without a cluster, and beside one.").settings([
+    Section::new(
+        "file",
+        "A watched TOML file with services, endpoints, routes and records; for people without a cluster, and \
+            beside one.",
+    )
+    .settings([
         setting!(RawFile, "name", NAME, name)
             .required()
             .example("\"static\"")
