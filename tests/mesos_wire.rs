@@ -10,6 +10,7 @@ use pointsman::cluster::sources::mesos::wire::{Event, Response};
 use pointsman::config::checked::MesosEncoding;
 use proptest::prelude::*;
 use prost::Message;
+use serde_json::Value;
 
 fn content(record: &[u8]) -> &[u8] {
     &record[record.iter().position(|byte| *byte == b'\n').unwrap() + 1..]
@@ -20,26 +21,12 @@ fn answers_in_both_encodings_are_equal() {
     for call in ["GET_STATE", "GET_TASKS", "GET_AGENTS", "GET_FRAMEWORKS", "GET_MASTER"] {
         let json: Response = serde_json::from_slice(&bytes(&format!("scenario/calls/{call}.json"))).unwrap();
         let protobuf = Response::decode(&*bytes(&format!("scenario/calls/{call}.protobuf.bin"))).unwrap();
-        assert_eq!(sorted(json.clone()), sorted(protobuf), "{call}");
+        assert_eq!(comparable(&json), comparable(&protobuf), "{call}");
         assert_ne!(json, Response { r#type: json.r#type, ..Response::default() }, "{call} has content");
         let text = serde_json::to_vec(&json).unwrap();
         assert_eq!(serde_json::from_slice::<Response>(&text).unwrap(), json, "{call}");
         assert_eq!(Response::decode(&*json.encode_to_vec()).unwrap(), json, "{call}");
     }
-}
-
-/// A master lists in no particular order.
-fn sorted(mut response: Response) -> Response {
-    let state = response.get_state.as_mut();
-    let of_state = state.map(|state| (&mut state.get_tasks, &mut state.get_agents));
-    let (tasks, agents) = of_state.unwrap_or((&mut response.get_tasks, &mut response.get_agents));
-    for tasks in tasks {
-        tasks.tasks.sort_by(|a, b| a.task_id.as_ref().map(|id| &id.value).cmp(&b.task_id.as_ref().map(|id| &id.value)));
-    }
-    for agents in agents {
-        agents.agents.sort_by(|a, b| a.pid.cmp(&b.pid));
-    }
-    response
 }
 
 #[test]
@@ -49,12 +36,36 @@ fn events_in_both_encodings_are_equal() {
         let protobuf = bytes(&format!("{recording}.protobuf.recordio"));
         let (json, protobuf) = (records(&json), records(&protobuf));
         assert_eq!(json.len(), protobuf.len());
-        // The order within a snapshot is free: it is compared by the replays.
-        for (json, protobuf) in json.into_iter().zip(protobuf).skip(1) {
+        for (json, protobuf) in json.into_iter().zip(protobuf) {
             let event: Event = serde_json::from_slice(content(json)).unwrap();
-            assert_eq!(event, Event::decode(content(protobuf)).unwrap());
+            assert_eq!(comparable(&event), comparable(&Event::decode(content(protobuf)).unwrap()));
         }
     }
+}
+
+/// A message in JSON, without what depends on the encoding or the moment: a master writes defaults in JSON only,
+/// and lists in no particular order.
+fn comparable(message: &impl serde::Serialize) -> Value {
+    fn normalise(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|name, member| !(name == "protocol" && member == "IPv4"));
+                members.values_mut().for_each(normalise);
+            }
+            Value::Array(elements) => {
+                elements.iter_mut().for_each(normalise);
+                elements.sort_by_cached_key(Value::to_string);
+            }
+            Value::Number(number) if number.is_f64() => {
+                // Times in JSON are rounded by who writes and who reads them.
+                *value = Value::from(number.as_f64().map(|number| (number * 1000.0).round()));
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(message).unwrap();
+    normalise(&mut value);
+    value
 }
 
 fn items(encoding: MesosEncoding, chunks: &[&[u8]]) -> (Vec<Item>, Option<String>) {
@@ -80,7 +91,7 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn chunks_make_no_difference(

@@ -559,11 +559,11 @@ impl Session {
             Item::HeartbeatInterval(seconds) => streaming.heartbeat = heartbeat(seconds),
             Item::SnapshotFinished => self.finish_snapshot(now),
             Item::Heartbeat | Item::UnknownEvent(_) => {}
-            Item::Unreadable { element, error } => self.unreadable(element, &error.to_string()),
             _ if matches!(streaming.phase, Phase::Begun) => {
                 let error = format!("{} does not begin with SUBSCRIBED", streaming.request.target);
                 self.fail(now, &error);
             }
+            Item::Unreadable { element, error } => self.unreadable(element, &error.to_string()),
             item => self.fact(item),
         }
     }
