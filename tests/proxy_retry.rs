@@ -160,8 +160,7 @@ async fn a_slow_attempt_goes_elsewhere() {
 #[tokio::test]
 async fn an_answer_that_never_begins_is_given_up() {
     let slow = silent().await;
-    let proxy =
-        Cluster::with(short).service("web", Protocol::Http, &[slow.address]).route("*", "/", "web").serve();
+    let proxy = Cluster::with(short).service("web", Protocol::Http, &[slow.address]).route("*", "/", "web").serve();
     for method in ["GET", "POST"] {
         let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         let answer = proxy.raw(&request).await;
@@ -187,7 +186,11 @@ async fn an_answer_that_is_not_http_is_not_passed_on() {
         let backend = backend.await;
         let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
         let answer = proxy.get("a", "/").await;
-        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (502, Some("upstream-invalid")), "{nonsense}");
+        assert_eq!(
+            (status(&answer), header(&answer, "x-pointsman-reason")),
+            (502, Some("upstream-invalid")),
+            "{nonsense}"
+        );
     }
 }
 
