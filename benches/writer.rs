@@ -31,7 +31,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
-    println!("| tasks | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s |");
+    println!(
+        "| tasks | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for size in sizes {
         measure(size);
@@ -120,7 +122,11 @@ fn large_service() {
     let mut times = Vec::new();
     for round in 0..2000 {
         let health = Some(if round % 2 == 0 { Health::Unhealthy } else { Health::Healthy });
-        times.push(timed(&mut writer, &handle, vec![status(round * 4 % 10_000, 0, TaskState::Running, health, &mut interner)]));
+        times.push(timed(
+            &mut writer,
+            &handle,
+            vec![status(round * 4 % 10_000, 0, TaskState::Running, health, &mut interner)],
+        ));
     }
     times.sort_by(f64::total_cmp);
     println!("\nservice of 10,000 endpoints: an event {:.1} us median, {:.1} us p99", times[1000], times[1980]);
@@ -181,7 +187,11 @@ fn address(agent: usize) -> IpAddr {
 fn key(n: usize, apps: usize, interner: &mut Interner) -> TaskKey {
     let app = if apps == 0 { "app-0".into() } else { format!("app-{n}") };
     let framework = interner.intern("0a1b2c3d-0000-4000-8000-000000000000-0000");
-    TaskKey::new(interner.intern("mesos").into(), framework.into(), format!("{app}.instance-00000000-0000-4000-8000-{n:012x}"))
+    TaskKey::new(
+        interner.intern("mesos").into(),
+        framework.into(),
+        format!("{app}.instance-00000000-0000-4000-8000-{n:012x}"),
+    )
 }
 
 fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {

@@ -335,7 +335,13 @@ fn refused_addresses_are_problems_of_their_task_alone() {
     grabbing.definition = Arc::new(definition);
     world.say(snapshot(
         1,
-        vec![at(1), marathon(), running("good", "web", 1, &[]), Fact::Task(Box::new(foreign)), Fact::Task(Box::new(grabbing))],
+        vec![
+            at(1),
+            marathon(),
+            running("good", "web", 1, &[]),
+            Fact::Task(Box::new(foreign)),
+            Fact::Task(Box::new(grabbing)),
+        ],
     ));
     let table = world.table();
     assert_eq!(table.services.values().next().unwrap().endpoints.len(), 1);

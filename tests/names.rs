@@ -79,7 +79,9 @@ fn show(table: &Table, name: &str) -> String {
                 .map(|record| match &record.data {
                     RecordData::A(address) => address.to_string(),
                     RecordData::Aaaa(address) => address.to_string(),
-                    RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}"),
+                    RecordData::Srv { priority, weight, port, target } => {
+                        format!("{priority} {weight} {port} {target}")
+                    }
                     other => format!("{other:?}"),
                 })
                 .collect();
@@ -154,7 +156,9 @@ fn masters_and_agents() {
 #[test]
 fn names_above_others_exist_without_records() {
     let table = table(true);
-    for name in ["mesos", "marathon.slave.mesos", "_tcp.marathon.mesos", "store.marathon.mesos", "_tcp.mesos", "_udp.mesos"] {
+    for name in
+        ["mesos", "marathon.slave.mesos", "_tcp.marathon.mesos", "store.marathon.mesos", "_tcp.mesos", "_udp.mesos"]
+    {
         check(&table, name, "");
     }
     for name in ["nothing.mesos", "_udp.marathon.mesos", "x.marathon.mesos", "liquor-store-4dfjd-1.marathon.mesos"] {

@@ -237,6 +237,15 @@ fn before_the_first_table_nothing_is_denied() {
 }
 
 #[test]
+fn a_zone_whose_source_has_not_spoken_denies_nothing() {
+    let mut names = names();
+    names.zone_ready = false;
+    for (name, rcode) in [("web.marathon.mesos.", 2), ("gone.mesos.", 2), ("mesos.", 2), ("example.com.", 5)] {
+        assert_eq!(show(&ask_over(Transport::Udp, &names, &query(name, A)).0), format!("{rcode} |  |  | "));
+    }
+}
+
+#[test]
 fn case_is_the_askers() {
     let response = ask("WeB.mArAtHoN.MESOS.", A);
     assert_eq!(response.queries[0].name().to_ascii(), "WeB.mArAtHoN.MESOS.");

@@ -13,8 +13,10 @@ use crate::table::names::{Found, Node, Record, Zone};
 /// Names in one zone.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Whether silence may be taken for absence.
+    /// Whether there is anything to answer from.
     pub ready: bool,
+    /// Whether the source of the zone's names has spoken.
+    pub zone_ready: bool,
     /// The settings.
     pub config: DnsConfig,
     zone: Arc<Zone>,
@@ -26,6 +28,7 @@ impl Sample {
     pub fn new(zone: &str) -> Self {
         Self {
             ready: true,
+            zone_ready: true,
             config: DnsConfig::default(),
             zone: Arc::new(Zone { name: zone.into(), serial: 7 }),
             nodes: BTreeMap::new(),
@@ -82,6 +85,9 @@ impl NameSource for Sample {
         let is_apex = name == &*zone.name;
         if !is_apex && !is_below(name, &zone.name) {
             return Found::Outside;
+        }
+        if !self.zone_ready {
+            return Found::Unready(zone.clone());
         }
         match self.nodes.get(name) {
             Some(records) => Found::Node(zone.clone(), Node { is_apex, records: records.clone() }),
