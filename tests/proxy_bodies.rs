@@ -1,4 +1,5 @@
 //! Bodies, trailers, answers that are cut, upgraded connections.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that cannot go on fails")]
 
 mod proxy_common;
 
@@ -50,6 +51,8 @@ async fn a_client_that_sends_all_before_it_reads_is_not_held_up() {
         };
         let upload = async { (&mut read).take(LARGE as u64).read_to_end(&mut Vec::new()).await.unwrap() };
         tokio::join!(answer, upload);
+        // It would be kept: the proxy must not keep it.
+        let _ = read.read(&mut [0]).await;
     });
     let backend = backend.await;
     let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
@@ -59,6 +62,7 @@ async fn a_client_that_sends_all_before_it_reads_is_not_held_up() {
     soon(client.write_all(&vec![b'y'; LARGE])).await.unwrap();
     let answer = read_all(&mut client).await;
     assert_eq!(body(&answer).len(), LARGE);
+    until("the connection is gone", || proxy.metric("pointsman_proxy_upstream_connections ") == 0.0).await;
 }
 
 #[tokio::test]

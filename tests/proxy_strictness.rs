@@ -1,4 +1,5 @@
 //! What must be refused or made unambiguous, each with the section that says so, over the wire.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that cannot go on fails")]
 
 mod proxy_common;
 

@@ -9,9 +9,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
+use super::coalesce::{FlushingExecutor, coalesce};
 use super::error::AttemptFault;
 use super::exchange::{Http1, Http2};
-use super::worker::{LocalExecutor, Opened};
+use super::worker::Opened;
 
 /// The largest head of an answer.
 const ANSWER_HEAD_BYTES: usize = 256 * 1024;
@@ -63,14 +64,15 @@ pub async fn http2(
     tasks: &TaskTracker,
 ) -> Result<Rc<Http2>, AttemptFault> {
     let stream = connect(address, limit).await?;
-    let handshake = http2::Builder::new(LocalExecutor::new(tasks.clone()))
+    let (socket, flusher) = coalesce(stream);
+    let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_header_list_size(u32::try_from(ANSWER_HEAD_BYTES).expect("a small constant"))
-        .handshake(TokioIo::new(stream));
+        .handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(not_connected)?;
     tasks.spawn_local(async move {
         // Whoever waits for an answer hears of the error; here it only ends the connection.

@@ -23,6 +23,7 @@ use tracing::debug;
 
 use super::answer_body::AnswerBody;
 use super::client_io::ClientIo;
+use super::coalesce::{Turns, coalesce};
 use super::drain;
 use super::forward;
 use super::idle::{Deadline, Times, Verdict, Watch};
@@ -157,7 +158,7 @@ async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &Pr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = ClientIo::http2(stream, first, client.watch.clone(), limits.idle);
+    let (socket, flusher) = coalesce(ClientIo::http2(stream, first, client.watch.clone(), limits.idle));
     let connection = http2::Builder::new(LocalExecutor::new(client.worker.tasks.clone()))
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -170,8 +171,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2)
-        .serve_connection(TokioIo::new(io), service(client.clone()));
-    drive(connection, &client, limits).await;
+        .serve_connection(TokioIo::new(socket), service(client.clone()));
+    drive(Turns::new(connection, flusher), &client, limits).await;
 }
 
 fn service(
@@ -216,6 +217,12 @@ where
 {
     fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();
+    }
+}
+
+impl<C: Graceful, S: AsyncWrite + Unpin> Graceful for Turns<C, S> {
+    fn shut_down(self: Pin<&mut Self>) {
+        self.driver().shut_down();
     }
 }
 

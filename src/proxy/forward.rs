@@ -1,11 +1,12 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, DATE, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version, response};
@@ -29,7 +30,7 @@ use super::local;
 use super::plan::{self, Plan};
 use super::pool::Http2Place;
 use super::reason::Reason;
-use super::request_body::{RequestBody, RequestSource};
+use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
 use super::upgrade;
 use super::worker::{Opened, Worker};
@@ -188,11 +189,12 @@ impl Forwarding {
         if self.body.is_finished() {
             return Carrier::Http1(connection, endpoint.address);
         }
-        let (sender, driver, opened) = connection.into_driver();
+        // Without its sender the connection ends with this exchange.
+        let (_, driver, opened) = connection.into_driver();
         self.worker().tasks.spawn_local(async move {
             // Whoever reads the answer hears of an error.
             let _ = driver.await;
-            drop((sender, opened));
+            drop(opened);
         });
         Carrier::Detached
     }
@@ -257,17 +259,23 @@ impl Forwarding {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.version_mut() = Version::HTTP_2;
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
-        uri.authority = Authority::try_from(self.plan.admitted.authority.as_bytes())
-            .or_else(|_| Authority::try_from(endpoint.address.to_string()))
-            .ok();
-        uri.path_and_query = Some(self.plan.admitted.target.clone());
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.uri_mut() = self.absolute_target(endpoint);
         let mut headers = self.headers_for_attempt(true);
         headers.remove(HOST);
         *request.headers_mut() = headers;
         request
+    }
+
+    /// Scheme, authority and path: the pseudo-header fields of HTTP/2 (RFC 9113 section 8.3.1).
+    fn absolute_target(&self, endpoint: &Endpoint) -> Uri {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        // A request of HTTP/1.0 may have named no host; a scope identifier is no part of an authority.
+        let address = || SocketAddr::new(endpoint.address.ip(), endpoint.address.port()).to_string();
+        let authority = Authority::try_from(self.plan.admitted.authority.as_bytes());
+        uri.authority = authority.or_else(|_| Authority::try_from(address())).ok();
+        uri.path_and_query = Some(self.plan.admitted.target.clone());
+        Uri::from_parts(uri).expect("scheme, authority and path are there and were checked")
     }
 
     /// The headers themselves if no other attempt can follow, else a copy.
@@ -348,7 +356,7 @@ impl Forwarding {
             AttemptFault::ConnectTimeout => shard.timeout_connect.increment(),
             AttemptFault::SlowAttempt => shard.timeout_attempt.increment(),
             AttemptFault::SlowAnswer => shard.timeout_answer.increment(),
-            AttemptFault::Body(super::request_body::BodyFault::Idle) => shard.timeout_body.increment(),
+            AttemptFault::Body(BodyFault::Idle) => shard.timeout_body.increment(),
             _ => {}
         }
         if let (true, Some(in_flight)) = (fault.is_endpoints(), &self.account.in_flight) {
@@ -367,7 +375,7 @@ impl Forwarding {
         debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = answer.status().as_u16(), "answered");
         let (mut head, body) = answer.into_parts();
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
-        let protocol = switched.as_ref().and_then(|_| head.headers.get(http::header::UPGRADE).cloned());
+        let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
         let limits = self.plan.config.proxy.limits.clone();
         let Some(client_side) = switched else {
@@ -400,6 +408,10 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
     headers::prepare_request(&mut head.headers, head.version, &proxy.via);
     forwarded::write(&mut head.headers, &hop);
     head.headers.insert(HOST, plan.admitted.authority.clone());
+    // RFC 9110 section 10.1.4: `TE` is of one hop, and says so.
+    if head.headers.contains_key(TE) && plan.destination.service.protocol != Protocol::H2c {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
     if let Some(protocol) = &plan.upgrade {
         upgrade::write(&mut head.headers, protocol.clone());
     }

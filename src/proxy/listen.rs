@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::connection;
-use super::drain::{self, Drain, DrainSignal};
+use super::drain::{self, DrainSignal};
 use super::tls::TlsListener;
 use super::worker::Worker;
 
@@ -73,8 +73,8 @@ pub struct Listener {
     pub socket: std::net::TcpListener,
     /// TLS; `None`: clear text.
     pub tls: Option<TlsListener>,
-    /// Takes this listener alone out of service; the worker's own signal does so too.
-    pub drain: DrainSignal,
+    /// Takes this listener alone out of service; `None`: it ends with its worker.
+    pub drain: Option<DrainSignal>,
 }
 
 /// Sockets on `address`, one for each worker; port 0 chooses a free one, the same for all.
@@ -142,7 +142,7 @@ fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
 /// Accepts until drained, then waits for the connections until the deadline.
 pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
     let Listener { name, socket, tls, drain } = listener;
-    let mut drains = Drains { worker: worker.drain.clone(), listener: drain };
+    let mut drains = Drains { listener: drain.unwrap_or_else(|| worker.drain.clone()), worker: worker.drain.clone() };
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
@@ -245,11 +245,6 @@ fn is_shortage(error: &io::Error) -> bool {
     use nix::errno::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
-}
-
-/// A signal that never comes, for a listener that ends only with its worker.
-pub fn never() -> (watch::Sender<Drain>, DrainSignal) {
-    watch::channel(Drain::Serving)
 }
 
 #[cfg(test)]

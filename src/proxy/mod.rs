@@ -20,6 +20,7 @@ pub mod authority;
 pub mod balance;
 pub mod client_address;
 pub mod client_io;
+pub mod coalesce;
 pub mod connect;
 pub mod connection;
 pub mod drain;

@@ -103,9 +103,9 @@ impl Pool {
             slot.users.retain(|endpoint| is_current(endpoint));
             slot.http1.retain(|(_, since)| now.duration_since(*since) < idle);
             let quiet = now.duration_since(slot.used) >= idle;
-            slot.http2.retain(|connection| !connection.is_closed() && !(quiet && connection.streams() == 0));
+            slot.http2.retain(|connection| !connection.is_closed() && (!quiet || connection.streams() > 0));
             let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
-            !slot.users.is_empty() && !(quiet && empty)
+            !slot.users.is_empty() && (!quiet || !empty)
         });
     }
 

@@ -61,7 +61,7 @@ fn is_handshake(head: &Parts) -> bool {
 
 /// Writes the fields of an upgrade: they are of one hop, so the header rules have removed them.
 pub fn write(headers: &mut HeaderMap, protocol: HeaderValue) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
 }
 

@@ -1,5 +1,6 @@
 //! A proxy of one worker with a table built by hand, and small backends over plain TCP.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -149,7 +150,7 @@ impl Proxy {
         let address = socket.local_addr().unwrap();
         let worker = ProxyWorker {
             seat: WorkerSeat { index: 0, workers: 1 },
-            listeners: vec![Listener { name: "test".into(), socket, tls, drain: signal.clone() }],
+            listeners: vec![Listener { name: "test".into(), socket, tls, drain: None }],
             arrivals: None,
             reader: tables.reader(),
             generations: tables.watch(),
