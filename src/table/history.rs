@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Table;
 use crate::model::time::Timestamp;
 
 /// What led to one version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord {
     /// Events in the batch.
     pub events: usize,
@@ -66,7 +66,7 @@ impl History {
 }
 
 /// What differs between two tables, in lines that sort and read well.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDiff {
     /// The earlier generation.
     pub from: u64,
@@ -87,7 +87,7 @@ pub struct TableDiff {
 }
 
 /// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Change {
     /// What changed.
     pub key: String,

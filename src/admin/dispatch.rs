@@ -1,0 +1,160 @@
+//! From a request to its answer: checks in a fixed order (host, path, method, right to change), then the call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::context::AdminContext;
+use super::events::{EventBody, Follower};
+use super::metrics::{self, AdminMetrics};
+use super::query::{Query, decode};
+use super::reply::{Answer, ApiError, Body, Reply};
+use super::router::{self, Endpoint, Scope};
+use super::security::{self, Peer};
+use super::{explain, health, problems, scrape, services, settings, sources, tables, tasks};
+use crate::model::time::Timestamp;
+
+/// The largest body of a request.
+const MAX_BODY: usize = 4096;
+/// How long a request's body may take.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// Streams of events at a time.
+const MAX_STREAMS: usize = 32;
+/// Answers that are computed at a time: large ones take a core for a while, and the control plane has others to do.
+const MAX_COMPUTING: usize = 4;
+
+/// What every connection shares.
+pub(crate) struct Shared {
+    pub context: Arc<AdminContext>,
+    pub metrics: AdminMetrics,
+    pub stop: CancellationToken,
+    streams: Arc<Semaphore>,
+    computing: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn new(context: Arc<AdminContext>, metrics: AdminMetrics, stop: CancellationToken) -> Self {
+        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+        Self { context, metrics, stop, streams, computing: Semaphore::new(MAX_COMPUTING) }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, peer: &Peer, scope: Scope, request: Request<Incoming>) -> Response<Body> {
+        let endpoint = router::endpoint(scope, request.uri().path()).map(|(endpoint, _)| endpoint);
+        let call = endpoint.as_ref().map_or("unknown", |endpoint| endpoint.template());
+        let response = self.checked(peer, scope, request).await.unwrap_or_else(ApiError::into_response);
+        self.metrics.requests.with_label_values(&[call, response.status().as_str()]).inc();
+        response
+    }
+
+    async fn checked(&self, peer: &Peer, scope: Scope, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        let table = self.context.table.load();
+        security::check_host(peer, request.uri(), request.headers(), &table.config.admin)?;
+        let (endpoint, argument) = router::endpoint(scope, request.uri().path())?;
+        router::check_method(endpoint, request.method())?;
+        let argument = decode(argument)?;
+        let query = Query::parse(request.uri().query().unwrap_or_default())?;
+        let token = table.config.admin.token.as_ref();
+        match endpoint {
+            Endpoint::Events => {
+                query.only(&[])?;
+                self.follow(&request)
+            }
+            Endpoint::AcceptRemovals => {
+                query.only(&[])?;
+                let actor = security::check_change(peer, request.headers(), token)?;
+                drop(table);
+                sources::accept_removals(&self.context, &argument, &actor).await.map(Reply::into_response)
+            }
+            Endpoint::Log => {
+                query.only(&[])?;
+                let actor = security::check_change(peer, request.headers(), token)?;
+                drop(table);
+                let body = body(request).await?;
+                settings::set_log_level(&self.context, &body, &actor).map(Reply::into_response)
+            }
+            // Whoever asks whether we live must not wait behind those who ask for everything.
+            Endpoint::Alive => health::alive().map(Reply::into_response),
+            Endpoint::Ready => health::ready(&self.context.phase.borrow(), &table).map(Reply::into_response),
+            _ => self.compute(endpoint, argument, query).await.map(Reply::into_response),
+        }
+    }
+
+    /// Computes an answer beside the runtime's own threads.
+    async fn compute(&self, endpoint: Endpoint, argument: String, query: Query) -> Answer {
+        let _permit = self.computing.acquire().await.map_err(|error| ApiError::internal(&error))?;
+        let context = self.context.clone();
+        let computed = tokio::task::spawn_blocking(move || read(&context, endpoint, &argument, &query)).await;
+        computed.unwrap_or_else(|error| Err(ApiError::internal(&error)))
+    }
+
+    fn follow(&self, request: &Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{MAX_STREAMS} streams of events are open already");
+            ApiError::unavailable(message, "close one, or read /v1/table/diff now and then")
+        })?;
+        let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+        let follower = Follower::new(self.context.clone(), last, self.stop.clone(), permit, &self.metrics.streams);
+        let empty =
+            Reply { status: http::StatusCode::OK, content_type: "text/event-stream", body: bytes::Bytes::new() };
+        let mut response = empty.into_response();
+        *response.body_mut() = EventBody::new(follower).boxed_unsync();
+        response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Ok(response)
+    }
+}
+
+/// The calls that read.
+fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Query) -> Answer {
+    let table = context.table.load();
+    let now = Timestamp::now();
+    match endpoint {
+        Endpoint::Services => services::list(&table, query),
+        Endpoint::Service => services::details(&table, argument, query),
+        Endpoint::Tasks => tasks::list(&table, query),
+        Endpoint::Task => tasks::details(&table, argument, query),
+        Endpoint::Table => tables::current(&table, query, now),
+        Endpoint::History => tables::history(context, query),
+        Endpoint::Difference => tables::difference(context, query),
+        Endpoint::Version => tables::content(context, argument, query, now),
+        Endpoint::Explain => explain::explain(&table, query, now),
+        Endpoint::Problems => problems::list(&table, query),
+        Endpoint::Sources => sources::list(&table, query, now),
+        Endpoint::Config => settings::config(context, &table, query),
+        Endpoint::Targets => scrape::targets(&table, query),
+        Endpoint::Metrics => metrics::text(&context.registry),
+        Endpoint::OpenApi => Ok(Reply {
+            status: http::StatusCode::OK,
+            content_type: "application/json",
+            body: bytes::Bytes::from_static(super::OPENAPI.as_bytes()),
+        }),
+        Endpoint::Alive | Endpoint::Ready | Endpoint::Events | Endpoint::AcceptRemovals | Endpoint::Log => {
+            Err(ApiError::internal(&"this call is answered elsewhere"))
+        }
+    }
+}
+
+/// The body of a request that changes something: small JSON.
+async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, ApiError> {
+    let is_json = request.headers().get(CONTENT_TYPE).is_none_or(|value| {
+        value.to_str().is_ok_and(|text| text.trim().to_ascii_lowercase().starts_with("application/json"))
+    });
+    if !is_json {
+        return Err(ApiError::bad_request("the body is not JSON", "send Content-Type: application/json"));
+    }
+    let read = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_TIME, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) => Err(ApiError::bad_request(
+            format!("the body cannot be read: {error}"),
+            format!("send at most {MAX_BODY} bytes"),
+        )),
+        Err(_) => Err(ApiError::bad_request("the body did not come in time", "send it at once")),
+    }
+}

@@ -1,0 +1,235 @@
+//! Why DNS answers a name as it does.
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::nearest::nearest;
+use crate::admin::reply::ApiError;
+use crate::cluster::event::RecordData;
+use crate::table::Table;
+use crate::table::names::{Found, Node, Record};
+
+/// The most records that are listed.
+const MAX_RECORDS: usize = 1000;
+/// The record types that can be asked for.
+const TYPES: [&str; 5] = ["A", "AAAA", "SRV", "CNAME", "TXT"];
+
+/// How DNS answers one name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NameExplanation {
+    /// As it is looked up: lower case, without the final dot.
+    pub name: String,
+    /// The type asked for; all where absent.
+    #[serde(rename = "type")]
+    pub record_type: Option<String>,
+    /// `answer`, `nodata`, `nxdomain`, `refused` or `servfail`.
+    pub outcome: String,
+    /// The outcome in one sentence.
+    pub reason: String,
+    pub zone: Option<String>,
+    /// The records of the name, of the type asked for.
+    pub records: Vec<RecordView>,
+    pub truncated: bool,
+    /// The types that the name has records of.
+    pub types: Vec<String>,
+    /// For a name that does not exist: the nearest name above it that does.
+    pub closest_existing: Option<String>,
+    /// Names that exist and could have been meant.
+    pub nearest: Vec<String>,
+}
+
+/// One record.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecordView {
+    #[serde(rename = "type")]
+    pub record_type: String,
+    pub ttl_seconds: u32,
+    /// In presentation form.
+    pub data: String,
+}
+
+/// Explains `name`.
+///
+/// # Errors
+/// The name or the type is none.
+pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result<NameExplanation, ApiError> {
+    let name = normal(name)?;
+    let wanted = wanted.map(record_type).transpose()?;
+    let mut out = NameExplanation::new(name, wanted);
+    if !table.ready {
+        out.conclude("servfail", "the table is not ready: nobody may conclude that a name does not exist");
+        return Ok(out);
+    }
+    match table.names.find(&out.name) {
+        Found::Outside => out.conclude("refused", "the name lies in none of the zones served here"),
+        Found::Missing(zone) => {
+            out.zone = Some(zone.name.to_string());
+            out.conclude("nxdomain", "the zone is served here and has no such name, nor one below it");
+            out.suggest(table, &zone.name);
+        }
+        Found::Node(zone, node) => {
+            out.zone = Some(zone.name.to_string());
+            out.take(&node, table.config.dns.ttl_seconds);
+        }
+    }
+    Ok(out)
+}
+
+impl NameExplanation {
+    fn new(name: String, record_type: Option<&'static str>) -> Self {
+        Self {
+            name,
+            record_type: record_type.map(str::to_owned),
+            outcome: String::new(),
+            reason: String::new(),
+            zone: None,
+            records: Vec::new(),
+            truncated: false,
+            types: Vec::new(),
+            closest_existing: None,
+            nearest: Vec::new(),
+        }
+    }
+
+    fn conclude(&mut self, outcome: &str, reason: &str) {
+        self.outcome = outcome.to_owned();
+        self.reason = reason.to_owned();
+    }
+
+    fn take(&mut self, node: &Node, default_ttl: u32) {
+        self.types = node.records.iter().map(|record| type_of(&record.data).to_owned()).collect();
+        self.types.sort_unstable();
+        self.types.dedup();
+        let wanted = self.record_type.clone();
+        // RFC 1034 section 4.3.2, 3a: an alias answers for every type.
+        let matching = |record: &&Record| {
+            let this = type_of(&record.data);
+            wanted.as_deref().is_none_or(|wanted| this == wanted || this == "CNAME")
+        };
+        let mut records = node.records.iter().filter(matching).map(|record| RecordView::of(record, default_ttl));
+        self.records = records.by_ref().take(MAX_RECORDS).collect();
+        self.truncated = records.next().is_some();
+        match (self.records.is_empty(), node.is_apex) {
+            (false, _) => self.conclude("answer", "the name has records"),
+            (true, true) => {
+                self.conclude("nodata", "the name is the zone's own: it has SOA and NS, and none of this type")
+            }
+            (true, false) if node.records.is_empty() => {
+                self.conclude(
+                    "nodata",
+                    "the name exists without records: a name below it exists, or its tasks have no address",
+                );
+            }
+            (true, false) => self.conclude("nodata", "the name exists, and has no record of this type"),
+        }
+    }
+
+    fn suggest(&mut self, table: &Table, zone: &str) {
+        let parents = self.name.match_indices('.').map(|(at, _)| &self.name[at + 1..]);
+        let mut parents = parents.take_while(|parent| parent.len() >= zone.len());
+        let exists = |name: &str| matches!(table.names.find(name), Found::Node(..));
+        self.closest_existing = parents.find(|parent| exists(parent)).map(str::to_owned);
+        let Some((label, rest)) = self.name.split_once('.') else { return };
+        let names = table.tasks.values().map(|task| &*task.facts.definition.name);
+        let candidates = nearest(label, names, 20).into_iter().map(|near| format!("{}.{rest}", near.to_lowercase()));
+        self.nearest = candidates.filter(|candidate| exists(candidate)).take(5).collect();
+    }
+}
+
+impl RecordView {
+    fn of(record: &Record, default_ttl: u32) -> Self {
+        Self {
+            record_type: type_of(&record.data).to_owned(),
+            ttl_seconds: record.ttl.unwrap_or(default_ttl),
+            data: presentation(&record.data),
+        }
+    }
+}
+
+fn normal(name: &str) -> Result<String, ApiError> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_name = name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()));
+    if !is_name {
+        let shown: String = name.chars().take(100).collect();
+        let mend = "labels have 1 to 63 characters, a name at most 253 in all";
+        return Err(ApiError::bad_request(format!("{shown:?} is no DNS name"), mend));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn record_type(text: &str) -> Result<&'static str, ApiError> {
+    let known = TYPES.iter().find(|known| known.eq_ignore_ascii_case(text)).copied();
+    known.ok_or_else(|| {
+        ApiError::bad_request(
+            format!("records of type {text:?} are not kept"),
+            format!("use one of: {}", TYPES.join(", ")),
+        )
+    })
+}
+
+fn type_of(data: &RecordData) -> &'static str {
+    match data {
+        RecordData::A(_) => "A",
+        RecordData::Aaaa(_) => "AAAA",
+        RecordData::Srv { .. } => "SRV",
+        RecordData::Cname(_) => "CNAME",
+        RecordData::Txt(_) => "TXT",
+    }
+}
+
+fn presentation(data: &RecordData) -> String {
+    match data {
+        RecordData::A(address) => address.to_string(),
+        RecordData::Aaaa(address) => address.to_string(),
+        RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}."),
+        RecordData::Cname(target) => format!("{target}."),
+        RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn srv() -> Record {
+        let data = RecordData::Srv { priority: 0, weight: 1, port: 80, target: "a.b".into() };
+        Record { data, ttl: Some(7) }
+    }
+
+    fn outcome(records: Vec<Record>, is_apex: bool, wanted: Option<&'static str>) -> (String, usize) {
+        let mut out = NameExplanation::new("x.y".into(), wanted);
+        out.take(&Node { records, is_apex }, 5);
+        (out.outcome, out.records.len())
+    }
+
+    #[test]
+    fn outcomes() {
+        let address = || Record { data: RecordData::A([1, 2, 3, 4].into()), ttl: None };
+        let alias = || Record { data: RecordData::Cname("c.d".into()), ttl: None };
+        assert_eq!(outcome(vec![address(), srv()], false, Some("A")), ("answer".into(), 1));
+        assert_eq!(outcome(vec![address(), srv()], false, None), ("answer".into(), 2));
+        assert_eq!(outcome(vec![address()], false, Some("SRV")), ("nodata".into(), 0));
+        assert_eq!(outcome(vec![alias()], false, Some("A")), ("answer".into(), 1));
+        assert_eq!(outcome(vec![], true, Some("A")), ("nodata".into(), 0));
+        assert_eq!(RecordView::of(&srv(), 5).data, "0 1 80 a.b.");
+        assert_eq!(RecordView::of(&srv(), 5).ttl_seconds, 7);
+        assert_eq!(RecordView::of(&address(), 5).ttl_seconds, 5);
+    }
+
+    #[test]
+    fn names_and_types() {
+        assert_eq!(normal("Web.Mesos.").unwrap(), "web.mesos");
+        assert!(normal("a..b").is_err());
+        assert!(normal("").is_err());
+        assert!(normal(&"a".repeat(64)).is_err());
+        assert_eq!(record_type("srv").unwrap(), "SRV");
+        assert!(record_type("MX").is_err());
+    }
+
+    #[test]
+    fn before_the_first_table_nothing_is_said_to_be_missing() {
+        let out = explain(&Table::empty(Arc::default()), "a.b", None).unwrap();
+        assert_eq!(out.outcome, "servfail");
+    }
+}

@@ -1,0 +1,248 @@
+//! Why the proxy answers a request as it does.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, Method, Uri};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::nearest::nearest;
+use crate::admin::reply::ApiError;
+use crate::admin::services::{EndpointView, RouteView};
+use crate::model::service::{Service, Target};
+use crate::table::Table;
+use crate::table::routes::{Route, Trace};
+
+/// The most steps that are written down.
+const MAX_STEPS: usize = 200;
+/// The most endpoints that are listed of one service.
+const MAX_ENDPOINTS: usize = 100;
+/// The most near misses.
+const MAX_NEAREST: usize = 5;
+
+/// How the proxy answers one request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RequestExplanation {
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    /// `routed`, `no-route`, `no-endpoint`, `not-http` or `not-ready`.
+    pub outcome: String,
+    /// The outcome in one sentence.
+    pub reason: String,
+    /// The status that the proxy itself answers with, where it does not pass the request on.
+    pub status: Option<u16>,
+    /// Each step of the search.
+    pub steps: Vec<Step>,
+    pub route: Option<RouteView>,
+    pub targets: Vec<TargetExplanation>,
+    /// Without a route: those that come nearest.
+    pub nearest: Vec<RouteView>,
+}
+
+/// One step of the search for a route.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    /// `host` or `path`.
+    pub compared: String,
+    /// The pattern.
+    pub pattern: String,
+    pub matched: bool,
+}
+
+/// What one target of the route comes to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TargetExplanation {
+    pub service: String,
+    pub version: Option<String>,
+    pub weight: u32,
+    pub protocol: Option<String>,
+    /// Unhealthy endpoints are served, because none is ready.
+    pub panic: bool,
+    /// Endpoints of the target that requests may go to.
+    pub available: usize,
+    /// Endpoints of the target by state.
+    pub by_state: BTreeMap<String, usize>,
+    pub endpoints: Vec<EndpointView>,
+    /// Whether there are more endpoints than are listed.
+    pub truncated: bool,
+}
+
+/// Explains a request.
+///
+/// # Errors
+/// The URL, the method or a header is none.
+pub(super) fn explain(
+    table: &Table,
+    url: &str,
+    method: &str,
+    headers: &[&str],
+) -> Result<RequestExplanation, ApiError> {
+    let request = Request::parse(url, method, headers)?;
+    let mut steps = Steps::default();
+    let route = table.routes.find_traced(&request.host, &request.path, &mut steps);
+    let targets = route.map(|route| targets(table, route)).unwrap_or_default();
+    let (outcome, reason, status) = outcome(table, route.is_some(), &targets);
+    let near = if route.is_none() { near_routes(table, &request) } else { Vec::new() };
+    Ok(RequestExplanation {
+        method: request.method.to_string(),
+        host: request.host,
+        path: request.path,
+        outcome: outcome.into(),
+        reason: reason.into(),
+        status,
+        steps: steps.0,
+        route: route.map(|route| RouteView::of(route)),
+        targets,
+        nearest: near,
+    })
+}
+
+/// What routing looks at.
+#[derive(Debug, PartialEq, Eq)]
+struct Request {
+    method: Method,
+    /// Lower case, without port and final dot.
+    host: String,
+    path: String,
+}
+
+impl Request {
+    fn parse(url: &str, method: &str, headers: &[&str]) -> Result<Self, ApiError> {
+        let shown: String = url.chars().take(200).collect();
+        let invalid = || ApiError::bad_request(format!("{shown:?} is no URL"), "give http://host/path");
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let uri: Uri = with_scheme.parse().map_err(|_| invalid())?;
+        let host = host_header(headers)?.or_else(|| uri.authority().cloned()).ok_or_else(invalid)?;
+        let method = method
+            .parse()
+            .map_err(|_| ApiError::bad_request(format!("{method:?} is no method"), "give GET, POST, …"))?;
+        let path = uri.path_and_query().map_or("/", PathAndQuery::path).to_owned();
+        let host = host.host();
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        Ok(Self { method, host, path })
+    }
+}
+
+/// The `Host` among the headers, which counts instead of the URL's; every header must be one.
+fn host_header(headers: &[&str]) -> Result<Option<Authority>, ApiError> {
+    let mut host = None;
+    for header in headers {
+        let invalid = || ApiError::bad_request(format!("{header:?} is no header"), "give header=Name:value");
+        let (name, value) = header.split_once(':').ok_or_else(invalid)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| invalid())?;
+        if name == http::header::HOST {
+            host = Some(value.trim().parse().map_err(|_| invalid())?);
+        }
+    }
+    Ok(host)
+}
+
+/// Writes down how a route was found.
+#[derive(Debug, Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn push(&mut self, compared: &str, pattern: String, matched: bool) {
+        if self.0.len() < MAX_STEPS {
+            self.0.push(Step { compared: compared.to_owned(), pattern, matched });
+        }
+    }
+}
+
+impl Trace for Steps {
+    fn host(&mut self, pattern: &dyn Display, found: bool) {
+        self.push("host", pattern.to_string(), found);
+    }
+
+    fn path(&mut self, route: &Route, matches: bool) {
+        self.push("path", format!("{}{}", route.host, route.path), matches);
+    }
+}
+
+fn targets(table: &Table, route: &Route) -> Vec<TargetExplanation> {
+    route.targets.iter().map(|target| TargetExplanation::of(target, table.service(&target.service))).collect()
+}
+
+impl TargetExplanation {
+    fn of(target: &Target, service: Option<&Arc<Service>>) -> Self {
+        let mut out = Self {
+            service: target.service.to_string(),
+            version: target.version.as_ref().map(ToString::to_string),
+            weight: target.weight,
+            protocol: service.map(|service| service.protocol.as_str().to_owned()),
+            panic: service.is_some_and(|service| service.panic),
+            available: 0,
+            by_state: BTreeMap::new(),
+            endpoints: Vec::new(),
+            truncated: false,
+        };
+        let Some(service) = service else { return out };
+        let of_version = |version: &_| target.version.as_ref().is_none_or(|wanted| wanted == version);
+        for endpoint in service.endpoints.iter().filter(|endpoint| of_version(&endpoint.version)) {
+            let view = EndpointView::of(service, endpoint);
+            *out.by_state.entry(view.state.clone()).or_default() += 1;
+            out.available += usize::from(view.available);
+            if out.endpoints.len() < MAX_ENDPOINTS {
+                out.endpoints.push(view);
+            } else {
+                out.truncated = true;
+            }
+        }
+        out
+    }
+
+    fn is_http(&self) -> bool {
+        self.protocol.as_deref().is_none_or(|protocol| ["http", "h2c"].contains(&protocol))
+    }
+}
+
+fn outcome(table: &Table, has_route: bool, targets: &[TargetExplanation]) -> (&'static str, &'static str, Option<u16>) {
+    let usable = |target: &&TargetExplanation| target.weight > 0 && target.available > 0;
+    if !has_route && !table.ready {
+        ("not-ready", "the table is not ready: nobody may conclude that there is no route", Some(503))
+    } else if !has_route {
+        ("no-route", "no route matches the host and the path", Some(404))
+    } else if !targets.iter().any(|target| usable(&target)) {
+        ("no-endpoint", "the route's services have no endpoint that requests may go to", Some(503))
+    } else if !targets.iter().filter(usable).any(TargetExplanation::is_http) {
+        ("not-http", "the route's services do not speak HTTP", Some(502))
+    } else {
+        ("routed", "the request goes to one of the available endpoints", None)
+    }
+}
+
+fn near_routes(table: &Table, request: &Request) -> Vec<RouteView> {
+    let hosts: Vec<(String, &Arc<Route>)> = table.routes.iter().map(|route| (route.host.to_string(), route)).collect();
+    let near = nearest(&request.host, hosts.iter().map(|(host, _)| host.as_str()), MAX_NEAREST);
+    let mut routes: Vec<_> = hosts.iter().filter(|(host, _)| near.contains(&host.as_str())).collect();
+    let rank = |host: &str| near.iter().position(|known| *known == host);
+    routes.sort_by(|(a, x), (b, y)| (rank(a), &x.path).cmp(&(rank(b), &y.path)));
+    routes.into_iter().take(MAX_NEAREST).map(|(_, route)| RouteView::of(route)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, headers: &[&str], expected: Option<(&str, &str)>) {
+        let request = Request::parse(url, "GET", headers).ok();
+        let parts = request.as_ref().map(|request| (request.host.as_str(), request.path.as_str()));
+        assert_eq!(parts, expected, "{url} {headers:?}");
+    }
+
+    #[test]
+    fn requests() {
+        check("http://Web.Example.com.:8080/a/b?c=d", &[], Some(("web.example.com", "/a/b")));
+        check("web.example.com", &[], Some(("web.example.com", "/")));
+        check("web.example.com/x", &[], Some(("web.example.com", "/x")));
+        check("http://127.0.0.1/x", &["Host: web:80"], Some(("web", "/x")));
+        check("http://127.0.0.1/x", &["X-A: b"], Some(("127.0.0.1", "/x")));
+        check("http:///x", &[], None);
+        check("a", &["no header"], None);
+        check("a", &["b d: c"], None);
+        assert!(Request::parse("a", "G T", &[]).is_err());
+    }
+}

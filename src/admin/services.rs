@@ -1,0 +1,252 @@
+//! `/v1/services`: what is served, by whom, and why not by the others.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::paging::Page;
+use super::query::Query;
+use super::reply::{Answer, ApiError, Reply};
+use crate::admin::nearest::nearest;
+use crate::model::endpoint::{Endpoint, EndpointState};
+use crate::model::id::ServiceId;
+use crate::model::service::Service;
+use crate::table::Table;
+use crate::table::routes::Route;
+
+/// The most candidates that an ambiguous or unknown name is answered with.
+const MAX_CANDIDATES: usize = 20;
+/// The most routes that a service's details list.
+const MAX_ROUTES: usize = 1000;
+
+/// A page of services.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServiceList {
+    pub generation: u64,
+    pub services: Vec<ServiceSummary>,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// One service in a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServiceSummary {
+    /// The full id: cluster/namespace/name/port.
+    pub id: String,
+    pub cluster: String,
+    pub namespace: String,
+    pub name: String,
+    pub port: String,
+    /// The framework's name, for people.
+    pub framework: String,
+    pub protocol: String,
+    pub endpoints: usize,
+    pub available: usize,
+    /// Unhealthy endpoints are served, because none is ready.
+    pub panic: bool,
+    /// Since when it has had no task, in milliseconds since the Unix epoch.
+    pub empty_since: Option<u64>,
+}
+
+/// One service with everything that belongs to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServiceDetails {
+    pub generation: u64,
+    pub service: ServiceSummary,
+    pub endpoints: Vec<EndpointView>,
+    pub routes: Vec<RouteView>,
+}
+
+/// One endpoint as it is now.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EndpointView {
+    pub id: String,
+    pub task: String,
+    pub address: String,
+    pub version: String,
+    pub weight: u16,
+    pub state: String,
+    /// Whether requests may go to it.
+    pub available: bool,
+    /// Why none go to it, where that is so.
+    pub reason: Option<String>,
+    pub agent: Option<String>,
+    /// Since when it has been ready, in milliseconds since the Unix epoch.
+    pub ready_since: Option<u64>,
+    pub in_flight: u64,
+    pub requests: u64,
+    pub failures: u64,
+}
+
+/// One route.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RouteView {
+    pub host: String,
+    pub path: String,
+    pub name: String,
+    /// The service that holds the claim.
+    pub owner: String,
+    pub targets: Vec<TargetView>,
+    /// Since when the claim is held, in milliseconds since the Unix epoch.
+    pub since: u64,
+}
+
+/// Where a route leads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TargetView {
+    pub service: String,
+    /// One version of the service; all where absent.
+    pub version: Option<String>,
+    pub weight: u32,
+}
+
+/// GET /v1/services.
+pub(crate) fn list(table: &Table, query: &Query) -> Answer {
+    query.only(&["limit", "cursor"])?;
+    let entries = table.services.iter().map(|(id, service)| (id.to_string(), service));
+    let (page, next_cursor) = Page::of(query)?.take(entries);
+    let services = page.into_iter().map(|service| ServiceSummary::of(service)).collect();
+    Reply::json(&ServiceList { generation: table.generation, services, next_cursor })
+}
+
+/// GET /v1/services/{id or short name}.
+pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
+    query.only(&[])?;
+    let service = find(table, wanted)?;
+    let endpoints = service.endpoints.iter().map(|endpoint| EndpointView::of(service, endpoint)).collect();
+    let leads_here = |route: &&Arc<Route>| {
+        route.owner == service.id || route.targets.iter().any(|target| target.service == service.id)
+    };
+    let mut routes: Vec<_> =
+        table.routes.iter().filter(leads_here).take(MAX_ROUTES).map(|r| RouteView::of(r)).collect();
+    routes.sort_by(|a, b| (&a.host, &a.path).cmp(&(&b.host, &b.path)));
+    let service = ServiceSummary::of(service);
+    Reply::json(&ServiceDetails { generation: table.generation, service, endpoints, routes })
+}
+
+/// The service that a full id or an unambiguous short name means.
+///
+/// # Errors
+/// 404 with what is near, 409 with the candidates.
+pub(crate) fn find<'a>(table: &'a Table, wanted: &str) -> Result<&'a Arc<Service>, ApiError> {
+    if let Some(service) = full_id(wanted).and_then(|id| table.service(&id)) {
+        return Ok(service);
+    }
+    let mut found: Vec<&Arc<Service>> = table.services.values().filter(|service| is_named(service, wanted)).collect();
+    match found.as_slice() {
+        [] => Err(unknown(table, wanted)),
+        [only] => Ok(only),
+        _ => {
+            found.sort_by(|a, b| a.id.cmp(&b.id));
+            let message = format!("{wanted:?} stands for {} services", found.len());
+            Err(ApiError::ambiguous(message, found.iter().take(MAX_CANDIDATES).map(|s| s.id.to_string()).collect()))
+        }
+    }
+}
+
+impl ServiceSummary {
+    pub(crate) fn of(service: &Service) -> Self {
+        let id = &service.id;
+        Self {
+            id: id.to_string(),
+            cluster: id.cluster().to_string(),
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
+            port: id.port().to_owned(),
+            framework: service.framework.to_string(),
+            protocol: service.protocol.as_str().to_owned(),
+            endpoints: service.endpoints.len(),
+            available: service.available.len(),
+            panic: service.panic,
+            empty_since: service.empty_since.map(|at| at.0),
+        }
+    }
+}
+
+impl EndpointView {
+    pub(crate) fn of(service: &Service, endpoint: &Endpoint) -> Self {
+        let available = service.available.get(&endpoint.id).is_some() && endpoint.weight.0 > 0;
+        Self {
+            id: endpoint.id.to_string(),
+            task: endpoint.id.task.to_string(),
+            address: endpoint.address.to_string(),
+            version: endpoint.version.to_string(),
+            weight: endpoint.weight.0,
+            state: endpoint.state.as_str().to_owned(),
+            available,
+            reason: (!available).then(|| why_not(endpoint)),
+            agent: endpoint.agent.as_ref().map(ToString::to_string),
+            ready_since: endpoint.ready_since.map(|at| at.0),
+            in_flight: endpoint.run.in_flight(),
+            requests: endpoint.run.requests(),
+            failures: endpoint.run.failures(),
+        }
+    }
+}
+
+impl RouteView {
+    pub(crate) fn of(route: &Route) -> Self {
+        let targets = route.targets.iter().map(|target| TargetView {
+            service: target.service.to_string(),
+            version: target.version.as_ref().map(ToString::to_string),
+            weight: target.weight,
+        });
+        Self {
+            host: route.host.to_string(),
+            path: route.path.to_string(),
+            name: route.name.to_string(),
+            owner: route.owner.to_string(),
+            targets: targets.collect(),
+            since: route.since.0,
+        }
+    }
+}
+
+/// Why no request goes to an endpoint.
+fn why_not(endpoint: &Endpoint) -> String {
+    let reason = match endpoint.state {
+        EndpointState::Ready if endpoint.weight.0 == 0 => "its weight is 0",
+        EndpointState::Ready => "it is ready and not among the service's available endpoints",
+        EndpointState::Unverified => "its health check has given no verdict yet",
+        EndpointState::Starting => "its task is not running yet",
+        EndpointState::Unhealthy => "its last health check failed",
+        EndpointState::Unreachable => "its agent is cut off",
+        EndpointState::Draining => "its task is going away",
+    };
+    reason.into()
+}
+
+fn full_id(text: &str) -> Option<ServiceId> {
+    let mut parts = text.splitn(4, '/');
+    let (cluster, namespace, name, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    Some(ServiceId::new(cluster.into(), namespace, name, port))
+}
+
+/// Whether `wanted` is a short form of the service's id: `name`, `name:port`, and `framework/name[/port]` with the
+/// framework's name or the namespace. Names may hold slashes themselves; the whole id counts then too.
+fn is_named(service: &Service, wanted: &str) -> bool {
+    let id = &service.id;
+    if wanted == id.name() || wanted.strip_prefix(id.name()).and_then(|rest| rest.strip_prefix(':')) == Some(id.port())
+    {
+        return true;
+    }
+    let below = |first: &str| {
+        let rest = wanted.strip_prefix(first).and_then(|rest| rest.strip_prefix('/'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(id.name()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/') == Some(id.port()))
+    };
+    (!service.framework.is_empty() && below(&service.framework)) || below(id.namespace()) || wanted == id.to_string()
+}
+
+fn unknown(table: &Table, wanted: &str) -> ApiError {
+    let name = wanted.rsplit('/').find(|part| !part.is_empty()).unwrap_or(wanted);
+    let near = nearest(name, table.services.keys().map(ServiceId::name), 5);
+    let ids = |name: &&str| table.services.keys().filter(|id| id.name() == *name).map(ToString::to_string).collect();
+    let candidates: Vec<String> = near.iter().flat_map(|name| -> Vec<String> { ids(name) }).collect();
+    let mend = match near.first() {
+        Some(near) => format!("did you mean {near:?}? /v1/services lists all"),
+        None => "/v1/services lists all; give cluster/namespace/name/port, name, name:port or framework/name".into(),
+    };
+    let candidates = candidates.into_iter().take(MAX_CANDIDATES).collect();
+    ApiError::not_found(format!("no service is called {wanted:?}"), mend).with_candidates(candidates)
+}
