@@ -104,7 +104,6 @@ names! {
         "SUBSCRIBE" = 18,
     }
 }
-
 names! {
     /// `Response.Type`, of the calls that are made or served here. Not the numbers of `Call.Type`.
     response_type {
@@ -166,11 +165,25 @@ messages! {
     /// `master.Response`, the answers that are read or made here.
     Response {
         #[prost(int32, optional, tag = "1")] #[serde(rename = "type", with = "response_type", skip_serializing_if = "Option::is_none")] r#type: Option<i32>,
+        #[prost(message, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] get_health: Option<GetHealth>,
+        #[prost(message, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] get_version: Option<GetVersion>,
         #[prost(message, optional, tag = "9")] #[serde(skip_serializing_if = "Option::is_none")] get_state: Option<GetState>,
         #[prost(message, optional, tag = "10")] #[serde(skip_serializing_if = "Option::is_none")] get_agents: Option<GetAgents>,
         #[prost(message, optional, tag = "11")] #[serde(skip_serializing_if = "Option::is_none")] get_frameworks: Option<GetFrameworks>,
         #[prost(message, optional, tag = "13")] #[serde(skip_serializing_if = "Option::is_none")] get_tasks: Option<GetTasks>,
         #[prost(message, optional, tag = "16")] #[serde(skip_serializing_if = "Option::is_none")] get_master: Option<GetMaster>,
+    }
+
+    GetHealth {
+        #[prost(bool, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] healthy: Option<bool>,
+    }
+
+    GetVersion {
+        #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] version_info: Option<VersionInfo>,
+    }
+
+    VersionInfo {
+        #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] version: Option<String>,
     }
 
     GetState {
@@ -361,6 +374,7 @@ messages! {
     }
 
     FrameworkInfo {
+        #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] user: Option<String>,
         #[prost(string, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
         #[prost(message, optional, tag = "3")] #[serde(skip_serializing_if = "Option::is_none")] id: Option<Id>,
         #[prost(string, optional, tag = "6")] #[serde(skip_serializing_if = "Option::is_none")] role: Option<String>,
