@@ -15,12 +15,16 @@ enum What {
     Sample,
     /// Every setting with meaning, unit, default and cost, as Markdown
     Reference,
+    /// Every task label with its meaning, as Markdown
+    Labels,
 }
 
-pub(super) fn run(arguments: &Arguments, _output: &mut Output<'_>) -> Result<Verdict, Failure> {
-    let what = match arguments.what {
-        What::Sample => "sample",
-        What::Reference => "reference",
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verdict, Failure> {
+    let text = match arguments.what {
+        What::Sample => crate::config::sample_file(),
+        What::Reference => crate::config::reference_markdown(),
+        What::Labels => crate::labels::reference_markdown(),
     };
-    Err(Failure::Program(format!("this build has no configuration {what}")))
+    write!(output.out, "{text}")?;
+    Ok(Verdict::Positive)
 }

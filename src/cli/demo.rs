@@ -1,11 +1,154 @@
-//! `pointsman demo`: runs an embedded cluster.
+//! `pointsman demo`: runs an embedded cluster with everything that serves it, or acts on one that runs.
 
-use super::Verdict;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::failure::Failure;
+use super::{Output, Verdict};
+use crate::config::Config;
+use crate::config::checked::{ListenerConfig, LogConfig, MesosConfig};
+use crate::demo::control::{self, Command};
+use crate::demo::narrate::Addresses;
+use crate::demo::options::DEFAULT_CONTROL;
+use crate::demo::{DemoCluster, DemoOptions, Hooks};
+use crate::server::{Options, start_logging};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Act on the demo that runs: a line as it could be typed there, such as `deploy web` or `scale web 5`
+    #[arg(long = "do", value_name = "COMMAND")]
+    act: Option<String>,
+    /// Roll out the next version of an app on the demo that runs
+    #[arg(long, value_name = "APP", conflicts_with = "act")]
+    deploy: Option<String>,
+    /// DNS over UDP and TCP
+    #[arg(long, value_name = "ADDRESS", default_value_t = local(15_353))]
+    dns: SocketAddr,
+    /// HTTP
+    #[arg(long, value_name = "ADDRESS", default_value_t = local(18_081))]
+    proxy: SocketAddr,
+    /// The admin API
+    #[arg(long = "api", value_name = "ADDRESS", default_value_t = local(18_080))]
+    api: SocketAddr,
+    /// The masters, by commas
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    masters: Vec<SocketAddr>,
+    /// What acts on the demo
+    #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_CONTROL)]
+    control: SocketAddr,
+    /// Agents of the cluster
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    agents: u8,
+    /// Worker threads; 0: one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+    /// Log level
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log: String,
+}
 
-pub(super) fn run(_arguments: &Arguments) -> Result<Verdict, Failure> {
-    Err(Failure::Program("this build has no demo cluster".into()))
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verdict, Failure> {
+    let line = arguments.act.clone().or_else(|| arguments.deploy.as_ref().map(|app| format!("deploy {app}")));
+    if let Some(line) = line {
+        return act(arguments, &line, output);
+    }
+    let log = LogConfig { level: arguments.log.clone(), ..LogConfig::default() };
+    start_logging(&log).map_err(|error| Failure::Usage(format!("--log: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("demo")
+        .enable_all()
+        .build()
+        .map_err(program)?;
+    runtime.block_on(async {
+        let cluster = DemoCluster::start(options(arguments)).await.map_err(program)?;
+        let config = config(arguments, cluster.masters());
+        let server = tokio::task::block_in_place(|| super::serve::start(config, Options::default()))?;
+        let addresses = Addresses {
+            dns: server.addresses().dns.first().copied().unwrap_or(arguments.dns),
+            proxy: server.addresses().proxy.first().copied().unwrap_or(arguments.proxy),
+            admin: server.addresses().admin.unwrap_or(arguments.api),
+            zone: ZONE.into(),
+        };
+        let (say, lines) = crate::demo::run::lines();
+        let versions = tokio::spawn(tell_versions(server.table().clone(), say));
+        let told = crate::demo::run(cluster, Hooks { addresses, lines }, |line| {
+            // Whoever listens may have gone; the demo ends with its signals, not with its reader.
+            let _ = writeln!(output.out, "{line}").and_then(|()| output.out.flush());
+        })
+        .await;
+        versions.abort();
+        let _ = versions.await;
+        tokio::task::block_in_place(|| server.stop(std::time::Duration::from_secs(2)));
+        told.map_err(program)
+    })?;
+    Ok(Verdict::Positive)
+}
+
+/// A line for each new table: its version, and what led to it.
+async fn tell_versions(table: std::sync::Arc<crate::table::handle::TableHandle>, say: tokio::sync::mpsc::Sender<String>) {
+    let mut generations = table.watch();
+    let mut told = table.load().generation;
+    while generations.changed().await.is_ok() {
+        let lines: Vec<String> = {
+            let history = table.history();
+            let news = history.iter().filter(|version| version.table.generation > told);
+            let line = |version: &crate::table::history::Version| {
+                format!("table {}: {}", version.table.generation, version.record.causes.join("; "))
+            };
+            news.map(line).collect()
+        };
+        told = *generations.borrow();
+        for line in lines {
+            // A reader that is too slow misses lines rather than holding the demo up.
+            let _ = say.try_send(line);
+        }
+    }
+}
+
+/// The zone of the demo's names.
+const ZONE: &str = "mesos";
+
+fn options(arguments: &Arguments) -> DemoOptions {
+    let defaults = DemoOptions::default();
+    DemoOptions {
+        masters: if arguments.masters.is_empty() { defaults.masters } else { arguments.masters.clone() },
+        control: arguments.control,
+        agents: arguments.agents,
+        ..defaults
+    }
+}
+
+/// The ordinary configuration, pointed at the embedded masters; loopback addresses are accepted here alone.
+fn config(arguments: &Arguments, masters: &[SocketAddr]) -> Config {
+    let mut config = Config::default();
+    let masters: Vec<String> = masters.iter().map(ToString::to_string).collect();
+    let masters: Vec<&str> = masters.iter().map(String::as_str).collect();
+    let mut mesos = MesosConfig::with_masters("demo", ZONE, &masters);
+    mesos.max_backoff = std::time::Duration::from_secs(2);
+    config.mesos.push(mesos);
+    let loopback = ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    config.upstreams.allowed_networks.push(loopback.into());
+    config.dns.listen.push(arguments.dns);
+    config.proxy.listeners.push(ListenerConfig { name: "http".into(), address: arguments.proxy, certificates: None });
+    config.admin.listen = Some(arguments.api);
+    if arguments.workers > 0 {
+        config.server.workers = arguments.workers;
+    }
+    config
+}
+
+fn act(arguments: &Arguments, line: &str, output: &mut Output<'_>) -> Result<Verdict, Failure> {
+    let command: Command = line.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(program)?;
+    let said = runtime.block_on(control::send(arguments.control, &command)).map_err(program)?;
+    writeln!(output.out, "{said}")?;
+    Ok(Verdict::Positive)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn program(error: impl std::fmt::Display) -> Failure {
+    Failure::Program(error.to_string())
 }

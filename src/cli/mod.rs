@@ -154,7 +154,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Verdict, Failure> {
     let client = || Client::new(&instance);
     match command {
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments, &mut output),
         Command::Check(arguments) => check::run(&arguments, &mut output),
         Command::Config(arguments) => config::run(&arguments, &mut output),
         Command::Services(arguments) => services::run(&arguments, &client()?, &mut output),

@@ -32,6 +32,7 @@ impl Terminal {
     /// Standard input, if it is a terminal.
     pub(super) fn open() -> Self {
         let stdin = std::io::stdin();
+        #[expect(deprecated, reason = "its successor is unsafe; a `File` owns its descriptor and keeps it open")]
         let open = || {
             let file = File::from(stdin.as_fd().try_clone_to_owned()?);
             AsyncFd::with_interest(file, Interest::READABLE)

@@ -32,6 +32,7 @@ use tokio::sync::watch;
 pub use log::{LogHandle, start_logging};
 pub use reload::Reloader;
 pub use startup::StartError;
+pub use workers::Hurry;
 
 use crate::admin::context::Phase;
 use crate::cluster::event::EventSender;
@@ -116,6 +117,11 @@ impl Server {
     /// Reads the configuration file again.
     pub fn reloader(&self) -> &Arc<Reloader> {
         &self.reloader
+    }
+
+    /// What ends a stop that takes too long.
+    pub fn hurry_handle(&self) -> Hurry {
+        lock(&self.workers).hurry_handle()
     }
 
     /// Not ready → stop accepting → finish what is in flight within `drain_time` → end. The state is stored last.

@@ -13,7 +13,7 @@ use super::sources::{Sources, Wanted};
 use super::store::Store;
 use super::workers::{WorkerParts, Workers};
 use super::writer::{WriterParts, WriterThread};
-use super::{Addresses, Options, Server, lock};
+use super::{Addresses, Options, Server};
 use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus};
 use crate::admin::listen::{AdminError, AdminServer};
 use crate::cluster::event::QUEUE;
@@ -226,11 +226,3 @@ fn addresses(config: &Config, listening: &super::workers::Listening, admin: &Adm
         metrics: config.admin.metrics_listen.and_then(|_| bound.next()),
     }
 }
-
-impl Server {
-    /// Gives up what is still in flight: for a second signal.
-    pub fn hurry(&self) {
-        lock(&self.workers).hurry();
-    }
-}
-

@@ -37,6 +37,17 @@ pub(super) struct Workers {
     control: tokio::runtime::Handle,
 }
 
+/// Ends a stop that takes too long.
+#[derive(Clone, Debug)]
+pub struct Hurry(watch::Sender<Drain>);
+
+impl Hurry {
+    /// Gives up what is still in flight.
+    pub fn now(&self) {
+        self.0.send_replace(Drain::Until(tokio::time::Instant::now()));
+    }
+}
+
 /// Where everything listens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listening {
@@ -191,8 +202,8 @@ impl Workers {
     }
 
     /// A second word: what is still in flight is given up now.
-    pub(super) fn hurry(&self) {
-        self.drain.send_replace(Drain::Until(tokio::time::Instant::now()));
+    pub(super) fn hurry_handle(&self) -> Hurry {
+        Hurry(self.drain.clone())
     }
 
     fn serve_dns(&mut self, configured: Vec<SocketAddr>, workers: Vec<WorkerSockets>, own: Arc<[IpAddr]>) {
@@ -209,7 +220,7 @@ impl Workers {
     fn serve_proxy(&mut self, config: ListenerConfig, sockets: Vec<std::net::TcpListener>, tls: Option<TlsListener>) {
         let (drain, signal) = watch::channel(Drain::Serving);
         for (thread, socket) in self.threads.iter().zip(sockets) {
-            let listener = Listener { name: config.name.clone(), socket, tls: tls.clone(), drain: signal.clone() };
+            let listener = Listener { name: config.name.clone(), socket, tls: tls.clone(), drain: Some(signal.clone()) };
             if thread.proxy.try_send(listener).is_err() {
                 tracing::error!(listener = %config.name, "a worker does not take its listener");
             }

@@ -55,12 +55,16 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
     let name = normal(name)?;
     let wanted = wanted.map(record_type).transpose()?;
     let mut out = NameExplanation::new(name, wanted);
-    if !table.ready {
-        out.conclude("servfail", "the table is not ready: nobody may conclude that a name does not exist");
+    if table.generation == 0 {
+        out.conclude("servfail", "there is no table yet: nobody may conclude that a name does not exist");
         return Ok(out);
     }
     match table.names.find(&out.name) {
         Found::Outside => out.conclude("refused", "the name lies in none of the zones served here"),
+        Found::Unready(zone) => {
+            out.zone = Some(zone.name.to_string());
+            out.conclude("servfail", "the zone's source has not spoken yet: nobody may conclude that a name is missing");
+        }
         Found::Missing(zone) => {
             out.zone = Some(zone.name.to_string());
             out.conclude("nxdomain", "the zone is served here and has no such name, nor one below it");
