@@ -96,6 +96,14 @@ pub struct AdminServer {
 pub struct RunningAdmin {
     stop: CancellationToken,
     loops: JoinSet<()>,
+    former: Stopped,
+}
+
+/// What a stopped API leaves to its successor.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    context: Arc<AdminContext>,
+    metrics: AdminMetrics,
 }
 
 #[derive(Debug)]
@@ -150,26 +158,36 @@ impl AdminServer {
         self.listeners.iter().filter_map(address).collect()
     }
 
-    /// Starts to serve, on the current runtime.
+    /// Starts to serve, on the current runtime, and registers the API's metrics.
     ///
     /// # Errors
-    /// The API's metrics are registered already.
+    /// The API's metrics are registered already: see [`AdminServer::succeed`].
     pub fn serve(self, context: Arc<AdminContext>) -> Result<RunningAdmin, AdminError> {
         let metrics = AdminMetrics::register(&context.registry, &context.table, context.workers)?;
+        Ok(self.serve_with(context, metrics))
+    }
+
+    /// Starts to serve in place of one that was stopped, and goes on counting where it left off.
+    pub fn succeed(self, former: Stopped) -> RunningAdmin {
+        self.serve_with(former.context, former.metrics)
+    }
+
+    fn serve_with(self, context: Arc<AdminContext>, metrics: AdminMetrics) -> RunningAdmin {
         let stop = CancellationToken::new();
+        let former = Stopped { context: context.clone(), metrics: metrics.clone() };
         let shared = Arc::new(Shared::new(context, metrics, stop.clone()));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             info!(listener = ?listener.socket, scope = ?listener.scope, "admin API listens");
             loops.spawn(listener.run(shared.clone()));
         }
-        Ok(RunningAdmin { stop, loops })
+        RunningAdmin { stop, loops, former }
     }
 }
 
 impl RunningAdmin {
     /// Takes no more connections, lets requests in flight finish for `grace`, then ends the rest.
-    pub async fn stop(mut self, grace: Duration) {
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.stop.cancel();
         let finished = async { while self.loops.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, finished).await.is_err() {
@@ -177,6 +195,7 @@ impl RunningAdmin {
             // Dropping a loop drops its set of connections, which aborts them.
             self.loops.shutdown().await;
         }
+        self.former
     }
 }
 

@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::problems;
 use super::process::ProcessMetrics;
@@ -70,14 +67,12 @@ pub(crate) fn text(registry: &Registry) -> Answer {
 struct TableMetrics {
     table: Arc<TableHandle>,
     gauges: Gauges,
-    /// One reader at a time fills the gauges; the value is the newest version whose publishing was observed and the
-    /// newest whose content was counted.
+    /// One reader at a time fills the gauges; the value is the newest version whose content was counted.
     seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
-    published: u64,
     counted: Option<(u64, u64)>,
 }
 
@@ -95,16 +90,12 @@ struct Gauges {
     source_state: IntGaugeVec,
     source_tasks: IntGaugeVec,
     source_held: IntGaugeVec,
-    publish: Histogram,
     build: IntGaugeVec,
 }
 
 impl Gauges {
     fn new() -> prometheus::Result<Self> {
         let labelled = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
-        let publish = "CPU time to derive and publish a version, of those still kept when this is read";
-        // From 1 µs to 4 s in steps of four.
-        let buckets = prometheus::exponential_buckets(1e-6, 4.0, 12)?;
         Ok(Self {
             generation: IntGauge::new("pointsman_table_generation", "The version of the table in force")?,
             age: Gauge::new("pointsman_table_age_seconds", "Time since the table in force was published")?,
@@ -122,14 +113,11 @@ impl Gauges {
             source_state: labelled("pointsman_source_state", "1 for the state a source is in", &["source", "state"])?,
             source_tasks: labelled("pointsman_source_tasks", "Tasks known from a source", &["source"])?,
             source_held: labelled("pointsman_source_removals_held", "Removals that the guard holds back", &["source"])?,
-            publish: Histogram::with_opts(
-                HistogramOpts::new("pointsman_table_publish_seconds", publish).buckets(buckets),
-            )?,
             build: labelled("pointsman_build_info", "1; the version is the label", &["version"])?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 15] {
+    fn all(&self) -> [&dyn Collector; 14] {
         [
             &self.generation,
             &self.age,
@@ -144,7 +132,6 @@ impl Gauges {
             &self.source_state,
             &self.source_tasks,
             &self.source_held,
-            &self.publish,
             &self.build,
         ]
     }
@@ -195,15 +182,6 @@ impl TableMetrics {
     fn new(table: Arc<TableHandle>) -> prometheus::Result<Self> {
         Ok(Self { table, gauges: Gauges::new()?, seen: Mutex::default() })
     }
-
-    fn observe_publishing(&self, seen: &mut Seen) {
-        let history = self.table.history();
-        for version in history.iter().filter(|version| version.table.generation > seen.published) {
-            self.gauges.publish.observe(std::time::Duration::from_nanos(version.record.publish_ns).as_secs_f64());
-        }
-        let newest = history.iter().last().map_or(0, |version| version.table.generation);
-        seen.published = newest.max(seen.published);
-    }
 }
 
 impl Collector for TableMetrics {
@@ -215,7 +193,6 @@ impl Collector for TableMetrics {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table.load();
         self.gauges.set_plain(&table, Timestamp::now());
-        self.observe_publishing(&mut seen);
         let version = Some((table.epoch, table.generation));
         if seen.counted != version {
             self.gauges.count(&table);

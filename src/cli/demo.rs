@@ -85,7 +85,10 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verd
 }
 
 /// A line for each new table: its version, and what led to it.
-async fn tell_versions(table: std::sync::Arc<crate::table::handle::TableHandle>, say: tokio::sync::mpsc::Sender<String>) {
+async fn tell_versions(
+    table: std::sync::Arc<crate::table::handle::TableHandle>,
+    say: tokio::sync::mpsc::Sender<String>,
+) {
     let mut generations = table.watch();
     let mut told = table.load().generation;
     while generations.changed().await.is_ok() {

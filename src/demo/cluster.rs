@@ -198,9 +198,8 @@ impl ClusterModel {
     /// What a GET_TASKS answers.
     pub fn task_lists(&self) -> wire::GetTasks {
         let seen = |standing| {
-            let of_agent = move |task: &&ModelTask| {
-                self.agents.get(&task.agent).is_some_and(|agent| agent.standing == standing)
-            };
+            let of_agent =
+                move |task: &&ModelTask| self.agents.get(&task.agent).is_some_and(|agent| agent.standing == standing);
             self.tasks.values().filter(of_agent).filter_map(|task| task.seen.clone()).collect()
         };
         wire::GetTasks {

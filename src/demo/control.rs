@@ -153,7 +153,9 @@ impl fmt::Display for Command {
 /// Percent-encodes what is not an unreserved character (RFC 3986 section 2.3).
 fn escape(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
-    text.bytes().map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") }).collect()
+    text.bytes()
+        .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .collect()
 }
 
 /// The value of a query's member, percent-decoded.
@@ -165,7 +167,8 @@ fn query_value(query: &str, name: &str) -> Option<String> {
     while let Some(octet) = rest.next() {
         octets.push(match octet {
             b'%' => {
-                let digit = |octet: Option<u8>| char::from(octet?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let digit =
+                    |octet: Option<u8>| char::from(octet?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 digit(rest.next())? << 4 | digit(rest.next())?
             }
             octet => octet,

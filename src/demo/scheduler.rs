@@ -254,8 +254,8 @@ impl Scheduler {
     async fn launch(&self, spec: &AppSpec) -> Result<String, SchedulerError> {
         loop {
             let (agent, ip) = self.wait(&spec.name, emptiest_agent).await?;
-            let (socket, address) = reserve_port(ip)
-                .map_err(|source| SchedulerError::Listen { address: ip.to_string(), source })?;
+            let (socket, address) =
+                reserve_port(ip).map_err(|source| SchedulerError::Listen { address: ip.to_string(), source })?;
             match self.feed.try_change(|model, _| model.launch(spec, &agent, address.port())) {
                 Ok(id) => {
                     let launched = self.launches.fetch_add(1, Ordering::Relaxed);

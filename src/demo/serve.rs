@@ -43,13 +43,18 @@ pub(super) struct Closing {
 pub(super) trait Answers: Clone + Send + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
-    fn answer(&self, client: SocketAddr, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn answer(
+        &self,
+        client: SocketAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// Serves HTTP until closed.
 pub(super) async fn http(listener: TcpListener, answers: impl Answers, closing: Closing) {
     let tell = closing.clone();
-    connections(listener, closing, move |stream, client| connection(stream, client, answers.clone(), tell.clone())).await;
+    connections(listener, closing, move |stream, client| connection(stream, client, answers.clone(), tell.clone()))
+        .await;
 }
 
 /// Runs `serve` for each connection of a listener until closed, and all of them to their end.

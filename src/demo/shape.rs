@@ -87,10 +87,8 @@ fn ports_resource(port: u16) -> wire::Resource {
 /// A status that an executor sends, with the task's address.
 pub(super) fn executor_status(task: &wire::Task, state: TaskState, ip: IpAddr, now: Timestamp) -> wire::TaskStatus {
     let protocol = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-    let address = wire::IpAddress {
-        protocol: Some(wire::ip_protocol::number(protocol)),
-        ip_address: Some(ip.to_string()),
-    };
+    let address =
+        wire::IpAddress { protocol: Some(wire::ip_protocol::number(protocol)), ip_address: Some(ip.to_string()) };
     let network = wire::NetworkInfo { ip_addresses: vec![address], ..wire::NetworkInfo::default() };
     wire::TaskStatus {
         source: Some(wire::status_source::number("SOURCE_EXECUTOR")),

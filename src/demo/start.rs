@@ -18,7 +18,9 @@ use super::serve::{self, Closing};
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// A port is taken, or not ours to take.
-    #[error("cannot listen on {address} ({what}): {source}; stop what listens there (`ss -ltnp 'sport = {port}'` names it) or give another address with {flag}")]
+    #[error(
+        "cannot listen on {address} ({what}): {source}; stop what listens there (`ss -ltnp 'sport = {port}'` names it) or give another address with {flag}"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,

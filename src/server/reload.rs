@@ -9,15 +9,15 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::lock;
 use super::log::LogHandle;
 use super::notify::Inherited;
 use super::sources::Sources;
-use super::startup::StartError;
 use super::workers::Workers;
-use super::lock;
-use crate::admin::context::{AdminContext, ReloadOutcome, ReloadStatus};
-use crate::admin::listen::{AdminServer, RunningAdmin};
+use crate::admin::context::{ReloadOutcome, ReloadStatus};
+use crate::admin::listen::{AdminError, AdminServer, RunningAdmin};
 use crate::cluster::event::{ClusterEvent, EventSender};
+use crate::config::checked::AdminConfig;
 use crate::config::watch::Watch;
 use crate::config::{self, Config};
 use crate::model::time::Timestamp;
@@ -53,17 +53,32 @@ pub(super) struct ReloaderParts<'a> {
 #[derive(Debug)]
 pub(super) struct Admin {
     running: Option<RunningAdmin>,
-    context: Arc<AdminContext>,
 }
 
 impl Admin {
-    pub(super) fn new(running: RunningAdmin, context: Arc<AdminContext>) -> Self {
-        Self { running: Some(running), context }
+    pub(super) fn new(running: RunningAdmin) -> Self {
+        Self { running: Some(running) }
     }
 
     pub(super) async fn stop(&mut self, grace: Duration) {
         if let Some(running) = self.running.take() {
             running.stop(grace).await;
+        }
+    }
+
+    /// Moves the API to where `new` has it; if that cannot be bound, it goes on where `old` had it.
+    async fn relocate(&mut self, new: &AdminConfig, old: &AdminConfig) -> Result<(), AdminError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let former = running.stop(Duration::from_secs(1)).await;
+        match AdminServer::bind(new).await {
+            Ok(bound) => {
+                self.running = Some(bound.succeed(former));
+                Ok(())
+            }
+            Err(error) => {
+                self.running = Some(AdminServer::bind(old).await?.succeed(former));
+                Err(error)
+            }
         }
     }
 }
@@ -75,7 +90,8 @@ impl Reloader {
         for outcome in ["applied", "refused"] {
             reloads.with_label_values(&[outcome]);
         }
-        let last = IntGauge::new("pointsman_config_last_reload_success", "1 if the last configuration read is in force.")?;
+        let last =
+            IntGauge::new("pointsman_config_last_reload_success", "1 if the last configuration read is in force.")?;
         last.set(1);
         parts.registry.register(Box::new(reloads.clone()))?;
         parts.registry.register(Box::new(last.clone()))?;
@@ -126,7 +142,8 @@ impl Reloader {
         // Sockets first: they alone can fail, and then nothing has changed.
         let opened = lock(&self.workers).open(&new, &mut Inherited::default()).map_err(|e| vec![e.to_string()])?;
         if new.admin != running.admin {
-            self.move_admin(&new, &running).await.map_err(|error| vec![error.to_string()])?;
+            let moved = self.admin.lock().await.relocate(&new.admin, &running.admin).await;
+            moved.map_err(|error| vec![error.to_string()])?;
         }
         let new = Arc::new(new);
         // The writer takes it in turn with the facts; answers change with the table that it publishes.
@@ -144,22 +161,6 @@ impl Reloader {
         }
         tracing::info!(live = ?plan.live, listeners = ?plan.listeners, sources = ?plan.sources, "configuration applied");
         *running = new;
-        Ok(())
-    }
-
-    /// Moves the API: the new sockets are bound before the old ones end, unless they are the same.
-    async fn move_admin(&self, new: &Config, old: &Config) -> Result<(), StartError> {
-        let mut admin = self.admin.lock().await;
-        admin.stop(Duration::from_secs(1)).await;
-        let bound = match AdminServer::bind(&new.admin).await {
-            Ok(bound) => bound,
-            Err(error) => {
-                let former = AdminServer::bind(&old.admin).await?.serve(admin.context.clone())?;
-                admin.running = Some(former);
-                return Err(error.into());
-            }
-        };
-        admin.running = Some(bound.serve(admin.context.clone())?);
         Ok(())
     }
 

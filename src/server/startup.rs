@@ -157,9 +157,9 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let addresses = addresses(&config, &listening, &admin);
     let running = {
         let _inside = runtime.enter();
-        admin.serve(context.clone())?
+        admin.serve(context)?
     };
-    let admin = Arc::new(tokio::sync::Mutex::new(Admin::new(running, context)));
+    let admin = Arc::new(tokio::sync::Mutex::new(Admin::new(running)));
     let workers = Arc::new(Mutex::new(workers));
     let sources = Arc::new(Mutex::new(sources));
     let reloader = Arc::new(Reloader::new(ReloaderParts {

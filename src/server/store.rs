@@ -24,7 +24,11 @@ pub(super) struct StoreSender {
 
 impl Store {
     /// Starts storing to `path`, at most every `interval`.
-    pub(super) fn start(path: PathBuf, interval: Duration, metrics: StoreMetrics) -> std::io::Result<(Self, StoreSender)> {
+    pub(super) fn start(
+        path: PathBuf,
+        interval: Duration,
+        metrics: StoreMetrics,
+    ) -> std::io::Result<(Self, StoreSender)> {
         let (sender, views) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(&views, path, &metrics))?;
         Ok((Self { sender: sender.clone(), thread }, StoreSender { sender, interval, last: None }))

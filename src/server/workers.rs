@@ -169,8 +169,11 @@ impl Workers {
             }
         }
         let wanted = &config.proxy.listeners;
-        let leaving: Vec<_> =
-            self.proxy.extract_if(|_, running| !wanted.contains(&running.config)).map(|(_, listener)| listener).collect();
+        let leaving: Vec<_> = self
+            .proxy
+            .extract_if(|_, running| !wanted.contains(&running.config))
+            .map(|(_, listener)| listener)
+            .collect();
         for (listener, address, sockets, tls) in opened.proxy {
             listening.proxy.push(address);
             self.serve_proxy(listener, sockets, tls);
@@ -220,7 +223,8 @@ impl Workers {
     fn serve_proxy(&mut self, config: ListenerConfig, sockets: Vec<std::net::TcpListener>, tls: Option<TlsListener>) {
         let (drain, signal) = watch::channel(Drain::Serving);
         for (thread, socket) in self.threads.iter().zip(sockets) {
-            let listener = Listener { name: config.name.clone(), socket, tls: tls.clone(), drain: Some(signal.clone()) };
+            let listener =
+                Listener { name: config.name.clone(), socket, tls: tls.clone(), drain: Some(signal.clone()) };
             if thread.proxy.try_send(listener).is_err() {
                 tracing::error!(listener = %config.name, "a worker does not take its listener");
             }
@@ -233,8 +237,8 @@ impl Workers {
         if let Some(known) = self.certificates.get(folder) {
             return Ok(known.store.clone());
         }
-        let (store, bad) = Certificates::load(folder)
-            .map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
+        let (store, bad) =
+            Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
         for pair in bad {
             tracing::warn!(folder = %folder.display(), pair = %pair, "certificate cannot be used, others are");
         }
@@ -255,8 +259,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let table = parts.table.clone();
     let dns_metrics = parts.dns.worker(seat.index);
     let shard = parts.proxy.shard(seat.index);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", seat.index))
         .spawn(move || {

@@ -40,9 +40,8 @@ impl WriterThread {
     pub(super) fn start(parts: WriterParts) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let thread = std::thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || runtime.block_on(run(parts, stopped)))?;
+        let thread =
+            std::thread::Builder::new().name("writer".into()).spawn(move || runtime.block_on(run(parts, stopped)))?;
         Ok(Self { stop, thread })
     }
 

@@ -63,7 +63,10 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
         Found::Outside => out.conclude("refused", "the name lies in none of the zones served here"),
         Found::Unready(zone) => {
             out.zone = Some(zone.name.to_string());
-            out.conclude("servfail", "the zone's source has not spoken yet: nobody may conclude that a name is missing");
+            out.conclude(
+                "servfail",
+                "the zone's source has not spoken yet: nobody may conclude that a name is missing",
+            );
         }
         Found::Missing(zone) => {
             out.zone = Some(zone.name.to_string());

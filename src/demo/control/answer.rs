@@ -63,9 +63,12 @@ impl Control {
     }
 
     fn overview(&self) -> Value {
-        let apps: Vec<Value> = self.scheduler.apps().iter().map(|app| {
-            json!({ "app": app.name, "version": app.version_name(), "instances": app.instances })
-        }).collect();
+        let apps: Vec<Value> = self
+            .scheduler
+            .apps()
+            .iter()
+            .map(|app| json!({ "app": app.name, "version": app.version_name(), "instances": app.instances }))
+            .collect();
         let (agents, tasks) = self.feed.read(|model| {
             let agents: Vec<Value> = model.agents().values().map(|agent| {
                 let standing = format!("{:?}", agent.standing).to_lowercase();
@@ -117,9 +120,9 @@ impl Scheduler {
 
 fn status(error: &SchedulerError) -> StatusCode {
     match error {
-        SchedulerError::UnknownApp { .. } | SchedulerError::UnknownTask { .. } | SchedulerError::UnknownAgent { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        SchedulerError::UnknownApp { .. }
+        | SchedulerError::UnknownTask { .. }
+        | SchedulerError::UnknownAgent { .. } => StatusCode::NOT_FOUND,
         SchedulerError::TooMany { .. } => StatusCode::BAD_REQUEST,
         SchedulerError::Model(_) | SchedulerError::NotReady { .. } => StatusCode::CONFLICT,
         SchedulerError::Listen { .. } | SchedulerError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

@@ -23,7 +23,9 @@ const ANSWER_OCTETS: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody listens.
-    #[error("no demo answers at {address}: {source}; start one with `pointsman demo`, or name its address with --control")]
+    #[error(
+        "no demo answers at {address}: {source}; start one with `pointsman demo`, or name its address with --control"
+    )]
     Connect {
         /// Where.
         address: SocketAddr,
@@ -57,7 +59,8 @@ pub async fn send(address: SocketAddr, command: &Command) -> Result<String, Cont
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_OCTETS).collect().await.map_err(|error| error.to_string())?;
+        let body =
+            Limited::new(answer.into_body(), ANSWER_OCTETS).collect().await.map_err(|error| error.to_string())?;
         Ok::<_, String>((status, body.to_bytes()))
     };
     let driven = async {
@@ -71,7 +74,8 @@ pub async fn send(address: SocketAddr, command: &Command) -> Result<String, Cont
             },
         }
     };
-    let (status, body) = timeout(ANSWER_LIMIT, driven).await.map_err(|late| broken(late.to_string()))?.map_err(broken)?;
+    let (status, body) =
+        timeout(ANSWER_LIMIT, driven).await.map_err(|late| broken(late.to_string()))?.map_err(broken)?;
     let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))?;
     let said = |key: &str| value.get(key).and_then(serde_json::Value::as_str).map(ToOwned::to_owned);
     match said("done") {

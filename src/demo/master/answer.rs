@@ -85,9 +85,7 @@ impl Master {
         let feed = &self.shared.feed;
         let response = wire::Response { r#type: Some(wire::response_type::number(call)), ..Default::default() };
         Some(match call {
-            "GET_HEALTH" => {
-                wire::Response { get_health: Some(wire::GetHealth { healthy: Some(true) }), ..response }
-            }
+            "GET_HEALTH" => wire::Response { get_health: Some(wire::GetHealth { healthy: Some(true) }), ..response },
             "GET_VERSION" => {
                 let version_info = Some(wire::VersionInfo { version: Some(MESOS_VERSION.to_owned()) });
                 wire::Response { get_version: Some(wire::GetVersion { version_info }), ..response }
@@ -174,10 +172,13 @@ fn accepted(headers: &HeaderMap) -> Option<Media> {
 /// The name of a call's type, or what a real master says about a body that has none.
 fn parse_call(media: Media, body: &[u8]) -> Result<&'static str, String> {
     let call = match media {
-        Media::Protobuf => wire::Call::decode(body).map_err(|_| "Failed to parse body into Call protobuf".to_owned())?,
+        Media::Protobuf => {
+            wire::Call::decode(body).map_err(|_| "Failed to parse body into Call protobuf".to_owned())?
+        }
         Media::Json => {
             let value: serde_json::Value = serde_json::from_slice(body).map_err(|error| syntax_error(body, &error))?;
-            serde_json::from_value(value).map_err(|error| format!("Failed to convert JSON into Call protobuf: {error}"))?
+            serde_json::from_value(value)
+                .map_err(|error| format!("Failed to convert JSON into Call protobuf: {error}"))?
         }
     };
     call.r#type

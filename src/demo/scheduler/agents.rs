@@ -81,7 +81,8 @@ impl Scheduler {
         tokio::time::sleep(self.pace.recovery).await;
         let absent: Vec<String> = self.feed.read(|model| {
             let agents = model.agents().iter();
-            agents.filter(|(_, agent)| agent.connected && agent.standing == AgentStanding::Recovered)
+            agents
+                .filter(|(_, agent)| agent.connected && agent.standing == AgentStanding::Recovered)
                 .map(|(id, _)| id.clone())
                 .collect()
         });
@@ -103,10 +104,10 @@ impl Scheduler {
     }
 
     async fn restart(&self, index: usize) -> Result<(), SchedulerError> {
-        self.masters.restart(index).await.map_err(|source| SchedulerError::Listen {
-            address: self.masters.addresses()[index].to_string(),
-            source,
-        })
+        self.masters
+            .restart(index)
+            .await
+            .map_err(|source| SchedulerError::Listen { address: self.masters.addresses()[index].to_string(), source })
     }
 
     /// The id and host name of the agent meant.
@@ -119,7 +120,9 @@ impl Scheduler {
             let tasks_on = |id: &str| model.tasks().values().filter(|task| task.agent == id).count();
             let id = match name {
                 Some(name) => model.find_agent(name).filter(|id| fits(model, id)),
-                None => model.agents().keys().map(String::as_str).filter(|id| fits(model, id)).max_by_key(|id| tasks_on(id)),
+                None => {
+                    model.agents().keys().map(String::as_str).filter(|id| fits(model, id)).max_by_key(|id| tasks_on(id))
+                }
             }?;
             Some((id.to_owned(), model.agents()[id].hostname.clone()))
         });
