@@ -167,6 +167,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         id: EndpointId { task: key, port: "http".into(), family: Family::V4 },
         service: service.clone(),
         address: SocketAddr::from(([10, 0, 0, 1], port)),
+        protocol: pointsman::model::service::Protocol::Http,
         version: "v1".into(),
         weight: Weight(100),
         state,
@@ -227,6 +228,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         recovered: false,
     };
     TaskView {
+        source: pointsman::cluster::source::SourceKind::Mesos,
         facts: Arc::new(facts),
         agent: Some(Arc::new(agent)),
         framework: None,
