@@ -124,9 +124,12 @@ impl Follower {
     }
 }
 
+/// Yields the next piece of the stream, and whoever yields the one after it.
+type Next = dyn Future<Output = Option<(Bytes, Follower)>> + Send;
+
 /// A stream of events as a body.
 pub(crate) struct EventBody {
-    next: Option<Pin<Box<dyn Future<Output = Option<(Bytes, Follower)>> + Send>>>,
+    next: Option<Pin<Box<Next>>>,
 }
 
 impl EventBody {

@@ -18,11 +18,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let config = crate::config::load(&arguments.config).map_err(|errors| Failure::Usage(errors.to_string()))?;
     let log = start_logging(&config.log).map_err(|error| Failure::Usage(format!("log.level: {error}")))?;
     let inherited = notify::Inherited::take_all();
-    let drain_time = config.server.drain_time;
     let server = start(config, Options { config_path: Some(arguments.config.clone()), log: Some(log), inherited })?;
     notify::ready();
     wait(&server)?;
     notify::stopping();
+    // A reload may have changed it.
+    let drain_time = server.table().load().config.server.drain_time;
     stop(server, drain_time)?;
     Ok(Verdict::Positive)
 }

@@ -259,7 +259,7 @@ impl ClusterState {
                     source.snapshot = Some(IncomingSnapshot::default());
                 }
             }
-            Fact::SnapshotFinished(scope) => self.finish_snapshot(name, scope, now, changes),
+            Fact::SnapshotFinished(scope) => self.finish_snapshot(name, &scope, now, changes),
             Fact::Task(facts) => self.set_task(name, *facts, now, changes),
             Fact::Status(status) => {
                 let known = self.rank(name).and_then(|rank| self.tasks.get(&status.key)?.of(rank));
@@ -596,7 +596,7 @@ impl ClusterState {
 
     // --- snapshots
 
-    fn finish_snapshot(&mut self, name: &SourceName, scope: SnapshotScope, now: Timestamp, changes: &mut Changes) {
+    fn finish_snapshot(&mut self, name: &SourceName, scope: &SnapshotScope, now: Timestamp, changes: &mut Changes) {
         let guard = self.guard(name);
         let Some(source) = self.sources.get_mut(name) else { return };
         let Some(snapshot) = source.snapshot.take() else { return };

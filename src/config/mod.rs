@@ -20,7 +20,6 @@ mod nearest;
 mod raw;
 mod reader;
 mod reload;
-pub mod reloader;
 mod section;
 mod setting;
 mod settings;

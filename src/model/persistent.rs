@@ -30,8 +30,10 @@ pub struct PersistentMap<K, V> {
 #[derive(Debug, Clone)]
 enum Node<K, V> {
     Leaf(Vec<Entry<K, V>>),
-    Branch(Box<[Option<Arc<Node<K, V>>>; FANOUT]>),
+    Branch(Box<Children<K, V>>),
 }
+
+type Children<K, V> = [Option<Arc<Node<K, V>>>; FANOUT];
 
 #[derive(Debug, Clone)]
 struct Entry<K, V> {
@@ -198,7 +200,7 @@ fn insert<K: Eq + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, entry: Entry<K, V
 }
 
 fn split<K, V>(entries: Vec<Entry<K, V>>, depth: u32) -> Node<K, V> {
-    let mut children: Box<[Option<Arc<Node<K, V>>>; FANOUT]> = Box::new([const { None }; FANOUT]);
+    let mut children: Box<Children<K, V>> = Box::new([const { None }; FANOUT]);
     let mut parts: [Vec<Entry<K, V>>; FANOUT] = [const { Vec::new() }; FANOUT];
     for entry in entries {
         let part = &mut parts[slot(entry.hash, depth)];

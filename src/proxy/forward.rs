@@ -157,7 +157,7 @@ impl Forwarding {
     }
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
-        let begun = match self.plan.destination.service.protocol {
+        let begun = match endpoint.protocol {
             Protocol::H2c => self.attempt_http2(endpoint).await?,
             _ if self.upgrade.is_some() => self.attempt_upgrade(endpoint).await?,
             _ => self.attempt_http1(endpoint).await?,

@@ -29,13 +29,14 @@ pub struct Destination {
 /// # Errors
 /// The reason of the answer, where there is none.
 pub fn find(table: &Table, host: &str, path: &str, rng: &mut Rng) -> Result<Destination, Reason> {
-    if !table.ready {
-        return Err(Reason::NotReady);
-    }
-    let route = table.routes.find(host, path).ok_or(Reason::NoRoute)?;
+    let Some(route) = table.routes.find(host, path) else {
+        // While a source has not spoken yet, nobody may conclude that there is no route.
+        return Err(if table.ready { Reason::NoRoute } else { Reason::NotReady });
+    };
     let target = pick_target(&route.targets, rng).ok_or(Reason::NoEndpoint)?;
     let service = table.service(&target.service).ok_or(Reason::NoEndpoint)?;
-    if !service.protocol.is_http() {
+    // Each endpoint has its own protocol; one with a wrong label is not chosen, and spoils no other.
+    if !service.protocol.is_http() && !service.available.iter().any(|endpoint| endpoint.protocol.is_http()) {
         return Err(Reason::NotHttp);
     }
     Ok(Destination { service: service.clone(), version: target.version.clone() })
@@ -63,7 +64,9 @@ impl Destination {
     /// An endpoint that has not been `tried`.
     pub fn choose(&self, tried: &[EndpointId], seat: WorkerSeat, rng: &mut Rng) -> Option<Arc<Endpoint>> {
         let accepts = |endpoint: &Endpoint| {
-            self.version.as_ref().is_none_or(|version| *version == endpoint.version) && !tried.contains(&endpoint.id)
+            self.version.as_ref().is_none_or(|version| *version == endpoint.version)
+                && endpoint.protocol.is_http()
+                && !tried.contains(&endpoint.id)
         };
         let load = |endpoint: &Endpoint| seat.line(endpoint).in_flight.load(Relaxed);
         p2c::choose(&self.service.available, accepts, load, rng).cloned()

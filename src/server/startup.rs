@@ -125,8 +125,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (store, sender) = match &config.state.path {
         Some(path) => {
             let metrics = StoreMetrics::register(&registry)?;
-            let (store, sender) =
-                Store::start(path.clone(), config.state.interval, metrics).map_err(StartError::Thread)?;
+            let (store, sender) = Store::start(path.clone(), metrics).map_err(StartError::Thread)?;
             (Some(store), Some(sender))
         }
         None => (None, None),

@@ -1,6 +1,6 @@
 //! Stores the state from a thread of its own: a slow or full disk holds nobody up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,15 @@ pub(super) struct Store {
 #[derive(Debug)]
 pub(super) struct StoreSender {
     sender: SyncSender<StateView>,
-    interval: Duration,
     last: Option<Instant>,
 }
 
 impl Store {
-    /// Starts storing to `path`, at most every `interval`.
-    pub(super) fn start(
-        path: PathBuf,
-        interval: Duration,
-        metrics: StoreMetrics,
-    ) -> std::io::Result<(Self, StoreSender)> {
+    /// Starts storing to `path`.
+    pub(super) fn start(path: PathBuf, metrics: StoreMetrics) -> std::io::Result<(Self, StoreSender)> {
         let (sender, views) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(&views, path, &metrics))?;
-        Ok((Self { sender: sender.clone(), thread }, StoreSender { sender, interval, last: None }))
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(&views, &path, &metrics))?;
+        Ok((Self { sender: sender.clone(), thread }, StoreSender { sender, last: None }))
     }
 
     /// Stores what was known last and ends.
@@ -43,9 +38,9 @@ impl Store {
 }
 
 impl StoreSender {
-    /// Offers a view of the state, unless one was taken lately or the last one is still being written.
-    pub(super) fn offer(&mut self, view: impl FnOnce() -> StateView) {
-        if self.last.is_some_and(|last| last.elapsed() < self.interval) {
+    /// Offers a view of the state, unless one was taken within `interval` or the last one is still being written.
+    pub(super) fn offer(&mut self, interval: Duration, view: impl FnOnce() -> StateView) {
+        if self.last.is_some_and(|last| last.elapsed() < interval) {
             return;
         }
         self.last = Some(Instant::now());
@@ -54,10 +49,10 @@ impl StoreSender {
     }
 }
 
-fn run(views: &Receiver<StateView>, path: PathBuf, metrics: &StoreMetrics) {
+fn run(views: &Receiver<StateView>, path: &Path, metrics: &StoreMetrics) {
     while let Ok(view) = views.recv() {
         let started = Instant::now();
-        match view.save(&path) {
+        match view.save(path) {
             Ok(()) => metrics.stored(started.elapsed()),
             Err(error) => {
                 metrics.failed();

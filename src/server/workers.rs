@@ -162,7 +162,7 @@ impl Workers {
             let former = self.dns.take();
             if let Some((workers, addresses, own)) = opened.dns {
                 listening.dns = addresses;
-                self.serve_dns(config.dns.listen.clone(), workers, own.into());
+                self.serve_dns(config.dns.listen.clone(), workers, &own.into());
             }
             if let Some(former) = former {
                 former.draining.send_replace(true);
@@ -176,7 +176,7 @@ impl Workers {
             .collect();
         for (listener, address, sockets, tls) in opened.proxy {
             listening.proxy.push(address);
-            self.serve_proxy(listener, sockets, tls);
+            self.serve_proxy(listener, sockets, tls.as_ref());
         }
         // Old sockets are drained only once the new ones accept.
         for listener in leaving {
@@ -209,7 +209,7 @@ impl Workers {
         Hurry(self.drain.clone())
     }
 
-    fn serve_dns(&mut self, configured: Vec<SocketAddr>, workers: Vec<WorkerSockets>, own: Arc<[IpAddr]>) {
+    fn serve_dns(&mut self, configured: Vec<SocketAddr>, workers: Vec<WorkerSockets>, own: &Arc<[IpAddr]>) {
         let (draining, signal) = watch::channel(false);
         for (thread, sockets) in self.threads.iter().zip(workers) {
             let start = DnsStart { sockets, own_addresses: own.clone(), draining: signal.clone() };
@@ -220,11 +220,11 @@ impl Workers {
         self.dns = Some(DnsListeners { configured, draining });
     }
 
-    fn serve_proxy(&mut self, config: ListenerConfig, sockets: Vec<std::net::TcpListener>, tls: Option<TlsListener>) {
+    fn serve_proxy(&mut self, config: ListenerConfig, sockets: Vec<std::net::TcpListener>, tls: Option<&TlsListener>) {
         let (drain, signal) = watch::channel(Drain::Serving);
         for (thread, socket) in self.threads.iter().zip(sockets) {
             let listener =
-                Listener { name: config.name.clone(), socket, tls: tls.clone(), drain: Some(signal.clone()) };
+                Listener { name: config.name.clone(), socket, tls: tls.cloned(), drain: Some(signal.clone()) };
             if thread.proxy.try_send(listener).is_err() {
                 tracing::error!(listener = %config.name, "a worker does not take its listener");
             }

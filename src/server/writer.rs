@@ -93,9 +93,10 @@ fn apply(parts: &mut WriterParts, batch: impl Iterator<Item = ClusterEvent>) {
         causes = %record.causes.join("; "),
         "table published"
     );
+    let interval = table.config.state.interval;
     parts.table.publish(table, record);
     if let Some(store) = &mut parts.store {
-        store.offer(|| parts.writer.state().view(now));
+        store.offer(interval, || parts.writer.state().view(now));
     }
 }
 

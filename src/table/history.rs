@@ -47,6 +47,7 @@ impl History {
     }
 
     pub(super) fn push(&mut self, table: Arc<Table>, record: VersionRecord) {
+        self.limit = table.config.server.history.max(1);
         while self.versions.len() >= self.limit {
             self.versions.pop_front();
         }

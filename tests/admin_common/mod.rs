@@ -167,7 +167,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         id: EndpointId { task: key, port: "http".into(), family: Family::V4 },
         service: service.clone(),
         address: SocketAddr::from(([10, 0, 0, 1], port)),
-        protocol: pointsman::model::service::Protocol::Http,
+        protocol: Protocol::Http,
         version: "v1".into(),
         weight: Weight(100),
         state,

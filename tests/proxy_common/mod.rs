@@ -98,7 +98,7 @@ impl Cluster {
             id,
             service: service.clone(),
             address,
-            protocol: pointsman::model::service::Protocol::Http,
+            protocol: Protocol::Http,
             version: "1".into(),
             weight: Weight::default(),
             state,

@@ -1,5 +1,7 @@
 //! What a master answers. Words and statuses are those of a real one.
 
+#![expect(clippy::result_large_err, reason = "the error is an answer too, and each is made once a request")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

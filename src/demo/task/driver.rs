@@ -102,6 +102,6 @@ async fn check_health(task: &LiveTask, around: &Surroundings) {
 /// The last third of each period, shifted for every other task so that not all are sick at once.
 fn is_sick_phase(task: &LiveTask, age: Duration) -> bool {
     let Some(third) = task.app.sick_for.filter(|third| !third.is_zero()) else { return false };
-    let shift = if task.address.port() % 2 == 0 { Duration::ZERO } else { third };
+    let shift = if task.address.port().is_multiple_of(2) { Duration::ZERO } else { third };
     (age + shift).as_nanos() / third.as_nanos() % 3 == 2
 }

@@ -51,7 +51,7 @@ impl Answers for Web {
     async fn answer(&self, client: SocketAddr, mut request: Request<Incoming>) -> Answer {
         let number = self.task.count_request();
         if let Some(answer) = super::websocket::accept(&mut request, &self.upgraded, &self.closing) {
-            return self.signed(answer.map(|body| Either::Left(body)));
+            return self.signed(answer.map(Either::Left));
         }
         let query = |key: &str, default| number_in_query(request.uri().query(), key).unwrap_or(default);
         let answer = match request.uri().path() {

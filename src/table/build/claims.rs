@@ -60,7 +60,7 @@ impl Claims {
             });
             ledger.services.insert(claim.service.clone(), Arc::new(record));
         }
-        self.contend(table, ledger, &claim.service, place, since);
+        self.contend(table, ledger, &claim.service, &place, since);
     }
 
     /// One task less makes the claim. It ends in [`Claims::settle`], so that a deploy does not end it.
@@ -91,7 +91,7 @@ impl Claims {
             // After a restart, what the ledger retains is in force again.
             for claim in &record.claims {
                 let place = (claim.host.clone(), claim.path.clone());
-                self.contend(table, &state.ledger, id, place, claim.since);
+                self.contend(table, &state.ledger, id, &place, claim.since);
             }
             return;
         }
@@ -101,7 +101,7 @@ impl Claims {
         };
         let (kept, ended): (Vec<Claim>, Vec<Claim>) = record.claims.iter().cloned().partition(is_made);
         for claim in &ended {
-            self.withdraw(table, &state.ledger, id, (claim.host.clone(), claim.path.clone()), claim.since);
+            self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);
         }
         if let Some(made) = self.made.get_mut(id) {
             made.retain(|_, count| *count > 0);
@@ -141,16 +141,16 @@ impl Claims {
 
     fn end_all(&mut self, table: &mut Table, state: &mut ClusterState, id: &ServiceId, record: &ServiceRecord) {
         for claim in &record.claims {
-            self.withdraw(table, &state.ledger, id, (claim.host.clone(), claim.path.clone()), claim.since);
+            self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);
         }
         self.made.remove(id);
         state.ledger.services.remove(id);
     }
 
-    fn contend(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: Place, since: Timestamp) {
+    fn contend(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: &Place, since: Timestamp) {
         let holder = table.routes.get(&place.0, &place.1).cloned();
         match holder {
-            None => put(table, ledger, id.clone(), &place, since),
+            None => put(table, ledger, id.clone(), place, since),
             Some(holder) if holder.owner == *id => {}
             Some(holder) => {
                 let all = self.contested.entry(place.clone()).or_default();
@@ -158,7 +158,7 @@ impl Claims {
                 all.insert((since, id.clone()));
                 self.lost.entry(id.clone()).or_default().insert(place.clone());
                 self.restless.insert(id.clone());
-                self.crown(table, ledger, &place);
+                self.crown(table, ledger, place);
             }
         }
     }
@@ -185,10 +185,10 @@ impl Claims {
         put(table, ledger, winner, place, since);
     }
 
-    fn withdraw(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: Place, since: Timestamp) {
+    fn withdraw(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: &Place, since: Timestamp) {
         let held = table.routes.get(&place.0, &place.1).filter(|route| route.owner == *id).cloned();
         if let Some(lost) = self.lost.get_mut(id) {
-            lost.remove(&place);
+            lost.remove(place);
             if lost.is_empty() {
                 self.lost.remove(id);
             }
@@ -198,16 +198,16 @@ impl Claims {
             table.routes.remove(&place.0, &place.1);
             table.digest = table.digest.wrapping_sub(digest::route(route));
         }
-        let Some(all) = self.contested.get_mut(&place) else { return };
+        let Some(all) = self.contested.get_mut(place) else { return };
         all.remove(&(since, id.clone()));
         let left = all.len();
         if held.is_some() {
-            self.crown(table, ledger, &place);
+            self.crown(table, ledger, place);
         } else {
             self.restless.extend(all.iter().map(|(_, id)| id.clone()));
         }
         if left <= 1 {
-            self.contested.remove(&place);
+            self.contested.remove(place);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::model::id::ClusterName;
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
 use crate::table::Table;
-use crate::table::names::cluster::{ClusterNames, member_parents};
+use crate::table::names::cluster::{ClusterNames, SchedulerAddresses, member_parents};
 use crate::table::names::group::{Member, TaskGroup, group_names};
 use crate::table::names::label::domain_frag;
 use crate::table::names::{Content, Names, StaticNames, Zone, ZoneNames, below};
@@ -253,10 +253,7 @@ fn agent_addresses(state: &ClusterState, cluster: &ClusterName) -> Arc<[(IpAddr,
     addresses.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn framework_addresses(
-    state: &ClusterState,
-    cluster: &ClusterName,
-) -> BTreeMap<Arc<str>, Arc<[(IpAddr, Option<u16>)]>> {
+fn framework_addresses(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, SchedulerAddresses> {
     let mut by_name: BTreeMap<Arc<str>, BTreeSet<(IpAddr, Option<u16>)>> = BTreeMap::new();
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };

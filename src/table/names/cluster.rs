@@ -24,6 +24,9 @@ use crate::model::id::ClusterName;
 use crate::model::network::MastersFacts;
 use crate::model::persistent::PersistentMap;
 
+/// Addresses of the schedulers that share a name, with their ports where known.
+pub(crate) type SchedulerAddresses = Arc<[(IpAddr, Option<u16>)]>;
+
 /// The names of one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterNames {
@@ -34,7 +37,7 @@ pub struct ClusterNames {
     /// Task groups by `task.framework`.
     pub(crate) groups: PersistentMap<Arc<str>, Arc<TaskGroup>>,
     /// Addresses and ports of the schedulers, by the framework's part of the name.
-    pub(crate) frameworks: PersistentMap<Arc<str>, Arc<[(IpAddr, Option<u16>)]>>,
+    pub(crate) frameworks: PersistentMap<Arc<str>, SchedulerAddresses>,
     /// Names that exist for those below them.
     pub(crate) parents: Parents,
     /// Addresses and ports of the agents.
