@@ -76,7 +76,8 @@ impl Cluster {
     /// A service whose endpoints are in these states; those that are not ready are not available.
     pub fn service_in(mut self, name: &str, protocol: Protocol, endpoints: &[(SocketAddr, EndpointState)]) -> Self {
         let id = service_id(name);
-        let endpoints: Vec<_> = endpoints.iter().map(|(address, state)| self.endpoint(&id, *address, *state)).collect();
+        let endpoints: Vec<_> =
+            endpoints.iter().map(|(address, state)| self.endpoint(&id, protocol, *address, *state)).collect();
         let service = Service {
             id: id.clone(),
             framework: "f".into(),
@@ -90,7 +91,13 @@ impl Cluster {
         self
     }
 
-    fn endpoint(&self, service: &ServiceId, address: SocketAddr, state: EndpointState) -> Arc<Endpoint> {
+    fn endpoint(
+        &self,
+        service: &ServiceId,
+        protocol: Protocol,
+        address: SocketAddr,
+        state: EndpointState,
+    ) -> Arc<Endpoint> {
         let task = TaskKey::new("c".into(), "f".into(), format!("{}.{}", service.name(), address.port()));
         let id = EndpointId { task, port: "0".into(), family: Family::V4 };
         let known = self.0.service(service).and_then(|service| service.endpoint(&id)).map(|e| e.run.clone());
@@ -98,7 +105,7 @@ impl Cluster {
             id,
             service: service.clone(),
             address,
-            protocol: Protocol::Http,
+            protocol,
             version: "1".into(),
             weight: Weight::default(),
             state,
