@@ -1,7 +1,7 @@
 //! A map whose copies share what they have in common: cloning costs nothing, a change copies one path.
 //!
-//! A hash trie: inner nodes have 32 children, leaves hold up to [`LEAF`] entries and split when they overflow. The
-//! price of a change does not depend on the size of the map; a look-up follows one pointer per 32-fold growth.
+//! A hash trie: inner nodes have 16 children, leaves hold up to [`LEAF`] entries and split when they overflow. The
+//! price of a change does not depend on the size of the map; a look-up follows one pointer per 16-fold growth.
 //! Nodes that only one map owns are changed in place, so a batch copies each path once.
 //!
 //! Keys are hashed with the process's seed: whoever chooses the keys cannot choose collisions. The order of
@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use super::id::process_hash;
 
-/// Entries in a leaf before it splits.
-const LEAF: usize = 16;
-const BITS: u32 = 5;
+/// Entries in a leaf before it splits: twice the children, so that the leaves of a fresh branch are not nearly empty
+/// (at 16 entries and 32 children a map of a million took twice the memory).
+const LEAF: usize = 32;
+const BITS: u32 = 4;
 const FANOUT: usize = 1 << BITS;
 /// Levels that 64 bits of hash can tell apart; leaves at the last level grow without splitting.
 const MAX_DEPTH: u32 = 64 / BITS;

@@ -12,9 +12,16 @@ const CHUNK: usize = 64;
 /// A persistent sorted list of unique items.
 #[derive(Debug, Clone)]
 pub struct SortedList<T> {
-    /// No chunk is empty, except that an empty list has no chunk.
-    chunks: Arc<Vec<Chunk<T>>>,
-    len: usize,
+    items: Items<T>,
+}
+
+/// Short lists, nearly all of them, are one allocation; long ones are chunks.
+#[derive(Debug, Clone)]
+enum Items<T> {
+    Empty,
+    Short(Arc<[T]>),
+    /// No chunk is empty.
+    Long(Arc<Vec<Chunk<T>>>, usize),
 }
 
 #[derive(Debug, Clone)]
@@ -43,100 +50,143 @@ impl<T: SortKey> SortKey for Arc<T> {
 
 impl<T> Default for SortedList<T> {
     fn default() -> Self {
-        Self { chunks: Arc::new(Vec::new()), len: 0 }
+        Self { items: Items::Empty }
     }
 }
 
 impl<T: SortKey + Clone> SortedList<T> {
     /// The number of items.
     pub fn len(&self) -> usize {
-        self.len
+        match &self.items {
+            Items::Empty => 0,
+            Items::Short(items) => items.len(),
+            Items::Long(_, len) => *len,
+        }
     }
 
     /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        matches!(self.items, Items::Empty)
     }
 
     /// The item at `position` in the order of keys.
     pub fn at(&self, position: usize) -> Option<&T> {
-        if let [only] = self.chunks.as_slice() {
-            return only.items.get(position);
+        match &self.items {
+            Items::Empty => None,
+            Items::Short(items) => items.get(position),
+            Items::Long(chunks, _) => {
+                let index = chunks.partition_point(|chunk| chunk.before <= position).checked_sub(1)?;
+                let chunk = &chunks[index];
+                chunk.items.get(position - chunk.before)
+            }
         }
-        let index = self.chunks.partition_point(|chunk| chunk.before <= position).checked_sub(1)?;
-        let chunk = &self.chunks[index];
-        chunk.items.get(position - chunk.before)
     }
 
     /// The item with this key.
     pub fn get(&self, key: &T::Key) -> Option<&T> {
-        let chunk = &self.chunks[self.chunk_of(key)?];
-        chunk.items.binary_search_by(|item| item.sort_key().cmp(key)).ok().map(|at| &chunk.items[at])
+        let items: &[T] = match &self.items {
+            Items::Empty => return None,
+            Items::Short(items) => items,
+            Items::Long(chunks, _) => &chunks[chunk_of(chunks, key)].items,
+        };
+        find(items, key).ok().map(|at| &items[at])
     }
 
     /// Every item, in the order of keys.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.items.iter())
-    }
-
-    /// The items from `key` on, in the order of keys.
-    pub fn range_from<'a>(&'a self, key: &'a T::Key) -> impl Iterator<Item = &'a T> {
-        let first = self.chunk_of(key).unwrap_or(0);
-        self.chunks[first.min(self.chunks.len())..]
-            .iter()
-            .flat_map(|chunk| chunk.items.iter())
-            .skip_while(move |item| item.sort_key() < key)
+        self.slices().flatten()
     }
 
     /// Puts `item` in its place; returns the one that had its key.
     pub fn insert(&mut self, item: T) -> Option<T> {
-        let chunks = Arc::make_mut(&mut self.chunks);
-        if chunks.is_empty() {
-            chunks.push(Chunk { before: 0, items: Arc::new(vec![item]) });
-            self.len = 1;
-            return None;
+        match &mut self.items {
+            Items::Empty => {
+                self.items = Items::Short([item].into());
+                None
+            }
+            Items::Short(items) => match find(items, item.sort_key()) {
+                Ok(at) => match Arc::get_mut(items) {
+                    Some(items) => Some(std::mem::replace(&mut items[at], item)),
+                    None => {
+                        let former = items[at].clone();
+                        let copy =
+                            items.iter().enumerate().map(|(n, known)| if n == at { &item } else { known }.clone());
+                        *items = copy.collect::<Vec<_>>().into();
+                        Some(former)
+                    }
+                },
+                Err(at) => {
+                    let mut grown = Vec::with_capacity(items.len() + 1);
+                    grown.extend_from_slice(&items[..at]);
+                    grown.push(item);
+                    grown.extend_from_slice(&items[at..]);
+                    self.items = if grown.len() > CHUNK { long(grown) } else { Items::Short(grown.into()) };
+                    None
+                }
+            },
+            Items::Long(chunks, len) => {
+                let former = insert_long(Arc::make_mut(chunks), item);
+                *len += usize::from(former.is_none());
+                former
+            }
         }
-        let index = chunk_of(chunks, item.sort_key());
-        let items = Arc::make_mut(&mut chunks[index].items);
-        match items.binary_search_by(|known| known.sort_key().cmp(item.sort_key())) {
-            Ok(at) => return Some(std::mem::replace(&mut items[at], item)),
-            Err(at) => items.insert(at, item),
-        }
-        if items.len() > CHUNK {
-            let upper = items.split_off(CHUNK / 2);
-            chunks.insert(index + 1, Chunk { before: 0, items: Arc::new(upper) });
-        }
-        self.len += 1;
-        recount(chunks, index);
-        None
     }
 
     /// Removes the item with this key and returns it.
     pub fn remove(&mut self, key: &T::Key) -> Option<T> {
-        self.get(key)?;
-        let chunks = Arc::make_mut(&mut self.chunks);
-        let index = chunk_of(chunks, key);
-        let items = Arc::make_mut(&mut chunks[index].items);
-        let at = items.binary_search_by(|item| item.sort_key().cmp(key)).ok()?;
-        let removed = items.remove(at);
-        if items.is_empty() {
-            chunks.remove(index);
+        let removed = self.get(key)?.clone();
+        match &mut self.items {
+            Items::Empty => {}
+            Items::Short(items) if items.len() == 1 => self.items = Items::Empty,
+            Items::Short(items) => {
+                let kept = items.iter().filter(|item| item.sort_key() != key).cloned();
+                *items = kept.collect::<Vec<_>>().into();
+            }
+            Items::Long(chunks, len) => {
+                let chunks = Arc::make_mut(chunks);
+                let index = chunk_of(chunks, key);
+                let items = Arc::make_mut(&mut chunks[index].items);
+                items.retain(|item| item.sort_key() != key);
+                if items.is_empty() {
+                    chunks.remove(index);
+                }
+                *len -= 1;
+                recount(chunks, index.saturating_sub(1));
+                // Well below the size at which it became long, so that it does not go to and fro.
+                if *len <= CHUNK / 2 {
+                    let all: Vec<T> = chunks.iter().flat_map(|chunk| chunk.items.iter().cloned()).collect();
+                    self.items = Items::Short(all.into());
+                }
+            }
         }
-        self.len -= 1;
-        recount(chunks, index.saturating_sub(1));
         Some(removed)
     }
+}
 
-    fn chunk_of(&self, key: &T::Key) -> Option<usize> {
-        (!self.chunks.is_empty()).then(|| chunk_of(&self.chunks, key))
+impl<T> SortedList<T> {
+    /// The items as runs in order.
+    fn slices(&self) -> impl Iterator<Item = &[T]> {
+        let (short, long): (&[T], &[Chunk<T>]) = match &self.items {
+            Items::Empty => (&[], &[]),
+            Items::Short(items) => (items, &[]),
+            Items::Long(chunks, _) => (&[], chunks),
+        };
+        std::iter::once(short).chain(long.iter().map(|chunk| &chunk.items[..]))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.items, &other.items) {
+            (Items::Empty, Items::Empty) => true,
+            (Items::Short(a), Items::Short(b)) => Arc::ptr_eq(a, b),
+            (Items::Long(a, _), Items::Long(b, _)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 }
 
 impl<T: PartialEq> PartialEq for SortedList<T> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.chunks, &other.chunks)
-            || (self.len == other.len
-                && self.chunks.iter().flat_map(|c| c.items.iter()).eq(other.chunks.iter().flat_map(|c| c.items.iter())))
+        self.is_same(other) || self.slices().flatten().eq(other.slices().flatten())
     }
 }
 
@@ -150,6 +200,34 @@ impl<T: SortKey + Clone> FromIterator<T> for SortedList<T> {
         }
         list
     }
+}
+
+/// The chunks of a list that became long.
+fn long<T: Clone>(items: Vec<T>) -> Items<T> {
+    let len = items.len();
+    let mut chunks: Vec<Chunk<T>> =
+        items.chunks(CHUNK / 2).map(|part| Chunk { before: 0, items: Arc::new(part.to_vec()) }).collect();
+    recount(&mut chunks, 0);
+    Items::Long(Arc::new(chunks), len)
+}
+
+fn insert_long<T: SortKey + Clone>(chunks: &mut Vec<Chunk<T>>, item: T) -> Option<T> {
+    let index = chunk_of(chunks, item.sort_key());
+    let items = Arc::make_mut(&mut chunks[index].items);
+    match find(items, item.sort_key()) {
+        Ok(at) => return Some(std::mem::replace(&mut items[at], item)),
+        Err(at) => items.insert(at, item),
+    }
+    if items.len() > CHUNK {
+        let upper = items.split_off(CHUNK / 2);
+        chunks.insert(index + 1, Chunk { before: 0, items: Arc::new(upper) });
+    }
+    recount(chunks, index);
+    None
+}
+
+fn find<T: SortKey>(items: &[T], key: &T::Key) -> Result<usize, usize> {
+    items.binary_search_by(|item| item.sort_key().cmp(key))
 }
 
 /// The last chunk that does not begin after `key`.
@@ -199,8 +277,6 @@ mod tests {
                 prop_assert_eq!(list.get(key), Some(&(*key, *value)));
             }
             prop_assert_eq!(list.at(model.len()), None);
-            let from: Vec<_> = list.range_from(&250).map(|i| i.0).collect();
-            prop_assert_eq!(from, model.range(250..).map(|(k, _)| *k).collect::<Vec<_>>());
         }
     }
 }

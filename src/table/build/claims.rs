@@ -4,7 +4,7 @@
 //! that claim the same, the one that has done so longest holds it; the others have a problem that names it. While a
 //! service has no task its claims stand, until it is forgotten.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::digest;
@@ -26,7 +26,7 @@ type Place = (HostPattern, Arc<str>);
 #[derive(Debug, Default)]
 pub struct Claims {
     /// How many tasks (and declarations) of a service make each claim.
-    made: HashMap<ServiceId, BTreeMap<Place, u32>>,
+    made: HashMap<ServiceId, Vec<(Place, u32)>>,
     /// Every claimant of the places that more than one claims.
     contested: HashMap<Place, BTreeSet<(Timestamp, ServiceId)>>,
     /// Places that a service claims and does not hold.
@@ -39,10 +39,19 @@ impl Claims {
     /// One more task makes the claim.
     pub fn add(&mut self, table: &mut Table, ledger: &mut Ledger, claim: &ClaimDraft, now: Timestamp) {
         let place = (claim.host.clone(), claim.path.clone());
-        let count = self.made.entry(claim.service.clone()).or_default().entry(place.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            return;
+        let made = self.made.entry(claim.service.clone()).or_default();
+        match made.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, count)) => {
+                *count += 1;
+                if *count > 1 {
+                    return;
+                }
+            }
+            None => {
+                // Nearly every service makes one claim or two.
+                made.reserve_exact(1);
+                made.push((place.clone(), 1));
+            }
         }
         let mut record = ledger.services.get(&claim.service).map(|r| (**r).clone()).unwrap_or_else(|| ServiceRecord {
             claims: Vec::new(),
@@ -66,7 +75,8 @@ impl Claims {
     /// One task less makes the claim. It ends in [`Claims::settle`], so that a deploy does not end it.
     pub fn release(&mut self, claim: &ClaimDraft) {
         if let Some(made) = self.made.get_mut(&claim.service)
-            && let Some(count) = made.get_mut(&(claim.host.clone(), claim.path.clone()))
+            && let Some((_, count)) =
+                made.iter_mut().find(|((host, path), _)| *host == claim.host && *path == claim.path)
         {
             *count = count.saturating_sub(1);
         }
@@ -97,14 +107,15 @@ impl Claims {
         }
         let made = self.made.get(id);
         let is_made = |claim: &Claim| {
-            made.and_then(|made| made.get(&(claim.host.clone(), claim.path.clone()))).is_some_and(|count| *count > 0)
+            let is_same = |(host, path): &Place| *host == claim.host && *path == claim.path;
+            made.is_some_and(|made| made.iter().any(|(place, count)| is_same(place) && *count > 0))
         };
         let (kept, ended): (Vec<Claim>, Vec<Claim>) = record.claims.iter().cloned().partition(is_made);
         for claim in &ended {
             self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);
         }
         if let Some(made) = self.made.get_mut(id) {
-            made.retain(|_, count| *count > 0);
+            made.retain(|(_, count)| *count > 0);
         }
         if !ended.is_empty() || record.empty_since.is_some() {
             if kept.is_empty() {
