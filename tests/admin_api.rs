@@ -257,6 +257,7 @@ fn metrics_tell_of_the_table() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
     assert!(text.contains("process_resident_memory_bytes"));
+    let again = admin.send("GET", "/metrics", &[], "").body;
     assert!(again.contains("pointsman_admin_requests_total{call=\"/metrics\",code=\"200\"} 1"), "{again}");
 }
 
