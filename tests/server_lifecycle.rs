@@ -48,6 +48,35 @@ fn a_second_instance_names_the_address_that_is_taken() {
     assert!(!second.status.success() && said.contains(&proxy.to_string()), "{said}");
 }
 
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = configure(folder.path(), backend.local_addr().unwrap());
+    let mut program = start(folder.path());
+    until("the proxy answers", || TcpStream::connect(proxy).is_ok());
+    let open = std::cell::RefCell::new(Vec::new());
+    until("the route is there", || {
+        let mut stream = TcpStream::connect(proxy).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        // No answer in this time: the backend has the request, and never answers it.
+        let hangs = stream.read(&mut [0]).is_err();
+        open.borrow_mut().extend(hangs.then_some(stream));
+        hangs
+    });
+    signal(&program.0, nix::sys::signal::Signal::SIGTERM);
+    until("it stops accepting", || TcpStream::connect(proxy).is_err());
+    assert_eq!(program.0.try_wait().unwrap(), None, "it waits for the request");
+    signal(&program.0, nix::sys::signal::Signal::SIGTERM);
+    // The drain time is far longer than this.
+    let begun = Instant::now();
+    while program.0.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE / 2, "it did not end at once");
+        std::thread::yield_now();
+    }
+}
+
 /// A process that ends with the test.
 struct Program(Child);
 
@@ -77,7 +106,7 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
 fn configure(folder: &Path, backend: SocketAddr) -> SocketAddr {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = format!(
-        "[server]\nworkers = 1\n[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n[[proxy.listeners]]\n\
+        "[server]\nworkers = 1\ndrain_time = \"1h\"\n[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n[[proxy.listeners]]\n\
          name = \"http\"\naddress = \"{proxy}\"\n[upstreams]\nallowed_networks = [\"127.0.0.0/8\"]\n"
     );
     std::fs::write(folder.join("pointsman.toml"), config).unwrap();
