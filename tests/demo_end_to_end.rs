@@ -117,8 +117,7 @@ impl World {
         assert!(came.is_ok(), "{what}: did not come true; sources {:?}", self.server.table().load().sources);
     }
 
-    /// The least number of available endpoints in any version that is published from now until the world stops
-    /// being watched, which is at the first version after `done`, or at once if none comes.
+    /// The least number of available endpoints seen from now until the source was lost and is live again.
     fn watch_least_served(&self) -> tokio::task::JoinHandle<usize> {
         let (table, done) = (self.server.table().clone(), self.done.clone());
         let mut generations = table.watch();
