@@ -359,3 +359,23 @@ fn a_source_that_leaves_the_configuration_takes_its_facts_along() {
     let table = world.table();
     assert_eq!((table.tasks.len(), table.sources[0].state), (0, SourceState::Waiting));
 }
+
+#[test]
+fn what_is_deleted_from_a_file_is_gone_at_once() {
+    let mut config = config();
+    let file = pointsman::config::checked::FileConfig { name: "file".into(), path: "f".into(), zones: Vec::new() };
+    config.files.push(file.clone());
+    let mut world = World::with(config);
+    let say = |world: &mut World, stream: u64, text: &str| {
+        let document = pointsman::cluster::sources::file::read(text, std::path::Path::new("f"), &file).unwrap();
+        let facts = document.contents.into_facts(&"file".into()).collect();
+        let event = pointsman::cluster::event::SourceEvent { source: "file".into(), stream, facts };
+        world.say(ClusterEvent::Source(event));
+        world.table().routes.find("shop.example.com", "/").is_some()
+    };
+    let shop = "[[services]]\nname = \"shop\"\nhosts = [\"shop.example.com\"]\nendpoints = [\"10.0.0.1:80\"]\n";
+    let other = "[[services]]\nname = \"other\"\nhosts = [\"other.example.com\"]\n";
+    assert!(say(&mut world, 1, shop));
+    assert!(!say(&mut world, 2, other));
+    assert!(say(&mut world, 3, &format!("{shop}{other}")));
+}

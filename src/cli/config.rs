@@ -17,6 +17,8 @@ enum What {
     Reference,
     /// Every task label with its meaning, as Markdown
     Labels,
+    /// Every reason code of the proxy's own answers, as Markdown
+    Reasons,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verdict, Failure> {
@@ -24,6 +26,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verd
         What::Sample => crate::config::sample_file(),
         What::Reference => crate::config::reference_markdown(),
         What::Labels => crate::labels::reference_markdown(),
+        What::Reasons => crate::proxy::reason::reference_markdown(),
     };
     write!(output.out, "{text}")?;
     Ok(Verdict::Positive)

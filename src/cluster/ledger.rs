@@ -18,6 +18,8 @@ use crate::model::time::Timestamp;
 pub struct Ledger {
     /// Services that exist or are retained.
     pub services: PersistentMap<ServiceId, Arc<ServiceRecord>>,
+    /// How many of them have no task.
+    pub retained: usize,
     /// Names (cluster, text below the zone) whose last task is gone, with the time they are forgotten.
     pub names: PersistentMap<(ClusterName, Arc<str>), Timestamp>,
     /// Serial numbers of the zones; they never fall.

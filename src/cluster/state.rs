@@ -352,7 +352,7 @@ impl ClusterState {
             let keep = self.config.routing.unreachable_keep;
             self.deadlines.add(now.plus(keep), Deadline::Unreachable(name.clone(), key.clone()));
         }
-        self.move_indexes(&key, before.as_ref().and_then(|b| b.agent.as_ref()), facts.agent.as_ref());
+        self.move_indexes(&key, before.as_ref().and_then(|b| b.agent.as_ref()), facts.agent.as_ref(), changes);
         let mut entry = entry.map(Arc::unwrap_or_clone).unwrap_or_default();
         entry.set(rank, Arc::new(facts));
         self.tasks.insert(key.clone(), Arc::new(entry));
@@ -397,7 +397,7 @@ impl ClusterState {
         changes.tasks.insert(key.clone());
         if entry.is_empty() {
             self.tasks.remove(key);
-            self.move_indexes(key, agent.as_ref(), None);
+            self.move_indexes(key, agent.as_ref(), None, changes);
             let framework = (key.cluster().clone(), key.framework().clone());
             if let Some(tasks) = self.by_framework.get_mut(&framework) {
                 tasks.remove(key);
@@ -410,7 +410,7 @@ impl ClusterState {
         }
     }
 
-    fn move_indexes(&mut self, key: &TaskKey, from: Option<&AgentId>, to: Option<&AgentId>) {
+    fn move_indexes(&mut self, key: &TaskKey, from: Option<&AgentId>, to: Option<&AgentId>, changes: &mut Changes) {
         let framework = (key.cluster().clone(), key.framework().clone());
         self.by_framework.entry(framework).or_default().insert(key.clone());
         if from == to && to.is_some() {
@@ -423,6 +423,8 @@ impl ClusterState {
                 if tasks.is_empty() {
                     self.by_agent.remove(&place);
                     if self.leaving.remove(&place) {
+                        changes.agents.insert(place.0.clone());
+                        changes.sources = true;
                         self.forget_agent(&place);
                     }
                 }

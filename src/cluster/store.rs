@@ -307,7 +307,10 @@ impl Loading {
                     source.records = records.into();
                 }
             }
-            Record::Service(id, record) => drop(self.state.ledger.services.insert(id, Arc::new(record))),
+            Record::Service(id, record) => {
+                self.state.ledger.retained += usize::from(record.empty_since.is_some());
+                self.state.ledger.services.insert(id, Arc::new(record));
+            }
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
             Record::Deadline(at, deadline) => self.state.deadlines.add(at, deadline),

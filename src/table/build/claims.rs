@@ -11,6 +11,7 @@ use super::digest;
 use super::task::ClaimDraft;
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::{Claim, Ledger, RETAINED_LIMIT, ServiceRecord};
+use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::labels::host::HostPattern;
 use crate::model::id::ServiceId;
@@ -89,13 +90,20 @@ impl Claims {
         let retention = state.config.server.service_retention;
         if !lives {
             let over = record.empty_since.is_some_and(|since| now.since(since) >= retention);
-            if over || record.claims.is_empty() || state.ledger.services.len() > RETAINED_LIMIT && retention.is_zero() {
+            // What an operator deletes from a file is gone: nobody will start it again.
+            let deleted = state.sources.values().any(|s| s.kind == SourceKind::File && s.cluster == *id.cluster());
+            let full = record.empty_since.is_none() && state.ledger.retained >= RETAINED_LIMIT;
+            if over || deleted || full || record.claims.is_empty() {
+                if record.empty_since.is_some() {
+                    state.ledger.retained = state.ledger.retained.saturating_sub(1);
+                }
                 self.end_all(table, state, id, &record);
                 return;
             }
             if record.empty_since.is_none() {
                 let kept = ServiceRecord { empty_since: Some(now), protocol: protocol(table, id), ..(*record).clone() };
                 state.ledger.services.insert(id.clone(), Arc::new(kept));
+                state.ledger.retained += 1;
                 state.deadlines.add(now.plus(retention), Deadline::Service(id.clone()));
             }
             // After a restart, what the ledger retains is in force again.
@@ -116,6 +124,9 @@ impl Claims {
         }
         if let Some(made) = self.made.get_mut(id) {
             made.retain(|(_, count)| *count > 0);
+        }
+        if record.empty_since.is_some() {
+            state.ledger.retained = state.ledger.retained.saturating_sub(1);
         }
         if !ended.is_empty() || record.empty_since.is_some() {
             if kept.is_empty() {

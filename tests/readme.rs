@@ -1,0 +1,80 @@
+//! The README's generated parts are current, and what it shows as files can be read.
+
+use std::path::Path;
+
+use pointsman::config::{self, Environment};
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// What stands between `<!-- name -->` and `<!-- /name -->`.
+fn part(text: &str, name: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let from = text.find(&begin).unwrap_or_else(|| panic!("README.md has no {begin}")) + begin.len();
+    let to = text[from..].find(&end).unwrap_or_else(|| panic!("README.md has no {end}")) + from;
+    text[from..to].trim().to_owned()
+}
+
+fn check(name: &str, expected: &str) {
+    assert!(
+        part(&readme(), name) == expected.trim(),
+        "the part `{name}` of README.md is not current; put the output of `pointsman config {name}` there"
+    );
+}
+
+#[test]
+fn the_settings_are_current() {
+    check("reference", &config::reference_markdown());
+}
+
+#[test]
+fn the_labels_are_current() {
+    check("labels", &pointsman::labels::reference_markdown());
+}
+
+#[test]
+fn the_reason_codes_are_current() {
+    check("reasons", &pointsman::proxy::reason::reference_markdown());
+}
+
+/// The fenced blocks of this language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let mut blocks = Vec::new();
+    let mut rest = text.as_str();
+    let fence = format!("```{language}\n");
+    while let Some(begin) = rest.find(&fence) {
+        let body = &rest[begin + fence.len()..];
+        let end = body.find("```").unwrap();
+        blocks.push(body[..end].to_owned());
+        rest = &body[end..];
+    }
+    blocks
+}
+
+#[test]
+fn the_configuration_and_the_service_file_it_shows_are_valid() {
+    let blocks = blocks("toml");
+    let [configuration, services] = blocks.as_slice() else { panic!("{} TOML blocks", blocks.len()) };
+    let checked = config::check(configuration, Path::new("readme.toml"), Environment::empty());
+    assert_eq!(checked.map(|config| config.mesos.len()).map_err(|errors| errors.to_string()), Ok(1));
+    let source = config::checked::FileConfig { name: "file".into(), path: "services.toml".into(), zones: Vec::new() };
+    let read = pointsman::cluster::sources::file::read(services, Path::new("services.toml"), &source);
+    assert!(read.is_ok(), "{}", read.err().map(|errors| errors.to_string()).unwrap_or_default());
+}
+
+#[test]
+fn the_commands_it_shows_parse() {
+    let tour = blocks("console").concat();
+    let commands = tour.lines().filter_map(|line| line.strip_prefix("$ target/release/pointsman "));
+    let mut tried = 0;
+    for command in commands {
+        // Asked for help, a subcommand that does not exist is an error.
+        let words: Vec<&str> = command.split_whitespace().take(1).chain(["--help"]).collect();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman")).args(&words).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        tried += 1;
+    }
+    assert!(tried >= 5, "the tour shows commands");
+}
