@@ -145,6 +145,11 @@ impl ClusterState {
         self.sources.values().all(|source| source.complete)
     }
 
+    /// Whether any source has spoken once: before that there is nothing to answer from.
+    pub fn is_partly_complete(&self) -> bool {
+        self.sources.is_empty() || self.sources.values().any(|source| source.complete)
+    }
+
     /// Facts that were ignored, ever.
     pub fn ignored(&self) -> u64 {
         self.ignored

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 /// Sockets that the service manager opened (systemd socket activation), by name.
 ///
-/// The names are those of `FileDescriptorName=`; a proxy listener takes the socket that has its name, and a socket
-/// without a name of a listener goes to the first one that has none.
+/// The names are those of `FileDescriptorName=`: a proxy listener takes the socket that has its name. Sockets that no
+/// listener takes are told and ignored.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(String, TcpListener)>,

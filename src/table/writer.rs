@@ -21,6 +21,8 @@ pub struct Writer {
     builder: Builder,
     epoch: u64,
     generation: u64,
+    /// Facts were applied that nothing has been derived from yet.
+    deferred: bool,
 }
 
 /// What a batch of events came to.
@@ -36,7 +38,7 @@ impl Writer {
     /// A writer that goes on from `state`. `epoch` tells this life of the process from others.
     pub fn new(mut state: ClusterState, epoch: u64, now: Timestamp) -> Self {
         let builder = Builder::new(&mut state, now);
-        Self { state, builder, epoch, generation: 0 }
+        Self { state, builder, epoch, generation: 0, deferred: false }
     }
 
     /// The state.
@@ -64,7 +66,18 @@ impl Writer {
         if changes.is_empty() {
             return Outcome { table: None, wanted_snapshots };
         }
-        self.builder.update(&mut self.state, &changes, now);
+        if !self.state.is_partly_complete() && !changes.everything {
+            // The first snapshot is coming in and nothing can be answered yet: it is derived once, when it is whole,
+            // rather than as often as it grows.
+            self.deferred = true;
+            if !changes.sources {
+                return Outcome { table: None, wanted_snapshots };
+            }
+            self.builder.update_sources(&self.state);
+        } else {
+            changes.everything |= std::mem::take(&mut self.deferred);
+            self.builder.update(&mut self.state, &changes, now);
+        }
         let record = VersionRecord {
             events: changes.events,
             causes: changes.causes,

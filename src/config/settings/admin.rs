@@ -8,49 +8,48 @@ use crate::config::section::Section;
 use crate::config::setting::{Reload, Setting, setting};
 
 pub(super) fn section() -> Section<Raw> {
-    Section::new("admin", "The admin API and dashboard. Calls that change something need the socket or the token.")
-        .settings([
-            setting!(Raw, "listen", Optional(Socket), config.admin.listen)
-                .example("\"127.0.0.1:10081\"")
-                .by_default("no TCP listener")
-                .means("Its TCP address. One that is not loopback needs `certificate`, `key` and `token`.")
-                .costs("Whoever reaches it can read what runs in the clusters.")
-                .reloads(Reload::Listener),
-            setting!(Raw, "socket", Optional(SOCKET), config.admin.socket)
-                .example("\"/run/pointsman/admin.sock\"")
-                .by_default("no socket")
-                .means("A Unix socket with mode 0600, which the command line uses.")
-                .costs("None.")
-                .reloads(Reload::Listener),
-            setting!(Raw, "token", Optional(Hidden), config.admin.token)
-                .secret()
-                .means("The bearer token that allows calls over TCP which change something.")
-                .costs("None; kept out of logs and the API."),
-            setting!(Raw, "certificate", Optional(FILE), admin_tls.certificate)
-                .example("\"/etc/pointsman/admin.pem\"")
-                .by_default("clear text")
-                .means("PEM file with the certificate and its chain for TLS; needs `key`.")
-                .costs("None.")
-                .reloads(Reload::Listener),
-            setting!(Raw, "key", Optional(FILE), admin_tls.key)
-                .example("\"/etc/pointsman/admin.key\"")
-                .means("PEM file with the certificate's key.")
-                .costs("None; the file must be readable by the program alone.")
-                .reloads(Reload::Listener),
-            Setting::new(
-                "hosts",
-                Many::new(HOST, "hosts", 64),
-                |raw: &Raw| raw.config.admin.hosts.iter().map(|host| host.as_str().into()).collect(),
-                |raw: &mut Raw, hosts| raw.config.admin.hosts = hosts.iter().map(|host| host.to_string()).collect(),
-            )
-            .example("[\"pointsman.example.com\"]")
-            .means("Values of `Host` that are accepted beside the listener's own addresses and `localhost`.")
-            .costs("A name that others control lets their web pages call the API."),
-            setting!(Raw, "metrics_listen", Optional(Socket), config.admin.metrics_listen)
-                .example("\"127.0.0.1:10082\"")
-                .by_default("only with the API")
-                .means("Another address for `/metrics`, `/healthz` and `/readyz` alone.")
-                .costs("None.")
-                .reloads(Reload::Listener),
-        ])
+    Section::new("admin", "The admin API. Calls that change something need the socket or the token.").settings([
+        setting!(Raw, "listen", Optional(Socket), config.admin.listen)
+            .example("\"127.0.0.1:18080\"")
+            .by_default("no TCP listener")
+            .means("Its TCP address. One that is not loopback needs `certificate`, `key` and `token`.")
+            .costs("Whoever reaches it can read what runs in the clusters.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "socket", Optional(SOCKET), config.admin.socket)
+            .example("\"/run/pointsman/admin.sock\"")
+            .by_default("no socket")
+            .means("A Unix socket with mode 0600, which the command line uses.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "token", Optional(Hidden), config.admin.token)
+            .secret()
+            .means("The bearer token that allows calls over TCP which change something.")
+            .costs("None; kept out of logs and the API."),
+        setting!(Raw, "certificate", Optional(FILE), admin_tls.certificate)
+            .example("\"/etc/pointsman/admin.pem\"")
+            .by_default("clear text")
+            .means("PEM file with the certificate and its chain for TLS; needs `key`.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "key", Optional(FILE), admin_tls.key)
+            .example("\"/etc/pointsman/admin.key\"")
+            .means("PEM file with the certificate's key.")
+            .costs("None; the file must be readable by the program alone.")
+            .reloads(Reload::Listener),
+        Setting::new(
+            "hosts",
+            Many::new(HOST, "hosts", 64),
+            |raw: &Raw| raw.config.admin.hosts.iter().map(|host| host.as_str().into()).collect(),
+            |raw: &mut Raw, hosts| raw.config.admin.hosts = hosts.iter().map(|host| host.to_string()).collect(),
+        )
+        .example("[\"pointsman.example.com\"]")
+        .means("Values of `Host` that are accepted beside the listener's own addresses and `localhost`.")
+        .costs("A name that others control lets their web pages call the API."),
+        setting!(Raw, "metrics_listen", Optional(Socket), config.admin.metrics_listen)
+            .example("\"127.0.0.1:10082\"")
+            .by_default("only with the API")
+            .means("Another address for `/metrics`, `/healthz` and `/readyz` alone.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+    ])
 }

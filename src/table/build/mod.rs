@@ -82,6 +82,11 @@ impl Builder {
         self.table.ready = state.is_complete();
     }
 
+    /// Takes over the sources' state alone.
+    pub fn update_sources(&mut self, state: &ClusterState) {
+        self.table.sources = state.statuses();
+    }
+
     /// Derives everything anew; endpoints keep their run-time state.
     fn rebuild(&mut self, state: &mut ClusterState, now: Timestamp) {
         let former = std::mem::replace(&mut self.table, Table::empty(state.config.clone()));

@@ -214,7 +214,8 @@ fn address(inputs: &Inputs<'_>, port: &TaskPort) -> Result<Option<SocketAddr>, P
     let network = facts.definition.network;
     let own = facts.addresses.first().copied();
     let agent = inputs.agent.as_ref().and_then(|agent| agent.address);
-    let agent = agent.or(if network == NetworkMode::Host { own } else { None });
+    // In the agent's own network the task's status has the address that the agent is reached by.
+    let agent = if network == NetworkMode::Host { own.or(agent) } else { agent };
     // A container of its own network is reached there; everything else through its agent, where a port leads in.
     let (ip, number) = match (network, port.host, port.container) {
         (NetworkMode::Container, _, Some(container)) => (own, container),
