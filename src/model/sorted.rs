@@ -120,7 +120,7 @@ impl<T: SortKey + Clone> SortedList<T> {
                     grown.extend_from_slice(&items[..at]);
                     grown.push(item);
                     grown.extend_from_slice(&items[at..]);
-                    self.items = if grown.len() > CHUNK { long(grown) } else { Items::Short(grown.into()) };
+                    self.items = if grown.len() > CHUNK { long(&grown) } else { Items::Short(grown.into()) };
                     None
                 }
             },
@@ -203,7 +203,7 @@ impl<T: SortKey + Clone> FromIterator<T> for SortedList<T> {
 }
 
 /// The chunks of a list that became long.
-fn long<T: Clone>(items: Vec<T>) -> Items<T> {
+fn long<T: Clone>(items: &[T]) -> Items<T> {
     let len = items.len();
     let mut chunks: Vec<Chunk<T>> =
         items.chunks(CHUNK / 2).map(|part| Chunk { before: 0, items: Arc::new(part.to_vec()) }).collect();
