@@ -2,7 +2,7 @@
 //!
 //! Two ways out: *drain* stops accepting, serves what waits in the accept queue, finishes what is in flight and closes
 //! idle connections; *cut* closes everything at once, with a reset where the end of a process is played.
-//! Every connection is owned by [`http`], which returns when the last one is gone.
+//! Every connection is owned by [`http()`], which returns when the last one is gone.
 
 use std::convert::Infallible;
 use std::error::Error;
