@@ -12,6 +12,8 @@ use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::admin::services::{EndpointView, RouteView};
 use crate::model::service::{Service, Target};
+use crate::proxy::authority::authority_to_host;
+use crate::proxy::path::normalise_path;
 use crate::table::Table;
 use crate::table::routes::{Route, Trace};
 
@@ -115,13 +117,20 @@ impl Request {
         let invalid = || ApiError::bad_request(format!("{shown:?} is no URL"), "give http://host/path");
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = with_scheme.parse().map_err(|_| invalid())?;
-        let host = host_header(headers)?.or_else(|| uri.authority().cloned()).ok_or_else(invalid)?;
+        let authority = host_header(headers)?.or_else(|| uri.authority().cloned()).ok_or_else(invalid)?;
         let method = method
             .parse()
             .map_err(|_| ApiError::bad_request(format!("{method:?} is no method"), "give GET, POST, …"))?;
-        let path = uri.path_and_query().map_or("/", PathAndQuery::path).to_owned();
-        let host = host.host();
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // The proxy's own readings: what is explained is what would be routed, and what it refuses is refused here.
+        let refused = |what: &str, fault: &dyn Display| {
+            ApiError::bad_request(
+                format!("the proxy refuses this {what}: {fault}"),
+                "give a URL as a client would send it",
+            )
+        };
+        let host = authority_to_host(authority.as_str()).map_err(|fault| refused("host", &fault))?.into_owned();
+        let path = uri.path_and_query().map_or("/", PathAndQuery::path);
+        let path = normalise_path(path).map_err(|fault| refused("path", &fault))?.into_owned();
         Ok(Self { method, host, path })
     }
 }
@@ -244,5 +253,14 @@ mod tests {
         check("a", &["no header"], None);
         check("a", &["b d: c"], None);
         assert!(Request::parse("a", "G T", &[]).is_err());
+    }
+
+    #[test]
+    fn paths_and_hosts_are_read_as_the_proxy_reads_them() {
+        check("a/x/./y//../%7ez", &[], Some(("a", "/x/~z")));
+        check("a/x%2fy", &[], Some(("a", "/x%2Fy")));
+        check("a/%00", &[], None);
+        check("a/x%2f..%2fy", &[], None);
+        check("http://user@a/", &[], None);
     }
 }
