@@ -54,14 +54,4 @@ impl Deadlines {
     pub fn iter(&self) -> impl Iterator<Item = &(Timestamp, Deadline)> {
         self.queue.iter()
     }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
 }

@@ -398,6 +398,12 @@ impl Default for GuardConfig {
 }
 
 impl MesosConfig {
+    /// Whether `other` is served by the same stream: what only the derivation reads (the zone, the guard) may differ.
+    pub fn has_same_stream(&self, other: &Self) -> bool {
+        let stream = |config: &Self| Self { zone: "".into(), guard: GuardConfig::default(), ..config.clone() };
+        stream(self) == stream(other)
+    }
+
     /// A cluster whose masters are known by address, everything else at its default.
     pub fn with_masters(name: &str, zone: &str, masters: &[&str]) -> Self {
         Self {

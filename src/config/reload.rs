@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::checked::{Config, GuardConfig, MesosConfig};
+use super::checked::{Config, MesosConfig};
 use super::raw::Raw;
 use super::setting::Reload;
 use super::settings;
@@ -68,10 +68,8 @@ pub fn reload(old: &Config, new: &Config) -> Result<ReloadPlan, Vec<RestartNeede
 /// Sources whose task must be started, stopped or replaced. What only the derivation reads (zones, the guard) leaves
 /// the stream alone.
 fn changed_sources(old: &Config, new: &Config) -> Vec<SourceName> {
-    let stream = |mesos: &MesosConfig| MesosConfig { zone: "".into(), guard: GuardConfig::default(), ..mesos.clone() };
-    let streams = |config: &Config| config.mesos.iter().map(stream).collect::<Vec<_>>();
-    let mesos = differing(&streams(old), &streams(new), |mesos| &mesos.name);
-    let files = differing(&old.files, &new.files, |file| &file.name);
+    let mesos = differing(&old.mesos, &new.mesos, MesosConfig::has_same_stream, |mesos| &mesos.name);
+    let files = differing(&old.files, &new.files, PartialEq::eq, |file| &file.name);
     let mut changed = [mesos, files].concat();
     changed.sort();
     changed.dedup();
@@ -79,8 +77,9 @@ fn changed_sources(old: &Config, new: &Config) -> Vec<SourceName> {
 }
 
 /// Names of the entries that only one of the lists has.
-fn differing<T: PartialEq>(old: &[T], new: &[T], name: fn(&T) -> &SourceName) -> Vec<SourceName> {
-    let gone = old.iter().filter(|entry| !new.contains(entry));
-    let added = new.iter().filter(|entry| !old.contains(entry));
+fn differing<T>(old: &[T], new: &[T], same: fn(&T, &T) -> bool, name: fn(&T) -> &SourceName) -> Vec<SourceName> {
+    let is_in = |entry: &T, list: &[T]| list.iter().any(|other| same(entry, other));
+    let gone = old.iter().filter(|entry| !is_in(entry, new));
+    let added = new.iter().filter(|entry| !is_in(entry, old));
     gone.chain(added).map(|entry| name(entry).clone()).collect()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::value::{Fault, shorten};
+use crate::model::edit_distance::edit_distance;
 use crate::model::problem::{Problem, ProblemCode};
 
 /// The most problems that are listed of one task.
@@ -80,31 +81,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         return None;
     }
     let limit = (word.chars().count() / 3).clamp(1, 4);
-    let near = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    let near = known.into_iter().map(|candidate| (edit_distance(word, candidate), candidate));
     near.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
-}
-
-/// Single letters to add, drop, change or swap with their neighbour (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    let mut last = None;
-    for (i, letter) in a.chars().enumerate() {
-        let mut next = Vec::with_capacity(b.len() + 1);
-        next.push(i + 1);
-        for (j, &other) in b.iter().enumerate() {
-            let changed = row[j] + usize::from(letter != other);
-            let mut best = changed.min(row[j + 1] + 1).min(next[j] + 1);
-            if j > 0 && last == Some(other) && b[j - 1] == letter {
-                best = best.min(before[j - 1] + 1);
-            }
-            next.push(best);
-        }
-        before = std::mem::replace(&mut row, next);
-        last = Some(letter);
-    }
-    row[b.len()]
 }
 
 /// `; did you mean …?` as a mend.

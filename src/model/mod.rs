@@ -1,6 +1,7 @@
 //! Plain types that every room speaks: tasks, agents, services, endpoints. No I/O, no clock.
 
 pub mod agent;
+pub mod edit_distance;
 pub mod endpoint;
 pub mod framework;
 pub mod id;

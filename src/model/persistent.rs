@@ -121,16 +121,6 @@ impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
         removed
     }
 
-    /// Changes the value of `key` in place, making it from `Default` first where it is absent.
-    pub fn update(&mut self, key: &K, change: impl FnOnce(&mut V))
-    where
-        V: Default,
-    {
-        let mut value = self.remove(key).unwrap_or_default();
-        change(&mut value);
-        self.insert(key.clone(), value);
-    }
-
     /// Every entry, in arbitrary order.
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter { stack: vec![self.root.iter()] }
@@ -144,11 +134,6 @@ impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
     /// Every value, in arbitrary order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
-    }
-
-    /// Whether both are the same map, not only equal ones.
-    pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.root, &other.root)
     }
 
     /// Calls `visit` for each key whose value differs between two versions of a map, with the value in `self` and

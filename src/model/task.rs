@@ -243,9 +243,4 @@ impl TaskFacts {
             _ => None,
         };
     }
-
-    /// The value of the first label with this key.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.definition.labels.iter().find(|label| &*label.key == key).map(|label| &*label.value)
-    }
 }

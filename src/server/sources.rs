@@ -59,7 +59,7 @@ impl Sources {
     /// # Errors
     /// A thread cannot be started.
     pub(super) fn apply(&mut self, config: &Config) -> std::io::Result<()> {
-        self.stop_mesos(|running| config.mesos.iter().any(|wanted| same_stream(wanted, running)));
+        self.stop_mesos(|running| config.mesos.iter().any(|wanted| wanted.has_same_stream(running)));
         self.stop_files(|running| config.files.contains(running));
         for wanted in config.mesos.iter() {
             if !self.mesos.contains_key(&wanted.name) {
@@ -115,14 +115,4 @@ impl Sources {
         let task = self.control.spawn(file::run(config, changed, self.events.clone(), stop.clone()));
         FileTask { stop, task, _watch: watch }
     }
-}
-
-/// Whether a change leaves the stream alone: what only the derivation reads does.
-fn same_stream(a: &MesosConfig, b: &MesosConfig) -> bool {
-    let stream = |config: &MesosConfig| MesosConfig {
-        zone: "".into(),
-        guard: crate::config::checked::GuardConfig::default(),
-        ..config.clone()
-    };
-    stream(a) == stream(b)
 }

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::{StoreMetrics, WriterMetrics};
 use super::reload::{Admin, Reloader, ReloaderParts};
 use super::sources::{Sources, Wanted};
-use super::store::Store;
+use super::store::{Store, StoreSender};
 use super::workers::{WorkerParts, Workers};
 use super::writer::{WriterParts, WriterThread};
-use super::{Addresses, Options, Server};
-use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus};
+use super::{Addresses, LogHandle, Options, Server};
+use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus, SetLogLevel};
 use crate::admin::listen::{AdminError, AdminServer};
 use crate::cluster::event::QUEUE;
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
@@ -91,12 +91,7 @@ impl Control {
 
 /// Starts a server.
 pub(super) fn start(config: Config, mut options: Options) -> Result<Server, StartError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(StartError::Thread)?;
+    let runtime = control_runtime()?;
     let registry = prometheus::Registry::new();
     let now = Timestamp::now();
     let config = Arc::new(config);
@@ -122,14 +117,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let wanted = Wanted::default();
     let metrics = MesosMetrics::register(&registry)?;
     let mut sources = Sources::new(events.clone(), metrics, wanted.clone(), runtime.handle().clone());
-    let (store, sender) = match &config.state.path {
-        Some(path) => {
-            let metrics = StoreMetrics::register(&registry)?;
-            let (store, sender) = Store::start(path.clone(), metrics).map_err(StartError::Thread)?;
-            (Some(store), Some(sender))
-        }
-        None => (None, None),
-    };
+    let (store, sender) = start_store(&config, &registry)?.unzip();
     let metrics = WriterMetrics::register(&registry)?;
     let writer = WriterParts { writer, table: table.clone(), events: receiver, metrics, store: sender, wanted };
     let writer = WriterThread::start(writer).map_err(StartError::Thread)?;
@@ -139,17 +127,13 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (phase, phases) = watch::channel(Phase::Serving);
     let started = ReloadStatus { at: now, outcome: ReloadOutcome::Started, errors: Vec::new() };
     let (status, statuses) = watch::channel(started);
-    let log = options.log.clone();
     let context = Arc::new(AdminContext {
         table: table.clone(),
         events: events.clone(),
         registry: registry.clone(),
         reload: statuses,
         phase: phases,
-        set_log_level: Box::new(move |filter| match &log {
-            Some(log) => log.set(filter),
-            None => Err("logging is not under this program's control here".into()),
-        }),
+        set_log_level: set_log_level(options.log.clone()),
         config_json: Box::new(crate::config::to_json),
         workers: workers_count,
     });
@@ -186,6 +170,29 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         control: Some(Control { runtime, stop, admin, reload }),
         reloader,
         addresses,
+    })
+}
+
+fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)
+}
+
+/// The storing thread and the writer's end of it, where anything is stored.
+fn start_store(config: &Config, registry: &prometheus::Registry) -> Result<Option<(Store, StoreSender)>, StartError> {
+    let Some(path) = &config.state.path else { return Ok(None) };
+    let metrics = StoreMetrics::register(registry)?;
+    Store::start(path.clone(), metrics).map(Some).map_err(StartError::Thread)
+}
+
+fn set_log_level(log: Option<LogHandle>) -> SetLogLevel {
+    Box::new(move |filter| match &log {
+        Some(log) => log.set(filter),
+        None => Err("logging is not under this program's control here".into()),
     })
 }
 

@@ -118,6 +118,10 @@ impl Claims {
             let is_same = |(host, path): &Place| *host == claim.host && *path == claim.path;
             made.is_some_and(|made| made.iter().any(|(place, count)| is_same(place) && *count > 0))
         };
+        // Nearly every change of a task leaves its service's claims alone.
+        if record.empty_since.is_none() && record.claims.iter().all(is_made) {
+            return;
+        }
         let (kept, ended): (Vec<Claim>, Vec<Claim>) = record.claims.iter().cloned().partition(is_made);
         for claim in &ended {
             self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);

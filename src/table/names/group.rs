@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::label::{agent_tail, domain_frag, hash_text, spec, task_hash};
-use crate::labels::ports::{TaskPort, ports};
 use crate::model::endpoint::EndpointState;
 use crate::model::id::TaskKey;
 use crate::model::sorted::{SortKey, SortedList};
@@ -98,11 +97,6 @@ impl Member {
             EndpointState::Draining | EndpointState::Starting => NameRank::Never,
             EndpointState::Ready | EndpointState::Unverified => NameRank::First,
         }
-    }
-
-    /// Ports that a framework-level SRV name lists: those discovery declares, else the host's.
-    pub fn service_ports(&self) -> Vec<TaskPort> {
-        ports(&self.view.facts.definition)
     }
 
     /// Host ports, for the names below `slave`.

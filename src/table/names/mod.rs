@@ -8,7 +8,6 @@ pub mod group;
 pub mod label;
 pub mod parents;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::event::{RecordData, StaticRecord};
@@ -118,19 +117,6 @@ impl Names {
     /// The zones, longest name first.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
         self.zones.iter().map(|zone| &zone.zone)
-    }
-
-    /// The closest zone that a name lies in.
-    pub fn zone_of(&self, name: &str) -> Option<&Arc<Zone>> {
-        self.zones().find(|zone| below(name, &zone.name).is_some())
-    }
-
-    /// Addresses of a name, for additional records.
-    pub fn addresses(&self, name: &str) -> Vec<IpAddr> {
-        match self.find(name) {
-            Found::Node(_, node) => node.records.iter().filter_map(|r| r.data.address()).collect(),
-            _ => Vec::new(),
-        }
     }
 }
 
