@@ -10,9 +10,11 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot run says so; helpers unwrap")]
 
 mod dns_common;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -71,8 +73,7 @@ impl Nsd {
         };
         let files = tempfile::tempdir().unwrap();
         let folder = files.path().display();
-        // The port is free now; that it is taken before NSD starts shows as a failure to answer.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = ports::unused();
         std::fs::write(files.path().join("zone"), zone).unwrap();
         let config = format!(
             "server:\n server-count: 1\n ip-address: {}@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \

@@ -1,6 +1,8 @@
 //! The real source against masters that refuse, redirect, hang or speak TLS.
 
 mod mesos_support;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -144,7 +146,7 @@ fn redirects_in_a_circle_end() {
 
 #[test]
 fn a_leader_that_is_dead_does_not_stop_the_round() {
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = ports::unused();
     let follower = Master::start(vec![redirect_to(&format!("//{dead}/master/api/v1"))], None);
     let leader = Master::start(vec![populated()], None);
     let masters = [dead.to_string(), follower.address.to_string(), leader.address.to_string()];

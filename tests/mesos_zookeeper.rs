@@ -2,9 +2,11 @@
 //! Skipped, with a message, where there is none.
 
 mod mesos_support;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,8 +39,7 @@ impl ZooKeeper {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        // The port is free now; whoever takes it before ZooKeeper does makes the test fail, not pass.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = ports::unused();
         let process = launch(folder.path(), address);
         let zookeeper = Self { process, address, folder };
         zookeeper.wait();
@@ -51,6 +52,7 @@ impl ZooKeeper {
         while started.elapsed() < Duration::from_secs(60) {
             if let Ok(mut socket) = TcpStream::connect(self.address) {
                 let mut answer = String::new();
+                socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
                 let _ = socket.write_all(b"srvr").and_then(|()| socket.read_to_string(&mut answer));
                 if answer.contains("Mode: standalone") {
                     return;

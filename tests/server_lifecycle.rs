@@ -1,9 +1,12 @@
 //! The real program as a process: how it starts and how it stops.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "common/ports.rs"]
+mod ports;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,7 +31,7 @@ fn a_request_in_flight_is_finished_after_sigterm() {
             }
         }
     });
-    let (mut upstream, _) = backend.accept().unwrap();
+    let mut upstream = accept(&backend);
     signal(&program.0, nix::sys::signal::Signal::SIGTERM);
     until("it stops accepting", || TcpStream::connect(proxy).is_err());
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").unwrap();
@@ -73,17 +76,20 @@ fn a_second_sigterm_ends_at_once() {
     let begun = Instant::now();
     while program.0.try_wait().unwrap().is_none() {
         assert!(begun.elapsed() < PATIENCE / 2, "it did not end at once");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// A process that ends with the test.
-struct Program(Child);
+struct Program(Child, PathBuf);
 
 impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if std::thread::panicking() {
+            println!("the program said:\n{}", std::fs::read_to_string(&self.1).unwrap_or_default());
+        }
     }
 }
 
@@ -94,7 +100,9 @@ fn command(folder: &Path) -> Command {
 }
 
 fn start(folder: &Path) -> Program {
-    Program(command(folder).stderr(Stdio::null()).spawn().unwrap())
+    let log = folder.join("log");
+    let output = std::fs::File::create(&log).unwrap();
+    Program(command(folder).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap(), log)
 }
 
 fn signal(child: &Child, signal: nix::sys::signal::Signal) {
@@ -104,7 +112,7 @@ fn signal(child: &Child, signal: nix::sys::signal::Signal) {
 
 /// One service at `backend` for every request; returns where the proxy will be.
 fn configure(folder: &Path, backend: SocketAddr) -> SocketAddr {
-    let proxy = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = ports::unused();
     let config = format!(
         "[server]\nworkers = 1\ndrain_time = \"1h\"\n[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n[[proxy.listeners]]\n\
          name = \"http\"\naddress = \"{proxy}\"\n[upstreams]\nallowed_networks = [\"127.0.0.0/8\"]\n"
@@ -119,14 +127,34 @@ fn get(proxy: SocketAddr) -> String {
     let mut answer = String::new();
     let mut stream = TcpStream::connect(proxy).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// The next connection; a test that waits for one in vain fails.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let begun = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                return stream;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                assert!(begun.elapsed() < PATIENCE, "nobody connects");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < PATIENCE, "{what}: did not come true");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

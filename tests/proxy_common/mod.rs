@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "../common/ports.rs"]
+mod ports;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -331,8 +334,7 @@ impl Drop for Backend {
 
 /// An address that refuses connections.
 pub fn refusing() -> SocketAddr {
-    // A port that was just free: bound, looked up and closed again.
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ports::unused()
 }
 
 /// A 200 with a body.
