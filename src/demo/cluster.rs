@@ -18,7 +18,7 @@ use crate::cluster::sources::mesos::wire;
 use crate::model::time::Timestamp;
 
 /// Ended tasks that a snapshot still lists; a real master keeps a thousand.
-const COMPLETED: usize = 100;
+pub(super) const COMPLETED: usize = 100;
 
 /// The states a task of the model goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,7 @@ impl ClusterModel {
     pub fn snapshot(&self) -> wire::GetState {
         wire::GetState {
             get_tasks: Some(self.task_lists()),
+            get_executors: Some(wire::GetExecutors {}),
             get_frameworks: Some(self.framework_lists()),
             get_agents: Some(self.agent_lists()),
         }
@@ -223,6 +224,13 @@ impl ClusterModel {
     pub fn framework_lists(&self) -> wire::GetFrameworks {
         let known = self.framework != FrameworkStanding::Unknown;
         wire::GetFrameworks { frameworks: known.then(|| self.framework()).into_iter().collect(), ..Default::default() }
+    }
+
+    /// What a GET_ROLES answers.
+    pub fn roles(&self) -> wire::GetRoles {
+        let known = self.framework != FrameworkStanding::Unknown;
+        let frameworks = known.then(|| shape::id(&self.framework_id())).flatten().into_iter().collect();
+        wire::GetRoles { roles: vec![wire::Role { name: Some("*".to_owned()), weight: Some(1.0), frameworks }] }
     }
 
     /// A new agent registers.

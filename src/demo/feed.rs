@@ -16,7 +16,7 @@ use crate::model::time::Timestamp;
 const QUEUE: usize = 4096;
 
 /// Streams at a time, as `--max_operator_event_stream_subscribers` has it: the newest wins.
-const STREAMS: usize = 1000;
+pub(super) const STREAMS: usize = 1000;
 
 /// The events of one subscriber. It ends when the subscriber was evicted.
 pub type Events = mpsc::Receiver<Arc<wire::Event>>;

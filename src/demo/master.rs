@@ -7,6 +7,7 @@
 //! ([`super::scheduler::Scheduler::fail_over`]).
 
 mod answer;
+mod legacy;
 mod stream;
 
 use std::net::SocketAddr;

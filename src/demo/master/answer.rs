@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use prost::Message;
 use serde_json::json;
 
-use super::Shared;
 use super::stream::{EventStream, Media};
+use super::{Shared, legacy};
 use crate::cluster::sources::mesos::wire;
+use crate::demo::cluster::COMPLETED;
+use crate::demo::feed::STREAMS;
 use crate::demo::serve::Answers;
 use crate::demo::shape::{self, MESOS_VERSION};
 
@@ -37,7 +39,8 @@ impl Answers for Master {
     async fn answer(&self, _client: SocketAddr, request: Request<Incoming>) -> Answer {
         match request.uri().path() {
             "/api/v1" | "/master/api/v1" => self.api(request).await.unwrap_or_else(|refusal| refusal),
-            "/redirect" | "/master/redirect" => self.redirect(""),
+            "/redirect" | "/master/redirect" => self.redirect("", None),
+            "/state" | "/master/state" => self.state(&request),
             "/health" | "/master/health" => plain(StatusCode::OK, Bytes::new()),
             "/version" | "/master/version" => json_answer(&json!({ "version": MESOS_VERSION })),
             "/metrics/snapshot" => {
@@ -53,7 +56,7 @@ impl Master {
     async fn api(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
         let election = self.shared.election();
         if election.leader != Some(self.index) {
-            return Err(self.redirect("/master/api/v1"));
+            return Err(self.redirect("/master/api/v1", request.uri().query()));
         }
         if !election.recovered {
             return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "Master has not finished recovery"));
@@ -93,6 +96,14 @@ impl Master {
                 wire::Response { get_version: Some(wire::GetVersion { version_info }), ..response }
             }
             "GET_STATE" => wire::Response { get_state: Some(feed.read(|model| model.snapshot())), ..response },
+            "GET_FLAGS" => {
+                let flag =
+                    |(name, value): (&str, String)| wire::Flag { name: Some(name.to_owned()), value: Some(value) };
+                let flags = self.flags().into_iter().map(flag).collect();
+                wire::Response { get_flags: Some(wire::GetFlags { flags }), ..response }
+            }
+            "GET_EXECUTORS" => wire::Response { get_executors: Some(wire::GetExecutors {}), ..response },
+            "GET_ROLES" => wire::Response { get_roles: Some(feed.read(|model| model.roles())), ..response },
             "GET_TASKS" => wire::Response { get_tasks: Some(feed.read(|model| model.task_lists())), ..response },
             "GET_AGENTS" => wire::Response { get_agents: Some(feed.read(|model| model.agent_lists())), ..response },
             "GET_FRAMEWORKS" => {
@@ -101,6 +112,34 @@ impl Master {
             "GET_MASTER" => wire::Response { get_master: Some(self.about()), ..response },
             _ => return None,
         })
+    }
+
+    /// The state in its older form. A leader that has not read its registry answers too, with an empty cluster.
+    fn state(&self, request: &Request<Incoming>) -> Answer {
+        let election = self.shared.election();
+        if election.leader != Some(self.index) {
+            return self.redirect("/master/state", request.uri().query());
+        }
+        let state = if election.recovered {
+            self.shared.feed.read(|model| model.snapshot())
+        } else {
+            wire::GetState::default()
+        };
+        json_answer(&legacy::state(&self.about(), &self.flags(), &state))
+    }
+
+    /// Those flags that say something here.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let address = self.shared.addresses[self.index];
+        vec![
+            ("authenticate_http_readonly", false.to_string()),
+            ("authenticate_http_readwrite", false.to_string()),
+            ("ip", address.ip().to_string()),
+            ("max_completed_tasks_per_framework", COMPLETED.to_string()),
+            ("max_operator_event_stream_subscribers", STREAMS.to_string()),
+            ("port", address.port().to_string()),
+            ("registry", "in_memory".to_owned()),
+        ]
     }
 
     fn about(&self) -> wire::GetMaster {
@@ -124,14 +163,16 @@ impl Master {
         }
     }
 
-    /// To the leader's address, scheme-relative, whatever the path was called here.
-    fn redirect(&self, path: &str) -> Answer {
+    /// To the leader's address, scheme-relative, whatever the path was called here. The query stays.
+    fn redirect(&self, path: &str, query: Option<&str>) -> Answer {
         let Some(leader) = self.shared.election().leader else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
         };
-        let location = format!("//{}{path}", self.shared.addresses[leader]);
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let location = format!("//{}{path}{query}", self.shared.addresses[leader]);
         let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, Bytes::new());
-        let location = HeaderValue::try_from(location).expect("addresses and paths of ours are header text");
+        let location = HeaderValue::try_from(location)
+            .expect("addresses, paths of ours and what passed as a query are header text");
         answer.headers_mut().insert(LOCATION, location);
         answer
     }

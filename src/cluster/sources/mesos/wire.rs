@@ -166,16 +166,41 @@ messages! {
     Response {
         #[prost(int32, optional, tag = "1")] #[serde(rename = "type", with = "response_type", skip_serializing_if = "Option::is_none")] r#type: Option<i32>,
         #[prost(message, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] get_health: Option<GetHealth>,
+        #[prost(message, optional, tag = "3")] #[serde(skip_serializing_if = "Option::is_none")] get_flags: Option<GetFlags>,
         #[prost(message, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] get_version: Option<GetVersion>,
         #[prost(message, optional, tag = "9")] #[serde(skip_serializing_if = "Option::is_none")] get_state: Option<GetState>,
         #[prost(message, optional, tag = "10")] #[serde(skip_serializing_if = "Option::is_none")] get_agents: Option<GetAgents>,
         #[prost(message, optional, tag = "11")] #[serde(skip_serializing_if = "Option::is_none")] get_frameworks: Option<GetFrameworks>,
+        #[prost(message, optional, tag = "12")] #[serde(skip_serializing_if = "Option::is_none")] get_executors: Option<GetExecutors>,
         #[prost(message, optional, tag = "13")] #[serde(skip_serializing_if = "Option::is_none")] get_tasks: Option<GetTasks>,
+        #[prost(message, optional, tag = "14")] #[serde(skip_serializing_if = "Option::is_none")] get_roles: Option<GetRoles>,
         #[prost(message, optional, tag = "16")] #[serde(skip_serializing_if = "Option::is_none")] get_master: Option<GetMaster>,
     }
 
     GetHealth {
         #[prost(bool, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] healthy: Option<bool>,
+    }
+
+    GetFlags {
+        #[prost(message, repeated, tag = "1")] #[serde(skip_serializing_if = "Vec::is_empty")] flags: Vec<Flag>,
+    }
+
+    Flag {
+        #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
+        #[prost(string, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] value: Option<String>,
+    }
+
+    /// Executors are not needed: what tasks they run is in the tasks.
+    GetExecutors {}
+
+    GetRoles {
+        #[prost(message, repeated, tag = "1")] #[serde(skip_serializing_if = "Vec::is_empty")] roles: Vec<Role>,
+    }
+
+    Role {
+        #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
+        #[prost(double, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] weight: Option<f64>,
+        #[prost(message, repeated, tag = "3")] #[serde(skip_serializing_if = "Vec::is_empty")] frameworks: Vec<Id>,
     }
 
     GetVersion {
@@ -188,6 +213,7 @@ messages! {
 
     GetState {
         #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] get_tasks: Option<GetTasks>,
+        #[prost(message, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] get_executors: Option<GetExecutors>,
         #[prost(message, optional, tag = "3")] #[serde(skip_serializing_if = "Option::is_none")] get_frameworks: Option<GetFrameworks>,
         #[prost(message, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] get_agents: Option<GetAgents>,
     }
@@ -341,7 +367,6 @@ messages! {
         #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
         #[prost(int32, optional, tag = "2")] #[serde(rename = "type", with = "value_type", skip_serializing_if = "Option::is_none")] r#type: Option<i32>,
         #[prost(message, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] ranges: Option<Ranges>,
-        #[prost(string, optional, tag = "6")] #[serde(skip_serializing_if = "Option::is_none")] role: Option<String>,
     }
 
     Ranges {
