@@ -379,3 +379,30 @@ fn what_is_deleted_from_a_file_is_gone_at_once() {
     assert!(!say(&mut world, 2, other));
     assert!(say(&mut world, 3, &format!("{shop}{other}")));
 }
+
+#[test]
+fn both_schemes_of_labels_make_an_endpoint_sticky() {
+    let haproxy = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_STICKY", "true")];
+    let mut world = World::new();
+    world.say(snapshot(
+        1,
+        vec![
+            at(1),
+            marathon(),
+            running("a", "native", 1, &[("pointsman.http.sticky", "true")]),
+            running("b", "haproxy", 1, &haproxy),
+            running("c", "plain", 1, &[]),
+            running("d", "native", 1, &[("pointsman.http.sticky", "true")]),
+        ],
+    ));
+    let table = world.table();
+    for service in table.services.values() {
+        let endpoint = service.endpoints.at(0).unwrap();
+        let wanted = service.id.name() != "plain";
+        assert_eq!((endpoint.sticky, service.sticky.get(&endpoint.id.fingerprint()).is_some()), (wanted, wanted));
+    }
+    // What is gone is not looked for.
+    let id = table.services.keys().find(|id| id.name() == "native").unwrap().clone();
+    world.facts(1, vec![Fact::Status(Box::new(status("a", TaskState::Ended, None)))]);
+    assert_eq!(world.table().service(&id).unwrap().sticky.len(), 1);
+}

@@ -66,6 +66,8 @@ pub(crate) struct EndpointView {
     pub version: String,
     pub weight: u16,
     pub state: String,
+    /// Whether its clients are kept on it by a cookie.
+    pub sticky: bool,
     /// Whether requests may go to it.
     pub available: bool,
     /// Why none go to it, where that is so.
@@ -173,6 +175,7 @@ impl EndpointView {
             version: endpoint.version.to_string(),
             weight: endpoint.weight.0,
             state: endpoint.state.as_str().to_owned(),
+            sticky: endpoint.sticky,
             available,
             reason: (!available).then(|| why_not(endpoint)),
             agent: endpoint.agent.as_ref().map(ToString::to_string),

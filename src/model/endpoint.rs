@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AgentId, ServiceId, TaskKey, Version};
+use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
 use super::service::Protocol;
 use super::sorted::SortKey;
 use super::time::Timestamp;
@@ -22,6 +22,14 @@ pub struct EndpointId {
     pub port: Arc<str>,
     /// The address family.
     pub family: Family,
+}
+
+impl EndpointId {
+    /// A number that stands for this identity, equal on every instance that sees the same cluster.
+    pub fn fingerprint(&self) -> u64 {
+        let task = &self.task;
+        stable_hash(&(task.cluster(), task.framework(), task.task(), &self.port, self.family))
+    }
 }
 
 impl fmt::Display for EndpointId {
@@ -81,6 +89,8 @@ pub struct Endpoint {
     pub ready_since: Option<Timestamp>,
     /// How long requests in flight may go on once it drains.
     pub drain_time: Option<Duration>,
+    /// Whether its clients are kept on it by a cookie.
+    pub sticky: bool,
     /// State that changes per request; shared by all tables that hold this endpoint.
     pub run: Arc<EndpointRun>,
 }
@@ -98,6 +108,7 @@ impl PartialEq for Endpoint {
             && self.agent == other.agent
             && self.ready_since == other.ready_since
             && self.drain_time == other.drain_time
+            && self.sticky == other.sticky
     }
 }
 

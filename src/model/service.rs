@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Endpoint, EndpointId};
 use super::id::{ServiceId, Version};
-use super::sorted::SortedList;
+use super::sorted::{SortKey, SortedList};
 use super::time::Timestamp;
 
 /// One service with its endpoints, as one table sees it.
@@ -22,6 +22,8 @@ pub struct Service {
     pub endpoints: SortedList<Arc<Endpoint>>,
     /// The endpoints that may be chosen now. With [`Service::panic`] these are not ready ones.
     pub available: SortedList<Arc<Endpoint>>,
+    /// Its endpoints that keep their clients, by what a cookie calls them.
+    pub sticky: SortedList<Sticky>,
     /// No endpoint is ready, and those that are merely unhealthy or cut off are served again.
     pub panic: bool,
     /// Since when it has had no task; it is forgotten at the end of its retention.
@@ -32,6 +34,29 @@ impl Service {
     /// The endpoint with this id.
     pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(id)
+    }
+}
+
+/// An endpoint that keeps its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// [`EndpointId::fingerprint`] of the endpoint.
+    pub fingerprint: u64,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+}
+
+impl From<&EndpointId> for Sticky {
+    fn from(id: &EndpointId) -> Self {
+        Self { fingerprint: id.fingerprint(), endpoint: id.clone() }
+    }
+}
+
+impl SortKey for Sticky {
+    type Key = u64;
+
+    fn sort_key(&self) -> &u64 {
+        &self.fingerprint
     }
 }
 

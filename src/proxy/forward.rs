@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
-use super::balance::InFlight;
+use super::balance::{InFlight, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect;
 use super::connection::Client;
@@ -113,7 +113,7 @@ impl Forwarding {
             };
             self.account.in_flight = Some(InFlight::begin(endpoint.clone(), self.worker().seat));
             match self.attempt(&endpoint).await {
-                Ok(begun) => return self.pass_on(begun),
+                Ok(begun) => return self.pass_on(begun, &endpoint),
                 Err(fault) => {
                     if let Some(reason) = self.after(fault, endpoint) {
                         return self.refuse(reason);
@@ -368,7 +368,7 @@ impl Forwarding {
         local::answer(&self.client.worker.clone(), reason, self.version, self.account)
     }
 
-    fn pass_on(mut self, begun: Begun) -> Response<AnswerBody> {
+    fn pass_on(mut self, begun: Begun, endpoint: &Endpoint) -> Response<AnswerBody> {
         let Begun { answer, carrier } = begun;
         let worker = self.client.worker.clone();
         self.account.answers(answer.status());
@@ -377,6 +377,7 @@ impl Forwarding {
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
+        self.keep(endpoint, &mut head);
         let limits = self.plan.config.proxy.limits.clone();
         let Some(client_side) = switched else {
             return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, &limits));
@@ -390,6 +391,18 @@ impl Forwarding {
             worker.tasks.spawn_local(tunnel);
         }
         Response::from_parts(head, AnswerBody::Switched)
+    }
+
+    /// Keeps the client on an endpoint that wants it, unless its cookie names that one already.
+    fn keep(&self, endpoint: &Endpoint, head: &mut response::Parts) {
+        let destination = &self.plan.destination;
+        if !endpoint.sticky {
+            return;
+        }
+        let session = sticky::Session::of(endpoint);
+        if destination.session != Some(session) {
+            sticky::write(&mut head.headers, &destination.service.id, session, self.client.secured.is_some());
+        }
     }
 }
 
@@ -407,6 +420,9 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
     };
     headers::prepare_request(&mut head.headers, head.version, &proxy.via);
     forwarded::write(&mut head.headers, &hop);
+    if !plan.destination.service.sticky.is_empty() {
+        sticky::strip(&mut head.headers);
+    }
     head.headers.insert(HOST, plan.admitted.authority.clone());
     // RFC 9110 section 10.1.4: `TE` is of one hop, and says so.
     if head.headers.contains_key(TE) && plan.destination.service.protocol != Protocol::H2c {

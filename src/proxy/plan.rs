@@ -46,7 +46,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::WrongName);
     }
     let mut rng = worker.rng.borrow_mut();
-    let destination = worker.with_table(|table| route::find(table, &host, admitted.path(), &mut rng))?;
+    let destination = worker.with_table(|table| route::find(table, &host, admitted.path(), &head.headers, &mut rng))?;
     drop((host, rng));
     Ok(Plan { admitted, destination, config, upgrade })
 }

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
+use http::HeaderMap;
 
+use super::balance::sticky::Session;
 use super::balance::{WorkerSeat, p2c};
 use super::reason::Reason;
 use crate::model::endpoint::{Endpoint, EndpointId};
@@ -22,24 +24,43 @@ pub struct Destination {
     pub service: Arc<Service>,
     /// The version of it that the route asks for.
     pub version: Option<Version>,
+    /// The endpoint that the client is kept on.
+    pub session: Option<Session>,
 }
 
-/// Finds the destination of a request. `host`: as [`super::authority::authority_to_host`] gives it; `path`: normal.
+/// Finds the destination of a request. `host`: as [`super::authority::authority_to_host`] gives it; `path`: normal;
+/// `headers`: asked for the client's session where there is something to choose.
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn find(table: &Table, host: &str, path: &str, rng: &mut Rng) -> Result<Destination, Reason> {
+pub fn find(table: &Table, host: &str, path: &str, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
     let Some(route) = table.routes.find(host, path) else {
         // While a source has not spoken yet, nobody may conclude that there is no route.
         return Err(if table.ready { Reason::NoRoute } else { Reason::NotReady });
     };
-    let target = pick_target(&route.targets, rng).ok_or(Reason::NoEndpoint)?;
+    let kept = || kept_target(table, &route.targets, headers);
+    let target = kept().or_else(|| pick_target(&route.targets, rng)).ok_or(Reason::NoEndpoint)?;
     let service = table.service(&target.service).ok_or(Reason::NoEndpoint)?;
     // Each endpoint has its own protocol; one with a wrong label is not chosen, and spoils no other.
     if !service.protocol.is_http() && !service.available.iter().any(|endpoint| endpoint.protocol.is_http()) {
         return Err(Reason::NotHttp);
     }
-    Ok(Destination { service: service.clone(), version: target.version.clone() })
+    let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
+    Ok(Destination { service: service.clone(), version: target.version.clone(), session })
+}
+
+/// The target whose endpoint the client is kept on: a session outlives the weights of a canary.
+fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap) -> Option<&'a Target> {
+    if targets.len() < 2 || !headers.contains_key(http::header::COOKIE) {
+        return None;
+    }
+    targets.iter().find(|target| {
+        let service = table.service(&target.service).filter(|service| !service.sticky.is_empty());
+        service.is_some_and(|service| {
+            let session = Session::read(headers, &service.id);
+            session.is_some_and(|session| session.is_for(target) && session.endpoint(service).is_some())
+        })
+    })
 }
 
 /// One of a route's targets, by weight.
@@ -61,13 +82,17 @@ fn pick_target<'a>(targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
 }
 
 impl Destination {
-    /// An endpoint that has not been `tried`.
+    /// An endpoint that has not been `tried`: the one that the client is kept on, else the less loaded of two.
     pub fn choose(&self, tried: &[EndpointId], seat: WorkerSeat, rng: &mut Rng) -> Option<Arc<Endpoint>> {
         let accepts = |endpoint: &Endpoint| {
             self.version.as_ref().is_none_or(|version| *version == endpoint.version)
                 && endpoint.protocol.is_http()
                 && !tried.contains(&endpoint.id)
         };
+        let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
+        if let Some(kept) = kept {
+            return Some(kept.clone());
+        }
         let load = |endpoint: &Endpoint| seat.line(endpoint).in_flight.load(Relaxed);
         p2c::choose(&self.service.available, accepts, load, rng).cloned()
     }

@@ -57,11 +57,13 @@ fn services(table: &Table, out: &mut String) {
             ),
         );
         for endpoint in service.endpoints.iter() {
+            let kept = service.sticky.get(&endpoint.id.fingerprint()).is_some();
+            let sticky = if kept { " sticky" } else { "" };
             let chosen = if service.available.get(&endpoint.id).is_some() { "*" } else { " " };
             line(
                 out,
                 format_args!(
-                    " {chosen} {} {} {} {} weight={} version={}",
+                    " {chosen} {} {} {} {} weight={} version={}{sticky}",
                     endpoint.id,
                     endpoint.address,
                     endpoint.protocol.as_str(),

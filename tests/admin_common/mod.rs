@@ -174,6 +174,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         agent: Some("agent-1".into()),
         ready_since: Some(Timestamp(1)),
         drain_time: None,
+        sticky: false,
         run: Arc::default(),
     })
 }
@@ -195,6 +196,7 @@ fn service(namespace: &str, name: &str, states: &[EndpointState]) -> Service {
         protocol: Protocol::Http,
         endpoints,
         available,
+        sticky: SortedList::default(),
         panic: false,
         empty_since: None,
     }

@@ -87,6 +87,7 @@ impl Cluster {
             protocol,
             available: endpoints.iter().filter(|e| e.state == EndpointState::Ready).cloned().collect(),
             endpoints: endpoints.into_iter().collect(),
+            sticky: Default::default(),
             panic: false,
             empty_since: None,
         };
@@ -115,8 +116,26 @@ impl Cluster {
             agent: None,
             ready_since: None,
             drain_time: None,
+            sticky: false,
             run: known.unwrap_or_default(),
         })
+    }
+
+    /// Makes endpoints of a service other than they were built.
+    pub fn endpoints(mut self, service: &str, change: impl Fn(&mut Endpoint)) -> Self {
+        let id = service_id(service);
+        let mut service = (**self.0.service(&id).unwrap()).clone();
+        let changed = |known: &Arc<Endpoint>| {
+            let mut endpoint = (**known).clone();
+            change(&mut endpoint);
+            Arc::new(endpoint)
+        };
+        service.endpoints = service.endpoints.iter().map(changed).collect();
+        let ready = |endpoint: &&Arc<Endpoint>| endpoint.state == EndpointState::Ready && endpoint.weight.0 > 0;
+        service.available = service.endpoints.iter().filter(ready).cloned().collect();
+        service.sticky = service.endpoints.iter().filter(|e| e.sticky).map(|e| (&e.id).into()).collect();
+        self.0.services.insert(id, Arc::new(service));
+        self
     }
 
     pub fn route(mut self, host: &str, path: &str, service: &str) -> Self {

@@ -1,6 +1,7 @@
 //! Which endpoint of a service serves a request.
 
 pub mod p2c;
+pub mod sticky;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

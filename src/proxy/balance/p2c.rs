@@ -102,6 +102,7 @@ mod tests {
             agent: None,
             ready_since: None,
             drain_time: None,
+            sticky: false,
             run: Arc::default(),
         }
     }

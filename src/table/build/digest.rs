@@ -27,6 +27,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         &endpoint.version,
         endpoint.weight,
         endpoint.state,
+        endpoint.sticky,
     ))
 }
 

@@ -52,6 +52,11 @@ impl Services {
         }
         let mut service = known.map_or_else(|| empty(id.clone(), view), |service| (**service).clone());
         add_digest(table, former.as_deref(), Some(&endpoint));
+        if endpoint.sticky {
+            service.sticky.insert((&endpoint.id).into());
+        } else if former.as_ref().is_some_and(|former| former.sticky) {
+            service.sticky.remove(&endpoint.id.fingerprint());
+        }
         service.endpoints.insert(endpoint.clone());
         service.empty_since = None;
         make_available(&mut service, &endpoint, config.routing.panic);
@@ -65,6 +70,9 @@ impl Services {
         let mut service = (**service).clone();
         let Some(removed) = service.endpoints.remove(endpoint) else { return };
         add_digest(table, Some(&removed), None);
+        if removed.sticky {
+            service.sticky.remove(&endpoint.fingerprint());
+        }
         if service.available.remove(endpoint).is_some() && service.available.is_empty() {
             choose_available(&mut service, config.routing.panic);
         }
@@ -94,6 +102,7 @@ impl Services {
                     protocol: record.map(|record| record.protocol).unwrap_or_default(),
                     endpoints: SortedList::default(),
                     available: SortedList::default(),
+                    sticky: SortedList::default(),
                     panic: false,
                     empty_since,
                 };
@@ -114,6 +123,7 @@ fn empty(id: ServiceId, view: &TaskView) -> Service {
         protocol: Protocol::Http,
         endpoints: SortedList::default(),
         available: SortedList::default(),
+        sticky: SortedList::default(),
         panic: false,
         empty_since: None,
     }
@@ -140,6 +150,7 @@ fn make(
         agent: view.facts.agent.clone(),
         ready_since,
         drain_time: draft.drain_time,
+        sticky: draft.sticky,
         run: same_place.map(|former| former.run.clone()).unwrap_or_default(),
     }
 }

@@ -69,6 +69,8 @@ pub struct EndpointDraft {
     pub protocol: Protocol,
     /// How long requests in flight may go on once it drains.
     pub drain_time: Option<Duration>,
+    /// Whether its clients are kept on it by a cookie.
+    pub sticky: bool,
 }
 
 /// A claim on a host and path.
@@ -177,6 +179,7 @@ fn add_port(
             weight: said.and_then(|said| said.weight).unwrap_or_default(),
             protocol,
             drain_time: said.and_then(|said| said.drain_time),
+            sticky: said.is_some_and(|said| said.sticky),
         }),
         Ok(None) => {}
         Err(mut problem) => {

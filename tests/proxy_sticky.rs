@@ -1,0 +1,193 @@
+//! Sticky sessions: a cookie keeps a client on one endpoint for as long as that one serves.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod proxy_common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pointsman::model::endpoint::{Endpoint, EndpointState, Weight};
+use pointsman::model::service::{Protocol, Target};
+use pointsman::table::routes::Route;
+use proxy_common::*;
+
+/// Three endpoints that answer with their number and the head they were sent.
+async fn backends() -> Vec<Backend> {
+    let mut backends = Vec::new();
+    for number in 0..3 {
+        let backend = Backend::start(move |mut stream, _| async move {
+            while let Some(head) = read_head(&mut stream).await {
+                let text = ok(&format!("{number} {head}"));
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes()).await;
+            }
+        });
+        backends.push(backend.await);
+    }
+    backends
+}
+
+fn cluster(backends: &[Backend], change: impl Fn(&mut Endpoint)) -> Cluster {
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    Cluster::everything(Protocol::Http, &addresses).endpoints("web", |endpoint| {
+        endpoint.sticky = true;
+        change(endpoint);
+    })
+}
+
+/// A client with a cookie jar.
+#[derive(Default)]
+struct Browser {
+    cookie: Option<String>,
+    /// Cookies it was given so far.
+    given: usize,
+}
+
+impl Browser {
+    /// The number of the endpoint that answered.
+    async fn visit(&mut self, proxy: &Proxy) -> u8 {
+        let cookie = self.cookie.as_ref().map(|cookie| format!("Cookie: theme=dark; {cookie}\r\n"));
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{}\r\n", cookie.clone().unwrap_or_default());
+        let answer = proxy.raw(&request).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        if let Some(set) = header(&answer, "set-cookie") {
+            assert!(set.ends_with("; Path=/; HttpOnly"), "{set}");
+            assert_eq!(header(&answer, "cache-control"), Some("private"), "{answer}");
+            self.cookie = set.split(';').next().map(str::to_owned);
+            self.given += 1;
+        }
+        let seen = header(body(&answer), "cookie");
+        assert_eq!(seen, cookie.is_some().then_some("theme=dark"), "the endpoint sees all cookies but ours");
+        body(&answer).as_bytes()[0] - b'0'
+    }
+}
+
+#[tokio::test]
+async fn a_client_stays_through_changes_that_leave_its_endpoint_alone() {
+    let backends = backends().await;
+    let proxy = cluster(&backends, |_| {}).serve();
+    let mut browser = Browser::default();
+    let home = browser.visit(&proxy).await;
+    for round in 0..20 {
+        if round % 5 == 0 {
+            // Another endpoint, another service and every weight change.
+            let other = backends[usize::from(home + 1) % 3].address;
+            let cluster = cluster(&backends, |endpoint| {
+                endpoint.weight = Weight(10 + round);
+                endpoint.state = if endpoint.address == other { EndpointState::Draining } else { EndpointState::Ready };
+            });
+            proxy.publish(cluster.service("new", Protocol::Http, &[other]));
+        }
+        assert_eq!(browser.visit(&proxy).await, home);
+    }
+    assert_eq!(browser.given, 1);
+    // Clients without a cookie are spread as ever.
+    let mut homes = BTreeSet::new();
+    for _ in 0..60 {
+        homes.insert(Browser::default().visit(&proxy).await);
+    }
+    assert!(homes.len() >= 2, "{homes:?}");
+}
+
+#[tokio::test]
+async fn another_endpoint_takes_over_and_names_itself() {
+    let backends = backends().await;
+    for state in [EndpointState::Draining, EndpointState::Unhealthy, EndpointState::Unverified] {
+        let proxy = cluster(&backends, |_| {}).serve();
+        let mut browser = Browser::default();
+        let home = browser.visit(&proxy).await;
+        let address = backends[usize::from(home)].address;
+        let change = |endpoint: &mut Endpoint| {
+            if endpoint.address == address {
+                endpoint.state = state;
+            }
+        };
+        proxy.publish(cluster(&backends, change));
+        let next = browser.visit(&proxy).await;
+        assert_ne!(next, home, "{state:?}");
+        assert_eq!(browser.given, 2);
+        // It stays there, also when the former one is back.
+        proxy.publish(cluster(&backends, |_| {}));
+        for _ in 0..10 {
+            assert_eq!(browser.visit(&proxy).await, next);
+        }
+        assert_eq!(browser.given, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_endpoint_is_gone_or_fails_moves() {
+    let mut backends = backends().await;
+    let proxy = cluster(&backends, |_| {}).serve();
+    let mut browser = Browser::default();
+    let home = browser.visit(&proxy).await;
+    let gone = backends.remove(usize::from(home));
+    proxy.publish(cluster(&backends, |_| {}));
+    let next = browser.visit(&proxy).await;
+    assert!(next != home && browser.given == 2);
+    // The next one dies, and the table does not know yet: the request is sent elsewhere, and so is the session.
+    let at = if next > home { next - 1 } else { next };
+    drop(gone);
+    let address = backends[usize::from(at)].address;
+    drop(backends.remove(usize::from(at)));
+    until("it refuses connections", || std::net::TcpStream::connect(address).is_err()).await;
+    let stale = Cluster::everything(Protocol::Http, &[address, backends[0].address]);
+    proxy.publish(stale.endpoints("web", |endpoint| endpoint.sticky = true));
+    let last = browser.visit(&proxy).await;
+    assert!(last != next && last != home);
+    assert_eq!(browser.given, 3);
+}
+
+#[tokio::test]
+async fn weight_zero_keeps_its_sessions_and_gets_no_new_ones() {
+    let backends = backends().await;
+    let proxy = cluster(&backends, |_| {}).serve();
+    let mut browser = Browser::default();
+    let home = browser.visit(&proxy).await;
+    let address = backends[usize::from(home)].address;
+    let change = |endpoint: &mut Endpoint| {
+        if endpoint.address == address {
+            endpoint.weight = Weight(0);
+        }
+    };
+    proxy.publish(cluster(&backends, change));
+    for _ in 0..5 {
+        assert_eq!(browser.visit(&proxy).await, home);
+        assert_ne!(Browser::default().visit(&proxy).await, home);
+    }
+}
+
+#[tokio::test]
+async fn services_without_the_wish_set_no_cookie() {
+    let backends = backends().await;
+    let proxy = cluster(&backends, |endpoint| endpoint.sticky = false).serve();
+    let mut browser = Browser::default();
+    browser.visit(&proxy).await;
+    assert_eq!(browser.given, 0);
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_weights_of_a_canary() {
+    let backends = backends().await;
+    let split = |old: u32, new: u32| {
+        let canary = backends[2].address;
+        let mut cluster = cluster(&backends, |endpoint| {
+            endpoint.version = if endpoint.address == canary { "new" } else { "old" }.into();
+        });
+        let known = cluster.0.routes.iter().next().unwrap();
+        let target =
+            |version: &str, weight| Target { service: service_id("web"), version: Some(version.into()), weight };
+        let route = Route { targets: Box::new([target("old", old), target("new", new)]), ..(**known).clone() };
+        cluster.0.routes.insert(Arc::new(route));
+        cluster
+    };
+    let proxy = split(0, 100).serve();
+    let mut browser = Browser::default();
+    assert_eq!(browser.visit(&proxy).await, 2);
+    // All the others go back to the old version.
+    proxy.publish(split(100, 0));
+    for _ in 0..5 {
+        assert_eq!(browser.visit(&proxy).await, 2);
+        assert_ne!(Browser::default().visit(&proxy).await, 2);
+    }
+}
