@@ -3,86 +3,15 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use common::facts::{CLUSTER, agent, config, event, framework, key, snapshot, status, task};
+use common::facts::{CLUSTER, agent, config, framework, key, snapshot, status, task};
+use common::world::{World, at, many, marathon, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
-use pointsman::cluster::state::ClusterState;
 use pointsman::cluster::status::SourceState;
-use pointsman::config::Config;
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::task::TaskState;
-use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
-use pointsman::table::writer::{Outcome, Writer};
-
-/// A writer with a clock that tests move.
-struct World {
-    writer: Writer,
-    now: Timestamp,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(config())
-    }
-
-    fn with(config: Config) -> Self {
-        let now = Timestamp(1_700_000_000_000);
-        Self { writer: Writer::new(ClusterState::new(Arc::new(config), now), 1, now), now }
-    }
-
-    fn say(&mut self, event: ClusterEvent) -> Outcome {
-        self.writer.apply([event], self.now)
-    }
-
-    fn facts(&mut self, stream: u64, facts: Vec<Fact>) {
-        self.say(event(stream, facts));
-    }
-
-    fn pass(&mut self, seconds: u64) -> Outcome {
-        self.now = self.now.plus(Duration::from_secs(seconds));
-        self.say(ClusterEvent::DeadlineReached)
-    }
-
-    fn table(&mut self) -> Arc<Table> {
-        self.writer.first(self.now)
-    }
-
-    fn tasks(&mut self) -> usize {
-        self.table().tasks.len()
-    }
-
-    fn held(&mut self) -> Option<usize> {
-        self.table().sources[0].held.as_ref().map(|held| held.tasks)
-    }
-}
-
-fn running(id: &str, name: &str, on: u8, labels: &[(&str, &str)]) -> Fact {
-    Fact::Task(Box::new(task(id, name, on, 9000, labels)))
-}
-
-fn at(number: u8) -> Fact {
-    Fact::Agent(Box::new(agent(number)))
-}
-
-fn marathon() -> Fact {
-    Fact::Framework(Box::new(framework("marathon")))
-}
-
-fn many(count: usize, on: u8) -> Vec<Fact> {
-    (0..count).map(|n| running(&format!("t{n}"), "web", on, &[])).collect()
-}
-
-/// A snapshot of `count` tasks on agent 1.
-fn world_of(count: usize) -> World {
-    let mut world = World::new();
-    let mut facts = many(count, 1);
-    facts.extend([at(1), marathon()]);
-    world.say(snapshot(1, facts));
-    assert_eq!(world.tasks(), count);
-    world
-}
+use pointsman::table::writer::Writer;
 
 #[test]
 fn a_service_without_tasks_keeps_its_route_beneath_anothers_wildcard() {

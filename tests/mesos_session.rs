@@ -225,6 +225,35 @@ fn a_stream_that_begins_otherwise_is_given_up() {
 }
 
 #[test]
+fn a_task_that_cannot_be_read_is_a_problem_and_still_listed() {
+    let task = r#"{"task_id":{"value":"t"},"framework_id":{"value":"f"},"name":7}"#;
+    let text = format!(r#"{{"type":"SUBSCRIBED","subscribed":{{"get_state":{{"get_tasks":{{"tasks":[{task}]}}}}}}}}"#);
+    let mut driven = Driven::new(&config(&["m1:5050"]), 1);
+    driven.accept();
+    driven.receive(format!("{}\n{text}", text.len()).as_bytes());
+    let facts: Vec<_> = driven.facts.into_iter().map(|(_, fact)| fact).collect();
+    let problem = facts.iter().find_map(|fact| match fact {
+        Fact::Problem(problem) => Some(problem),
+        _ => None,
+    });
+    assert_eq!(&*problem.unwrap().at, "task t");
+    let key = pointsman::model::id::TaskKey::new("prod".into(), "f".into(), "t");
+    assert!(facts.contains(&Fact::TaskUnreadable(key)), "{facts:?}");
+}
+
+#[test]
+fn a_stream_that_ends_within_its_first_event_is_one_failure() {
+    // An event before SUBSCRIBED, and after it something that is no RecordIO: each would end the stream.
+    let heartbeat = r#"{"type":"AGENT_REMOVED","agent_removed":{"agent_id":{"value":"a"}}}"#;
+    let mut driven = Driven::new(&config(&["m1:5050", "m2:5050", "m3:5050"]), 1);
+    driven.accept();
+    driven.receive(format!("{}\n{heartbeat}<html>", heartbeat.len()).as_bytes());
+    let hosts: Vec<_> = driven.requests.iter().map(|(_, request)| request.target.host.clone()).collect();
+    assert_eq!(hosts, ["m1", "m2"], "nobody is passed over");
+    assert_eq!(driven.losses().len(), 1, "{:?}", driven.losses());
+}
+
+#[test]
 fn any_sequence_of_outcomes_keeps_the_rules() {
     let bodies = [
         bytes("zookeeper/sigterm-subscribe-new-leader.recordio"),

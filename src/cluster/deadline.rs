@@ -3,7 +3,7 @@
 use crate::model::id::{AgentId, ClusterName, ServiceId, SourceName, TaskKey};
 use crate::model::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Something that is due at a time. Whoever is due is looked at again: a deadline that no longer applies does nothing.
@@ -25,16 +25,25 @@ pub enum Deadline {
     Name(ClusterName, Arc<str>),
 }
 
-/// The one queue of deadlines.
+/// The one queue of deadlines: each thing has at most one, so that a newer one takes the older one's place.
 #[derive(Clone, Debug, Default)]
 pub struct Deadlines {
     queue: BTreeSet<(Timestamp, Deadline)>,
+    times: HashMap<Deadline, Timestamp>,
 }
 
 impl Deadlines {
-    /// Adds a deadline.
-    pub fn add(&mut self, at: Timestamp, deadline: Deadline) {
+    /// Sets when `deadline` is due, whenever it was due before.
+    pub fn set(&mut self, at: Timestamp, deadline: Deadline) {
+        if let Some(former) = self.times.insert(deadline.clone(), at) {
+            self.queue.remove(&(former, deadline.clone()));
+        }
         self.queue.insert((at, deadline));
+    }
+
+    /// Whether `deadline` is still to come.
+    pub fn has(&self, deadline: &Deadline) -> bool {
+        self.times.contains_key(deadline)
     }
 
     /// The earliest one's time.
@@ -47,11 +56,32 @@ impl Deadlines {
         if self.next()? > now {
             return None;
         }
-        self.queue.pop_first().map(|(_, deadline)| deadline)
+        let (_, deadline) = self.queue.pop_first()?;
+        self.times.remove(&deadline);
+        Some(deadline)
     }
 
     /// All of them, the earliest first.
     pub fn iter(&self) -> impl Iterator<Item = &(Timestamp, Deadline)> {
         self.queue.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_time_takes_the_older_ones_place() {
+        let (first, second) = (Deadline::Recovered("a".into()), Deadline::Recovered("b".into()));
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Timestamp(10), first.clone());
+        deadlines.set(Timestamp(20), second.clone());
+        deadlines.set(Timestamp(30), first.clone());
+        assert_eq!((deadlines.next(), deadlines.take_due(Timestamp(19))), (Some(Timestamp(20)), None));
+        assert_eq!(deadlines.take_due(Timestamp(40)), Some(second));
+        assert!(deadlines.has(&first));
+        assert_eq!(deadlines.take_due(Timestamp(40)), Some(first.clone()));
+        assert!(!deadlines.has(&first) && deadlines.next().is_none());
     }
 }

@@ -55,6 +55,8 @@ pub enum Fact {
     Task(Box<TaskFacts>),
     /// A status of a task announced before. Unknown tasks are ignored (and counted): it carries no definition.
     Status(Box<TaskStatus>),
+    /// A task that the source speaks of in words that cannot be read: it is there, and what was known of it stays.
+    TaskUnreadable(TaskKey),
     /// A task that the source itself withdraws (a file's entry was deleted).
     TaskGone(TaskKey),
     /// An agent.

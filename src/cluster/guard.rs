@@ -85,7 +85,8 @@ pub fn judge(
             };
         }
     }
-    if is_large(config, absent.len(), view.known) {
+    // A read that lists nothing at all is no proof of an empty cluster, however small it was.
+    if view.listed == 0 || is_large(config, absent.len(), view.known) {
         return Verdict::Hold {
             now: HashSet::new(),
             held: Held { tasks: absent, of: view.known, since: now, filtered: false },
@@ -153,6 +154,15 @@ mod tests {
                 Verdict::Believe(keys(0..absent))
             );
         }
+    }
+
+    #[test]
+    fn an_empty_read_waits_for_a_second_one_however_little_was_known() {
+        let config = GuardConfig::default();
+        let nothing = SnapshotView { known: 2, listed: 0, agents: 0 };
+        let first = held(judge(&config, None, keys(0..2), nothing, at(0)));
+        assert!(!first.filtered && first.until(&config).is_some());
+        assert_eq!(judge(&config, Some(&first), keys(0..2), nothing, at(60)), Verdict::Believe(keys(0..2)));
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct IncomingSnapshot {
     pub frameworks: HashSet<crate::model::id::FrameworkId>,
     /// Services.
     pub declared: HashSet<crate::model::id::ServiceId>,
+    /// What it said that could not be used.
+    pub problems: Vec<Problem>,
 }
 
 /// Problems of a source itself that are kept at most.

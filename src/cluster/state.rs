@@ -25,6 +25,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::persistent::PersistentMap;
+use crate::model::problem::Problem;
 use crate::model::task::{Health, TaskFacts, TaskState};
 use crate::model::time::Timestamp;
 
@@ -175,15 +176,16 @@ impl ClusterState {
         wanted.extend(config.files.iter().map(|f| (f.name.clone(), SourceKind::File, f.name.as_str().into())));
         let former = std::mem::take(&mut self.ranks);
         self.ranks = wanted.iter().map(|(name, _, _)| name.clone()).collect();
+        let mut gone: HashSet<SourceName> = former.iter().filter(|name| !self.ranks.contains(name)).cloned().collect();
         for (name, kind, cluster) in &wanted {
             let known = self.sources.get(name).is_some_and(|s| s.kind == *kind && s.cluster == *cluster);
-            if !known {
-                self.sources.insert(name.clone(), Source::new(*kind, cluster.clone(), now));
+            // A source that changed its kind or its cluster is another one.
+            if !known && self.sources.insert(name.clone(), Source::new(*kind, cluster.clone(), now)).is_some() {
+                gone.insert(name.clone());
             }
         }
-        let gone: HashSet<SourceName> = former.iter().filter(|name| !self.ranks.contains(name)).cloned().collect();
         self.sources.retain(|name, _| self.ranks.contains(name));
-        if former != self.ranks && !former.is_empty() {
+        if (former != self.ranks || !gone.is_empty()) && !former.is_empty() {
             self.rerank(&former, &gone);
         }
         self.config = config;
@@ -277,9 +279,13 @@ impl ClusterState {
                     None => self.ignored += 1,
                 }
             }
+            Fact::TaskUnreadable(key) => self.confirm(name, &key, changes),
             Fact::TaskGone(key) => self.remove_task(name, &key, "withdrawn", changes),
             Fact::Agent(facts) => self.set_agent(name, *facts, now, changes),
-            Fact::AgentGone(id) => self.remove_agent(name, &id, changes),
+            Fact::AgentGone(id) => {
+                self.lose_unconfirmed(name, &id, now, changes);
+                self.remove_agent(name, &id, changes);
+            }
             Fact::AgentsListed(agents) => self.list_agents(name, agents, now, changes),
             Fact::Framework(facts) => self.set_framework(name, *facts, changes),
             Fact::FrameworkGone(id) => self.remove_framework(name, &id, changes),
@@ -295,11 +301,10 @@ impl ClusterState {
             }
             Fact::Problem(problem) => {
                 if let Some(source) = self.sources.get_mut(name) {
-                    source.problems.retain(|known| *known != *problem);
-                    if source.problems.len() >= PROBLEMS {
-                        source.problems.remove(0);
+                    if let Some(snapshot) = &mut source.snapshot {
+                        keep_problem(&mut snapshot.problems, (*problem).clone());
                     }
-                    source.problems.push(*problem);
+                    keep_problem(&mut source.problems, *problem);
                     changes.problems.insert(name.clone());
                 }
             }
@@ -342,9 +347,11 @@ impl ClusterState {
         }
         let entry = self.tasks.get(&key).cloned();
         let before = entry.as_ref().and_then(|entry| entry.of(rank)).cloned();
-        // A whole task whose statuses say nothing of health keeps the last verdict (Mesos drops it in KILLING).
+        // A whole task whose statuses say nothing of health keeps the last verdict (Mesos drops it in KILLING); one that
+        // is only being launched is another task under the same id.
         if let Some(before) = &before
             && facts.health == Health::Unknown
+            && !matches!(facts.state, TaskState::Staging | TaskState::Starting)
         {
             facts.health = before.health;
         }
@@ -352,10 +359,16 @@ impl ClusterState {
             return;
         }
         changes.cause(|| describe(name, &key, before.as_deref(), &facts));
-        let became = |state: TaskState| facts.state == state && before.as_ref().is_none_or(|b| b.state != state);
-        if became(TaskState::Unreachable) || became(TaskState::Lost) {
-            let keep = self.config.routing.unreachable_keep;
-            self.deadlines.add(now.plus(keep), Deadline::Unreachable(name.clone(), key.clone()));
+        if facts.state.is_away() && before.as_ref().is_none_or(|before| !before.state.is_away()) {
+            // One that is met for the first time has been away for as long as the source says: masters list lost tasks
+            // for weeks. For one that was here, the source's clock must not cut the time short.
+            let since = facts.unreachable_since.filter(|since| before.is_none() && *since < now).unwrap_or(now);
+            let until = since.plus(self.config.routing.unreachable_keep);
+            if until <= now {
+                self.remove_task(name, &key, "unreachable for too long", changes);
+                return;
+            }
+            self.deadlines.set(until, Deadline::Unreachable(name.clone(), key.clone()));
         }
         self.move_indexes(&key, before.as_ref().and_then(|b| b.agent.as_ref()), facts.agent.as_ref(), changes);
         let mut entry = entry.map(Arc::unwrap_or_clone).unwrap_or_default();
@@ -453,19 +466,19 @@ impl ClusterState {
             if source.recovered.remove(&facts.id) {
                 changes.sources = true;
                 let returned = Deadline::AgentReturned(name.clone(), facts.id.clone());
-                self.deadlines.add(now.plus(ANNOUNCE_TIME), returned);
+                self.deadlines.set(now.plus(ANNOUNCE_TIME), returned);
             }
         }
         self.leaving.remove(&place);
         let mut entry = self.agents.get(&place).map(|entry| (**entry).clone()).unwrap_or_default();
         let mut facts = facts;
         if facts.recovered
-            && facts.address.is_none()
             && let Some(known) = entry.of(rank)
         {
-            // A recovered agent is listed without its pid: what was known of it holds until it is back.
-            facts.address = known.address;
-            facts.port = facts.port.or(known.port);
+            // A recovered agent is listed without its pid: what was known of it holds until it is back, also where its
+            // host name looks like an address.
+            facts.address = known.address.or(facts.address);
+            facts.port = known.port.or(facts.port);
         }
         if !entry.set(rank, Arc::new(facts)) {
             return;
@@ -495,6 +508,21 @@ impl ClusterState {
             self.leaving.insert(place);
         } else {
             self.forget_agent(&place);
+        }
+    }
+
+    /// An agent unregistered before it had announced its tasks to the present leader: they are as lost as those of
+    /// which the master says so.
+    fn lose_unconfirmed(&mut self, name: &SourceName, id: &AgentId, now: Timestamp, changes: &mut Changes) {
+        let (Some(rank), Some(source)) = (self.rank(name), self.sources.get(name)) else { return };
+        let on_agent = self.by_agent.get(&(source.cluster.clone(), id.clone()));
+        let keys = on_agent.into_iter().flatten().filter(|key| source.unconfirmed.contains(*key));
+        let lost: Vec<TaskFacts> = keys
+            .filter_map(|key| self.tasks.get(key)?.of(rank))
+            .map(|facts| TaskFacts { state: TaskState::Lost, ..(**facts).clone() })
+            .collect();
+        for facts in lost {
+            self.set_task(name, facts, now, changes);
         }
     }
 
@@ -611,22 +639,33 @@ impl ClusterState {
             source.complete = true;
             changes.sources = true;
         }
-        source.problems.clear();
+        source.problems.clone_from(&snapshot.problems);
         changes.problems.insert(name.clone());
         source.recovered = scope.recovered_agents.iter().cloned().collect();
         if !source.recovered.is_empty() {
-            self.deadlines.add(now.plus(guard.recovered_keep), Deadline::Recovered(name.clone()));
+            self.deadlines.set(now.plus(guard.recovered_keep), Deadline::Recovered(name.clone()));
         }
         changes.sources = true;
         let absent: Vec<TaskKey> = source.tasks.iter().filter(|key| !snapshot.tasks.contains(*key)).cloned().collect();
         let view =
             SnapshotView { known: source.tasks.len(), listed: snapshot.tasks.len(), agents: snapshot.agents.len() };
-        // Before its agent is back, a task that the new leader does not list is not known to it, and alive.
         let rank = self.rank(name);
-        let (waiting, gone): (HashSet<_>, HashSet<_>) = absent.into_iter().partition(|key| {
-            let facts = rank.and_then(|rank| self.tasks.get(key)?.of(rank));
-            facts.and_then(|facts| facts.agent.as_ref()).is_some_and(|agent| scope.recovered_agents.contains(agent))
-        });
+        let recovered: HashSet<&AgentId> = scope.recovered_agents.iter().collect();
+        let (mut waiting, mut gone) = (HashSet::new(), HashSet::new());
+        for key in absent {
+            let facts = rank.and_then(|rank| self.tasks.get(&key)?.of(rank));
+            let agent = facts.and_then(|facts| facts.agent.as_ref());
+            if agent.is_some_and(|agent| recovered.contains(agent)) {
+                // Before its agent is back, a task that the new leader does not list is not known to it, and alive.
+                waiting.insert(key);
+            } else if facts.is_some_and(|facts| facts.state.is_away())
+                && agent.is_some_and(|agent| !snapshot.agents.contains(agent))
+            {
+                // Lists of unreachable tasks do not survive a failover. Its own deadline stands.
+            } else {
+                gone.insert(key);
+            }
+        }
         if let Some(source) = self.sources.get_mut(name) {
             source.unconfirmed = waiting;
         }
@@ -705,9 +744,9 @@ impl ClusterState {
         if let Some(held) = &held {
             let fresh = before.as_ref().is_none_or(|before| before.since != held.since);
             if fresh {
-                self.deadlines.add(held.since.plus(guard.confirm_after), Deadline::SecondLook(name.clone()));
+                self.deadlines.set(held.since.plus(guard.confirm_after), Deadline::SecondLook(name.clone()));
                 if let Some(until) = held.until(&guard) {
-                    self.deadlines.add(until, Deadline::GiveUp(name.clone()));
+                    self.deadlines.set(until, Deadline::GiveUp(name.clone()));
                 }
                 changes.cause(|| format!("{name}: {} removals held back", held.tasks.len()));
             }
@@ -745,7 +784,9 @@ impl ClusterState {
             Deadline::SecondLook(name) => self.want_second_look(name, now, changes),
             Deadline::GiveUp(name) => {
                 let guard = self.guard(&name);
-                let due = self.sources.get(&name).and_then(|s| s.held.as_ref()?.until(&guard));
+                // While nobody listens nothing more is believed: the next snapshot is the second look.
+                let listening = self.sources.get(&name).filter(|source| source.state == SourceState::Live);
+                let due = listening.and_then(|source| source.held.as_ref()?.until(&guard));
                 if due.is_some_and(|until| until <= now) {
                     self.release_held(&name, now, changes);
                 }
@@ -764,14 +805,18 @@ impl ClusterState {
 
     fn end_unreachable(&mut self, name: &SourceName, key: &TaskKey, changes: &mut Changes) {
         let facts = self.rank(name).and_then(|rank| self.tasks.get(key)?.of(rank));
-        if facts.is_some_and(|facts| matches!(facts.state, TaskState::Unreachable | TaskState::Lost)) {
+        if facts.is_some_and(|facts| facts.state.is_away()) {
             self.remove_task(name, key, "unreachable for too long", changes);
         }
     }
 
-    /// The agent has been back for a while: what it has not announced again is gone.
+    /// The agent has been back for a while: what it has not announced again is gone. Unless nobody listened, or it has
+    /// to come back to yet another leader: then the next snapshot tells.
     fn end_announcement(&mut self, name: &SourceName, id: &AgentId, now: Timestamp, changes: &mut Changes) {
         let Some(source) = self.sources.get(name) else { return };
+        if source.state != SourceState::Live || source.recovered.contains(id) {
+            return;
+        }
         let place = (source.cluster.clone(), id.clone());
         let on_agent = self.by_agent.get(&place);
         let gone: HashSet<TaskKey> =
@@ -779,14 +824,22 @@ impl ClusterState {
         self.imply_more(name, gone, now, changes);
     }
 
+    /// Agents that are not back by now do not come back: the master itself has given them up. Unless nobody listened:
+    /// then the next snapshot tells.
     fn end_recovery(&mut self, name: &SourceName, now: Timestamp, changes: &mut Changes) {
+        let rank = self.rank(name);
         let Some(source) = self.sources.get_mut(name) else { return };
-        if source.recovered.is_empty() {
+        if source.state != SourceState::Live {
             return;
         }
+        changes.sources |= !source.recovered.is_empty();
         source.recovered.clear();
-        changes.sources = true;
-        let gone = source.unconfirmed.clone();
+        // Agents that have just come back are still announcing theirs.
+        let is_announcing = |key: &TaskKey| {
+            let agent = rank.and_then(|rank| self.tasks.get(key)?.of(rank)?.agent.clone());
+            agent.is_some_and(|agent| self.deadlines.has(&Deadline::AgentReturned(name.clone(), agent)))
+        };
+        let gone = source.unconfirmed.iter().filter(|key| !is_announcing(key)).cloned().collect();
         self.imply_more(name, gone, now, changes);
     }
 
@@ -813,12 +866,23 @@ impl ClusterState {
     fn want_second_look(&mut self, name: SourceName, now: Timestamp, changes: &mut Changes) {
         let guard = self.guard(&name);
         let Some(held) = self.sources.get(&name).and_then(|source| source.held.as_ref()) else { return };
-        // Until it is confirmed or given up, look again at the same pace.
-        self.deadlines.add(now.plus(guard.confirm_after), Deadline::SecondLook(name.clone()));
-        if now.since(held.since) >= guard.confirm_after {
+        // Until it is confirmed or given up, look again, but ever more rarely: each look is a whole snapshot, and what
+        // is taken for filtered may stay so for days.
+        let age = now.since(held.since);
+        let pause = age.clamp(guard.confirm_after, guard.confirm_after.max(guard.give_up_after));
+        self.deadlines.set(now.plus(pause), Deadline::SecondLook(name.clone()));
+        if age >= guard.confirm_after {
             changes.wanted_snapshots.insert(name);
         }
     }
+}
+
+fn keep_problem(problems: &mut Vec<Problem>, problem: Problem) {
+    problems.retain(|known| *known != problem);
+    if problems.len() >= PROBLEMS {
+        problems.remove(0);
+    }
+    problems.push(problem);
 }
 
 fn rerank_all<K, T>(

@@ -313,7 +313,7 @@ impl Loading {
             }
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
-            Record::Deadline(at, deadline) => self.state.deadlines.add(at, deadline),
+            Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),
             Record::Header { .. } | Record::End { .. } => {}
         }
     }

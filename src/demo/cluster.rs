@@ -293,7 +293,7 @@ impl ClusterModel {
         let Some(task) = self.tasks.get_mut(id).filter(|task| !task.state.is_ended()) else { return Vec::new() };
         task.state = state;
         let mut status = shape::executor_status(&task.real, state, task.ip, now);
-        status.message = message.map(ToOwned::to_owned);
+        status.message = message.map(|message| message.as_bytes().to_vec());
         self.report(id, status)
     }
 

@@ -117,7 +117,7 @@ impl Narrator {
                 format!("{name} is {}", if healthy { "healthy" } else { "unhealthy" })
             }
             _ => match &status.message {
-                Some(message) => format!("{name} {} ({message})", plain_state(state)),
+                Some(message) => format!("{name} {} ({})", plain_state(state), String::from_utf8_lossy(message)),
                 None => format!("{name} {}", plain_state(state)),
             },
         };

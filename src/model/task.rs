@@ -168,6 +168,11 @@ impl TaskState {
         self == Self::Ended
     }
 
+    /// Whether its agent is away, and it may come back with it.
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Lost)
+    }
+
     /// The name used in the API, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -238,9 +243,6 @@ impl TaskFacts {
         if let Some(agent) = &status.agent {
             self.agent = Some(agent.clone());
         }
-        self.unreachable_since = match status.state {
-            TaskState::Unreachable | TaskState::Lost => status.unreachable_since.or(self.unreachable_since),
-            _ => None,
-        };
+        self.unreachable_since = status.unreachable_since.or(self.unreachable_since).filter(|_| status.state.is_away());
     }
 }

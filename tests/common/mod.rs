@@ -2,3 +2,4 @@
 #![allow(dead_code, missing_docs, reason = "each test binary uses a part of it")]
 
 pub mod facts;
+pub mod world;

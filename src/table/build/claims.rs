@@ -104,7 +104,11 @@ impl Claims {
                 let kept = ServiceRecord { empty_since: Some(now), protocol: protocol(table, id), ..(*record).clone() };
                 state.ledger.services.insert(id.clone(), Arc::new(kept));
                 state.ledger.retained += 1;
-                state.deadlines.add(now.plus(retention), Deadline::Service(id.clone()));
+            }
+            // Again where the retention was made longer while it ran.
+            let until = record.empty_since.unwrap_or(now).plus(retention);
+            if !state.deadlines.has(&Deadline::Service(id.clone())) {
+                state.deadlines.set(until, Deadline::Service(id.clone()));
             }
             // After a restart, what the ledger retains is in force again.
             for claim in &record.claims {

@@ -163,7 +163,7 @@ pub(super) fn swap_task(
         let until = now.plus(state.config.server.service_retention);
         if state.ledger.names.len() < RETAINED_LIMIT && until > now {
             state.ledger.names.insert((cluster.clone(), name.clone()), until);
-            state.deadlines.add(until, Deadline::Name(cluster.clone(), name));
+            state.deadlines.set(until, Deadline::Name(cluster.clone(), name));
         } else {
             forget(table, state, &cluster, &name);
         }

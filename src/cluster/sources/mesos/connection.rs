@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, LOCATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, LOCATION};
 use http::{HeaderValue, Request as HttpRequest, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -210,8 +210,8 @@ impl Caller {
         if head.status != 200 {
             head.body = connection.refusal(&mut response).await;
         }
-        let sent = if request.sends_credentials { Credentials::Sent } else { Credentials::None };
-        if let Some(error) = refusal::explain(&head, self.media_type(), target, sent) {
+        let credentials = Credentials::of(self.config.credentials.is_some(), request.sends_credentials);
+        if let Some(error) = refusal::explain(&head, self.media_type(), target, credentials) {
             return Err(ConnectionError::Refused(error));
         }
         let unreadable = |source| ConnectionError::Decode { target: target.clone(), source };
@@ -397,6 +397,7 @@ fn head(response: &Response<Incoming>) -> Head {
     Head {
         status: response.status().as_u16(),
         content_type: text(CONTENT_TYPE),
+        content_encoding: text(CONTENT_ENCODING),
         location: text(LOCATION),
         body: String::new(),
     }

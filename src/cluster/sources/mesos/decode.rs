@@ -165,7 +165,7 @@ impl StreamDecoder {
         }
         self.record.is_broken = true;
         let error = UnreadableElement::Malformed(error.to_string());
-        items.push(Item::Unreadable { element: Element::EventType, error });
+        items.push(Item::Unreadable { element: Element::EventType, task: None, error });
         Ok(())
     }
 }
@@ -224,6 +224,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::cluster::sources::mesos::schema::TaskIdentity;
     use crate::cluster::sources::mesos::wire;
 
     fn decoded(encoding: MesosEncoding, chunks: &[&[u8]]) -> Result<Vec<Item>, DecodeError> {
@@ -290,6 +291,51 @@ mod tests {
         let items = decoded(MesosEncoding::Protobuf, &[&record(&body)]).unwrap();
         assert!(matches!(items[1], Item::Unreadable { element: Element::Task, .. }), "{items:?}");
         assert_eq!(items[2..], [named("b"), Item::SnapshotFinished]);
+    }
+
+    #[test]
+    fn an_element_that_cannot_be_read_still_tells_of_which_task_it_speaks() {
+        let known = Some(TaskIdentity { framework: "f".into(), task: "t".into() });
+        let of = |items: Vec<Item>| match items.into_iter().find(|item| matches!(item, Item::Unreadable { .. })) {
+            Some(Item::Unreadable { task, .. }) => task,
+            other => panic!("it was readable: {other:?}"),
+        };
+        let task = r#"{"task_id":{"value":"t"},"framework_id":{"value":"f"},"name":7}"#;
+        let snapshot =
+            format!(r#"{{"type":"SUBSCRIBED","subscribed":{{"get_state":{{"get_tasks":{{"tasks":[{task}]}}}}}}}}"#);
+        assert_eq!(of(json(&snapshot).unwrap()), known);
+        let added = format!(r#"{{"type":"TASK_ADDED","task_added":{{"task":{task}}}}}"#);
+        assert_eq!(of(json(&added).unwrap()), known);
+        let updated = r#"{"type":"TASK_UPDATED","task_updated":{"framework_id":{"value":"f"},"state":[],
+            "status":{"task_id":{"value":"t"}}}}"#;
+        assert_eq!(of(json(updated).unwrap()), known);
+
+        // In protobuf: a label's value that is no UTF-8.
+        let label = wire::Labels { labels: vec![wire::Label { key: Some("k".into()), value: Some("@@".into()) }] };
+        let id = |value: &str| Some(wire::Id { value: Some(value.into()) });
+        let task = wire::Task { task_id: id("t"), framework_id: id("f"), labels: Some(label), ..Default::default() };
+        let added = wire::Event {
+            r#type: Some(2),
+            task_added: Some(wire::TaskAdded { task: Some(task) }),
+            ..Default::default()
+        };
+        let mut bytes = added.encode_to_vec();
+        let at = bytes.windows(2).position(|two| two == b"@@").unwrap();
+        bytes[at] = 0xff;
+        assert_eq!(of(decoded(MesosEncoding::Protobuf, &[&record(&bytes)]).unwrap()), known);
+    }
+
+    #[test]
+    fn an_executors_message_may_be_any_bytes() {
+        let text = br#"{"type":"TASK_UPDATED","task_updated":{"state":"TASK_FAILED","status":{"message":"#;
+        let stream = record(&[&text[..], b"\"\xff\xfe\"}}}"].concat());
+        let items = decoded(MesosEncoding::Json, &[&stream]).unwrap();
+        assert!(matches!(&items[..], [Item::TaskUpdated(_)]), "{items:?}");
+        let status = wire::TaskStatus { message: Some(vec![0xff, 0xfe]), ..Default::default() };
+        let updated = wire::TaskUpdated { status: Some(status), ..Default::default() };
+        let event = wire::Event { r#type: Some(3), task_updated: Some(updated), ..Default::default() };
+        let items = decoded(MesosEncoding::Protobuf, &[&record(&event.encode_to_vec())]).unwrap();
+        assert!(matches!(&items[..], [Item::TaskUpdated(_)]), "{items:?}");
     }
 
     fn nested(path: &[u8], content: &[u8]) -> Vec<u8> {

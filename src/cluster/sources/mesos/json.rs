@@ -5,7 +5,7 @@
 //! Values that are passed over are only followed to their end, not validated; elements are validated by serde_json.
 
 use super::decode::DecodeError;
-use super::schema::{Element, Item, Member, Node, UnreadableElement};
+use super::schema::{Element, Item, Member, Node};
 
 /// Longer names are no names of ours.
 const MAX_NAME_BYTES: usize = 64;
@@ -256,8 +256,7 @@ impl JsonDecoder {
         if extent.bytes > element.limit() {
             self.scratch = Vec::new();
             if done {
-                let error = UnreadableElement::TooLarge { bytes: extent.bytes, limit: element.limit() };
-                items.push(Item::Unreadable { element, error });
+                items.push(element.too_large(extent.bytes));
             }
             return;
         }

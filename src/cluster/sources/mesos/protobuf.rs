@@ -5,7 +5,7 @@
 //! message of Mesos has them.
 
 use super::decode::DecodeError;
-use super::schema::{Element, Item, Member, Node, UnreadableElement};
+use super::schema::{Element, Item, Member, Node};
 
 /// Walks through one message. Made anew for each.
 #[derive(Debug)]
@@ -142,8 +142,7 @@ impl ProtobufDecoder {
                 State::Skip { left: length }
             }
             Member::Element(element) if length > element.limit() => {
-                let error = UnreadableElement::TooLarge { bytes: length, limit: element.limit() };
-                items.push(Item::Unreadable { element, error });
+                items.push(element.too_large(length));
                 State::Skip { left: length }
             }
             Member::Element(element) => {

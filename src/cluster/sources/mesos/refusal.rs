@@ -14,6 +14,8 @@ pub struct Head {
     pub status: u16,
     /// `Content-Type`.
     pub content_type: Option<String>,
+    /// `Content-Encoding`. None is asked for, and Mesos never compresses a stream.
+    pub content_encoding: Option<String>,
     /// `Location`.
     pub location: Option<String>,
     /// The first bytes of the body of an answer that is not 200, as text.
@@ -31,11 +33,22 @@ pub enum Credentials {
     KeptBack,
 }
 
+impl Credentials {
+    /// What went along, of what is configured.
+    pub fn of(configured: bool, sent: bool) -> Self {
+        match (configured, sent) {
+            (false, _) => Self::None,
+            (true, true) => Self::Sent,
+            (true, false) => Self::KeptBack,
+        }
+    }
+}
+
 /// Why a request was not granted, and what to do about it. `None`: it was granted.
 pub fn explain(head: &Head, expected: &str, target: &Target, credentials: Credentials) -> Option<String> {
     let said = said(&head.body);
     let text = match head.status {
-        200 => return wrong_type(head, expected, target),
+        200 => return wrong_type(head, expected, target).or_else(|| compressed(head, target)),
         401 => unauthorized(target, credentials),
         403 => format!(
             "{target} forbids the subscription (403{said}): the principal needs the permission to read the master's \
@@ -85,6 +98,15 @@ fn wrong_type(head: &Head, expected: &str, target: &Target) -> Option<String> {
     })
 }
 
+fn compressed(head: &Head, target: &Target) -> Option<String> {
+    let encoding = head.content_encoding.as_deref().filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))?;
+    Some(format!(
+        "{target} answers with Content-Encoding {encoding:?}, which nobody asked for: a proxy in between compresses the \
+         stream; switch that off for this path",
+        encoding = encoding.chars().take(100).collect::<String>()
+    ))
+}
+
 /// What the body says, if it is a short line of text.
 fn said(body: &str) -> String {
     let line = body.lines().next().unwrap_or_default().trim();
@@ -97,7 +119,7 @@ mod tests {
     use super::*;
 
     fn explained(status: u16, content_type: &str, body: &str, credentials: Credentials) -> Option<String> {
-        let head = Head { status, content_type: Some(content_type.into()), location: None, body: body.into() };
+        let head = Head { status, content_type: Some(content_type.into()), body: body.into(), ..Head::default() };
         explain(&head, PROTOBUF, &Target::parse("m1:5050").unwrap(), credentials)
     }
 
@@ -127,5 +149,20 @@ mod tests {
         assert_eq!(explained(200, "Application/X-Protobuf; a=b", "", Credentials::None), None);
         assert!(explained(200, "application/json", "", Credentials::None).unwrap().contains("application/json"));
         assert!(explained(200, "text/html", "", Credentials::None).unwrap().contains("not a Mesos master"));
+    }
+
+    #[test]
+    fn a_compressed_stream_is_not_read() {
+        let encoded = |encoding: &str| {
+            let head = Head {
+                status: 200,
+                content_type: Some(PROTOBUF.into()),
+                content_encoding: Some(encoding.into()),
+                ..Head::default()
+            };
+            explain(&head, PROTOBUF, &Target::parse("m1:5050").unwrap(), Credentials::None)
+        };
+        assert_eq!(encoded("identity"), None);
+        assert!(encoded("gzip").unwrap().contains("a proxy in between compresses"));
     }
 }

@@ -119,9 +119,20 @@ pub enum Item {
     Unreadable {
         /// Which kind.
         element: Element,
+        /// Of which task it speaks, if that much can be read.
+        task: Option<TaskIdentity>,
         /// Why.
         error: UnreadableElement,
     },
+}
+
+/// Of which task an element speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskIdentity {
+    /// The framework's id.
+    pub framework: String,
+    /// The task's id.
+    pub task: String,
 }
 
 /// Why an element could not be decoded.
@@ -221,12 +232,46 @@ impl Element {
 
     /// Decodes the element from protobuf: the content of its length-delimited field.
     pub(super) fn decode_protobuf(self, bytes: &[u8]) -> Item {
-        self.decode(&Protobuf(bytes)).unwrap_or_else(|error| Item::Unreadable { element: self, error })
+        self.decode_or_explain(&Protobuf(bytes))
     }
 
     /// Decodes the element from JSON.
     pub(super) fn decode_json(self, bytes: &[u8]) -> Item {
-        self.decode(&Json(bytes)).unwrap_or_else(|error| Item::Unreadable { element: self, error })
+        self.decode_or_explain(&Json(bytes))
+    }
+
+    /// An element of which nothing was kept.
+    pub(super) fn too_large(self, bytes: u64) -> Item {
+        let error = UnreadableElement::TooLarge { bytes, limit: self.limit() };
+        Item::Unreadable { element: self, task: None, error }
+    }
+
+    fn decode_or_explain(self, source: &impl ElementSource) -> Item {
+        self.decode(source).unwrap_or_else(|error| Item::Unreadable {
+            element: self,
+            task: self.identity(source),
+            error,
+        })
+    }
+
+    /// Reads nothing but the ids: what spoils an element is seldom in them.
+    fn identity(self, source: &impl ElementSource) -> Option<TaskIdentity> {
+        let (framework, task) = match self {
+            Self::Task => {
+                let ids: wire::TaskIds = source.message().ok()?;
+                (ids.framework_id, ids.task_id)
+            }
+            Self::TaskAdded => {
+                let ids = source.message::<wire::TaskAddedIds>().ok()?.task?;
+                (ids.framework_id, ids.task_id)
+            }
+            Self::TaskUpdated => {
+                let ids: wire::TaskUpdatedIds = source.message().ok()?;
+                (ids.framework_id, ids.status?.task_id)
+            }
+            _ => return None,
+        };
+        Some(TaskIdentity { framework: framework?.value?, task: task?.value? })
     }
 
     fn decode(self, source: &impl ElementSource) -> Result<Item, UnreadableElement> {

@@ -19,7 +19,7 @@ use super::decode::StreamDecoder;
 use super::leader::{Detected, Target, redirect};
 use super::listing::Meanwhile;
 use super::refusal::{self, Credentials, Head};
-use super::schema::{Element, Item};
+use super::schema::{Element, Item, TaskIdentity};
 use super::translate::{InvalidMessage, Translator};
 use crate::cluster::event::{FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent};
 use crate::config::checked::{Masters, MesosConfig, MesosEncoding};
@@ -300,11 +300,7 @@ impl Session {
         if let (307 | 302 | 308, Some(location)) = (head.status, &head.location) {
             return self.follow(now, &request.target, location, hops);
         }
-        let credentials = match (self.settings.has_credentials, request.sends_credentials) {
-            (false, _) => Credentials::None,
-            (true, true) => Credentials::Sent,
-            (true, false) => Credentials::KeptBack,
-        };
+        let credentials = Credentials::of(self.settings.has_credentials, request.sends_credentials);
         match refusal::explain(head, self.media_type(), &request.target, credentials) {
             Some(error) => self.fail(now, &error),
             None => self.accept(now, request, peer, masters),
@@ -349,7 +345,8 @@ impl Session {
                 self.item(now, item);
             }
             self.items = items;
-            if let Err(error) = result {
+            // An item may have ended the stream already.
+            if let (Err(error), State::Streaming(_)) = (result, &self.state) {
                 return self.fail(now, &format!("{target}: {error}"));
             }
         }
@@ -392,8 +389,8 @@ impl Session {
                 Item::Agent(agent) => self.translator.agent(&agent),
                 Item::RecoveredAgent(agent) => self.translator.recovered_agent(&agent),
                 // An agent that cannot be read would seem to be gone: rather no list than a wrong one.
-                Item::Unreadable { element, error } => {
-                    self.unreadable(element, &error.to_string());
+                Item::Unreadable { element, task, error } => {
+                    self.unreadable(element, task, &error.to_string());
                     return self.flush();
                 }
                 _ => continue,
@@ -563,7 +560,7 @@ impl Session {
                 let error = format!("{} does not begin with SUBSCRIBED", streaming.request.target);
                 self.fail(now, &error);
             }
-            Item::Unreadable { element, error } => self.unreadable(element, &error.to_string()),
+            Item::Unreadable { element, task, error } => self.unreadable(element, task, &error.to_string()),
             item => self.fact(item),
         }
     }
@@ -621,9 +618,13 @@ impl Session {
         self.problem(error.message, &error.to_string());
     }
 
-    fn unreadable(&mut self, element: Element, error: &str) {
+    fn unreadable(&mut self, element: Element, task: Option<TaskIdentity>, error: &str) {
         self.counts.unreadable += 1;
-        self.problem(element.as_str(), error);
+        let Some(TaskIdentity { framework, task }) = task else { return self.problem(element.as_str(), error) };
+        self.problem(&format!("{} {task}", element.as_str()), error);
+        // It is there, whatever it looks like: not listing it would seem to be its end.
+        let key = self.translator.key(&framework, &task);
+        self.push(Fact::TaskUnreadable(key));
     }
 
     fn problem(&mut self, at: &str, message: &str) {

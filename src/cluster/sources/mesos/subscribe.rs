@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,7 +155,7 @@ impl Shell {
             Masters::List(_) => Box::pin(std::future::pending()),
         };
         Self {
-            session: Session::new(&config, seed, Timestamp::now().0),
+            session: Session::new(&config, seed, base_stream(Timestamp::now())),
             caller: Arc::new(Caller::new(Arc::new(config))),
             link: Link::None,
             listing: None,
@@ -273,6 +274,17 @@ impl Shell {
     }
 }
 
+/// Where a source's numbers of streams begin: higher than any before, in this process and, by the wall clock, in most
+/// that came before it. What a reloaded source says must count even if the clock was set back meanwhile.
+fn base_stream(now: Timestamp) -> u64 {
+    /// More subscriptions than one source makes in its life.
+    const ROOM: u64 = 1 << 24;
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    let next = |latest: u64| now.0.max(latest + ROOM);
+    let before = LATEST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| Some(next(latest)));
+    next(before.unwrap_or_else(|latest| latest))
+}
+
 impl Link {
     async fn next(&mut self) -> Happening {
         match self {
@@ -294,5 +306,17 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_streams_rise_when_the_clock_is_set_back() {
+        let first = base_stream(Timestamp(1_700_000_000_000));
+        let second = base_stream(Timestamp(1_600_000_000_000));
+        assert!(second > first, "{second} after {first}");
     }
 }

@@ -70,7 +70,7 @@ impl Translator {
             state,
             health: latest_first().find_map(health).unwrap_or_default(),
             addresses: latest_first().find_map(addresses).unwrap_or_default(),
-            unreachable_since: latest_first().find_map(unreachable_since).filter(|_| is_away(state)),
+            unreachable_since: latest_first().find_map(away_since).filter(|_| state.is_away()),
             definition: self.definition(task),
         })
     }
@@ -91,7 +91,7 @@ impl Translator {
             health: health(status),
             addresses: addresses(status),
             agent: text(status.agent_id.as_ref()).map(|id| self.agent_id(id)),
-            unreachable_since: unreachable_since(status).filter(|_| is_away(state)),
+            unreachable_since: away_since(status).filter(|_| state.is_away()),
         })
     }
 
@@ -170,7 +170,8 @@ impl Translator {
         self.strings.intern(id).into()
     }
 
-    fn key(&mut self, framework: &str, task: &str) -> TaskKey {
+    /// The key of a task.
+    pub fn key(&mut self, framework: &str, task: &str) -> TaskKey {
         let framework = self.framework_id(framework);
         TaskKey::new(self.cluster.clone(), framework, task)
     }
@@ -217,11 +218,6 @@ fn task_state(state: i32) -> Option<TaskState> {
     })
 }
 
-/// Whether the task may come back, its agent being away.
-fn is_away(state: TaskState) -> bool {
-    matches!(state, TaskState::Unreachable | TaskState::Lost)
-}
-
 fn health(status: &wire::TaskStatus) -> Option<Health> {
     status.healthy.map(|healthy| if healthy { Health::Healthy } else { Health::Unhealthy })
 }
@@ -236,9 +232,15 @@ fn addresses(status: &wire::TaskStatus) -> Option<SmallVec<[IpAddr; 1]>> {
     (!addresses.is_empty()).then_some(addresses)
 }
 
-fn unreachable_since(status: &wire::TaskStatus) -> Option<Timestamp> {
-    let nanoseconds = status.unreachable_time.as_ref()?.nanoseconds?;
-    Some(Timestamp(u64::try_from(nanoseconds).ok()? / 1_000_000))
+/// Since when the agent is away: as the status says, else, where it tells of a loss, since it was made.
+fn away_since(status: &wire::TaskStatus) -> Option<Timestamp> {
+    let told = status.unreachable_time.as_ref().and_then(|time| u64::try_from(time.nanoseconds?).ok());
+    if let Some(nanoseconds) = told {
+        return Some(Timestamp(nanoseconds / 1_000_000));
+    }
+    let made = std::time::Duration::try_from_secs_f64(status.timestamp?).ok()?;
+    let tells_of_a_loss = status.state.and_then(task_state).is_some_and(TaskState::is_away);
+    tells_of_a_loss.then_some(Timestamp(u64::try_from(made.as_millis()).ok()?))
 }
 
 #[cfg(test)]
@@ -302,6 +304,18 @@ mod tests {
         assert_eq!(facts.health, Health::Healthy);
         assert_eq!(facts.addresses.len(), 2);
         assert_eq!(facts.unreachable_since, Some(Timestamp(1_795_347_883_064)));
+    }
+
+    #[test]
+    fn a_loss_without_a_time_of_its_own_is_as_old_as_its_status() {
+        let lost = |status: &str| {
+            let statuses = format!(r#"{{"state":"TASK_RUNNING","timestamp":5.0}},{status}"#);
+            let ids = r#""task_id":{"value":"t"},"framework_id":{"value":"f"}"#;
+            task(&format!(r#"{{{ids},"state":"TASK_LOST","statuses":[{statuses}]}}"#)).unreachable_since
+        };
+        assert_eq!(lost(r#"{"state":"TASK_LOST","timestamp":7.25}"#), Some(Timestamp(7250)));
+        assert_eq!(lost(r#"{"state":"TASK_LOST","timestamp":-1.0}"#), None);
+        assert_eq!(lost(r#"{"state":"TASK_STARTING","timestamp":6.0}"#), None, "that tells of no loss");
     }
 
     #[test]

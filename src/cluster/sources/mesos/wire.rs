@@ -53,6 +53,59 @@ macro_rules! names {
     };
 }
 
+/// Text that need not be UTF-8: kept as the bytes that came.
+mod lossy_text {
+    use super::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(text: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
+        match text {
+            Some(text) => s.serialize_some(&String::from_utf8_lossy(text)),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
+        d.deserialize_option(Optional)
+    }
+
+    struct Optional;
+    struct Text;
+
+    impl<'de> serde::de::Visitor<'de> for Optional {
+        type Value = Option<Vec<u8>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("text or null")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+            // Asked for bytes, serde_json does not look at what is in a string.
+            d.deserialize_byte_buf(Text).map(Some)
+        }
+    }
+
+    impl serde::de::Visitor<'_> for Text {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("text")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Vec<u8>, E> {
+            Ok(text.as_bytes().to_vec())
+        }
+
+        fn visit_bytes<E>(self, text: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(text.to_vec())
+        }
+    }
+}
+
 names! {
     /// `Event.Type`.
     event_type {
@@ -278,13 +331,36 @@ messages! {
     TaskStatus {
         #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] task_id: Option<Id>,
         #[prost(int32, optional, tag = "2")] #[serde(with = "task_state", skip_serializing_if = "Option::is_none")] state: Option<i32>,
-        #[prost(string, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] message: Option<String>,
+        // Written by whatever executors there are: not always UTF-8, and no reason to lose the status.
+        #[prost(bytes = "vec", optional, tag = "4")] #[serde(with = "lossy_text", skip_serializing_if = "Option::is_none")] message: Option<Vec<u8>>,
         #[prost(message, optional, tag = "5")] #[serde(skip_serializing_if = "Option::is_none")] agent_id: Option<Id>,
         #[prost(double, optional, tag = "6")] #[serde(skip_serializing_if = "Option::is_none")] timestamp: Option<f64>,
         #[prost(bool, optional, tag = "8")] #[serde(skip_serializing_if = "Option::is_none")] healthy: Option<bool>,
         #[prost(int32, optional, tag = "9")] #[serde(with = "status_source", skip_serializing_if = "Option::is_none")] source: Option<i32>,
         #[prost(message, optional, tag = "13")] #[serde(skip_serializing_if = "Option::is_none")] container_status: Option<ContainerStatus>,
         #[prost(message, optional, tag = "14")] #[serde(skip_serializing_if = "Option::is_none")] unreachable_time: Option<Nanoseconds>,
+    }
+
+    /// The ids of a `Task` alone, for one of which the rest cannot be read.
+    TaskIds {
+        #[prost(message, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] task_id: Option<Id>,
+        #[prost(message, optional, tag = "3")] #[serde(skip_serializing_if = "Option::is_none")] framework_id: Option<Id>,
+    }
+
+    /// See [`TaskIds`].
+    TaskAddedIds {
+        #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] task: Option<TaskIds>,
+    }
+
+    /// See [`TaskIds`].
+    TaskUpdatedIds {
+        #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] framework_id: Option<Id>,
+        #[prost(message, optional, tag = "2")] #[serde(skip_serializing_if = "Option::is_none")] status: Option<TaskStatusIds>,
+    }
+
+    /// See [`TaskIds`].
+    TaskStatusIds {
+        #[prost(message, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] task_id: Option<Id>,
     }
 
     ContainerStatus {
