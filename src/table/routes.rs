@@ -157,6 +157,7 @@ impl HostRoutes {
         match self.routes.binary_search_by_key(&order(&route), order) {
             Ok(at) => Some(std::mem::replace(&mut self.routes[at], route)),
             Err(at) => {
+                self.routes.reserve_exact(1);
                 self.routes.insert(at, route);
                 None
             }

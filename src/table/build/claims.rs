@@ -62,6 +62,8 @@ impl Claims {
         let known = record.claims.iter().find(|c| c.host == claim.host && c.path == claim.path);
         let since = known.map_or(now, |known| known.since);
         if known.is_none() {
+            // Most services have one claim, and there may be a million services.
+            record.claims.reserve_exact(1);
             record.claims.push(Claim {
                 name: claim.name.clone(),
                 host: claim.host.clone(),

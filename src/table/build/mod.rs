@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::claims::Claims;
 use self::services::Services;
-use self::task::{Derivation, Inputs, derive};
+use self::task::{Derivation, Inputs, Said, derive};
 use super::Table;
 use super::task::TaskView;
 use crate::cluster::change::Changes;
@@ -125,8 +125,18 @@ impl Builder {
         now: Timestamp,
         touched: &mut HashSet<ServiceId>,
     ) {
-        let former = self.table.tasks.get(key).map(|view| derive(&view.inputs(&self.table.config)));
-        let next = inputs(state, key).map(|inputs| derive(&inputs));
+        let former = self.table.tasks.get(key).map(|view| view.inputs(&self.table.config));
+        let next = inputs(state, key);
+        let read = |inputs: &Inputs<'_>| Said::read(&inputs.facts.definition, inputs.config);
+        // What most events leave as it was is read once for both sides.
+        let is_same = |former: &Inputs<'_>, next: &Inputs<'_>| {
+            Arc::ptr_eq(&former.facts.definition, &next.facts.definition) && std::ptr::eq(former.config, next.config)
+        };
+        let said = next.as_ref().or(former.as_ref()).map(read);
+        let formerly =
+            former.as_ref().zip(next.as_ref()).filter(|(a, b)| !is_same(a, b)).map(|(former, _)| read(former));
+        let former = former.zip(formerly.as_ref().or(said.as_ref())).map(|(inputs, said)| derive(&inputs, said));
+        let next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
         match (&former, &next) {
             (None, None) => return,
             (Some(a), Some(b)) if a.view == b.view && a.endpoints == b.endpoints => return,

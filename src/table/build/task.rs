@@ -86,18 +86,29 @@ pub struct ClaimDraft {
     pub path: Arc<str>,
 }
 
-/// Derives a task's part of the table.
-pub fn derive(inputs: &Inputs<'_>) -> Derivation {
-    let Inputs { facts, agent, framework, config, .. } = inputs;
-    let reading = crate::labels::read(&facts.definition, &config.routing.groups);
-    let subject: Arc<str> = facts.key.to_string().into();
-    let mut problems = reading.problems;
-    for problem in &mut problems {
-        problem.subject = subject.clone();
+/// What a task's definition says. It stays while the task's state, health and place change, and reading it is most of
+/// the work, so it is read once for all that is derived from it.
+#[derive(Debug)]
+pub struct Said {
+    spec: TaskSpec,
+    ports: Vec<TaskPort>,
+    version: Version,
+    problems: Vec<Problem>,
+}
+
+impl Said {
+    /// Reads a definition.
+    pub fn read(definition: &TaskDefinition, config: &Config) -> Self {
+        let reading = crate::labels::read(definition, &config.routing.groups);
+        let version = version(&reading.spec, definition);
+        Self { spec: reading.spec, ports: ports(definition), version, problems: reading.problems }
     }
-    let spec = reading.spec;
-    let ports = ports(&facts.definition);
-    let version = version(&spec, &facts.definition);
+}
+
+/// Derives a task's part of the table. `said` is what its definition says.
+pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
+    let Inputs { facts, agent, framework, config, .. } = inputs;
+    let Said { spec, ports, .. } = said;
     let mut out = Derivation {
         view: TaskView {
             facts: facts.clone(),
@@ -105,21 +116,25 @@ pub fn derive(inputs: &Inputs<'_>) -> Derivation {
             framework: framework.clone(),
             source: inputs.source,
             state: endpoint_state(facts, config),
-            version,
+            version: said.version.clone(),
             endpoints: SmallVec::new(),
             addresses: addresses(facts, agent.as_deref(), config),
             scrape: None,
         },
         endpoints: SmallVec::new(),
         claims: SmallVec::new(),
-        problems,
+        problems: said.problems.clone(),
     };
-    for port in &ports {
+    for port in ports {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
-        add_port(inputs, &spec, port, said, &subject, &mut out);
+        add_port(inputs, spec, port, said, &mut out);
     }
     out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
-    out.view.scrape = scrape(inputs, &spec, &ports);
+    out.view.scrape = scrape(inputs, spec, ports);
+    if !out.problems.is_empty() {
+        let subject: Arc<str> = facts.key.to_string().into();
+        out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
+    }
     out.problems.sort();
     out.problems.dedup();
     out
@@ -158,14 +173,7 @@ fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
     }
 }
 
-fn add_port(
-    inputs: &Inputs<'_>,
-    spec: &TaskSpec,
-    port: &TaskPort,
-    said: Option<&PortSpec>,
-    subject: &Arc<str>,
-    out: &mut Derivation,
-) {
+fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<&PortSpec>, out: &mut Derivation) {
     if said.is_some_and(|said| !said.enabled) {
         return;
     }
@@ -182,10 +190,7 @@ fn add_port(
             sticky: said.is_some_and(|said| said.sticky),
         }),
         Ok(None) => {}
-        Err(mut problem) => {
-            problem.subject = subject.clone();
-            out.problems.push(problem);
-        }
+        Err(problem) => out.problems.push(problem),
     }
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
@@ -198,10 +203,7 @@ fn add_port(
                     path: route.path.clone(),
                 }),
                 policy::Decision::NotYet => {}
-                policy::Decision::Refused(mut problem) => {
-                    problem.subject = subject.clone();
-                    out.problems.push(*problem);
-                }
+                policy::Decision::Refused(problem) => out.problems.push(*problem),
             }
         }
     }
