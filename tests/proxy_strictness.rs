@@ -44,6 +44,29 @@ const REFUSED: &[(&str, &str, u16, Option<&str>)] = &[
     ),
     ("RFC 9112 6.3 not chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, None),
     ("RFC 9112 6.1 HTTP/1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
+    (
+        "RFC 9112 6.3 chunked, identity",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        400,
+        None,
+    ),
+    ("RFC 9112 6.3 xchunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, None),
+    (
+        "RFC 9112 6.3 two codings",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        501,
+        Some("unknown-coding"),
+    ),
+    ("RFC 9112 6.3 hex", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello", 400, None),
+    ("RFC 9112 6.3 empty", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\nhello", 400, None),
+    ("RFC 9112 6.3 negative", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\nhello", 400, None),
+    (
+        "RFC 9112 6.3 more than 64 bits",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551617\r\n\r\nhello",
+        400,
+        None,
+    ),
+    ("RFC 9112 6.3 a list", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5,5\r\n\r\nhello", 400, None),
     ("RFC 9112 6.3 +5", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400, None),
     (
         "RFC 9112 6.3 lengths differ",
@@ -55,7 +78,26 @@ const REFUSED: &[(&str, &str, u16, Option<&str>)] = &[
     ("RFC 9112 5.2 folded", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n", 400, None),
     ("RFC 9112 2.2 bare LF", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400, Some("bad-line")),
     ("RFC 9112 2.2 NUL", "GET / HTTP/1.1\r\nHost: a\r\nX: y\0z\r\n\r\n", 400, None),
+    ("RFC 9112 2.2 bare CR", "GET / HTTP/1.1\r\nHost: a\r\nX: y\rz: 1\r\n\r\n", 400, None),
+    ("RFC 9112 2.2 a control", "GET / HTTP/1.1\r\nHost: a\r\nX: y\u{1}z\r\n\r\n", 400, None),
+    (
+        "RFC 9112 2.2 too many empty lines",
+        "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        Some("bad-line"),
+    ),
+    ("RFC 9112 2.2 white space first", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400, None),
+    ("RFC 9112 5.1 no colon", "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, None),
+    ("RFC 9112 5.1 no name", "GET / HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n", 400, None),
+    ("RFC 9110 5.1 a bad name", "GET / HTTP/1.1\r\nHost: a\r\nX(y): z\r\n\r\n", 400, None),
     ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9112 2.3 lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9112 2.3 no version", "GET /\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9112 3 two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9112 3.2 space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9110 9.1 a bad method", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, None),
+    ("RFC 9110 4.2.2 https in the clear", "GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, Some("bad-target")),
     (
         "RFC 9110 10.1.1 expectation",
         "POST / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
@@ -82,6 +124,156 @@ async fn what_has_two_meanings_is_refused() {
         assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (*expected, *reason), "{case}: {answer}");
     }
     assert_eq!(backend.connections(), 0, "something was forwarded");
+}
+
+/// Bodies in chunks that two readers would end at different octets (RFC 9112 section 7.1; CVE-2025-55315,
+/// CVE-2025-22871). What follows them is never taken for a request.
+#[tokio::test]
+async fn chunks_that_can_be_read_in_two_ways_are_refused() {
+    let backend = Backend::start(|mut stream, _| async move {
+        let mut sink = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sink).await;
+        assert!(!String::from_utf8_lossy(&sink).contains("/evil"));
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let bad = [
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "5;\r\nhello\r\n0\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "5;a\rb\r\nhello\r\n0\r\n\r\n",
+        "5;=\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "\r\nhello\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: y\n\r\n",
+    ];
+    for body in bad {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let answer = proxy.raw(&format!("{request}GET /evil HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let reason = header(&answer, "x-pointsman-reason");
+        assert!(answer.is_empty() || (status(&answer) == 400 && reason == Some("request-cut")), "{body:?}: {answer}");
+        assert!(answer.matches("HTTP/1.1").count() <= 1, "{body:?}: {answer}");
+    }
+    until("nothing is left", || proxy.in_flight() == 0).await;
+}
+
+/// Behind a chunked body the next head is looked at as strictly as the first one.
+#[tokio::test]
+async fn a_pipelined_head_behind_chunks_is_looked_at() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let mut bytes = Vec::new();
+            while head.contains("chunked") && !bytes.ends_with(b"0\r\n\r\n") {
+                tokio::io::AsyncReadExt::read_buf(&mut stream, &mut bytes).await.unwrap();
+            }
+            stream.write_all(ok("one").as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let first =
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n";
+    let answer = proxy.raw(&format!("{first}GET /b HTTP/1.1\nHost: a\r\n\r\n")).await;
+    assert!(answer.contains("one") && answer.contains("bad-line"), "{answer}");
+}
+
+/// RFC 9110 section 8.6, 9.3.2, 15.4.5: what has no content ends with its head, whatever the endpoint sends.
+#[tokio::test]
+async fn answers_without_content_have_none() {
+    let cases = [
+        ("HEAD", "200 OK\r\nContent-Length: 7", "200", Some("7")),
+        ("GET", "204 No Content\r\nContent-Length: 7", "204", None),
+        // RFC 9110 section 15.4.5: a length is optional here, and the HTTP implementation sends none.
+        ("GET", "304 Not Modified\r\nContent-Length: 7", "304", None),
+    ];
+    for (method, head, expected, length) in cases {
+        let backend = Backend::start(move |mut stream, _| async move {
+            read_head(&mut stream).await.unwrap();
+            let _ = stream.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes()).await;
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.ok();
+        });
+        let backend = backend.await;
+        let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+        let two =
+            format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\nGET /%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = proxy.raw(&two).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
+        assert_eq!(header(&answer, "content-length"), length, "{answer}");
+        assert!(body(&answer).starts_with("HTTP/1.1 400"), "{answer}");
+    }
+}
+
+/// RFC 9112 section 6.3, 5.2 and 2.2, CVE-2026-2835: an answer that is none is 502 and its connection is not kept.
+#[tokio::test]
+async fn answers_that_can_be_read_in_two_ways_are_refused() {
+    for bad in [
+        "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5,6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nX\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nX: y\0z\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 20x OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    ] {
+        let backend = Backend::start(move |mut stream, _| async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(bad.as_bytes()).await;
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.ok();
+        });
+        let backend = backend.await;
+        let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+        let answer = proxy.get("a", "/").await;
+        let found = (status(&answer), header(&answer, "x-pointsman-reason"));
+        assert_eq!(found, (502, Some("upstream-invalid")), "{bad:?}: {answer}");
+    }
+}
+
+/// CVE-2025-4366: after an answer that came before the request's body, the rest of the body is no request.
+#[tokio::test]
+async fn a_body_that_was_not_read_is_no_request() {
+    let (_backend, proxy) = proxy().await;
+    let hidden = "GET /evil HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = format!("POST /%00 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
+    let answer = proxy.raw(&format!("{request}GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+    assert_eq!(header(&answer, "x-pointsman-reason"), Some("bad-path"), "{answer}");
+    assert!(!answer.contains("/evil"), "{answer}");
+    // More than is waited for: the connection ends.
+    let mut client = proxy.connect().await;
+    client.write_all(b"POST /%00 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_all(&mut client).await), 400);
+}
+
+/// RFC 9110 section 15.2: a client of HTTP/1.0 knows no interim answers.
+#[tokio::test]
+async fn no_interim_answer_is_sent_to_http10() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut [0; 5]).await.unwrap();
+        stream.write_all(ok("thanks").as_bytes()).await.unwrap();
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let answer =
+        proxy.raw("POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello").await;
+    assert_eq!((status(&answer), body(&answer)), (200, "thanks"), "{answer}");
+}
+
+/// RFC 9110 section 7.6.2.
+#[tokio::test]
+async fn options_go_as_far_as_they_say() {
+    let (backend, proxy) = proxy().await;
+    let options =
+        |hops: &str| format!("OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\nConnection: close\r\n\r\n");
+    let answer = proxy.raw(&options("0")).await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (200, Some("max-forwards")), "{answer}");
+    assert_eq!(backend.connections(), 0);
+    assert!(body(&proxy.raw(&options("5")).await).to_lowercase().contains("max-forwards: 4\r\n"));
 }
 
 /// Sent → a line that must, or (with `!`) must not, be in what the backend sees.
@@ -238,4 +430,91 @@ async fn connections_are_bounded() {
     assert_eq!(proxy.metric("pointsman_proxy_client_connections "), 2.0);
     held.pop();
     assert_eq!(body(&read_answer(&mut third).await), "x");
+}
+
+#[tokio::test]
+async fn connections_of_one_network_are_bounded() {
+    let backend = Backend::saying("x").await;
+    let cluster = |trusted: &'static str| {
+        Cluster::with(move |config| {
+            config.proxy.limits.connections_per_network = 2;
+            config.proxy.trusted_proxies = vec![trusted.parse().unwrap()];
+        })
+        .service("web", Protocol::Http, &[backend.address])
+        .route("*", "/", "web")
+        .serve()
+    };
+    let proxy = cluster("192.0.2.0/24");
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = proxy.connect().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        read_answer(&mut client).await;
+        held.push(client);
+    }
+    assert_eq!(proxy.get("a", "/").await, "", "closed at once");
+    assert!(proxy.metric("pointsman_proxy_client_connections_refused_total") >= 1.0);
+    held.pop();
+    until("its place is free", || proxy.metric("pointsman_proxy_client_connections ") == 1.0).await;
+    assert_eq!(body(&proxy.get("a", "/").await), "x");
+    // Whoever stands behind a trusted proxy is not counted by its address.
+    let proxy = cluster("127.0.0.0/8");
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut client = proxy.connect().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert_eq!(body(&read_answer(&mut client).await), "x");
+        held.push(client);
+    }
+}
+
+/// Bodies that wait in memory are counted; above the limit requests are refused, and served again afterwards.
+#[tokio::test]
+async fn memory_for_bodies_is_capped() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            if head.starts_with("PUT") {
+                std::future::pending::<()>().await;
+            }
+            stream.write_all(ok("x").as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::with(|config| {
+        config.proxy.limits.buffer_bytes = 1 << 20;
+        config.proxy.retry_body_bytes = 4 << 20;
+    })
+    .service("web", Protocol::Http, &[backend.address])
+    .route("*", "/", "web")
+    .serve();
+    let mut client = proxy.connect().await;
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&[b'x'; 1_200_000]).await.unwrap();
+    until("it is counted", || proxy.metric("pointsman_proxy_buffered_bytes ") > f64::from(1 << 20)).await;
+    let answer = proxy.get("a", "/").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (503, Some("overloaded")), "{answer}");
+    assert_eq!(header(&answer, "retry-after"), Some("1"));
+    drop(client);
+    until("it is given back", || proxy.metric("pointsman_proxy_buffered_bytes ") == 0.0).await;
+    assert_eq!(body(&proxy.get("a", "/").await), "x");
+}
+
+/// A client that reads nothing holds neither its connection nor the endpoint's for longer than the limit.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await.unwrap();
+        while stream.write_all(&[b'x'; 65_536]).await.is_ok() {}
+    });
+    let backend = backend.await;
+    let proxy = Cluster::with(|config| config.proxy.limits.idle = Duration::from_millis(200))
+        .service("web", Protocol::Http, &[backend.address])
+        .route("*", "/", "web")
+        .serve();
+    let mut client = proxy.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until("it is served", || proxy.metric("pointsman_proxy_client_connections ") == 1.0).await;
+    until("it is cut", || proxy.metric("pointsman_proxy_client_connections ") == 0.0 && proxy.in_flight() == 0).await;
 }

@@ -291,6 +291,10 @@ pub struct ProxyLimits {
     pub head_fields: usize,
     /// Client connections per worker.
     pub connections: usize,
+    /// … of one network (/24, or /48 of IPv6) that is not a trusted proxy's.
+    pub connections_per_network: usize,
+    /// Octets of bodies that may wait in one worker's memory.
+    pub buffer_bytes: usize,
     /// Requests under way on one HTTP/2 connection.
     pub streams: u32,
     /// Connections kept open and unused, per endpoint and worker.
@@ -471,6 +475,8 @@ impl Default for ProxyLimits {
             head_bytes: 65_536,
             head_fields: 100,
             connections: 50_000,
+            connections_per_network: 10_000,
+            buffer_bytes: 256 << 20,
             streams: 100,
             idle_per_endpoint: 64,
         }

@@ -19,6 +19,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::account::Account;
 use super::exchange::{Http1, Stream};
 use super::headers::strip_trailers;
+use super::held::Held;
+use super::stall;
 use super::worker::Worker;
 
 /// Why an answer's body broke off.
@@ -67,6 +69,7 @@ pub struct Relay {
     timer: Option<Pin<Box<Sleep>>>,
     /// The body broke off; to be said at the next poll.
     fault: Option<AnswerFault>,
+    held: Held,
 }
 
 impl AnswerBody {
@@ -85,7 +88,9 @@ impl AnswerBody {
     ) -> Self {
         let (idle, idle_per_endpoint) = (limits.idle, limits.idle_per_endpoint);
         let carrier = Some(carrier);
-        let mut relay = Relay { incoming, carrier, worker, account, idle, idle_per_endpoint, timer: None, fault: None };
+        let held = Held::nothing(worker.shard.clone());
+        let mut relay =
+            Relay { incoming, carrier, worker, account, idle, idle_per_endpoint, timer: None, fault: None, held };
         if relay.incoming.is_end_stream() {
             relay.finish();
         }
@@ -98,11 +103,17 @@ impl Body for AnswerBody {
     type Error = AnswerFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        match self.get_mut() {
+        let polled = match self.get_mut() {
             Self::Local(text, _) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Relayed(relay) => relay.poll_next(context),
+            Self::Relayed(relay) => {
+                let polled = relay.poll_next(context);
+                relay.held.set(waiting(&polled));
+                polled
+            }
             Self::Switched => Poll::Ready(None),
-        }
+        };
+        stall::note_asked(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -119,6 +130,14 @@ impl Body for AnswerBody {
             Self::Relayed(relay) => relay.incoming.size_hint(),
             Self::Switched => SizeHint::with_exact(0),
         }
+    }
+}
+
+/// Octets that were handed on: they wait until more is asked for.
+fn waiting(polled: &Poll<Option<Result<Frame<Bytes>, AnswerFault>>>) -> usize {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+        _ => 0,
     }
 }
 

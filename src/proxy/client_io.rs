@@ -1,7 +1,8 @@
 //! A client's socket with what the HTTP implementation behind does not watch.
 //!
-//! Bytes that were read to tell the protocols apart come first; HTTP/1 heads are scanned on their way; a write that
-//! makes no progress for too long fails, so that a client that does not read cannot hold an answer forever.
+//! Bytes that were read to tell the protocols apart come first; HTTP/1 requests and HTTP/2 frames are looked at on
+//! their way; a write that makes no progress for too long fails, so that a client that does not read cannot hold an
+//! answer forever.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::frame_guard::FrameGuard;
 use super::head_scan::HeadScan;
 use super::idle::Watch;
 
@@ -24,37 +26,58 @@ pub struct ClientIo<S> {
     /// Bytes that were read before.
     first: Bytes,
     watch: Arc<Watch>,
-    /// Looks at heads of HTTP/1; `None` for HTTP/2.
-    scan: Option<Box<HeadScan>>,
+    look: Look,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+}
+
+/// Who looks at what comes in.
+#[derive(Debug)]
+enum Look {
+    Http1(Box<HeadScan>),
+    Http2(Box<FrameGuard>),
+    /// Nobody: it is another protocol.
+    Away,
 }
 
 impl<S> ClientIo<S> {
     /// A socket that speaks HTTP/1; `first` was read from it already.
     pub fn http1(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, scan: Some(Box::default()), stall, stalled: None }
+        Self { stream, first, watch, look: Look::Http1(Box::default()), stall, stalled: None }
     }
 
     /// A socket that speaks HTTP/2.
     pub fn http2(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, scan: None, stall, stalled: None }
+        Self { stream, first, watch, look: Look::Http2(Box::default()), stall, stalled: None }
     }
 
-    fn received(&mut self, bytes: &[u8]) {
+    fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
-        self.watch.received();
-        if let Some(scan) = &mut self.scan {
-            if self.watch.in_flight() == 0 {
-                scan.resume(self.watch.requests());
+        match &mut self.look {
+            Look::Http1(_) if self.watch.has_switched() => self.look = Look::Away,
+            Look::Http1(scan) => {
+                self.watch.received();
+                scan.feed(bytes);
+                if let Some(violation) = scan.violation() {
+                    if scan.is_in_body() {
+                        let what = violation.reason.entry().meaning;
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                    }
+                    self.watch.report(violation);
+                }
             }
-            scan.feed(bytes);
-            if let Some(violation) = scan.violation() {
-                self.watch.report(violation);
+            Look::Http2(guard) => {
+                guard.feed(bytes, Instant::now).map_err(|flood| {
+                    self.watch.report_flood();
+                    io::Error::new(io::ErrorKind::InvalidData, flood)
+                })?;
+                self.watch.received_blocks(guard.blocks(), guard.is_in_block());
             }
+            Look::Away => {}
         }
+        Ok(())
     }
 
     fn watch_write<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -82,8 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         } else {
             ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         }
-        self.received(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.received(&buffer.filled()[before..]))
     }
 }
 

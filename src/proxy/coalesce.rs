@@ -17,6 +17,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
+use super::frame_guard::{self, Flood};
+
 /// What waits at most to be sent.
 const MAX_BYTES: usize = 256 * 1024;
 /// What an idle connection may keep.
@@ -108,10 +110,15 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut gathered = self.0.borrow_mut();
-        match gathered.failed.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut gathered.stream).poll_read(context, buffer),
+        if let Some(error) = gathered.failed.take() {
+            return Poll::Ready(Err(error));
         }
+        let read = ready!(Pin::new(&mut gathered.stream).poll_read(context, buffer));
+        if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|error| error.is::<Flood>())) {
+            // The implementation behind sees a broken connection and says nothing; the client is to know why.
+            gathered.buffer.extend_from_slice(&frame_guard::farewell());
+        }
+        Poll::Ready(read)
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::answer_body::AnswerBody;
+use super::client_address;
 use super::client_io::ClientIo;
 use super::coalesce::{Turns, coalesce};
 use super::drain;
@@ -43,6 +44,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Resets that a client may provoke (CVE-2025-8671), and that may wait to be accepted (CVE-2023-44487).
 const LOCAL_RESETS: usize = 100;
 const PENDING_RESETS: usize = 20;
+/// Decoded, so small a part of the largest head over HTTP/1 is a list of fields of HTTP/2 at most: a few octets on the
+/// wire make kilobytes (CVE-2026-49975), a hundred times on each connection.
+const HTTP2_HEAD_SHARE: usize = 4;
 /// What is waiting to be written per stream.
 const SEND_BUFFER: usize = 128 * 1024;
 
@@ -79,6 +83,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        if self.watch.has_flooded() {
+            self.worker.shard.client_floods.increment();
+        }
         self.worker.shard.client_closed.increment();
     }
 }
@@ -92,7 +99,15 @@ pub async fn serve(
     tls: Option<TlsListener>,
     permit: OwnedSemaphorePermit,
 ) {
-    let limits = worker.config().proxy.limits.clone();
+    let config = worker.config();
+    let limits = config.proxy.limits.clone();
+    // Many clients stand behind a trusted proxy's address.
+    let is_counted = !client_address::is_trusted(peer.ip(), &config.proxy.trusted_proxies);
+    drop(config);
+    let most = if is_counted { limits.connections_per_network } else { usize::MAX };
+    let Some(_place) = worker.per_address.take(peer.ip(), most) else {
+        return worker.shard.address_full.increment();
+    };
     let Some(tls) = tls else {
         let client = Rc::new(Client::new(worker, peer, port, None, permit));
         return serve_sniffed(client, stream, &limits).await;
@@ -159,10 +174,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (socket, flusher) = coalesce(ClientIo::http2(stream, first, client.watch.clone(), limits.idle));
-    let connection = http2::Builder::new(LocalExecutor::new(client.worker.tasks.clone()))
+    let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
         .auto_date_header(false)
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.head_bytes / HTTP2_HEAD_SHARE).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
         .max_local_error_reset_streams(LOCAL_RESETS)
         .max_pending_accept_reset_streams(PENDING_RESETS)

@@ -90,7 +90,7 @@ impl Forwarding {
         let limits = &plan.config.proxy.limits;
         let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
         Self {
-            body: RequestSource::new(body, keep, limits.idle),
+            body: RequestSource::new(body, keep, limits.idle, client.worker.shard.clone()),
             method: head.method,
             version: head.version,
             headers: head.headers,
@@ -386,6 +386,7 @@ impl Forwarding {
             upgrade::write(&mut head.headers, protocol);
         }
         worker.shard.upgrades.increment();
+        self.client.watch.switch();
         if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
             let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
             worker.tasks.spawn_local(tunnel);
@@ -419,6 +420,9 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
         port: client.port,
     };
     headers::prepare_request(&mut head.headers, head.version, &proxy.via);
+    if head.method == Method::OPTIONS {
+        headers::pass_forward(&mut head.headers);
+    }
     forwarded::write(&mut head.headers, &hop);
     if !plan.destination.service.sticky.is_empty() {
         sticky::strip(&mut head.headers);

@@ -1,9 +1,10 @@
-//! Looks at the raw bytes of HTTP/1 request heads for what the parser behind lets pass.
+//! Looks at the raw bytes of HTTP/1 requests for what the parser behind lets pass.
 //!
 //! Pure. Found are bare LF line ends (RFC 9112 section 2.2), `#` and non-ASCII octets in the request line (section
-//! 3.2), and `Content-Length` beside `Transfer-Encoding` (section 6.3). The scanner follows heads and bodies with a
-//! length; behind a chunked body it waits until the connection is idle again. It is no parser: everything it does
-//! not look for is left to the one behind.
+//! 3.2), `Content-Length` beside `Transfer-Encoding` (section 6.3), and chunk heads that are not written exactly as
+//! section 7.1 has them: two readers that skip different octets there see different requests (CVE-2025-55315). The
+//! scanner follows heads and bodies from request to request. It is no parser: everything it does not look for is left
+//! to the one behind.
 
 use memchr::memchr;
 use smallvec::SmallVec;
@@ -12,6 +13,10 @@ use super::reason::Reason;
 
 /// Octets of a line that are kept to recognise the two length fields; 20 digits fit behind the longer name.
 const LINE_START: usize = 48;
+/// The longest head of a chunk with its extensions (RFC 9112 section 7.1.1: a recipient limits them).
+const CHUNK_HEAD: usize = 256;
+/// Empty lines before a request that are skipped (RFC 9112 section 2.2: "at least one").
+const EMPTY_LINES: u32 = 8;
 
 /// What is wrong with which request of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct HeadScan {
     heads: u32,
     /// Lines of this head that ended.
     lines: usize,
+    /// Empty lines before this head.
+    empty_lines: u32,
     line: Line,
     length: Option<u64>,
     chunked: bool,
@@ -41,8 +48,10 @@ enum State {
     #[default]
     Head,
     Body(u64),
-    /// A body whose end is not followed.
-    Opaque,
+    ChunkHead,
+    /// A chunk's octets and, counted with them, its line end.
+    Chunk(u64),
+    Trailer,
 }
 
 #[derive(Debug, Default)]
@@ -58,28 +67,30 @@ impl HeadScan {
         self.violation
     }
 
-    /// `requests` have been answered and the connection is idle: what comes next is a head.
-    pub fn resume(&mut self, requests: u32) {
-        if matches!(self.state, State::Opaque) {
-            self.heads = requests;
-            self.state = State::Head;
-        }
+    /// Whether what is wrong lies in a body: its head has been passed on.
+    pub fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::Head)
     }
 
     /// Looks at the next bytes of the connection.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.violation.is_none() {
             match self.state {
-                State::Opaque => return,
                 State::Body(left) => {
-                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                    bytes = &bytes[here..];
-                    self.state = match left - here as u64 {
-                        0 => State::Head,
-                        left => State::Body(left),
-                    };
+                    let left = skip(&mut bytes, left);
+                    self.state = if left == 0 { State::Head } else { State::Body(left) };
                 }
-                State::Head => match memchr(b'\n', bytes) {
+                State::Chunk(left @ 3..) => self.state = State::Chunk(skip(&mut bytes, left - 2) + 2),
+                State::Chunk(left) => {
+                    // Exactly CR LF: what else stands there is the end of another reader's chunk.
+                    let wanted = if left == 2 { b'\r' } else { b'\n' };
+                    if bytes[0] != wanted {
+                        return self.refuse(Reason::BadLine);
+                    }
+                    bytes = &bytes[1..];
+                    self.state = if left == 1 { State::ChunkHead } else { State::Chunk(left - 1) };
+                }
+                State::Head | State::ChunkHead | State::Trailer => match memchr(b'\n', bytes) {
                     Some(at) => {
                         self.add(&bytes[..at]);
                         self.end_line();
@@ -98,10 +109,12 @@ impl HeadScan {
         let Some(&last) = piece.last() else {
             return;
         };
-        if self.lines == 0 && piece.iter().any(|&byte| byte == b'#' || byte >= 0x80) {
+        let is_head = matches!(self.state, State::Head);
+        if is_head && self.lines == 0 && piece.iter().any(|&byte| byte == b'#' || byte >= 0x80) {
             self.refuse(Reason::BadTarget);
         }
-        let room = LINE_START - self.line.start.len();
+        let room = if matches!(self.state, State::ChunkHead) { CHUNK_HEAD } else { LINE_START };
+        let room = room.saturating_sub(self.line.start.len());
         self.line.start.extend_from_slice(&piece[..piece.len().min(room)]);
         self.line.length += piece.len();
         self.line.last = last;
@@ -112,15 +125,28 @@ impl HeadScan {
         if line.last != b'\r' {
             return self.refuse(Reason::BadLine);
         }
-        match line.length {
+        match (&self.state, line.length) {
+            (State::ChunkHead, _) => self.read_chunk_head(&line),
+            (State::Trailer, 1) => self.state = State::Head,
+            (State::Trailer, _) => {}
             // RFC 9112 section 2.2: empty lines before the request line are skipped.
-            1 if self.lines == 0 => {}
-            1 => self.end_head(),
+            (_, 1) if self.lines == 0 && self.empty_lines < EMPTY_LINES => self.empty_lines += 1,
+            (_, 1) if self.lines == 0 => self.refuse(Reason::BadLine),
+            (_, 1) => self.end_head(),
             _ => {
                 self.lines += 1;
                 self.read_field(&line);
             }
         }
+    }
+
+    fn read_chunk_head(&mut self, line: &Line) {
+        let text = line.start.strip_suffix(b"\r").filter(|_| line.length == line.start.len());
+        self.state = match text.and_then(chunk_size) {
+            Some(0) => State::Trailer,
+            Some(size) => State::Chunk(size.saturating_add(2)),
+            None => return self.refuse(Reason::BadFraming),
+        };
     }
 
     fn read_field(&mut self, line: &Line) {
@@ -140,15 +166,66 @@ impl HeadScan {
         }
         self.heads += 1;
         self.lines = 0;
+        self.empty_lines = 0;
         self.state = match (chunked, length) {
-            (true, _) => State::Opaque,
+            (true, _) => State::ChunkHead,
             (false, Some(length @ 1..)) => State::Body(length),
             (false, _) => State::Head,
         };
     }
 
     fn refuse(&mut self, reason: Reason) {
-        self.violation.get_or_insert(Violation { request: self.heads + 1, reason });
+        let request = self.heads + u32::from(!self.is_in_body());
+        self.violation.get_or_insert(Violation { request, reason });
+    }
+}
+
+/// Skips up to `left` bytes and returns how many are left to skip.
+fn skip(bytes: &mut &[u8], left: u64) -> u64 {
+    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    *bytes = &bytes[here..];
+    left - here as u64
+}
+
+/// The size that a chunk's head gives (RFC 9112 section 7.1): hexadecimal digits, then nothing or extensions, each a
+/// name and perhaps a value. White space is allowed where the grammar has it, not at the end.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let size = std::str::from_utf8(&line[..digits]).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())?;
+    let mut rest = &line[digits..];
+    while !rest.is_empty() {
+        rest = extension(rest.trim_ascii_start().strip_prefix(b";")?.trim_ascii_start())?;
+    }
+    Some(size)
+}
+
+/// What follows one extension.
+fn extension(text: &[u8]) -> Option<&[u8]> {
+    let rest = token(text)?;
+    let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") else { return Some(rest) };
+    let value = value.trim_ascii_start();
+    match value.strip_prefix(b"\"") {
+        Some(quoted) => after_quote(quoted),
+        None => token(value),
+    }
+}
+
+/// What follows a token (RFC 9110 section 5.6.2), which is not empty.
+fn token(text: &[u8]) -> Option<&[u8]> {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let length = text.iter().take_while(|byte| is_tchar(byte)).count();
+    (length > 0).then(|| &text[length..])
+}
+
+/// What follows the closing quote of a quoted string (RFC 9110 section 5.6.4).
+fn after_quote(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        text = match text {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', b'\t' | b' '..=b'~' | 0x80.., rest @ ..] => rest,
+            [b'\t' | b' ' | b'!' | b'#'..=b'[' | b']'..=b'~' | 0x80.., rest @ ..] => rest,
+            _ => return None,
+        };
     }
 }
 
@@ -180,7 +257,10 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
         check("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
         check("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n#\n\nGET / HTTP/1.1\r\n\r\n", None);
-        check("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\n\n", None);
+        check(
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            None,
+        );
         check("GET / HTTP/1.1\r\nX: a#b\u{e4}\r\n\r\n", None);
     }
 
@@ -204,18 +284,41 @@ mod tests {
         check(both, Some((1, Reason::BadFraming)));
     }
 
+    fn chunked(rest: &str) -> String {
+        format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{rest}")
+    }
+
+    #[test]
+    fn chunk_heads_rfc9112_7_1() {
+        for good in ["5", "005", "5;a", "5 ; a = b", "5;a=\"b;\\\" c\";d"] {
+            check(&chunked(&format!("{good}\r\nhello\r\n0\r\n\r\n")), None);
+        }
+        for bad in
+            ["", "0x5", "+5", "5;", "5; ", "5 ", "5;=b", "5;a=", "5;a=\"b", "5;a b", "5;\u{1}", "11111111111111111"]
+        {
+            check(&chunked(&format!("{bad}\r\nhello\r\n")), Some((1, Reason::BadFraming)));
+        }
+        check(&chunked(&format!("5;{}\r\nhello\r\n", "a".repeat(300))), Some((1, Reason::BadFraming)));
+        for bad in ["5\nhello\r\n", "5\r\nhello\n", "5\r\nhello!\r\n", "0\n\r\n", "0\r\nA: b\n\r\n"] {
+            check(&chunked(bad), Some((1, Reason::BadLine)));
+        }
+    }
+
     #[test]
     fn after_a_chunked_body_it_goes_on() {
-        let mut scan = HeadScan::default();
-        scan.feed(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
-        scan.resume(1);
-        scan.feed(b"GET /#");
-        assert_eq!(scan.violation(), Some(Violation { request: 2, reason: Reason::BadTarget }));
+        check(&chunked("0\r\n\r\nGET /#"), Some((2, Reason::BadTarget)));
+        check(&chunked("1\r\n#\r\n0\r\nA: #\r\n\r\nGET / HTTP/1.1\n"), Some((2, Reason::BadLine)));
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_are_bounded_rfc9112_2_2() {
+        check(&format!("{}GET / HTTP/1.1\r\n\r\n", "\r\n".repeat(8)), None);
+        check(&"\r\n".repeat(9), Some((1, Reason::BadLine)));
     }
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(bytes in "(GET /[a#]? HTTP/1.1|[a-z]: b|content-length: [0-9]{1,3}|\r\n|\n){0,12}", piece in 1usize..9) {
+        fn pieces_do_not_matter(bytes in "(GET /[a#]? HTTP/1.1|[a-z]: b|content-length: [0-9]{1,3}|transfer-encoding: chunked|[0-3]|\r\n|\n){0,12}", piece in 1usize..9) {
             prop_assert_eq!(scan(bytes.as_bytes(), piece), scan(bytes.as_bytes(), usize::MAX));
         }
     }

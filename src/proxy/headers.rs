@@ -4,7 +4,7 @@
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    MAX_FORWARDS, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -54,6 +54,19 @@ pub fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// Whether a comma-separated list of tokens has `wanted`.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+/// How many more proxies an OPTIONS may pass, where it says so (RFC 9110 section 7.6.2).
+pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
+    let digits = headers.get(MAX_FORWARDS)?.to_str().ok()?.trim();
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+/// Counts this proxy among those an OPTIONS has passed.
+pub fn pass_forward(headers: &mut HeaderMap) {
+    if let Some(left) = max_forwards(headers) {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
 }
 
 /// How often a proxy called `via` stands in `Via`.

@@ -15,8 +15,14 @@ use super::reason::Reason;
 pub struct Watch {
     in_flight: AtomicU32,
     requests: AtomicU32,
-    /// Bytes came while no request was under way: the start of a head.
+    /// The start of a head came, and not its end.
     head_begun: AtomicBool,
+    /// Heads that have begun.
+    heads: AtomicU32,
+    /// What follows is no HTTP.
+    switched: AtomicBool,
+    /// It was cut off for flooding.
+    flooded: AtomicBool,
     /// Number of the violating request, shifted by 8, and the reason's index plus one; 0: none.
     violation: AtomicU64,
 }
@@ -36,11 +42,38 @@ impl Watch {
         self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
-    /// Bytes came from the client.
+    /// Bytes came from the client, over HTTP/1: while no request is under way they begin a head.
     pub fn received(&self) {
-        if self.in_flight.load(Relaxed) == 0 {
+        if self.in_flight.load(Relaxed) == 0 && !self.head_begun.load(Relaxed) {
+            self.heads.store(self.heads.load(Relaxed).wrapping_add(1), Relaxed);
             self.head_begun.store(true, Relaxed);
         }
+    }
+
+    /// Bytes came over HTTP/2, where heads are told from other frames: so many have begun, the last one is `open`.
+    pub fn received_blocks(&self, blocks: u32, open: bool) {
+        self.heads.store(blocks, Relaxed);
+        self.head_begun.store(open, Relaxed);
+    }
+
+    /// From here on the connection speaks another protocol.
+    pub fn switch(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    /// Whether the connection speaks another protocol by now.
+    pub fn has_switched(&self) -> bool {
+        self.switched.load(Relaxed)
+    }
+
+    /// The client floods.
+    pub fn report_flood(&self) {
+        self.flooded.store(true, Relaxed);
+    }
+
+    /// Whether the client floods.
+    pub fn has_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
     }
 
     /// Requests under way.
@@ -87,6 +120,8 @@ pub struct Deadline {
     kind: Kind,
     /// Requests when it was set.
     requests: u32,
+    /// Heads that had begun when it was set.
+    heads: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,28 +150,31 @@ pub enum Verdict {
 impl Deadline {
     /// For a connection that was just accepted.
     pub fn first(times: &Times) -> (Self, Duration) {
-        (Self { kind: Kind::First, requests: 0 }, times.header)
+        (Self { kind: Kind::First, requests: 0, heads: 0 }, times.header)
     }
 
     /// A shorter deadline, if a head has begun that this one does not watch.
     pub fn on_progress(self, watch: &Watch, times: &Times) -> Option<(Self, Duration)> {
-        let requests = watch.requests();
-        let watched = matches!(self.kind, Kind::Head | Kind::First) && self.requests == requests;
-        (watch.head_begun() && !watched).then_some((Self { kind: Kind::Head, requests }, times.header))
+        let (requests, heads) = (watch.requests(), watch.heads.load(Relaxed));
+        let watched = match self.kind {
+            Kind::Head => self.heads == heads,
+            Kind::First => self.requests == requests,
+            Kind::Busy | Kind::KeepAlive => false,
+        };
+        (watch.head_begun() && !watched).then_some((Self { kind: Kind::Head, requests, heads }, times.header))
     }
 
     /// Decides when the timer has fired.
     pub fn on_timer(self, watch: &Watch, times: &Times) -> Verdict {
-        let requests = watch.requests();
-        if watch.in_flight() > 0 {
-            return Verdict::Again(Self { kind: Kind::Busy, requests }, times.keep_alive);
-        }
+        let (requests, heads) = (watch.requests(), watch.heads.load(Relaxed));
         let unchanged = self.requests == requests;
         match self.kind {
+            // Also beside other requests of an HTTP/2 connection: nothing else can be said until the head ends.
+            Kind::Head if self.heads == heads && watch.head_begun() => Verdict::SlowHead,
+            _ if watch.in_flight() > 0 => Verdict::Again(Self { kind: Kind::Busy, requests, heads }, times.keep_alive),
             Kind::First if unchanged => Verdict::SlowHead,
-            Kind::Head if unchanged && watch.head_begun() => Verdict::SlowHead,
             Kind::KeepAlive if unchanged => Verdict::Idle,
-            _ => Verdict::Again(Self { kind: Kind::KeepAlive, requests }, times.keep_alive),
+            _ => Verdict::Again(Self { kind: Kind::KeepAlive, requests, heads }, times.keep_alive),
         }
     }
 }

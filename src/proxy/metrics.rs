@@ -110,6 +110,8 @@ shard! {
         "Connections from clients that have ended.";
     client_full "pointsman_proxy_client_connections_limited_total" counter None
         "Times that accepting stopped because the worker was at its limit of connections.";
+    client_floods "pointsman_proxy_client_floods_total" counter None
+        "Connections over HTTP/2 that were cut off because of too many frames of a kind.";
     accept_errors "pointsman_proxy_accept_errors_total" counter None
         "Failed accepts, for want of file descriptors or memory above all.";
     tls_failures "pointsman_proxy_tls_failures_total" counter None
@@ -140,11 +142,24 @@ shard! {
         "Times that a limit of time ended something, by limit.";
     timeout_body "pointsman_proxy_timeouts_total" counter (Some(("kind", "body")))
         "Times that a limit of time ended something, by limit.";
+    timeout_write "pointsman_proxy_timeouts_total" counter (Some(("kind", "write")))
+        "Times that a limit of time ended something, by limit.";
+    address_full "pointsman_proxy_client_connections_refused_total" counter None
+        "Connections that were closed at once because their network held too many.";
+    held_added "pointsman_proxy_buffered_bytes_added_total" counter None
+        "Octets of bodies that were taken into memory to wait for somebody.";
+    held_removed "pointsman_proxy_buffered_bytes_removed_total" counter None
+        "Octets of bodies that wait no longer.";
     services_limited "pointsman_proxy_services_limited_total" counter None
         "Requests counted as `other` because too many services have counters already.";
 }
 
 impl Shard {
+    /// Octets of bodies that wait in this worker's memory.
+    pub fn held(&self) -> u64 {
+        self.held_added.value().saturating_sub(self.held_removed.value())
+    }
+
     /// Counts an answer that this proxy gave by itself.
     pub fn answered_locally(&self, reason: Reason) {
         self.local_answers[reason.index()].increment();
@@ -189,7 +204,7 @@ impl ProxyMetrics {
         };
         let mut names: BTreeMap<&str, &str> = PLAIN.iter().map(|plain| (plain.name, plain.help)).collect();
         names.extend([(REQUESTS, REQUESTS_HELP), (DURATIONS, DURATIONS_HELP), (LOCAL, LOCAL_HELP)]);
-        names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP)]);
+        names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP), (HELD, HELD_HELP)]);
         Self {
             shards: (0..workers.max(1)).map(|_| Arc::default()).collect(),
             descriptions: names.into_iter().map(|(name, help)| described(name, help)).collect(),
@@ -236,6 +251,8 @@ const CLIENTS: &str = "pointsman_proxy_client_connections";
 const CLIENTS_HELP: &str = "Connections from clients that are open.";
 const UPSTREAMS: &str = "pointsman_proxy_upstream_connections";
 const UPSTREAMS_HELP: &str = "Connections to endpoints that are open, idle ones included.";
+const HELD: &str = "pointsman_proxy_buffered_bytes";
+const HELD_HELP: &str = "Octets of bodies that wait in memory: for a slow reader, or for another attempt.";
 
 impl Collector for ProxyMetrics {
     fn desc(&self) -> Vec<&Desc> {
@@ -261,6 +278,7 @@ impl Collector for ProxyMetrics {
         let upstreams = self.sum(|s| s.upstream_opened.value()).saturating_sub(self.sum(|s| s.upstream_closed.value()));
         families.push(family(CLIENTS, CLIENTS_HELP, MetricType::GAUGE, vec![gauge(clients)]));
         families.push(family(UPSTREAMS, UPSTREAMS_HELP, MetricType::GAUGE, vec![gauge(upstreams)]));
+        families.push(family(HELD, HELD_HELP, MetricType::GAUGE, vec![gauge(self.sum(Shard::held))]));
         families
     }
 }

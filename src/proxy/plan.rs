@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
 use http::request::Parts;
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Version};
 
 use super::connection::Client;
 use super::gate::{self, Admitted};
@@ -36,9 +37,19 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     }
     let worker = &client.worker;
     let config = worker.config();
+    if worker.shard.held() > config.proxy.limits.buffer_bytes as u64 {
+        return Err(Reason::Overloaded);
+    }
+    // RFC 9110 section 4.2.2: what is asked for by `https` has to come over a secured connection.
+    if head.version < Version::HTTP_2 && head.uri.scheme() == Some(&Scheme::HTTPS) && client.secured.is_none() {
+        return Err(Reason::BadTarget);
+    }
     let admitted = gate::admit(head, config.proxy.limits.head_fields)?;
     if headers::passes(&head.headers, &config.proxy.via) >= config.proxy.max_hops {
         return Err(Reason::Loop);
+    }
+    if head.method == Method::OPTIONS && headers::max_forwards(&head.headers) == Some(0) {
+        return Err(Reason::MaxForwards);
     }
     let upgrade = upgrade::requested(head, has_body)?;
     let host = admitted.host();

@@ -99,6 +99,9 @@ reasons! {
     ResponseTimeout "response-timeout" GATEWAY_TIMEOUT Upstream,
         "No endpoint began its answer in time.",
         "The times are `proxy.limits.per_try` and `proxy.limits.response`.";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE Ourselves,
+        "Too much of bodies waits in this worker's memory already.",
+        "Look for clients that read slowly (`pointsman_proxy_buffered_bytes`); the limit is `proxy.limits.buffer_size`.";
     Loop "loop" LOOP_DETECTED Ourselves,
         "The request has passed this proxy too often already.",
         "A service's endpoint leads back to this proxy; the limit is `proxy.max_hops`.";
@@ -132,9 +135,12 @@ reasons! {
     MethodRefused "method-refused" METHOD_NOT_ALLOWED Client,
         "CONNECT and TRACE are not forwarded.",
         "Use another method.";
+    MaxForwards "max-forwards" OK Client,
+        "The request was to go no further than here: `Max-Forwards` is 0.",
+        "Nothing; OPTIONS was answered by the last recipient it named (RFC 9110 section 7.6.2).";
     HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE Client,
         "The request has too many header fields, or they are too long.",
-        "Send less; the limits are `proxy.limits.head_fields` and `proxy.limits.head_bytes`.";
+        "Send less; the limits are `proxy.limits.head_fields` and `proxy.limits.head_size`.";
     WrongName "wrong-name" MISDIRECTED_REQUEST Client,
         "The host is not one that the certificate of this TLS connection is for.",
         "Open a connection with the right server name (RFC 9110 section 15.5.20).";

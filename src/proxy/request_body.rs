@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +18,14 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::headers::strip_trailers;
+use super::held::Held;
+use super::metrics::Shard;
+
+/// A body whose length is known arrives at this rate at least, octets a second, once the grace has passed: a client
+/// that sends an octet now and then would hold its connections forever (the figures are Kestrel's). Streams without a
+/// length may rest.
+const SLOWEST: u64 = 240;
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Why a request's body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +55,10 @@ struct Source {
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Instant,
+    begun: Instant,
+    received: u64,
+    has_length: bool,
+    held: Held,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +70,11 @@ enum State {
 
 impl RequestSource {
     /// Takes a body. Up to `keep_limit` bytes of it are kept; `idle` is the longest silence of the client.
-    pub fn new(incoming: Incoming, keep_limit: usize, idle: Duration) -> Self {
+    pub fn new(incoming: Incoming, keep_limit: usize, idle: Duration, shard: Arc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
+        let (now, has_length) = (Instant::now(), incoming.size_hint().exact().is_some());
         Self(Some(Rc::new(RefCell::new(Source {
             incoming,
             kept: Vec::new(),
@@ -71,7 +85,11 @@ impl RequestSource {
             lost: false,
             idle,
             timer: None,
-            progress: Instant::now(),
+            progress: now,
+            begun: now,
+            received: 0,
+            has_length,
+            held: Held::nothing(shard),
         }))))
     }
 
@@ -194,6 +212,10 @@ impl Source {
         };
         match frame.into_data() {
             Ok(piece) => {
+                self.received += piece.len() as u64;
+                if self.has_length && is_too_slow(self.received, self.progress - self.begun) {
+                    return Poll::Ready(Some(Err(self.fail(BodyFault::Idle))));
+                }
                 self.keep(&piece);
                 if self.incoming.is_end_stream() {
                     self.state = State::Ended;
@@ -214,9 +236,11 @@ impl Source {
         if self.lost || self.kept_bytes + piece.len() > self.keep_limit {
             self.lost = true;
             self.kept = Vec::new();
+            self.held.set(0);
             return;
         }
         self.kept_bytes += piece.len();
+        self.held.set(self.kept_bytes);
         self.kept.push(piece.clone());
     }
 
@@ -229,5 +253,23 @@ impl Source {
     fn fail(&mut self, fault: BodyFault) -> BodyFault {
         self.state = State::Failed(fault);
         fault
+    }
+}
+
+/// Whether `received` octets in so long a time are too few.
+fn is_too_slow(received: u64, elapsed: Duration) -> bool {
+    elapsed > GRACE && received < elapsed.as_secs().saturating_mul(SLOWEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_is_what_takes_longer_than_a_modem() {
+        assert!(!is_too_slow(1, GRACE));
+        assert!(is_too_slow(1, Duration::from_secs(11)));
+        assert!(!is_too_slow(11 * SLOWEST, Duration::from_secs(11)));
+        assert!(is_too_slow(100 * SLOWEST, Duration::from_secs(101)));
     }
 }

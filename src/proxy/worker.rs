@@ -19,7 +19,9 @@ use super::balance::WorkerSeat;
 use super::drain::{self, DrainSignal};
 use super::listen::{self, Listener};
 use super::metrics::{ServiceCounters, Shard};
+use super::per_address::PerAddress;
 use super::pool::Pool;
+use super::stall::Unstalled;
 use crate::config::Config;
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::ServiceId;
@@ -68,6 +70,8 @@ pub struct Worker {
     pub rng: RefCell<fastrand::Rng>,
     /// A permit per client connection.
     pub(super) permits: Arc<Semaphore>,
+    /// Client connections by network.
+    pub(super) per_address: PerAddress,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Arc<ServiceCounters>>>,
     date: RefCell<(u64, HeaderValue)>,
@@ -149,14 +153,18 @@ impl Drop for Opened {
     }
 }
 
-/// Runs hyper's HTTP/2 tasks on this thread, owned by the worker.
+/// Runs the streams of HTTP/2 clients on this thread, owned by the worker, each as long as its client reads.
 #[derive(Clone, Debug)]
-pub struct LocalExecutor(TaskTracker);
+pub struct LocalExecutor {
+    tasks: TaskTracker,
+    shard: Arc<Shard>,
+    stall: Duration,
+}
 
 impl LocalExecutor {
-    /// Tasks will belong to `tasks`.
-    pub fn new(tasks: TaskTracker) -> Self {
-        Self(tasks)
+    /// Tasks will belong to `worker`; one whose client takes nothing for `stall` ends.
+    pub fn new(worker: &Worker, stall: Duration) -> Self {
+        Self { tasks: worker.tasks.clone(), shard: worker.shard.clone(), stall }
     }
 }
 
@@ -166,7 +174,7 @@ where
     F::Output: 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn_local(task);
+        self.tasks.spawn_local(Unstalled::new(task, self.stall, self.shard.clone()));
     }
 }
 
@@ -220,6 +228,7 @@ impl Worker {
             drain,
             rng: RefCell::new(fastrand::Rng::new()),
             permits: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
+            per_address: PerAddress::default(),
             reader: RefCell::new(reader),
             services: RefCell::default(),
             date: RefCell::new((0, HeaderValue::from_static(""))),

@@ -96,7 +96,7 @@ fn timeouts() -> [Setting<Raw>; 7] {
     ]
 }
 
-fn bounds() -> [Setting<Raw>; 5] {
+fn bounds() -> [Setting<Raw>; 7] {
     [
         setting!(Raw, "head_size", Size::between(1024, 1 << 20), config.proxy.limits.head_bytes)
             .means("The largest head of a request, its line and all fields; then 431.")
@@ -109,6 +109,24 @@ fn bounds() -> [Setting<Raw>; 5] {
             .unit("client connections a worker")
             .means("Client connections at a time; more wait to be accepted.")
             .costs("A file descriptor and some kilobytes each; the process's limit of files must allow them."),
+        setting!(
+            Raw,
+            "connections_per_network",
+            Whole::between(1, 10_000_000),
+            config.proxy.limits.connections_per_network
+        )
+        .unit("client connections a worker")
+        .means(
+            "Client connections at a time from one network, /24 of IPv4 or /48 of IPv6; more are closed at once. \
+                Those of `trusted_proxies` are not counted.",
+        )
+        .costs("Too small a number shuts out clients behind one large address translation."),
+        setting!(Raw, "buffer_size", Size::between(1 << 20, 1 << 40), config.proxy.limits.buffer_bytes)
+            .means(
+                "Octets of bodies that wait in one worker's memory, for slow clients and for other attempts; above \
+                it new requests get 503 until others have ended.",
+            )
+            .costs("So much memory for each worker, when clients read slowly."),
         setting!(Raw, "streams", Whole::between(1, 100_000), config.proxy.limits.streams)
             .unit("requests a connection")
             .means("Requests under way on one HTTP/2 connection.")
