@@ -1,10 +1,11 @@
 //! A snapshot of any size passes in bounded memory: the only test of this program, so that the process's peak is its.
 
+use std::io::Write;
 use std::time::Duration;
 
 use pointsman::cluster::sources::mesos::refusal::Head;
 use pointsman::cluster::sources::mesos::session::{Action, Session};
-use pointsman::config::checked::{MesosConfig, MesosEncoding};
+use pointsman::config::checked::{MesosConfig, MesosEncoding, MesosMode};
 use prost::Message;
 
 /// Content of each snapshot.
@@ -32,6 +33,58 @@ fn a_snapshot_passes_in_bounded_memory() {
         assert!(count > 50_000, "{encoding:?}: {count}");
         assert!(grown < ALLOWED_KIB, "{encoding:?}: the peak grew by {grown} KiB");
     }
+    for packed in [false, true] {
+        let count = pass_state(packed);
+        let grown = peak_kib() - before;
+        println!("state, packed: {packed}: {count} tasks, the peak grew by {grown} KiB");
+        assert!(count > 5_000, "packed: {packed}: {count}");
+        assert!(grown < ALLOWED_KIB, "packed: {packed}: the peak grew by {grown} KiB");
+    }
+}
+
+/// Sends a state document of many tasks through a session and counts the facts. Packed, most of it is white space:
+/// a thousandfold of what comes.
+fn pass_state(packed: bool) -> usize {
+    let config = MesosConfig { mode: MesosMode::State, ..MesosConfig::with_masters("m", "m", &["m1:5050"]) };
+    let mut session = Session::new(&config, 1, 0);
+    session.poll(Duration::ZERO);
+    let mut head = Head { status: 200, content_type: Some("application/json".into()), ..Head::default() };
+    head.content_encoding = packed.then(|| "gzip".into());
+    session.answered(Duration::ZERO, &head, None, &[]);
+    let start = r#"{"leader":"m@1.1.1.1:1","slaves":[],"frameworks":[{"id":"F","name":"f","tasks":[{}"#;
+    let task = r#",{"id":"web.1","name":"web","slave_id":"S0","state":"TASK_RUNNING","statuses":[{"state":"TASK_RUNNING"}],
+        "labels":[{"key":"a","value":"0123456789012345678901234567890123456789012345678901234567890123456789"}]}"#;
+    let task = if packed { format!("{}{task}", " ".repeat(8192)) } else { task.to_owned() };
+    let many = task.repeat(64);
+    let (repeats, mut tasks) = (SNAPSHOT_BYTES / 4 / many.len(), 0);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut send = |bytes: &[u8], end: bool| {
+        let packed_bytes = if packed {
+            encoder.write_all(bytes).unwrap();
+            if end {
+                encoder.try_finish().unwrap();
+            }
+            std::mem::take(encoder.get_mut())
+        } else {
+            bytes.to_vec()
+        };
+        session.received(Duration::ZERO, &packed_bytes);
+        if end {
+            session.ended(Duration::ZERO);
+        }
+        while let Some(action) = session.next_action() {
+            if let Action::Emit(event) = action {
+                tasks += event.facts.len();
+            }
+        }
+    };
+    send(start.as_bytes(), false);
+    for _ in 0..repeats {
+        send(many.as_bytes(), false);
+    }
+    send(b"]}]}", true);
+    assert!(session.is_live(), "packed: {packed}: the state is complete");
+    tasks
 }
 
 /// Sends a snapshot of many tasks through a session and counts the facts.

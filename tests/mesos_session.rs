@@ -42,7 +42,7 @@ impl Driven {
     fn act(&mut self) {
         while let Some(action) = self.session.next_action() {
             match action {
-                Action::Subscribe(request) => {
+                Action::Open(request) => {
                     self.is_connected = true;
                     self.is_asking = true;
                     self.requests.push((self.now, request));

@@ -21,8 +21,20 @@ pub struct Held {
     pub of: usize,
     /// When the hold began.
     pub since: Timestamp,
+    /// Why they are held.
+    pub doubt: Doubt,
+}
+
+/// Why removals are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// They are many.
+    Many,
     /// The snapshot showed agents and no task where tasks were known: it is taken for a filtered view.
-    pub filtered: bool,
+    Filtered,
+    /// The snapshot showed neither agents nor tasks where tasks were known: so does a master that has been elected and
+    /// has not read its registry.
+    Empty,
 }
 
 /// What one complete read shows.
@@ -63,18 +75,26 @@ pub fn judge(
     }
     if view.listed == 0 && view.agents > 0 && view.known > 0 {
         let since = before.map_or(now, |held| held.since);
-        return Verdict::Hold {
-            now: HashSet::new(),
-            held: Held { tasks: absent, of: view.known, since, filtered: true },
-        };
+        return hold(absent, view, since, Doubt::Filtered);
+    }
+    let (empty, before) = match before {
+        Some(held) if held.doubt == Doubt::Empty => (Some(held), None),
+        other => (None, other),
+    };
+    if view.listed == 0 && view.agents == 0 && view.known > 0 {
+        // However few: nothing but a second look tells a dead cluster from a master that does not know it yet.
+        let since = empty.map_or(now, |held| held.since);
+        let agreed = empty.is_some() && now.since(since) >= config.confirm_after;
+        return if agreed { Verdict::Believe(absent) } else { hold(absent, view, since, Doubt::Empty) };
     }
     if let Some(before) = before {
         let agreed = now.since(before.since) >= config.confirm_after;
-        if !before.filtered && !agreed {
+        let filtered = before.doubt == Doubt::Filtered;
+        if !filtered && !agreed {
             // A look too early neither confirms nor starts the clock again; what has come back is no longer held.
             return Verdict::Hold { now: HashSet::new(), held: Held { tasks: absent, ..before.clone() } };
         }
-        if agreed && !before.filtered {
+        if agreed && !filtered {
             let (confirmed, fresh): (HashSet<_>, HashSet<_>) =
                 absent.into_iter().partition(|key| before.tasks.contains(key));
             return match judge(config, None, fresh, view, now) {
@@ -85,14 +105,14 @@ pub fn judge(
             };
         }
     }
-    // A read that lists nothing at all is no proof of an empty cluster, however small it was.
-    if view.listed == 0 || is_large(config, absent.len(), view.known) {
-        return Verdict::Hold {
-            now: HashSet::new(),
-            held: Held { tasks: absent, of: view.known, since: now, filtered: false },
-        };
+    if is_large(config, absent.len(), view.known) {
+        return hold(absent, view, now, Doubt::Many);
     }
     Verdict::Believe(absent)
+}
+
+fn hold(tasks: HashSet<TaskKey>, view: SnapshotView, since: Timestamp, doubt: Doubt) -> Verdict {
+    Verdict::Hold { now: HashSet::new(), held: Held { tasks, of: view.known, since, doubt } }
 }
 
 /// Whether removing `count` of `known` tasks wants a second look.
@@ -104,18 +124,25 @@ pub fn is_large(config: &GuardConfig, count: usize, known: usize) -> bool {
 impl Held {
     /// When the hold ends by itself.
     pub fn until(&self, config: &GuardConfig) -> Option<Timestamp> {
-        (!self.filtered).then(|| self.since.plus(config.give_up_after))
+        (self.doubt == Doubt::Many).then(|| self.since.plus(config.give_up_after))
     }
 
     /// How it is shown.
     pub fn show(&self, config: &GuardConfig) -> HeldRemovals {
-        let reason: Arc<str> = if self.filtered {
-            "the snapshot lists agents and no task: the credentials may not be allowed to see tasks (VIEW_TASK, \
-             VIEW_FRAMEWORK); never believed by time alone"
-                .into()
-        } else {
-            "more tasks are absent at once than the guard believes; a second read that agrees ends the hold".into()
+        let reason: &str = match self.doubt {
+            Doubt::Filtered => {
+                "the snapshot lists agents and no task: the credentials may not be allowed to see tasks (VIEW_TASK, \
+                 VIEW_FRAMEWORK); never believed by time alone"
+            }
+            Doubt::Empty => {
+                "the snapshot lists neither agents nor tasks: the master may not have finished its recovery; a second \
+                 read that agrees ends the hold, never time alone"
+            }
+            Doubt::Many => {
+                "more tasks are absent at once than the guard believes; a second read that agrees ends the hold"
+            }
         };
+        let reason: Arc<str> = reason.into();
         HeldRemovals { tasks: self.tasks.len(), of: self.of, since: self.since, until: self.until(config), reason }
     }
 }
@@ -157,15 +184,6 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_read_waits_for_a_second_one_however_little_was_known() {
-        let config = GuardConfig::default();
-        let nothing = SnapshotView { known: 2, listed: 0, agents: 0 };
-        let first = held(judge(&config, None, keys(0..2), nothing, at(0)));
-        assert!(!first.filtered && first.until(&config).is_some());
-        assert_eq!(judge(&config, Some(&first), keys(0..2), nothing, at(60)), Verdict::Believe(keys(0..2)));
-    }
-
-    #[test]
     fn large_removals_wait_for_a_second_read_a_minute_later() {
         let config = GuardConfig::default();
         let first = held(judge(&config, None, keys(0..21), view(100, 79), at(0)));
@@ -191,8 +209,32 @@ mod tests {
     fn agents_without_tasks_are_a_filtered_view_and_never_believed_by_time_or_repetition() {
         let config = GuardConfig::default();
         let first = held(judge(&config, None, keys(0..2), view(2, 0), at(0)));
-        assert!(first.filtered);
+        assert_eq!(first.doubt, Doubt::Filtered);
         assert_eq!(first.until(&config), None);
-        assert!(held(judge(&config, Some(&first), keys(0..2), view(2, 0), at(10_000))).filtered);
+        assert_eq!(held(judge(&config, Some(&first), keys(0..2), view(2, 0), at(10_000))).doubt, Doubt::Filtered);
+    }
+
+    #[test]
+    fn an_empty_view_is_believed_only_when_a_second_one_agrees_however_few_go() {
+        let config = GuardConfig::default();
+        let empty = SnapshotView { known: 2, listed: 0, agents: 0 };
+        let first = held(judge(&config, None, keys(0..2), empty, at(0)));
+        assert_eq!((first.doubt, first.until(&config)), (Doubt::Empty, None));
+        let early = held(judge(&config, Some(&first), keys(0..2), empty, at(59)));
+        assert_eq!(early.since, at(0));
+        assert_eq!(judge(&config, Some(&early), keys(0..2), empty, at(60)), Verdict::Believe(keys(0..2)));
+        // What a recovered master then does not list is judged as if nothing had been held.
+        let recovered = SnapshotView { known: 100, listed: 70, agents: 3 };
+        let later = held(judge(&config, Some(&first), keys(0..30), recovered, at(120)));
+        assert_eq!((later.doubt, later.since), (Doubt::Many, at(120)));
+    }
+
+    #[test]
+    fn an_empty_view_confirms_nothing_that_was_held_before_it() {
+        let config = GuardConfig::default();
+        let first = held(judge(&config, None, keys(0..30), view(100, 70), at(0)));
+        let empty = SnapshotView { known: 100, listed: 0, agents: 0 };
+        let second = held(judge(&config, Some(&first), keys(0..100), empty, at(600)));
+        assert_eq!((second.tasks.len(), second.since, second.doubt), (100, at(600), Doubt::Empty));
     }
 }

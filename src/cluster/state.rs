@@ -304,8 +304,11 @@ impl ClusterState {
                     if let Some(snapshot) = &mut source.snapshot {
                         keep_problem(&mut snapshot.problems, (*problem).clone());
                     }
-                    keep_problem(&mut source.problems, *problem);
-                    changes.problems.insert(name.clone());
+                    // A source that is read again and again says the same each time.
+                    if !source.problems.contains(&problem) {
+                        keep_problem(&mut source.problems, *problem);
+                        changes.problems.insert(name.clone());
+                    }
                 }
             }
         }
@@ -639,13 +642,16 @@ impl ClusterState {
             source.complete = true;
             changes.sources = true;
         }
-        source.problems.clone_from(&snapshot.problems);
-        changes.problems.insert(name.clone());
-        source.recovered = scope.recovered_agents.iter().cloned().collect();
+        if source.problems != snapshot.problems {
+            source.problems.clone_from(&snapshot.problems);
+            changes.problems.insert(name.clone());
+        }
+        let recovered: HashSet<AgentId> = scope.recovered_agents.iter().cloned().collect();
+        changes.sources |= source.recovered != recovered;
+        source.recovered = recovered;
         if !source.recovered.is_empty() {
             self.deadlines.set(now.plus(guard.recovered_keep), Deadline::Recovered(name.clone()));
         }
-        changes.sources = true;
         let absent: Vec<TaskKey> = source.tasks.iter().filter(|key| !snapshot.tasks.contains(*key)).cloned().collect();
         let view =
             SnapshotView { known: source.tasks.len(), listed: snapshot.tasks.len(), agents: snapshot.agents.len() };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
 use super::event::{DeclaredService, StaticRecord};
-use super::guard::Held;
+use super::guard::{Doubt, Held};
 use super::ledger::{Ledger, ServiceRecord};
 use super::source::SourceKind;
 use super::state::ClusterState;
@@ -125,11 +125,12 @@ impl ClusterState {
     pub fn view(&self, now: Timestamp) -> StateView {
         let stored = |name: &SourceName| {
             let source = self.sources.get(name)?;
-            let held = source.held.as_ref().map(|held| StoredHeld {
+            // Doubt of an empty view is not kept: the next view is judged by itself.
+            let held = source.held.as_ref().filter(|held| held.doubt != Doubt::Empty).map(|held| StoredHeld {
                 tasks: held.tasks.iter().cloned().collect(),
                 of: held.of,
                 since: held.since,
-                filtered: held.filtered,
+                filtered: held.doubt == Doubt::Filtered,
             });
             Some(StoredSource {
                 name: name.clone(),
@@ -370,7 +371,7 @@ impl Loading {
                 tasks: held.tasks.iter().cloned().collect(),
                 of: held.of,
                 since: held.since,
-                filtered: held.filtered,
+                doubt: if held.filtered { Doubt::Filtered } else { Doubt::Many },
             });
         }
         self.state.index();

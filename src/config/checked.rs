@@ -90,6 +90,12 @@ pub struct MesosConfig {
     pub zone: Arc<str>,
     /// Where the masters are.
     pub masters: Masters,
+    /// How it learns of changes.
+    pub mode: MesosMode,
+    /// The time between two reads of the state, about; in [`MesosMode::State`] only.
+    pub poll_interval: Duration,
+    /// The longest time that one read of the state may take; in [`MesosMode::State`] only.
+    pub poll_timeout: Duration,
     /// What to ask for.
     pub encoding: MesosEncoding,
     /// Credentials sent to configured masters.
@@ -120,6 +126,15 @@ pub enum Masters {
     },
     /// `host:port` of each master.
     List(Vec<String>),
+}
+
+/// How a source learns of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MesosMode {
+    /// The v1 operator API's stream of events.
+    Subscribe,
+    /// `GET /master/state`, at an interval.
+    State,
 }
 
 /// How Mesos should encode its answers.
@@ -415,6 +430,9 @@ impl MesosConfig {
             cluster: name.into(),
             zone: zone.into(),
             masters: Masters::List(masters.iter().map(|m| (*m).to_owned()).collect()),
+            mode: MesosMode::Subscribe,
+            poll_interval: Duration::from_secs(30),
+            poll_timeout: Duration::from_secs(300),
             encoding: MesosEncoding::Protobuf,
             credentials: None,
             tls: None,

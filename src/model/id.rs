@@ -114,11 +114,21 @@ impl TaskKey {
         &self.0.parts.framework
     }
 
-    /// The task's id within its framework.
+    /// The task's id within its framework, with [`TWIN`] and a number where it is not the only one of that id.
     pub fn task(&self) -> &str {
         &self.0.parts.task
     }
+
+    /// The task's id as the cluster says it, which names are made of.
+    pub fn said_id(&self) -> &str {
+        let task = self.task();
+        task.split_once(TWIN).map_or(task, |(id, _)| id)
+    }
 }
+
+/// Stands before the number of a task whose id another task of its framework has, too: no cluster should say so, and
+/// state documents of old masters do. No id contains a control character.
+pub const TWIN: char = '\u{1f}';
 
 impl From<TaskKeyParts> for TaskKey {
     fn from(parts: TaskKeyParts) -> Self {

@@ -55,15 +55,7 @@ fn task_of_facts(task: &TaskFacts) -> String {
 }
 
 fn task_of_json(task: &Value) -> Option<String> {
-    let state = match text(&task["state"]) {
-        "TASK_STAGING" => TaskState::Staging,
-        "TASK_STARTING" => TaskState::Starting,
-        "TASK_RUNNING" => TaskState::Running,
-        "TASK_KILLING" => TaskState::Killing,
-        "TASK_UNREACHABLE" => TaskState::Unreachable,
-        "TASK_LOST" | "TASK_UNKNOWN" | "TASK_GONE_BY_OPERATOR" => TaskState::Lost,
-        _ => return None,
-    };
+    let state = lifecycle(text(&task["state"]))?;
     let statuses: Vec<_> = all(&task["statuses"]).collect();
     let healthy = statuses.iter().rev().find_map(|status| status["healthy"].as_bool());
     let health = healthy.map_or(Health::Unknown, |healthy| if healthy { Health::Healthy } else { Health::Unhealthy });
@@ -99,6 +91,19 @@ fn task_of_json(task: &Value) -> Option<String> {
     ))
 }
 
+/// The state of that name; none if the task ended.
+pub fn lifecycle(name: &str) -> Option<TaskState> {
+    Some(match name {
+        "TASK_STAGING" => TaskState::Staging,
+        "TASK_STARTING" => TaskState::Starting,
+        "TASK_RUNNING" => TaskState::Running,
+        "TASK_KILLING" => TaskState::Killing,
+        "TASK_UNREACHABLE" => TaskState::Unreachable,
+        "TASK_LOST" | "TASK_UNKNOWN" | "TASK_GONE_BY_OPERATOR" => TaskState::Lost,
+        _ => return None,
+    })
+}
+
 fn agent_of_json(agent: &Value) -> String {
     let info = &agent["agent_info"];
     let (_, address) = text(&agent["pid"]).split_once('@').unwrap_or_default();
@@ -123,6 +128,7 @@ fn all(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> &str {
+/// The text, empty where it is none.
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

@@ -5,5 +5,6 @@
 
 pub mod expected;
 pub mod facts;
+pub mod legacy;
 pub mod master;
 pub mod recordings;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::checked::MesosEncoding;
+use crate::config::checked::{MesosEncoding, MesosMode};
 use crate::config::kind::duration::Span;
 use crate::config::kind::masters::MastersKind;
 use crate::config::kind::number::{Share, Whole};
@@ -62,6 +62,7 @@ fn mesos() -> Section<RawMesos> {
     )
     .settings(identity())
     .settings(credentials())
+    .settings(polling())
     .settings(stream())
     .section(tls())
     .section(guard())
@@ -104,6 +105,31 @@ fn identity() -> [Setting<RawMesos>; 4] {
             "One stream of events from the leading master; a subscription freezes a master for up to a few \
             seconds in a large cluster.",
         ),
+    ]
+}
+
+fn polling() -> [Setting<RawMesos>; 3] {
+    let second = Duration::from_secs(1);
+    let words = Choice(&[("subscribe", MesosMode::Subscribe), ("state", MesosMode::State)]);
+    [
+        setting!(RawMesos, "mode", words, config.mode)
+            .means(
+                "How changes are learnt: \"subscribe\" follows the operator API's events (Mesos 1.1 or later), \
+                \"state\" reads /master/state at an interval, from masters that cannot be subscribed to.",
+            )
+            .costs(
+                "\"state\" learns of a change up to `poll_interval` later, and the master writes its whole state \
+                each time.",
+            ),
+        setting!(RawMesos, "poll_interval", Span::between(second, second * 86_400), config.poll_interval)
+            .means(
+                "The time between two reads in mode \"state\", a tenth more or less by chance; a new leader is \
+                read at once.",
+            )
+            .costs("A shorter time is more work for the master: about 1.5 KB of JSON a task and read."),
+        setting!(RawMesos, "poll_timeout", Span::between(second, second * 3600), config.poll_timeout)
+            .means("The longest time that one read in mode \"state\" may take; what was known is served meanwhile.")
+            .costs("A longer time finds a hanging master later."),
     ]
 }
 

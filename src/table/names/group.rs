@@ -70,7 +70,7 @@ impl Member {
 
     /// The key under which [`Member::new`] files a task.
     pub fn key_of(key: &TaskKey) -> (u32, TaskKey) {
-        (task_hash(key.task()), key.clone())
+        (task_hash(key.said_id()), key.clone())
     }
 
     /// What the canonical name adds to the task's label: `-HASH-TAIL`. Absent while the task has no agent.

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, LOCATION};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST, HeaderName,
+    LOCATION,
+};
 use http::{HeaderValue, Request as HttpRequest, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -32,7 +35,7 @@ use super::schema::Item;
 use super::session::Request;
 use super::tls::{CIPHERS_MEND, TlsError, client_config};
 use super::wire;
-use crate::config::checked::{Masters, MesosConfig, MesosCredentials, MesosEncoding};
+use crate::config::checked::{Masters, MesosConfig, MesosCredentials, MesosEncoding, MesosMode};
 
 /// For name look-up, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -171,15 +174,19 @@ impl Caller {
         Self { config }
     }
 
-    /// Asks for the stream of events. How long the answer takes is bounded by the caller: a master is silent while
-    /// it makes the snapshot.
+    /// Asks for the stream of events, or for the state. How long the answer takes is bounded by the caller: a master
+    /// is silent while it makes the snapshot.
     ///
     /// # Errors
     /// The master cannot be asked.
-    pub async fn subscribe(&self, request: Request) -> Result<Opened, ConnectionError> {
+    pub async fn open(&self, request: Request) -> Result<Opened, ConnectionError> {
         let target = &request.target;
         let mut connection = self.connect(target).await?;
-        let mut response = connection.call(self.request(&request, "SUBSCRIBE")?, target).await?;
+        let message = match self.config.mode {
+            MesosMode::Subscribe => self.request(&request, "SUBSCRIBE")?,
+            MesosMode::State => self.state_request(&request)?,
+        };
+        let mut response = connection.call(message, target).await?;
         let mut head = head(&response);
         if head.status != 200 {
             head.body = connection.refusal(&mut response).await;
@@ -286,6 +293,21 @@ impl Caller {
         };
         builder
             .body(Full::new(body.into()))
+            .map_err(|error| ConnectionError::Http { target: target.clone(), what: error.to_string() })
+    }
+
+    fn state_request(&self, request: &Request) -> Result<HttpRequest<Full<Bytes>>, ConnectionError> {
+        let target = &request.target;
+        let mut builder = HttpRequest::get(target.path.as_str())
+            .header(HOST, target.to_string())
+            .header(ACCEPT, refusal::JSON)
+            .header(ACCEPT_ENCODING, "gzip")
+            .header(CONNECTION, "close");
+        if let Some(authorization) = self.authorization().filter(|_| request.sends_credentials) {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        builder
+            .body(Full::default())
             .map_err(|error| ConnectionError::Http { target: target.clone(), what: error.to_string() })
     }
 
@@ -398,9 +420,16 @@ fn head(response: &Response<Incoming>) -> Head {
         status: response.status().as_u16(),
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
+        date: text(DATE).and_then(|date| seconds(&date)),
         location: text(LOCATION),
         body: String::new(),
     }
+}
+
+/// The seconds since 1970 of an HTTP date.
+fn seconds(date: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(date).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn broken(target: &Target, error: &hyper::Error) -> ConnectionError {

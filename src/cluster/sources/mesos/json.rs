@@ -27,6 +27,7 @@ pub struct JsonDecoder {
 enum Frame {
     Object(Node),
     Elements(Element),
+    Objects(Node),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,10 @@ enum State {
     FirstElement(Element),
     /// After `,` in an array: an element.
     NextElement(Element),
+    /// After `[`: an object to walk through, or `]`.
+    FirstObject(Node),
+    /// After `,` in an array: an object to walk through.
+    NextObject(Node),
     /// Inside a value that is taken (`Some`) or passed over as a whole.
     Whole(Option<Element>, Extent),
     /// After a value: `,` or the end of what it stands in.
@@ -145,7 +150,7 @@ impl JsonDecoder {
         }
         self.state = match (self.state, byte) {
             (State::Start(node), b'{') => self.enter(Frame::Object(node), State::FirstName),
-            (State::FirstName, b'}') => self.leave(),
+            (State::FirstName, b'}') => self.leave(items),
             (State::FirstName | State::NextName, b'"') => {
                 self.scratch.clear();
                 State::Name { escaped: false }
@@ -157,12 +162,34 @@ impl JsonDecoder {
                 }
                 self.enter(Frame::Object(node), State::FirstName)
             }
+            (State::Value(Member::Each(node)), b'[') => {
+                items.extend(node.list_begins());
+                self.enter(Frame::Objects(node), State::FirstObject(node))
+            }
+            (State::FirstObject(node) | State::NextObject(node), b'{') => {
+                items.extend(node.begins());
+                self.enter(Frame::Object(node), State::FirstName)
+            }
+            (State::FirstObject(_), b']') => self.leave(items),
             (State::Value(Member::Element(element)), b'[') => {
+                items.extend(element.list_begins());
                 self.enter(Frame::Elements(element), State::FirstElement(element))
             }
-            (State::FirstElement(_), b']') => self.leave(),
-            (State::Value(_) | State::FirstElement(_) | State::NextElement(_), b',' | b']' | b'}' | b':') => {
+            (State::FirstElement(_), b']') => self.leave(items),
+            (
+                State::Value(_)
+                | State::FirstElement(_)
+                | State::NextElement(_)
+                | State::FirstObject(_)
+                | State::NextObject(_),
+                b',' | b']' | b'}' | b':',
+            ) => {
                 return Err(self.malformed("a value is missing"));
+            }
+            (State::Value(Member::Each(node)) | State::FirstObject(node) | State::NextObject(node), _) => {
+                items.push(node.is_no_object());
+                self.state = State::Whole(None, Extent::default());
+                return Ok(0);
             }
             (
                 State::Value(Member::Element(element)) | State::FirstElement(element) | State::NextElement(element),
@@ -178,10 +205,13 @@ impl JsonDecoder {
             }
             (State::AfterValue, b',') => match self.open.last() {
                 Some(Frame::Elements(element)) => State::NextElement(*element),
+                Some(Frame::Objects(node)) => State::NextObject(*node),
                 _ => State::NextName,
             },
-            (State::AfterValue, b'}') if matches!(self.open.last(), Some(Frame::Object(_))) => self.leave(),
-            (State::AfterValue, b']') if matches!(self.open.last(), Some(Frame::Elements(_))) => self.leave(),
+            (State::AfterValue, b'}') if matches!(self.open.last(), Some(Frame::Object(_))) => self.leave(items),
+            (State::AfterValue, b']') if matches!(self.open.last(), Some(Frame::Elements(_) | Frame::Objects(_))) => {
+                self.leave(items)
+            }
             _ => return Err(self.malformed("a character out of place")),
         };
         Ok(1)
@@ -192,8 +222,10 @@ impl JsonDecoder {
         state
     }
 
-    fn leave(&mut self) -> State {
-        self.open.pop();
+    fn leave(&mut self, items: &mut Vec<Item>) -> State {
+        if let Some(Frame::Object(node)) = self.open.pop() {
+            items.extend(node.ends());
+        }
         if self.open.is_empty() { State::End } else { State::AfterValue }
     }
 

@@ -16,6 +16,9 @@ use crate::model::network::MastersFacts;
 /// The path of the operator API on a master that was not redirected to.
 pub const API_PATH: &str = "/api/v1";
 
+/// The path of the state on a master, which a redirect may put another before.
+pub const STATE_PATH: &str = "/master/state";
+
 /// The longest path a redirect may name.
 const MAX_PATH_BYTES: usize = 512;
 
@@ -26,7 +29,7 @@ pub struct Target {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The path to post to.
+    /// The path to ask.
     pub path: String,
     /// The name its certificate should have, where it is not `host`.
     pub server_name: Option<String>,
@@ -37,6 +40,24 @@ impl Target {
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = split_host_port(text)?;
         Some(Self { host: host.to_ascii_lowercase(), port, path: API_PATH.into(), server_name: None })
+    }
+
+    /// The master that a libprocess pid (`master@host:port`) tells of.
+    pub fn of_pid(pid: &str) -> Option<Self> {
+        Self::parse(pid.rsplit_once('@')?.1)
+    }
+
+    /// The same master, asked for its state.
+    pub fn for_state(mut self) -> Self {
+        if self.path == API_PATH {
+            self.path = STATE_PATH.into();
+        }
+        self
+    }
+
+    /// Whether its path is that of the state.
+    pub fn asks_for_state(&self) -> bool {
+        self.path.ends_with(STATE_PATH)
     }
 
     /// Whether it is the same server, whatever the path.

@@ -50,11 +50,15 @@ impl MesosMetrics {
         Ok(Self {
             subscriptions: counter(
                 "pointsman_mesos_subscriptions_total",
-                "Subscriptions that a master granted",
+                "Subscriptions that a master granted, and reads of its state that it began to answer",
                 source,
             )?,
             failures: counter("pointsman_mesos_failures_total", "Attempts, streams and listings that failed", source)?,
-            bytes: counter("pointsman_mesos_stream_bytes_total", "Bytes of event streams", source)?,
+            bytes: counter(
+                "pointsman_mesos_stream_bytes_total",
+                "Bytes of event streams and states, as they came",
+                source,
+            )?,
             unreadable: counter(
                 "pointsman_mesos_unreadable_total",
                 "Events and elements that could not be read",
@@ -65,7 +69,10 @@ impl MesosMetrics {
                 "Events and elements of snapshots, by type",
                 &["source", "type"],
             )?,
-            live: gauge("pointsman_mesos_live", "1 while the stream is open and its snapshot complete")?,
+            live: gauge(
+                "pointsman_mesos_live",
+                "1 while the stream is open and its snapshot complete, or the last read of the state went well",
+            )?,
             last_heard: gauge(
                 "pointsman_mesos_last_heard_timestamp_seconds",
                 "When the master was heard last (heartbeats every 15 s); 0 if never",

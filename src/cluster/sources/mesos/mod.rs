@@ -1,8 +1,10 @@
-//! Apache Mesos and DC/OS: the v1 operator API's event stream.
+//! Apache Mesos and DC/OS: the v1 operator API's event stream, or `GET /master/state` at an interval.
 //!
 //! ```text
 //!  bytes ─▶ recordio ─▶ protobuf | json ─▶ items ─▶ translate ─▶ facts ─▶ the writer
 //!           └────────── decode ─────────┘
+//!  bytes ─▶ gunzip ───▶ json (legacy) ───▶ items ─▶ …
+//!           └────── state_document ─────┘
 //!           └───────────────── session (sans I/O, passed the time) ─────────┘
 //!           └───────── subscribe (thread, sockets), leader, zookeeper ──────┘
 //! ```
@@ -21,6 +23,10 @@ pub mod protobuf;
 pub mod json;
 
 pub mod decode;
+
+pub mod legacy;
+
+pub mod state_document;
 
 pub mod address;
 

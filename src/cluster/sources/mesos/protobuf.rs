@@ -138,7 +138,7 @@ impl ProtobufDecoder {
                 self.open.push((node, self.offset + length));
                 State::Tag(Varint::default())
             }
-            Member::Element(Element::EventType | Element::HeartbeatInterval) | Member::Skip => {
+            Member::Element(Element::EventType | Element::HeartbeatInterval) | Member::Each(_) | Member::Skip => {
                 State::Skip { left: length }
             }
             Member::Element(element) if length > element.limit() => {

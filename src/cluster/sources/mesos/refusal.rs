@@ -1,6 +1,6 @@
 //! What a master's refusal means, in words that tell how to mend it. Pure.
 
-use super::leader::Target;
+use super::leader::{STATE_PATH, Target};
 
 /// The media types of the two encodings, as Mesos compares them: exactly, in lower case, without parameters.
 pub const PROTOBUF: &str = "application/x-protobuf";
@@ -14,8 +14,10 @@ pub struct Head {
     pub status: u16,
     /// `Content-Type`.
     pub content_type: Option<String>,
-    /// `Content-Encoding`. None is asked for, and Mesos never compresses a stream.
+    /// `Content-Encoding`. None is asked for a stream, and Mesos never compresses one.
     pub content_encoding: Option<String>,
+    /// `Date`: the master's own clock, seconds since 1970.
+    pub date: Option<u64>,
     /// `Location`.
     pub location: Option<String>,
     /// The first bytes of the body of an answer that is not 200, as text.
@@ -48,12 +50,16 @@ impl Credentials {
 pub fn explain(head: &Head, expected: &str, target: &Target, credentials: Credentials) -> Option<String> {
     let said = said(&head.body);
     let text = match head.status {
+        200 if target.asks_for_state() => return wrong_type(head, expected, target),
         200 => return wrong_type(head, expected, target).or_else(|| compressed(head, target)),
         401 => unauthorized(target, credentials),
         403 => format!(
-            "{target} forbids the subscription (403{said}): the principal needs the permission to read the master's \
+            "{target} forbids the request (403{said}): the principal needs the permission to read the master's \
              state (ACLs view_frameworks, view_tasks and view_executors)"
         ),
+        404 | 405 if target.asks_for_state() => {
+            format!("{target} has no {STATE_PATH} ({status}{said}): the port must be a master's", status = head.status)
+        }
         404 | 405 => format!(
             "{target} does not know the operator API ({status}{said}): Mesos 1.1 or later is needed, and the port \
              must be a master's",
@@ -66,7 +72,7 @@ pub fn explain(head: &Head, expected: &str, target: &Target, credentials: Creden
         ),
         503 => format!("{target} is not ready (503{said})"),
         status @ 500.. => format!("{target} failed ({status}{said})"),
-        status => format!("{target} refuses the subscription ({status}{said})"),
+        status => format!("{target} refuses the request ({status}{said})"),
     };
     Some(text)
 }

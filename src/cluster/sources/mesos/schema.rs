@@ -1,7 +1,8 @@
 //! What a stream of events consists of for a decoder that never holds a whole message: which messages are walked
 //! through, which members are decoded as a whole (an *element*), and that everything else is skipped.
 //!
-//! One table serves protobuf (by field number) and JSON (by name). Skipped on purpose: completed tasks and
+//! One table serves protobuf (by field number) and JSON (by name); the document of `GET /master/state`, which exists in
+//! JSON alone, is in it too. Skipped on purpose: completed tasks and
 //! frameworks (they ended; up to a thousand per framework), executors, and pending tasks (announced again by
 //! TASK_ADDED once launched, and never if they are invalid).
 
@@ -9,6 +10,7 @@ use prost::Message;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::legacy::{self, FrameworkField, StatePart};
 use super::wire;
 
 /// The most bytes that one element of a snapshot (a task, an agent, a framework) may have.
@@ -16,6 +18,9 @@ pub const MAX_SNAPSHOT_ELEMENT_BYTES: u64 = 16 << 20;
 
 /// The most bytes that the content of one ordinary event may have.
 pub const MAX_EVENT_BYTES: u64 = 64 << 20;
+
+/// The most bytes that a single text or number of a state document may have.
+const MAX_TEXT_BYTES: u64 = 64 << 10;
 
 /// A message that is walked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,12 @@ pub enum Node {
     GetAgents,
     /// `Response.GetFrameworks`.
     GetFrameworks,
+    /// The document of `GET /master/state`.
+    State,
+    /// One of its frameworks, with its tasks inside.
+    StateFramework,
+    /// One of its frameworks that ended.
+    StateCompletedFramework,
 }
 
 /// What to do with a member of a walked message.
@@ -41,6 +52,8 @@ pub enum Node {
 pub enum Member {
     /// Walk through it too.
     Descend(Node),
+    /// A list: walk through each of its objects.
+    Each(Node),
     /// Decode it as a whole; if it is repeated, each one by itself.
     Element(Element),
     /// Not needed.
@@ -78,6 +91,31 @@ pub enum Element {
     FrameworkUpdated,
     /// `Event.framework_removed`.
     FrameworkRemoved,
+    /// What a state document says of its master.
+    Master(MasterField),
+    /// A task of a state document.
+    StateTask,
+    /// A task of a state document that ended.
+    StateCompletedTask,
+    /// A registered agent of a state document.
+    StateAgent,
+    /// An agent of a state document that is not back since the master's failover.
+    StateRecoveredAgent,
+    /// A member of a framework of a state document.
+    StateFramework(FrameworkField),
+    /// The id of a framework of a state document that ended.
+    StateCompletedFramework,
+}
+
+/// What a state document says of the master that wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MasterField {
+    /// `pid`: itself.
+    Pid,
+    /// `leader`: the pid of the master that leads.
+    Leader,
+    /// `elected_time`, seconds since 1970.
+    ElectedTime,
 }
 
 /// What comes out of a stream.
@@ -115,6 +153,10 @@ pub enum Item {
     Heartbeat,
     /// An event of a type that is not known here.
     UnknownEvent(i32),
+    /// A part of a state document that is not one of the above.
+    State(StatePart),
+    /// A framework of a state document, and its scheduler's pid.
+    StateFramework(Box<wire::Framework>, Option<String>),
     /// An element that could not be decoded. It spoils only itself.
     Unreadable {
         /// Which kind.
@@ -154,6 +196,9 @@ pub enum UnreadableElement {
     },
 }
 
+/// The field number of what has none: no protobuf field has it.
+const NONE: u32 = 0;
+
 /// Every member that is not skipped: message, field number, name.
 const MEMBERS: &[(Node, u32, &str, Member)] = {
     use Member::{Descend, Element as Whole};
@@ -181,13 +226,34 @@ const MEMBERS: &[(Node, u32, &str, Member)] = {
         (Node::GetAgents, 2, "recovered_agents", Whole(Element::RecoveredAgent)),
         (Node::GetFrameworks, 1, "frameworks", Whole(Element::Framework)),
         (Node::GetFrameworks, 3, "recovered_frameworks", Whole(Element::RecoveredFramework)),
+        (Node::State, NONE, "pid", Whole(Element::Master(MasterField::Pid))),
+        (Node::State, NONE, "leader", Whole(Element::Master(MasterField::Leader))),
+        (Node::State, NONE, "elected_time", Whole(Element::Master(MasterField::ElectedTime))),
+        (Node::State, NONE, "slaves", Whole(Element::StateAgent)),
+        (Node::State, NONE, "recovered_slaves", Whole(Element::StateRecoveredAgent)),
+        (Node::State, NONE, "frameworks", Member::Each(Node::StateFramework)),
+        (Node::State, NONE, "completed_frameworks", Member::Each(Node::StateCompletedFramework)),
+        (Node::State, NONE, "orphan_tasks", Whole(Element::StateTask)),
+        (Node::StateFramework, NONE, "id", Whole(Element::StateFramework(FrameworkField::Id))),
+        (Node::StateFramework, NONE, "name", Whole(Element::StateFramework(FrameworkField::Name))),
+        (Node::StateFramework, NONE, "pid", Whole(Element::StateFramework(FrameworkField::Pid))),
+        (Node::StateFramework, NONE, "hostname", Whole(Element::StateFramework(FrameworkField::Hostname))),
+        (Node::StateFramework, NONE, "principal", Whole(Element::StateFramework(FrameworkField::Principal))),
+        (Node::StateFramework, NONE, "role", Whole(Element::StateFramework(FrameworkField::Role))),
+        (Node::StateFramework, NONE, "roles", Whole(Element::StateFramework(FrameworkField::Role))),
+        (Node::StateFramework, NONE, "active", Whole(Element::StateFramework(FrameworkField::Active))),
+        (Node::StateFramework, NONE, "connected", Whole(Element::StateFramework(FrameworkField::Connected))),
+        (Node::StateFramework, NONE, "tasks", Whole(Element::StateTask)),
+        (Node::StateFramework, NONE, "unreachable_tasks", Whole(Element::StateTask)),
+        (Node::StateFramework, NONE, "completed_tasks", Whole(Element::StateCompletedTask)),
+        (Node::StateCompletedFramework, NONE, "id", Whole(Element::StateCompletedFramework)),
     ]
 };
 
 impl Node {
     /// What to do with the member of this number.
     pub fn by_number(self, number: u32) -> Member {
-        let found = MEMBERS.iter().find(|(node, n, ..)| *node == self && *n == number);
+        let found = MEMBERS.iter().find(|(node, n, ..)| *node == self && *n == number && number != NONE);
         found.map_or(Member::Skip, |(.., member)| *member)
     }
 
@@ -198,14 +264,53 @@ impl Node {
     }
 }
 
+impl Node {
+    /// What is told when a list of it begins.
+    pub(super) fn list_begins(self) -> Option<Item> {
+        (self == Self::StateFramework).then_some(Item::State(StatePart::Frameworks))
+    }
+
+    /// What is told when it begins.
+    pub(super) fn begins(self) -> Option<Item> {
+        (self == Self::StateFramework).then_some(Item::State(StatePart::FrameworkBegins))
+    }
+
+    /// What is told when it ends.
+    pub(super) fn ends(self) -> Option<Item> {
+        (self == Self::StateFramework).then_some(Item::State(StatePart::FrameworkEnds))
+    }
+
+    /// What is told of something else in its place.
+    pub(super) fn is_no_object(self) -> Item {
+        let element = match self {
+            Self::StateCompletedFramework => Element::StateCompletedFramework,
+            _ => Element::Framework,
+        };
+        let error = UnreadableElement::Malformed("it is not an object".into());
+        Item::Unreadable { element, task: None, error }
+    }
+}
+
 impl Element {
+    /// What is told when a list of it begins.
+    pub(super) fn list_begins(self) -> Option<Item> {
+        (self == Self::StateAgent).then_some(Item::State(StatePart::Agents))
+    }
+
     /// The most bytes it may have.
     pub fn limit(self) -> u64 {
         match self {
             Self::EventType | Self::HeartbeatInterval => 64,
-            Self::Task | Self::Agent | Self::RecoveredAgent | Self::Framework | Self::RecoveredFramework => {
-                MAX_SNAPSHOT_ELEMENT_BYTES
-            }
+            Self::Master(_) | Self::StateFramework(_) | Self::StateCompletedFramework => MAX_TEXT_BYTES,
+            Self::Task
+            | Self::Agent
+            | Self::RecoveredAgent
+            | Self::Framework
+            | Self::RecoveredFramework
+            | Self::StateTask
+            | Self::StateCompletedTask
+            | Self::StateAgent
+            | Self::StateRecoveredAgent => MAX_SNAPSHOT_ELEMENT_BYTES,
             _ => MAX_EVENT_BYTES,
         }
     }
@@ -215,10 +320,13 @@ impl Element {
         match self {
             Self::EventType => "event type",
             Self::HeartbeatInterval => "heartbeat interval",
-            Self::Task => "task",
-            Self::Agent => "agent",
-            Self::RecoveredAgent => "recovered agent",
-            Self::Framework => "framework",
+            Self::Master(_) => "master",
+            Self::Task | Self::StateTask => "task",
+            Self::StateCompletedTask => "completed task",
+            Self::Agent | Self::StateAgent => "agent",
+            Self::RecoveredAgent | Self::StateRecoveredAgent => "recovered agent",
+            Self::Framework | Self::StateFramework(_) => "framework",
+            Self::StateCompletedFramework => "completed framework",
             Self::RecoveredFramework => "recovered framework",
             Self::TaskAdded => "task_added",
             Self::TaskUpdated => "task_updated",
@@ -269,6 +377,7 @@ impl Element {
                 let ids: wire::TaskUpdatedIds = source.message().ok()?;
                 (ids.framework_id, ids.status?.task_id)
             }
+            Self::StateTask => return legacy::task_identity(source.bytes()),
             _ => return None,
         };
         Some(TaskIdentity { framework: framework?.value?, task: task?.value? })
@@ -315,6 +424,13 @@ impl Element {
                 let id = removed.framework_info.and_then(|info| info.id).and_then(|id| id.value);
                 Item::FrameworkRemoved(id.ok_or(missing("framework id"))?)
             }
+            Self::Master(field) => Item::State(legacy::master(field, source.bytes())?),
+            Self::StateTask => Item::Task(Box::new(legacy::task(source.bytes())?)),
+            Self::StateCompletedTask => Item::State(legacy::completed_task(source.bytes())?),
+            Self::StateAgent => Item::Agent(Box::new(legacy::agent(source.bytes())?)),
+            Self::StateRecoveredAgent => Item::RecoveredAgent(Box::new(legacy::recovered_agent(source.bytes())?)),
+            Self::StateFramework(field) => Item::State(legacy::framework_field(field, source.bytes())?),
+            Self::StateCompletedFramework => Item::State(StatePart::CompletedFramework(json(source.bytes())?)),
         })
     }
 }
@@ -324,6 +440,7 @@ trait ElementSource {
     fn message<M: Message + Default + DeserializeOwned>(&self) -> Result<M, UnreadableElement>;
     fn number(&self) -> Result<f64, UnreadableElement>;
     fn event_type(&self) -> Result<i32, UnreadableElement>;
+    fn bytes(&self) -> &[u8];
 }
 
 struct Protobuf<'a>(&'a [u8]);
@@ -345,6 +462,10 @@ impl ElementSource for Protobuf<'_> {
         let number = number.map_err(|error| UnreadableElement::Malformed(error.to_string()))?;
         Ok(i32::try_from(number).unwrap_or(-1))
     }
+
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
 }
 
 impl ElementSource for Json<'_> {
@@ -359,8 +480,13 @@ impl ElementSource for Json<'_> {
     fn event_type(&self) -> Result<i32, UnreadableElement> {
         Ok(wire::event_type::number(&json::<String>(self.0)?))
     }
+
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
 }
 
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnreadableElement> {
+/// Decodes JSON.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnreadableElement> {
     serde_json::from_slice(bytes).map_err(|error| UnreadableElement::Malformed(error.to_string()))
 }

@@ -8,8 +8,12 @@
 //!   before SnapshotFinished takes its unfinished snapshot with it;
 //! - a lost stream is told once, and again only when the reason changes;
 //! - attempts never form a busy loop: only the first retry after a stream that went well is immediate.
+//!
+//! A source that reads the state at an interval goes the same way: each read is a stream that is nothing but a snapshot
+//! and ends with it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +24,10 @@ use super::leader::{Detected, Target, redirect};
 use super::listing::Meanwhile;
 use super::refusal::{self, Credentials, Head};
 use super::schema::{Element, Item, TaskIdentity};
+use super::state_document::{Ended, StateError, StateReader};
 use super::translate::{InvalidMessage, Translator};
 use crate::cluster::event::{FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent};
-use crate::config::checked::{Masters, MesosConfig, MesosEncoding};
+use crate::config::checked::{Masters, MesosConfig, MesosEncoding, MesosMode};
 use crate::model::id::{AgentId, SourceName};
 use crate::model::network::MastersFacts;
 use crate::model::problem::{Problem, ProblemCode};
@@ -42,8 +47,8 @@ const SLICE_BYTES: usize = 16 << 10;
 /// What the machine wants done.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Connect and send SUBSCRIBE. Replaces whatever connection there is.
-    Subscribe(Request),
+    /// Connect and ask for the stream, or the state. Replaces whatever connection there is.
+    Open(Request),
     /// Close the connection, if there is one.
     Disconnect,
     /// Ask for the agents, on a connection apart.
@@ -64,7 +69,7 @@ pub struct Request {
 /// What happened, for metrics; taken and reset by the shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Subscriptions that a master granted.
+    /// Subscriptions that a master granted, and states that it began to send.
     pub subscriptions: u64,
     /// Attempts and streams that failed.
     pub failures: u64,
@@ -109,6 +114,11 @@ pub struct Session {
     failures: u32,
     stream: u64,
     last_error: Option<Arc<str>>,
+    /// In [`MesosMode::State`]: whether the last read went well.
+    is_current: bool,
+    /// Hashes of the tasks that the last good read listed; none before it.
+    listed: Option<HashSet<u64>>,
+    hasher: RandomState,
     facts: Vec<Fact>,
     items: Vec<Item>,
     actions: VecDeque<Action>,
@@ -118,6 +128,9 @@ pub struct Session {
 #[derive(Debug)]
 struct Settings {
     source: SourceName,
+    mode: MesosMode,
+    poll_interval: Duration,
+    poll_timeout: Duration,
     encoding: MesosEncoding,
     /// The masters to try, where the leader is not detected otherwise.
     listed: Option<Vec<Target>>,
@@ -143,7 +156,11 @@ enum State {
 #[derive(Debug)]
 struct Streaming {
     request: Request,
-    decoder: StreamDecoder,
+    decoder: Decoder,
+    /// Redirects that led here.
+    hops: u32,
+    /// When it is given up, whatever it says.
+    limit: Option<Duration>,
     since: Duration,
     last_heard: Duration,
     heartbeat: Duration,
@@ -151,6 +168,16 @@ struct Streaming {
     next_listing: Option<Duration>,
     /// A GET_AGENTS is under way.
     listing: Option<Meanwhile>,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Stream(StreamDecoder),
+    State {
+        reader: Box<StateReader>,
+        /// The master's clock when it answered.
+        date: Option<u64>,
+    },
 }
 
 #[derive(Debug)]
@@ -175,6 +202,9 @@ impl Session {
         Self {
             settings: Settings {
                 source: config.name.clone(),
+                mode: config.mode,
+                poll_interval: config.poll_interval,
+                poll_timeout: config.poll_timeout,
                 encoding: config.encoding,
                 listed,
                 has_credentials: config.credentials.is_some(),
@@ -193,6 +223,9 @@ impl Session {
             failures: 0,
             stream: base_stream,
             last_error: None,
+            is_current: false,
+            listed: None,
+            hasher: RandomState::new(),
             facts: Vec::new(),
             items: Vec::new(),
             actions: VecDeque::new(),
@@ -213,7 +246,8 @@ impl Session {
             State::Connecting { deadline, .. } => Some(*deadline),
             State::Streaming(streaming) => {
                 let silent = streaming.last_heard.saturating_add(self.patience(streaming.heartbeat));
-                Some(streaming.next_listing.map_or(silent, |listing| listing.min(silent)))
+                let others = [streaming.next_listing, streaming.limit];
+                Some(others.into_iter().flatten().fold(silent, Duration::min))
             }
         }
     }
@@ -228,9 +262,9 @@ impl Session {
         std::mem::take(&mut self.counts)
     }
 
-    /// Whether the stream is open and its snapshot complete.
+    /// Whether the stream is open and its snapshot complete, or the last read of the state went well.
     pub fn is_live(&self) -> bool {
-        matches!(&self.state, State::Streaming(streaming) if matches!(streaming.phase, Phase::Live))
+        self.is_current || matches!(&self.state, State::Streaming(streaming) if matches!(streaming.phase, Phase::Live))
     }
 
     /// Does what time brings about.
@@ -238,7 +272,15 @@ impl Session {
         match &self.state {
             State::Waiting { until } if *until <= now => self.connect(now),
             State::Connecting { request, deadline, .. } if *deadline <= now => {
-                let error = format!("{} does not answer the subscription", request.target);
+                let error = match self.settings.mode {
+                    MesosMode::Subscribe => format!("{} does not answer the subscription", request.target),
+                    MesosMode::State => format!("{} does not answer", request.target),
+                };
+                self.fail(now, &error);
+            }
+            State::Streaming(streaming) if streaming.limit.is_some_and(|limit| limit <= now) => {
+                let seconds = self.settings.poll_timeout.as_secs();
+                let error = format!("{} does not send its whole state within {seconds} s", streaming.request.target);
                 self.fail(now, &error);
             }
             State::Streaming(streaming) => {
@@ -303,8 +345,21 @@ impl Session {
         let credentials = Credentials::of(self.settings.has_credentials, request.sends_credentials);
         match refusal::explain(head, self.media_type(), &request.target, credentials) {
             Some(error) => self.fail(now, &error),
-            None => self.accept(now, request, peer, masters),
+            None => match self.decoder(head) {
+                Ok(decoder) => self.accept(now, request, hops, decoder, peer, masters),
+                Err(error) => self.fail(now, &format!("{}: {error}", request.target)),
+            },
         }
+    }
+
+    fn decoder(&self, head: &Head) -> Result<Decoder, StateError> {
+        Ok(match self.settings.mode {
+            MesosMode::Subscribe => Decoder::Stream(StreamDecoder::new(self.settings.encoding)),
+            MesosMode::State => {
+                let reader = StateReader::new(head.content_encoding.as_deref(), self.hasher.clone())?;
+                Decoder::State { reader: Box::new(reader), date: head.date }
+            }
+        })
     }
 
     /// The connection could not be made, or broke.
@@ -319,7 +374,8 @@ impl Session {
     pub fn ended(&mut self, now: Duration) {
         let State::Streaming(streaming) = &self.state else { return };
         let target = streaming.request.target.clone();
-        if !streaming.decoder.is_between_records() {
+        let Decoder::Stream(decoder) = &streaming.decoder else { return self.state_ended(now) };
+        if !decoder.is_between_records() {
             return self.fail(now, &format!("{target} ended the stream within a record"));
         }
         if self.steady(now) {
@@ -339,7 +395,7 @@ impl Session {
             streaming.last_heard = now;
             self.counts.bytes += slice.len() as u64;
             let mut items = std::mem::take(&mut self.items);
-            let result = streaming.decoder.push(slice, &mut items);
+            let result = streaming.decoder.push(slice, &mut items).map_err(|error| error.to_string());
             let target = streaming.request.target.clone();
             for item in items.drain(..) {
                 self.item(now, item);
@@ -364,7 +420,8 @@ impl Session {
     /// Somebody wants a second complete read: subscribes anew. Nothing to do where a read is under way or the next
     /// attempt will make one.
     pub fn request_snapshot(&mut self, now: Duration) {
-        if self.is_live() {
+        let is_reading = self.settings.mode == MesosMode::State && !matches!(self.state, State::Waiting { .. });
+        if self.is_live() && !is_reading {
             self.flush();
             self.connect(now);
         }
@@ -407,10 +464,64 @@ impl Session {
         self.flush();
     }
 
+    /// The whole answer to `GET /master/state` has come.
+    fn state_ended(&mut self, now: Duration) {
+        let State::Streaming(streaming) = &mut self.state else { return };
+        let Decoder::State { reader, date } = &mut streaming.decoder else { return };
+        let mut items = Vec::new();
+        let (target, hops, date) = (streaming.request.target.clone(), streaming.hops, *date);
+        let result = reader.finish(date, &mut items);
+        for item in items {
+            self.item(now, item);
+        }
+        match result {
+            Ok(ended) => self.finish_state(now, ended),
+            Err(StateError::NotLeading { leader: Some(leader) }) if hops < MAX_HOPS => {
+                match Target::of_pid(&leader).filter(|leader| !leader.is_same_server(&target)) {
+                    Some(leader) => self.open(now, leader, hops + 1),
+                    None => self.fail(now, &format!("{target} does not lead, and names {leader:?} as leader")),
+                }
+            }
+            Err(error) => self.fail(now, &format!("{target}: {error}")),
+        }
+    }
+
+    /// The state is complete, and a leader's.
+    fn finish_state(&mut self, now: Duration, ended: Ended) {
+        let pause = jittered(self.settings.poll_interval, &mut self.random);
+        let waiting = State::Waiting { until: now.saturating_add(pause) };
+        let State::Streaming(streaming) = std::mem::replace(&mut self.state, waiting) else { return };
+        self.actions.push_back(Action::Disconnect);
+        let (Decoder::State { reader, .. }, Phase::Snapshot { recovered }) = (streaming.decoder, streaming.phase)
+        else {
+            return;
+        };
+        for (framework, task) in ended.tasks {
+            // Only tasks that were listed before: the others are known to have ended, or not at all.
+            let is_news = self.listed.as_ref().is_none_or(|listed| listed.contains(&reader.hash(&framework, &task)));
+            if is_news {
+                let status = self.translator.ended(&framework, &task);
+                self.push(Fact::Status(Box::new(status)));
+            }
+        }
+        for framework in ended.frameworks {
+            let id = self.translator.framework_id(&framework);
+            self.push(Fact::FrameworkGone(id));
+        }
+        self.listed = Some(reader.into_listed());
+        self.tried = 0;
+        self.failures = 0;
+        self.last_error = None;
+        self.is_current = true;
+        self.push(Fact::SnapshotFinished(SnapshotScope { recovered_agents: recovered, authoritative: false }));
+        self.push(Fact::Live);
+        self.flush();
+    }
+
     fn media_type(&self) -> &'static str {
-        match self.settings.encoding {
-            MesosEncoding::Protobuf => refusal::PROTOBUF,
-            MesosEncoding::Json => refusal::JSON,
+        match (self.settings.mode, self.settings.encoding) {
+            (MesosMode::Subscribe, MesosEncoding::Protobuf) => refusal::PROTOBUF,
+            (MesosMode::Subscribe, MesosEncoding::Json) | (MesosMode::State, _) => refusal::JSON,
         }
     }
 
@@ -430,15 +541,19 @@ impl Session {
             None => self.detected.leader.clone(),
         };
         match target {
-            Some(target) => self.subscribe(now, target, 0),
+            Some(target) => self.open(now, target, 0),
             None => self.state = State::Idle,
         }
     }
 
-    fn subscribe(&mut self, now: Duration, target: Target, hops: u32) {
+    fn open(&mut self, now: Duration, target: Target, hops: u32) {
+        let (target, patience) = match self.settings.mode {
+            MesosMode::Subscribe => (target, self.patience(DEFAULT_HEARTBEAT)),
+            MesosMode::State => (target.for_state(), self.settings.poll_timeout),
+        };
         let request = Request { sends_credentials: self.is_configured(&target), target };
-        let deadline = now.saturating_add(self.patience(DEFAULT_HEARTBEAT));
-        self.actions.push_back(Action::Subscribe(request.clone()));
+        let deadline = now.saturating_add(patience);
+        self.actions.push_back(Action::Open(request.clone()));
         self.state = State::Connecting { request, hops, deadline };
     }
 
@@ -454,12 +569,20 @@ impl Session {
                 .fail(now, &format!("{from} redirects once more after {MAX_HOPS} redirects: no leader is agreed on"));
         }
         match redirect(location, from, self.settings.uses_tls) {
-            Ok(target) => self.subscribe(now, target, hops + 1),
+            Ok(target) => self.open(now, target, hops + 1),
             Err(error) => self.fail(now, &format!("{from} cannot be followed: {error}")),
         }
     }
 
-    fn accept(&mut self, now: Duration, request: Request, peer: Option<SocketAddr>, masters: &[SocketAddr]) {
+    fn accept(
+        &mut self,
+        now: Duration,
+        request: Request,
+        hops: u32,
+        decoder: Decoder,
+        peer: Option<SocketAddr>,
+        masters: &[SocketAddr],
+    ) {
         self.stream += 1;
         self.counts.subscriptions += 1;
         if self.settings.listed.is_some() {
@@ -467,13 +590,22 @@ impl Session {
             masters.extend(peer.filter(|peer| !masters.contains(peer)));
             self.say_masters(MastersFacts { leader: peer, masters });
         }
+        let (phase, limit) = match &decoder {
+            Decoder::Stream(_) => (Phase::Begun, None),
+            Decoder::State { .. } => {
+                self.push(Fact::SnapshotStarted);
+                (Phase::Snapshot { recovered: Vec::new() }, Some(now.saturating_add(self.settings.poll_timeout)))
+            }
+        };
         self.state = State::Streaming(Box::new(Streaming {
             request,
-            decoder: StreamDecoder::new(self.settings.encoding),
+            decoder,
+            hops,
+            limit,
             since: now,
             last_heard: now,
             heartbeat: DEFAULT_HEARTBEAT,
-            phase: Phase::Begun,
+            phase,
             next_listing: None,
             listing: None,
         }));
@@ -514,6 +646,7 @@ impl Session {
     }
 
     fn say_lost(&mut self, error: &str) {
+        self.is_current = false;
         if self.last_error.as_deref() != Some(error) {
             let error: Arc<str> = error.into();
             self.last_error = Some(error.clone());
@@ -608,6 +741,9 @@ impl Session {
                 translator.framework(&framework).map(|framework| Fact::Framework(Box::new(framework)))
             }
             Item::FrameworkRemoved(id) => Ok(Fact::FrameworkGone(translator.framework_id(&id))),
+            Item::StateFramework(framework, pid) => translator
+                .framework_at(&framework, pid.as_deref())
+                .map(|framework| Fact::Framework(Box::new(framework))),
             _ => return,
         };
         self.push_or_report(fact);
@@ -628,8 +764,15 @@ impl Session {
     }
 
     fn problem(&mut self, at: &str, message: &str) {
-        let mend = "compare with the master's own answer to GET_STATE; if that is right, report it with the task's \
-                    or agent's definition";
+        let mend = match self.settings.mode {
+            MesosMode::Subscribe => {
+                "compare with the master's own answer to GET_STATE; if that is right, report it with the task's or \
+                 agent's definition"
+            }
+            MesosMode::State => {
+                "compare with the master's own answer at /master/state; what is named here is left out, and nothing else"
+            }
+        };
         self.push(Fact::Problem(Box::new(Problem {
             code: ProblemCode::InvalidFact,
             subject: self.settings.source.shared(),
@@ -638,6 +781,20 @@ impl Session {
             mend: mend.into(),
         })));
     }
+}
+
+impl Decoder {
+    fn push(&mut self, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), StateError> {
+        match self {
+            Self::Stream(decoder) => Ok(decoder.push(bytes, items)?),
+            Self::State { reader, .. } => reader.push(bytes, items),
+        }
+    }
+}
+
+/// A tenth more or less, so that many readers of one master do not ask it together.
+fn jittered(interval: Duration, random: &mut fastrand::Rng) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * random.f64())
 }
 
 /// The interval that the master promises, within reason.
@@ -652,11 +809,11 @@ fn heartbeat(seconds: f64) -> Duration {
 /// The index of an item's kind in [`EVENT_KINDS`]; none for parts of a snapshot that are no elements.
 fn kind(item: &Item) -> Option<usize> {
     Some(match item {
-        Item::HeartbeatInterval(_) | Item::SnapshotFinished => return None,
+        Item::HeartbeatInterval(_) | Item::SnapshotFinished | Item::State(_) => return None,
         Item::SnapshotStarted => 0,
         Item::Task(_) => 1,
         Item::Agent(_) | Item::RecoveredAgent(_) => 2,
-        Item::Framework(_) => 3,
+        Item::Framework(_) | Item::StateFramework(..) => 3,
         Item::TaskAdded(_) => 4,
         Item::TaskUpdated(_) => 5,
         Item::AgentAdded(_) => 6,

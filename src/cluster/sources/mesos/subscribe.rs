@@ -24,6 +24,9 @@ use crate::config::checked::{Masters, MesosConfig};
 use crate::model::id::SourceName;
 use crate::model::time::Timestamp;
 
+/// Input that is decoded before its facts are handed on.
+const INPUT_SLICE_BYTES: usize = 16 << 10;
+
 /// How long the ZooKeeper client's tasks may take to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -187,7 +190,11 @@ impl Shell {
                     self.session.agents_listed(now, answer.map_err(|error| error.to_string()));
                 }
                 Happening::Opened(opened) => self.opened(now, *opened),
-                Happening::Received(Ok(Some(bytes))) => self.session.received(now, &bytes),
+                Happening::Received(Ok(Some(bytes))) => {
+                    if self.received(now, &bytes).await.is_break() {
+                        return;
+                    }
+                }
                 Happening::Received(Ok(None)) => {
                     self.link = Link::None;
                     self.session.ended(now);
@@ -220,10 +227,10 @@ impl Shell {
 
     async fn act(&mut self, action: Action) -> std::ops::ControlFlow<()> {
         match action {
-            Action::Subscribe(request) => {
+            Action::Open(request) => {
                 self.listing = None;
                 let caller = self.caller.clone();
-                self.link = Link::Opening(Box::pin(async move { caller.subscribe(request).await }));
+                self.link = Link::Opening(Box::pin(async move { caller.open(request).await }));
             }
             Action::Disconnect => {
                 self.listing = None;
@@ -234,6 +241,17 @@ impl Shell {
                 self.listing = Some(Box::pin(async move { caller.list_agents(request).await }));
             }
             Action::Emit(event) => return self.emit(event).await,
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// Hands input on in slices, and what they say before the next one: a slice may hold a thousandfold of itself.
+    async fn received(&mut self, now: Duration, bytes: &[u8]) -> std::ops::ControlFlow<()> {
+        for slice in bytes.chunks(INPUT_SLICE_BYTES) {
+            self.session.received(now, slice);
+            while let Some(action) = self.session.next_action() {
+                self.act(action).await?;
+            }
         }
         std::ops::ControlFlow::Continue(())
     }

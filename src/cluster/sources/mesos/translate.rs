@@ -160,6 +160,35 @@ impl Translator {
         })
     }
 
+    /// A framework whose scheduler's pid is known, from which its address comes.
+    ///
+    /// # Errors
+    /// It has no id.
+    pub fn framework_at(
+        &mut self,
+        framework: &wire::Framework,
+        pid: Option<&str>,
+    ) -> Result<FrameworkFacts, InvalidMessage> {
+        let mut facts = self.framework(framework)?;
+        if let Some(address) = pid.and_then(pid_address) {
+            facts.address = Some(address.ip().to_canonical());
+            facts.port = Some(address.port());
+        }
+        Ok(facts)
+    }
+
+    /// The end of a task of which nothing else is known.
+    pub fn ended(&mut self, framework: &str, task: &str) -> TaskStatus {
+        TaskStatus {
+            key: self.key(framework, task),
+            state: TaskState::Ended,
+            health: None,
+            addresses: None,
+            agent: None,
+            unreachable_since: None,
+        }
+    }
+
     /// The shared id of a framework.
     pub fn framework_id(&mut self, id: &str) -> FrameworkId {
         self.strings.intern(id).into()
