@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "The task's share of the service's traffic, relative to its other tasks; 0 is none." },
     Key { name: "drain_time", also: "", field: Field::DrainTime, about: About::EveryPort, kind: Kind::Time,
         default: "`routing.drain_time`", example: "2m",
-        meaning: "How long requests in flight may go on when the task goes away." },
+        meaning: "How long what is under way (requests, streams, WebSockets) may go on when the task goes away, `routing.drain_time` at most; then it is cut." },
     Key { name: "enabled", also: "", field: Field::Enabled, about: About::EveryPort, kind: Kind::Flag,
         default: "true", example: "false",
         meaning: "Whether the port makes a service and routes." },

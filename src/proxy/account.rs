@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::balance::InFlight;
 use super::connection::Client;
+use super::leash::Hold;
 use super::metrics::ServiceCounters;
 
 /// One request, until it is over.
@@ -22,6 +23,8 @@ pub struct Account {
     end: End,
     /// The endpoint that serves it.
     pub in_flight: Option<InFlight>,
+    /// Ends the request when the endpoint that serves it goes away.
+    pub hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ enum End {
 impl Account {
     /// Begins to count a request of `client`.
     pub fn begin(client: Rc<Client>, started: Instant) -> Self {
-        Self { client, started, service: None, status: None, end: End::Open, in_flight: None }
+        Self { client, started, service: None, status: None, end: End::Open, in_flight: None, hold: None }
     }
 
     /// When the request's head was complete.
@@ -56,6 +59,11 @@ impl Account {
     /// The answer is whole.
     pub fn complete(&mut self) {
         self.end = End::Complete;
+    }
+
+    /// What the request was upgraded to was cut because its endpoint went away.
+    pub fn drained(&self) {
+        self.client.worker.shard.drained_upgrades.increment();
     }
 
     /// The answer broke off on the endpoint's side.

@@ -20,8 +20,9 @@ use super::account::Account;
 use super::exchange::{Http1, Stream};
 use super::headers::strip_trailers;
 use super::held::Held;
+use super::leash::Hold;
 use super::stall;
-use super::worker::Worker;
+use super::worker::{Opened, Worker};
 
 /// Why an answer's body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum AnswerFault {
     /// The endpoint sent nothing for too long.
     #[error("the endpoint stopped sending the answer")]
     Idle,
+    /// The endpoint goes away, and its drain time is over.
+    #[error("the drain time of the endpoint is over")]
+    Drained,
     /// The endpoint's answer broke off.
     #[error("the endpoint's answer broke off")]
     Cut(#[source] hyper::Error),
@@ -52,8 +56,8 @@ pub enum Carrier {
     Http1(Http1, SocketAddr),
     /// A stream on a shared connection.
     Http2(Stream),
-    /// A connection that a task drives and that ends with the answer.
-    Detached,
+    /// A connection that a task drives and that ends with the answer; it counts as open for as long as either needs it.
+    Detached(Rc<Opened>),
 }
 
 /// A body that an endpoint sends.
@@ -149,7 +153,13 @@ impl Relay {
         if self.carrier.is_none() {
             return Poll::Ready(None);
         }
+        if self.account.hold.as_ref().is_some_and(Hold::is_cut) {
+            return self.drained(context);
+        }
         let Poll::Ready(polled) = self.poll_incoming(context) else {
+            if self.account.hold.as_mut().is_some_and(|hold| hold.poll_cut(context).is_ready()) {
+                return self.drained(context);
+            }
             return match self.poll_idle(context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(()) => {
@@ -210,6 +220,11 @@ impl Relay {
         {
             self.worker.pool.put_http1(address, connection, self.idle_per_endpoint, Instant::now());
         }
+    }
+
+    fn drained(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        self.worker.shard.drained_answers.increment();
+        self.cut(AnswerFault::Drained, context)
     }
 
     /// The fault is said one poll later: what came before it is sent to the client first.

@@ -33,6 +33,9 @@ pub enum AttemptFault {
     /// No answer began within the time of all attempts.
     #[error("no answer began in time")]
     SlowAnswer,
+    /// The endpoint goes away, and its drain time was over before an answer began.
+    #[error("the endpoint's drain time was over before an answer began")]
+    Drained,
     /// The answer is not valid HTTP.
     #[error("the answer is not valid")]
     Invalid,
@@ -44,7 +47,7 @@ pub enum AttemptFault {
 impl AttemptFault {
     /// Whether the endpoint is to blame.
     pub fn is_endpoints(&self) -> bool {
-        !matches!(self, Self::Unsent | Self::Body(_) | Self::Died { reused: true, .. })
+        !matches!(self, Self::Unsent | Self::Drained | Self::Body(_) | Self::Died { reused: true, .. })
     }
 
     /// Whether the endpoint certainly has not acted on the request, so that any method may be sent again
@@ -60,6 +63,7 @@ impl AttemptFault {
             Self::ConnectTimeout => Reason::ConnectTimeout,
             Self::Unsent | Self::Refused | Self::Died { .. } => Reason::UpstreamReset,
             Self::SlowAttempt | Self::SlowAnswer => Reason::ResponseTimeout,
+            Self::Drained => Reason::Drained,
             Self::Invalid => Reason::UpstreamInvalid,
             Self::Body(BodyFault::Idle) => Reason::RequestTimeout,
             Self::Body(BodyFault::Broken) => Reason::RequestCut,

@@ -26,6 +26,7 @@ use super::error::AttemptFault;
 use super::exchange::{self, Http1, Stream};
 use super::forwarded::{self, Hop};
 use super::headers;
+use super::leash;
 use super::local;
 use super::plan::{self, Plan};
 use super::pool::Http2Place;
@@ -112,6 +113,7 @@ impl Forwarding {
                 return self.refuse(Reason::NoEndpoint);
             };
             self.account.in_flight = Some(InFlight::begin(endpoint.clone(), self.worker().seat));
+            self.account.hold = Some(self.worker().leashes.hold(&endpoint));
             match self.attempt(&endpoint).await {
                 Ok(begun) => return self.pass_on(begun, &endpoint),
                 Err(fault) => {
@@ -191,18 +193,22 @@ impl Forwarding {
         }
         // Without its sender the connection ends with this exchange.
         let (_, driver, opened) = connection.into_driver();
+        let opened = Rc::new(opened);
+        let carrier = Carrier::Detached(opened.clone());
         self.worker().tasks.spawn_local(async move {
             // Whoever reads the answer hears of an error.
             let _ = driver.await;
             drop(opened);
         });
-        Carrier::Detached
+        carrier
     }
 
     async fn attempt_upgrade(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let connection = connect::http1(endpoint.address, self.limits().connect, self.opened()).await?;
         let (mut sender, driver, opened) = connection.into_driver();
         let driver = (*Pin::into_inner(driver)).with_upgrades();
+        let opened = Rc::new(opened);
+        let carrier = Carrier::Detached(opened.clone());
         self.worker().tasks.spawn_local(async move {
             // Whoever reads the answer hears of an error.
             let _ = driver.await;
@@ -210,7 +216,7 @@ impl Forwarding {
         });
         let request = self.request_http1(false);
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
-        Ok(Begun { answer, carrier: Carrier::Detached })
+        Ok(Begun { answer, carrier })
     }
 
     async fn attempt_http2(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
@@ -293,7 +299,19 @@ impl Forwarding {
 
     /// Waits for the beginning of an answer, for as long as one attempt and all attempts may take. While the request's
     /// body makes progress, the answer's time has not begun.
-    async fn within<T>(&self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
+    async fn within<T>(&mut self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
+        let mut hold = self.account.hold.take();
+        let answer = tokio::select! {
+            // An answer that is there counts.
+            biased;
+            answer = self.in_time(exchange) => answer,
+            () = leash::cut(hold.as_mut()) => Err(AttemptFault::Drained),
+        };
+        self.account.hold = hold;
+        answer
+    }
+
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
         let mut exchange = std::pin::pin!(exchange);
         let begun = Instant::now();
         let (mut limit, _) = self.time_limit(begun);
@@ -356,6 +374,7 @@ impl Forwarding {
             AttemptFault::ConnectTimeout => shard.timeout_connect.increment(),
             AttemptFault::SlowAttempt => shard.timeout_attempt.increment(),
             AttemptFault::SlowAnswer => shard.timeout_answer.increment(),
+            AttemptFault::Drained => shard.drained_requests.increment(),
             AttemptFault::Body(BodyFault::Idle) => shard.timeout_body.increment(),
             _ => {}
         }
@@ -389,7 +408,10 @@ impl Forwarding {
         self.client.watch.switch();
         if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
             let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
-            worker.tasks.spawn_local(tunnel);
+            worker.tasks.spawn_local(async move {
+                tunnel.await;
+                drop(carrier);
+            });
         }
         Response::from_parts(head, AnswerBody::Switched)
     }

@@ -209,12 +209,11 @@ type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
 /// The permit comes first: what cannot be served stays in the kernel's queue. Cancel safe.
 async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<Accepted> {
-    let permits = worker.permits.clone();
-    let permit = match permits.clone().try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(_) => {
+    let permit = match worker.permits.try_acquire() {
+        Some(permit) => permit,
+        None => {
             worker.shard.client_full.increment();
-            permits.acquire_owned().await.map_err(io::Error::other)?
+            worker.permits.acquire().await?
         }
     };
     let (stream, peer) = socket.accept().await?;
@@ -228,7 +227,7 @@ fn accept_waiting(worker: &Worker, socket: TcpListener) -> Vec<Accepted> {
     let Ok(socket) = socket.into_std() else {
         return waiting;
     };
-    while let Ok(permit) = worker.permits.clone().try_acquire_owned()
+    while let Some(permit) = worker.permits.try_acquire()
         && let Ok((stream, peer)) = socket.accept()
     {
         if stream.set_nonblocking(true).is_ok()

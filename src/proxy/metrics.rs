@@ -150,6 +150,12 @@ shard! {
         "Octets of bodies that were taken into memory to wait for somebody.";
     held_removed "pointsman_proxy_buffered_bytes_removed_total" counter None
         "Octets of bodies that wait no longer.";
+    drained_requests "pointsman_proxy_drained_total" counter (Some(("kind", "request")))
+        "What hung on an endpoint that went away until its drain time was over, and was cut.";
+    drained_answers "pointsman_proxy_drained_total" counter (Some(("kind", "answer")))
+        "What hung on an endpoint that went away until its drain time was over, and was cut.";
+    drained_upgrades "pointsman_proxy_drained_total" counter (Some(("kind", "upgrade")))
+        "What hung on an endpoint that went away until its drain time was over, and was cut.";
     services_limited "pointsman_proxy_services_limited_total" counter None
         "Requests counted as `other` because too many services have counters already.";
 }

@@ -102,6 +102,9 @@ reasons! {
     Overloaded "overloaded" SERVICE_UNAVAILABLE Ourselves,
         "Too much of bodies waits in this worker's memory already.",
         "Look for clients that read slowly (`pointsman_proxy_buffered_bytes`); the limit is `proxy.limits.buffer_size`.";
+    Drained "drain-time-over" GATEWAY_TIMEOUT Upstream,
+        "The endpoint went away, and its drain time was over before it answered.",
+        "Let the task answer within `routing.drain_time` (or its label `drain_time`) after it is told to end.";
     Loop "loop" LOOP_DETECTED Ourselves,
         "The request has passed this proxy too often already.",
         "A service's endpoint leads back to this proxy; the limit is `proxy.max_hops`.";

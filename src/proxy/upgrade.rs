@@ -18,6 +18,7 @@ use tracing::debug;
 use super::account::Account;
 use super::drain;
 use super::headers::has_token;
+use super::leash;
 use super::reason::Reason;
 
 /// Octets copied at once, each way.
@@ -65,7 +66,7 @@ pub fn write(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// Copies both ways until both sides have ended, nothing was said for `idle`, or draining ends it. `account` counts the
+/// Copies both ways until both sides have ended, nothing was said for `idle`, or draining (ours or the endpoint's) ends it. `account` counts the
 /// request as in flight until then.
 pub async fn tunnel(
     client: OnUpgrade,
@@ -74,6 +75,7 @@ pub async fn tunnel(
     mut drain: drain::DrainSignal,
     mut account: Account,
 ) {
+    let mut hold = account.hold.take();
     let both = async {
         match tokio::try_join!(client, endpoint) {
             Ok((client, endpoint)) => copy_both(client, endpoint, idle).await,
@@ -83,6 +85,7 @@ pub async fn tunnel(
     tokio::select! {
         () = both => {}
         () = drain::expired(&mut drain) => {}
+        () = leash::cut(hold.as_mut()) => account.drained(),
     }
     account.complete();
 }

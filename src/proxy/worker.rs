@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::balance::WorkerSeat;
 use super::drain::{self, DrainSignal};
+use super::leash::Leashes;
 use super::listen::{self, Listener};
 use super::metrics::{ServiceCounters, Shard};
 use super::per_address::PerAddress;
+use super::permits::Permits;
 use super::pool::Pool;
 use super::stall::Unstalled;
 use crate::config::Config;
@@ -62,6 +64,8 @@ pub struct Worker {
     pub shard: Arc<Shard>,
     /// Its connections to endpoints.
     pub pool: Rc<Pool>,
+    /// What ends what hangs on endpoints that go away.
+    pub leashes: Leashes,
     /// Tasks that are no client's connection: HTTP/2 streams, upstream connections, tunnels.
     pub tasks: TaskTracker,
     /// Draining, on a channel of this thread: connections poll it often.
@@ -69,9 +73,9 @@ pub struct Worker {
     /// Randomness.
     pub rng: RefCell<fastrand::Rng>,
     /// A permit per client connection.
-    pub(super) permits: Arc<Semaphore>,
     /// Client connections by network.
     pub(super) per_address: PerAddress,
+    pub(super) permits: Permits,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Arc<ServiceCounters>>>,
     date: RefCell<(u64, HeaderValue)>,
@@ -118,11 +122,13 @@ impl Worker {
         date.1.clone()
     }
 
-    /// Closes what is no longer needed, forgets what has left the table.
+    /// Takes over limits that changed, closes what is no longer needed, forgets what has left the table.
     fn sweep(&self) {
         self.with_table(|table| {
-            let idle = table.config.proxy.limits.upstream_idle;
-            self.pool.sweep(Instant::now(), idle, |endpoint| is_current(table, endpoint));
+            let (now, config) = (Instant::now(), &table.config);
+            self.permits.resize(config.proxy.limits.connections);
+            self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
+            self.leashes.sweep(now, config.routing.drain_time, |endpoint| is_current(table, endpoint));
             self.services.borrow_mut().retain(|service, _| table.service(service).is_some());
             self.shard.retain_services(|service| table.service(service).is_some());
         });
@@ -224,11 +230,12 @@ impl Worker {
             seat,
             shard,
             pool: Rc::default(),
+            leashes: Leashes::default(),
             tasks: TaskTracker::new(),
             drain,
             rng: RefCell::new(fastrand::Rng::new()),
-            permits: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
             per_address: PerAddress::default(),
+            permits: Permits::new(connections),
             reader: RefCell::new(reader),
             services: RefCell::default(),
             date: RefCell::new((0, HeaderValue::from_static(""))),

@@ -141,7 +141,7 @@ impl Reloader {
         }
         // Sockets first: they alone can fail, and then nothing has changed.
         let opened = lock(&self.workers).open(&new, &mut Inherited::default()).map_err(|e| vec![e.to_string()])?;
-        if new.admin != running.admin {
+        if !new.admin.has_same_sockets(&running.admin) {
             let moved = self.admin.lock().await.relocate(&new.admin, &running.admin).await;
             moved.map_err(|error| vec![error.to_string()])?;
         }

@@ -33,7 +33,10 @@ pub(super) fn routing() -> Section<Raw> {
         .means("Groups whose `pointsman.group` or `HAPROXY_GROUP` labels are served; \"*\": all.")
         .costs("None."),
         setting!(Raw, "drain_time", Span::between(Duration::ZERO, day), config.routing.drain_time)
-            .means("How long requests in flight may go on at an endpoint that goes away; a label may say less.")
+            .means(
+                "How long what is under way (requests, streams, WebSockets) may go on at an endpoint that goes away; \
+                then it is cut. A label may say less.",
+            )
             .costs("The cluster should give a killed task as long (its kill policy's grace period)."),
         setting!(Raw, "require_port_resource", Flag, config.routing.require_port_resource)
             .means("Whether a task's port must lie in its `ports` resource when its agent's address is used.")
