@@ -61,6 +61,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy.limits.connect", "read from the request's plan"),
     ("proxy.limits.per_try", "read from the request's plan"),
     ("proxy.limits.upstream_idle", "read at each sweep"),
+    ("proxy.limits.connections_per_network", "read at each accept"),
+    ("proxy.limits.buffer_size", "read when a request begins"),
     ("proxy.limits.streams", "read at each connection"),
     ("routing.drain_time", "tests/proxy_drain_time.rs changes it"),
     ("routing.", "everything is derived anew"),
