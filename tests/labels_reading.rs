@@ -304,7 +304,7 @@ fn faults_of_marathon_lb_labels() {
         "HAPROXY_0_PATH",
         "flag of HAProxy",
     );
-    faulty(web, &with("HAPROXY_0_BALANCE=source"), fine, UnsupportedLabel, "HAPROXY_0_BALANCE", "not understood yet");
+    faulty(web, &with("HAPROXY_0_BALANCE=uri"), fine, InvalidLabel, "HAPROXY_0_BALANCE", "no way of balancing");
     faulty(
         web,
         &with("HAPROXY_0_BACKEND_HEAD=x"),

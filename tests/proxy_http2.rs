@@ -224,7 +224,7 @@ async fn a_refused_stream_is_sent_again_rfc9113_8_7() {
     let proxy = Cluster::everything(Protocol::H2c, &[address]).serve();
     let answer = proxy.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     assert_eq!(status(&answer), 200, "{answer}");
-    assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}"), 1.0);
+    assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 1.0);
 }
 
 #[tokio::test]

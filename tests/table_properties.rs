@@ -49,7 +49,12 @@ fn labels(which: u8) -> Vec<(&'static str, &'static str)> {
         0 => vec![],
         1 => vec![("pointsman.host", "a.example.com")],
         2 => vec![("pointsman.host", "a.example.com"), ("pointsman.path", "/x")],
-        3 => vec![("pointsman.host", "*.example.com"), ("pointsman.weight", "7"), ("pointsman.sticky", "true")],
+        3 => vec![
+            ("pointsman.host", "*.example.com"),
+            ("pointsman.weight", "7"),
+            ("pointsman.sticky", "true"),
+            ("pointsman.balance", "hash:address"),
+        ],
         4 => vec![("pointsman.nonsense", "1"), ("pointsman.host", "bad host")],
         _ => vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "b.example.com,c.example.com")],
     }

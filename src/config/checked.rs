@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::labels::host::HostPattern;
+use crate::model::balance::Algorithm;
 use crate::model::id::{ClusterName, SourceName};
 
 /// The whole configuration.
@@ -264,12 +265,46 @@ pub struct ProxyConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The name in `Via`.
     pub via: Arc<str>,
+    /// How requests are spread over endpoints.
+    pub balance: BalanceConfig,
     /// Attempts per request in all, the first one included.
     pub max_attempts: u32,
+    /// Repeats allowed as a share of requests.
+    pub retry_ratio: f64,
     /// Request bodies up to this size are kept for a second attempt.
     pub retry_body_bytes: usize,
     /// Hops (`Via` entries of ours) after which a request counts as looping.
     pub max_hops: u32,
+}
+
+/// How requests are spread over the endpoints of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BalanceConfig {
+    /// The algorithm of services whose labels name none.
+    pub algorithm: Algorithm,
+    /// How long an endpoint that became ready has a growing share; zero: it has its whole share at once.
+    pub slow_start: Duration,
+    /// With hashing: an endpoint takes at most so many percent of an even part of the requests under way; 0: any.
+    pub hash_balance: u32,
+    /// When endpoints that fail are spared.
+    pub ejection: EjectionConfig,
+}
+
+/// When endpoints that fail are spared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EjectionConfig {
+    /// After so many failures in a row; 0: never, and whatever else is said here has no effect.
+    pub in_a_row: u32,
+    /// … or when a smaller share of the last ten seconds' answers was good.
+    pub success_ratio: f64,
+    /// For so long at first …
+    pub shortest: Duration,
+    /// … and at most.
+    pub longest: Duration,
+    /// So large a share of a service's endpoints at most.
+    pub max_share: f64,
+    /// When a smaller share is left, all count again.
+    pub panic_threshold: f64,
 }
 
 /// One address the proxy listens on.
@@ -481,9 +516,36 @@ impl Default for ProxyConfig {
             limits: ProxyLimits::default(),
             trusted_proxies: Vec::new(),
             via: "pointsman".into(),
+            balance: BalanceConfig::default(),
             max_attempts: 3,
+            retry_ratio: 0.2,
             retry_body_bytes: 65_536,
             max_hops: 5,
+        }
+    }
+}
+
+impl Default for BalanceConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::PeakEwma,
+            slow_start: Duration::from_secs(10),
+            hash_balance: 150,
+            ejection: EjectionConfig::default(),
+        }
+    }
+}
+
+/// linkerd's figures for the failures and the times, Envoy's for the panic threshold.
+impl Default for EjectionConfig {
+    fn default() -> Self {
+        Self {
+            in_a_row: 7,
+            success_ratio: 0.8,
+            shortest: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            max_share: 0.5,
+            panic_threshold: 0.5,
         }
     }
 }

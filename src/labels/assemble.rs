@@ -51,6 +51,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
+        balance: None,
         routes: Vec::new(),
     };
     if let Some(Value::Protocol(protocol)) = of(Field::Protocol) {
@@ -58,6 +59,9 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if let Some(Value::Weight(weight)) = of(Field::Weight) {
         spec.weight = Some(*weight);
+    }
+    if let Some(Value::Balance(algorithm)) = of(Field::Balance) {
+        spec.balance = Some(Arc::new(algorithm.clone()));
     }
     if let Some(Value::Time(time)) = of(Field::DrainTime) {
         spec.drain_time = Some(*time);

@@ -115,6 +115,11 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
             Some(Haproxy::Means(Field::Enabled)) => flag(port, Field::Enabled, label, statements),
             Some(Haproxy::Means(Field::Sticky)) => flag(port, Field::Sticky, label, statements),
             Some(Haproxy::Means(Field::Protocol)) => mode(port, label, statements),
+            Some(Haproxy::Means(Field::Balance)) => {
+                if let Some(balance) = value(label, Kind::Balance, &mut statements.complaints) {
+                    offer(Place::Port(port), Field::Balance, label, balance, statements);
+                }
+            }
             Some(Haproxy::Means(_)) => {}
             _ => judge(name, true, label, statements),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::HostPattern;
+use crate::model::balance::Algorithm;
 use crate::model::endpoint::Weight;
 use crate::model::id::Version;
 use crate::model::problem::Problem;
@@ -41,6 +42,8 @@ pub struct PortSpec {
     pub drain_time: Option<Duration>,
     /// A cookie keeps a client on one endpoint.
     pub sticky: bool,
+    /// How the service's requests are to be spread.
+    pub balance: Option<Arc<Algorithm>>,
     /// Where the port's requests come from.
     pub routes: Vec<RouteSpec>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::host::{HostPattern, InvalidHost};
 use super::path;
+use crate::model::balance::{ALGORITHMS, Algorithm};
 use crate::model::endpoint::Weight;
 use crate::model::service::Protocol;
 
@@ -22,6 +23,7 @@ pub(super) enum Kind {
     Protocol,
     Weight,
     Time,
+    Balance,
 }
 
 /// A value that has been understood.
@@ -34,6 +36,7 @@ pub(super) enum Value {
     Protocol(Protocol),
     Weight(Weight),
     Time(Duration),
+    Balance(Algorithm),
 }
 
 /// What is wrong with a value, and the mend. Neither quotes the whole value: that is up to the caller, who knows
@@ -70,6 +73,7 @@ impl Kind {
             Self::Target => "a path",
             Self::Protocol => "`http`, `h2c`, `tcp` or `udp`",
             Self::Weight => "0 to 65535",
+            Self::Balance => ALGORITHMS,
             Self::Time => "a time: `500ms`, `30s`, `5m`, `1h`",
         }
     }
@@ -91,6 +95,7 @@ impl Kind {
             Self::Protocol => protocol(text).map(Value::Protocol),
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
+            Self::Balance => balance(text).map(Value::Balance),
             Self::Hosts => unreachable!("read above"),
         };
         read.map_err(|fault| faults.push(fault)).ok()
@@ -187,6 +192,10 @@ fn protocol(text: &str) -> Result<Protocol, Fault> {
         };
         Fault::new("it is no protocol that is understood", mend)
     })
+}
+
+fn balance(text: &str) -> Result<Algorithm, Fault> {
+    Algorithm::parse(text).map_err(|fault| Fault::new(fault.to_string(), format!("write {ALGORITHMS}")))
 }
 
 fn weight(text: &str) -> Result<Weight, Fault> {

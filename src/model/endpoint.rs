@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::balance::Algorithm;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
+use super::run::EndpointRun;
 use super::service::Protocol;
 use super::sorted::SortKey;
 use super::time::Timestamp;
@@ -91,6 +92,8 @@ pub struct Endpoint {
     pub drain_time: Option<Duration>,
     /// Whether its clients are kept on it by a cookie.
     pub sticky: bool,
+    /// How its task wants the service's requests spread, where it says so.
+    pub balance: Option<Arc<Algorithm>>,
     /// State that changes per request; shared by all tables that hold this endpoint.
     pub run: Arc<EndpointRun>,
 }
@@ -109,6 +112,7 @@ impl PartialEq for Endpoint {
             && self.ready_since == other.ready_since
             && self.drain_time == other.drain_time
             && self.sticky == other.sticky
+            && self.balance == other.balance
     }
 }
 
@@ -171,58 +175,5 @@ pub struct Weight(pub u16);
 impl Default for Weight {
     fn default() -> Self {
         Self(100)
-    }
-}
-
-/// Run-time state of an endpoint: a cache line per worker, made at first use.
-///
-/// Each worker writes its own line only; sums are read across lines and may be off by what is under way.
-#[derive(Default)]
-pub struct EndpointRun {
-    lines: OnceLock<Box<[WorkerLine]>>,
-}
-
-/// What one worker knows of an endpoint.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub struct WorkerLine {
-    /// Requests under way.
-    pub in_flight: AtomicU32,
-    /// Requests sent, ever.
-    pub requests: AtomicU64,
-    /// Requests that failed on the endpoint's side, ever.
-    pub failures: AtomicU64,
-}
-
-impl EndpointRun {
-    /// The line of `worker`, of `workers` in all. The number of workers is fixed for the life of the process.
-    pub fn line(&self, worker: usize, workers: usize) -> &WorkerLine {
-        let lines = self.lines.get_or_init(|| (0..workers.max(1)).map(|_| WorkerLine::default()).collect());
-        &lines[worker % lines.len()]
-    }
-
-    /// Requests under way on all workers.
-    pub fn in_flight(&self) -> u64 {
-        self.sum(|line| u64::from(line.in_flight.load(Ordering::Relaxed)))
-    }
-
-    /// Requests sent by all workers.
-    pub fn requests(&self) -> u64 {
-        self.sum(|line| line.requests.load(Ordering::Relaxed))
-    }
-
-    /// Failures seen by all workers.
-    pub fn failures(&self) -> u64 {
-        self.sum(|line| line.failures.load(Ordering::Relaxed))
-    }
-
-    fn sum(&self, of: impl Fn(&WorkerLine) -> u64) -> u64 {
-        self.lines.get().map_or(0, |lines| lines.iter().map(of).sum())
-    }
-}
-
-impl fmt::Debug for EndpointRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointRun").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }

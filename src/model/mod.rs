@@ -1,6 +1,7 @@
 //! Plain types that every room speaks: tasks, agents, services, endpoints. No I/O, no clock.
 
 pub mod agent;
+pub mod balance;
 pub mod edit_distance;
 pub mod endpoint;
 pub mod framework;
@@ -9,6 +10,8 @@ pub mod intern;
 pub mod network;
 pub mod persistent;
 pub mod problem;
+pub mod ring;
+pub mod run;
 pub mod service;
 pub mod sorted;
 pub mod task;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::balance::Algorithm;
 use super::endpoint::{Endpoint, EndpointId};
 use super::id::{ServiceId, Version};
+use super::ring::Ring;
 use super::sorted::{SortKey, SortedList};
 use super::time::Timestamp;
 
@@ -26,6 +28,8 @@ pub struct Service {
     pub sticky: SortedList<Sticky>,
     /// No endpoint is ready, and those that are merely unhealthy or cut off are served again.
     pub panic: bool,
+    /// Where keys find their endpoint among the available ones, if requests are spread by hashing.
+    pub ring: Option<Arc<Ring>>,
     /// Since when it has had no task; it is forgotten at the end of its retention.
     pub empty_since: Option<Timestamp>,
 }
@@ -34,6 +38,11 @@ impl Service {
     /// The endpoint with this id.
     pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(id)
+    }
+
+    /// How its requests are spread: as its first endpoint says, else by `default`.
+    pub fn algorithm<'a>(&'a self, default: &'a Algorithm) -> &'a Algorithm {
+        self.endpoints.at(0).and_then(|endpoint| endpoint.balance.as_deref()).unwrap_or(default)
     }
 }
 

@@ -194,6 +194,9 @@ impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_trailers() {
             Ok(mut trailers) => {
+                if let Some(in_flight) = &self.account.in_flight {
+                    in_flight.ended(&trailers);
+                }
                 strip_trailers(&mut trailers);
                 self.finish();
                 Frame::trailers(trailers)

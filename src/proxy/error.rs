@@ -56,6 +56,11 @@ impl AttemptFault {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Unsent | Self::Refused)
     }
 
+    /// Whether the attempt put no work on the endpoint: repeating it elsewhere makes no load grow.
+    pub fn is_without_work(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Unsent)
+    }
+
     /// The reason of the answer when no other attempt is made.
     pub fn reason(&self) -> Reason {
         match self {

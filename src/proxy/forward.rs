@@ -18,7 +18,9 @@ use tracing::debug;
 
 use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
-use super::balance::{InFlight, sticky};
+use super::balance::choose::Ask;
+use super::balance::local::ServiceLocal;
+use super::balance::{InFlight, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect;
 use super::connection::Client;
@@ -37,7 +39,9 @@ use super::upgrade;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
 use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::run::Moment;
 use crate::model::service::Protocol;
+use crate::model::time::Timestamp;
 
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -68,12 +72,29 @@ struct Forwarding {
     upgrade: Option<OnUpgrade>,
     account: Account,
     attempts: u32,
-    /// Endpoints that failed since the last pause.
+    /// Endpoints that failed: they get the request no second time.
     tried: SmallVec<[EndpointId; 2]>,
-    pauses: u32,
+    /// Why the last one failed.
+    last_fault: Option<Reason>,
+    /// The attempt under way is one of the budget's.
+    repeat: Option<Repeat>,
     /// Repeat at this endpoint, on a fresh connection.
     fresh: Option<Arc<Endpoint>>,
     was_fresh: bool,
+    attempt_begun: Instant,
+}
+
+/// A repeat that the service's budget allowed, until it is over.
+struct Repeat(Rc<ServiceLocal>);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        self.0.budget.borrow_mut().finished();
+    }
+}
+
+fn moment(instant: Instant) -> Moment {
+    Moment::of(instant.into_std())
 }
 
 /// The beginning of an answer, and what carries the rest.
@@ -84,8 +105,8 @@ struct Begun {
 
 impl Forwarding {
     fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Incoming, mut account: Account) -> Self {
-        let service = &plan.destination.service.id;
-        account.belongs_to(client.worker.counters(service));
+        account.belongs_to(plan.local.counters.borrow().clone());
+        plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
         prepare(&client, &plan, &mut head);
         let limits = &plan.config.proxy.limits;
@@ -99,9 +120,11 @@ impl Forwarding {
             account,
             attempts: 0,
             tried: SmallVec::new(),
-            pauses: 0,
+            last_fault: None,
+            repeat: None,
             fresh: None,
             was_fresh: false,
+            attempt_begun: Instant::now(),
             client,
             plan,
         }
@@ -109,10 +132,13 @@ impl Forwarding {
 
     async fn run(mut self) -> Response<AnswerBody> {
         loop {
-            let Some(endpoint) = self.next_endpoint().await else {
-                return self.refuse(Reason::NoEndpoint);
+            let Some((endpoint, is_probe)) = self.next_endpoint().await else {
+                let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
+                return self.refuse(reason);
             };
-            self.account.in_flight = Some(InFlight::begin(endpoint.clone(), self.worker().seat));
+            let (seat, local) = (self.worker().seat, self.plan.local.clone());
+            self.attempt_begun = Instant::now();
+            self.account.in_flight = Some(InFlight::begin(endpoint.clone(), seat, local, self.attempt_begun, is_probe));
             self.account.hold = Some(self.worker().leashes.hold(&endpoint));
             match self.attempt(&endpoint).await {
                 Ok(begun) => return self.pass_on(begun, &endpoint),
@@ -137,25 +163,45 @@ impl Forwarding {
         &self.plan.config.proxy.limits
     }
 
-    /// The endpoint to try now. When all have failed, they are tried again after a short pause, and in the newest table:
-    /// meanwhile the tasks may have been replaced.
-    async fn next_endpoint(&mut self) -> Option<Arc<Endpoint>> {
+    /// The endpoint to try now, and whether the request is its probe. When all have failed, the newest table is looked
+    /// at after a pause, as often as there are attempts left: meanwhile tasks may have been replaced.
+    async fn next_endpoint(&mut self) -> Option<(Arc<Endpoint>, bool)> {
         if let Some(endpoint) = self.fresh.clone() {
-            return Some(endpoint);
+            return Some((endpoint, false));
         }
         self.attempts += 1;
+        let mut pauses = 0;
         loop {
-            let worker = self.client.worker.clone();
-            let chosen = self.plan.destination.choose(&self.tried, worker.seat, &mut worker.rng.borrow_mut());
-            if chosen.is_some() || self.tried.is_empty() {
+            let chosen = self.choose();
+            if chosen.is_some() || self.tried.is_empty() || self.attempts + pauses > self.proxy().max_attempts {
                 return chosen;
             }
+            let worker = self.client.worker.clone();
             let random = worker.rng.borrow_mut().f64();
-            tokio::time::sleep(retry::backoff(self.pauses, random)).await;
-            self.pauses += 1;
-            self.tried.clear();
+            tokio::time::sleep(retry::backoff(pauses, random)).await;
+            pauses += 1;
             worker.with_table(|table| self.plan.destination.renew(table));
         }
+    }
+
+    fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
+        let (worker, plan) = (&self.client.worker, &self.plan);
+        let now = if self.attempts == 1 { self.account.started() } else { Instant::now() };
+        let now = moment(now);
+        let outlook = plan.local.look(&plan.destination.service, &plan.config, now, Timestamp::now);
+        let ask = Ask {
+            service: &plan.destination.service,
+            outlook,
+            local: &plan.local,
+            config: &plan.config.proxy.balance,
+            key: plan.key,
+            is_repeatable: retry::is_idempotent(&self.method) && self.body.is_whole(),
+            seat: worker.seat,
+            now,
+            wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
+        };
+        let chosen = plan.destination.choose(&self.tried, &ask, &mut worker.rng.borrow_mut());
+        chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
     }
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
@@ -297,6 +343,18 @@ impl Forwarding {
         self.attempts < self.proxy().max_attempts && retry::is_idempotent(&self.method) && self.body.is_whole()
     }
 
+    /// Whether to give up a slow attempt: only where another endpoint could do better.
+    fn may_go_elsewhere(&self) -> bool {
+        self.may_repeat() && self.has_another()
+    }
+
+    /// Whether there is an endpoint that has not failed and is not being tried.
+    fn has_another(&self) -> bool {
+        let trying = self.account.in_flight.as_ref().map(|in_flight| in_flight.endpoint().id.clone());
+        let tried: SmallVec<[EndpointId; 2]> = self.tried.iter().cloned().chain(trying).collect();
+        self.plan.destination.has_another(&tried)
+    }
+
     /// Waits for the beginning of an answer, for as long as one attempt and all attempts may take. While the request's
     /// body makes progress, the answer's time has not begun.
     async fn within<T>(&mut self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
@@ -314,12 +372,12 @@ impl Forwarding {
     async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
         let mut exchange = std::pin::pin!(exchange);
         let begun = Instant::now();
-        let (mut limit, _) = self.time_limit(begun);
+        let (mut limit, _) = self.time_limit(begun, self.may_repeat());
         loop {
             if let Ok(answer) = timeout_at(limit, exchange.as_mut()).await {
                 return answer;
             }
-            let (later, fault) = self.time_limit(begun);
+            let (later, fault) = self.time_limit(begun, self.may_go_elsewhere());
             if later <= limit {
                 return Err(fault);
             }
@@ -327,12 +385,13 @@ impl Forwarding {
         }
     }
 
-    /// When an attempt that began at `begun` has taken too long, and what that is then.
-    fn time_limit(&self, begun: Instant) -> (Instant, AttemptFault) {
+    /// When an attempt that began at `begun` has taken too long, and what that is then, where another may follow or not.
+    fn time_limit(&self, begun: Instant, another: bool) -> (Instant, AttemptFault) {
         let since = |start: Instant| self.body.last_progress().map_or(start, |progress| progress.max(start));
         let total = since(self.account.started()) + self.limits().response;
-        match self.may_repeat().then(|| since(begun) + self.limits().per_try) {
-            Some(attempt) if attempt < total => (attempt, AttemptFault::SlowAttempt),
+        let attempt = since(begun) + self.limits().per_try;
+        match attempt < total && another {
+            true => (attempt, AttemptFault::SlowAttempt),
             _ => (total, AttemptFault::SlowAnswer),
         }
     }
@@ -348,15 +407,22 @@ impl Forwarding {
             idempotent: retry::is_idempotent(&self.method),
             body_is_whole: self.body.is_whole(),
             was_fresh: self.was_fresh,
+            has_another: self.has_another(),
         };
         self.fresh = None;
-        let shard = &self.client.worker.shard;
+        let shard = self.client.worker.shard.clone();
+        self.last_fault = Some(fault.reason());
+        self.repeat = None;
         match retry::decide(&fault, &situation) {
             Decision::GiveUp => return Some(fault.reason()),
             Decision::Fresh => {
                 shard.retries_fresh.increment();
                 self.was_fresh = true;
                 self.fresh = Some(endpoint);
+            }
+            Decision::Another if !self.is_within_budget(&fault) => {
+                shard.retries_denied.increment();
+                return Some(fault.reason());
             }
             Decision::Another => {
                 shard.retries_other.increment();
@@ -366,6 +432,18 @@ impl Forwarding {
             }
         }
         None
+    }
+
+    /// Takes a repeat out of the service's budget. What put no work on an endpoint needs none.
+    fn is_within_budget(&mut self, fault: &AttemptFault) -> bool {
+        if fault.is_without_work() {
+            return true;
+        }
+        let local = &self.plan.local;
+        let (ratio, workers) = (self.proxy().retry_ratio, self.worker().seat.workers);
+        let allowed = local.budget.borrow_mut().withdraw(ratio, local.in_flight.get(), workers, moment(Instant::now()));
+        self.repeat = allowed.then(|| Repeat(local.clone()));
+        allowed
     }
 
     fn count(&self, fault: &AttemptFault) {
@@ -391,6 +469,11 @@ impl Forwarding {
         let Begun { answer, carrier } = begun;
         let worker = self.client.worker.clone();
         self.account.answers(answer.status());
+        if let Some(in_flight) = &self.account.in_flight {
+            // An upload's time is the client's, not the endpoint's.
+            let since = self.body.last_progress().unwrap_or(self.attempt_begun);
+            in_flight.answered(outcome::of_head(answer.status(), answer.headers()), since, Instant::now());
+        }
         debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = answer.status().as_u16(), "answered");
         let (mut head, body) = answer.into_parts();
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();

@@ -146,6 +146,7 @@ mod tests {
             ready_since: None,
             drain_time: drain_time.map(Duration::from_secs),
             sticky: false,
+            balance: None,
             run: Arc::default(),
         })
     }

@@ -126,6 +126,14 @@ shard! {
         "Requests sent again, by what was done.";
     retries_other "pointsman_proxy_retries_total" counter (Some(("kind", "other_endpoint")))
         "Requests sent again, by what was done.";
+    retries_denied "pointsman_proxy_retries_denied_total" counter None
+        "Requests that were not sent again because the service's budget was spent.";
+    ejections "pointsman_proxy_ejections_total" counter None
+        "Times that an endpoint was spared because it failed.";
+    restorations "pointsman_proxy_restorations_total" counter None
+        "Times that a spared endpoint was taken back.";
+    panic_picks "pointsman_proxy_panic_picks_total" counter None
+        "Requests for which spared endpoints counted again, because too few others were left.";
     cut_answers "pointsman_proxy_cut_answers_total" counter None
         "Answers that broke off after their beginning; the client was told by a cut connection or a reset stream.";
     client_gone "pointsman_proxy_client_gone_total" counter None

@@ -1,11 +1,15 @@
 //! What is to be done with a request, decided from its head and one table.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Version};
 
+use super::balance::hashing;
+use super::balance::local::ServiceLocal;
+use super::client_address::client_address;
 use super::connection::Client;
 use super::gate::{self, Admitted};
 use super::headers;
@@ -25,6 +29,10 @@ pub struct Plan {
     pub config: Arc<Config>,
     /// The protocol it asks to be upgraded to.
     pub upgrade: Option<HeaderValue>,
+    /// What the worker keeps of the service.
+    pub local: Rc<ServiceLocal>,
+    /// By which the request finds its endpoint, if requests are spread by hashing.
+    pub key: Option<u64>,
 }
 
 /// Decides about request `number` of a client's connection.
@@ -59,5 +67,10 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let mut rng = worker.rng.borrow_mut();
     let destination = worker.with_table(|table| route::find(table, &host, admitted.path(), &head.headers, &mut rng))?;
     drop((host, rng));
-    Ok(Plan { admitted, destination, config, upgrade })
+    let local = worker.local(&destination.service.id);
+    let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
+    let peer = client.peer.ip();
+    let address = || client_address(peer, &head.headers, &config.proxy.trusted_proxies);
+    let key = hashing::key(algorithm, &head.headers, address);
+    Ok(Plan { admitted, destination, config, upgrade, local, key })
 }

@@ -2,7 +2,8 @@
 //!
 //! Pure. Another attempt is made only before the first byte of an answer, and only where it cannot act twice:
 //! - nothing reached the endpoint, or it says that it did not process the request: any method, another endpoint;
-//! - a kept connection died: once more on a fresh one, the same endpoint, if repeating is safe;
+//! - a kept connection died: once more on a fresh one, the same endpoint, if repeating is safe; so too where a stream
+//!   was refused and there is no other endpoint;
 //! - it died or was too slow: another endpoint, if repeating is safe.
 //!
 //! "Safe" is: the method is idempotent (RFC 9110 section 9.2.2) and the body is absent or still whole.
@@ -26,6 +27,8 @@ pub struct Situation {
     pub body_is_whole: bool,
     /// A repeat on a fresh connection was made already.
     pub was_fresh: bool,
+    /// There is an endpoint that has not failed yet.
+    pub has_another: bool,
 }
 
 /// What to do after a failed attempt.
@@ -53,6 +56,7 @@ pub fn decide(fault: &AttemptFault, situation: &Situation) -> Decision {
         AttemptFault::SlowAnswer | AttemptFault::Invalid | AttemptFault::Body(_) => Decision::GiveUp,
         _ if !safe => Decision::GiveUp,
         AttemptFault::Unsent | AttemptFault::Died { reused: true, .. } if !situation.was_fresh => Decision::Fresh,
+        AttemptFault::Refused if !situation.was_fresh && !situation.has_another => Decision::Fresh,
         _ => another,
     }
 }
@@ -82,8 +86,14 @@ mod tests {
         AttemptFault::Connect(std::io::ErrorKind::ConnectionRefused.into())
     }
 
-    const GET: Situation =
-        Situation { attempts: 1, max_attempts: 3, idempotent: true, body_is_whole: true, was_fresh: false };
+    const GET: Situation = Situation {
+        attempts: 1,
+        max_attempts: 3,
+        idempotent: true,
+        body_is_whole: true,
+        was_fresh: false,
+        has_another: true,
+    };
     const POST: Situation = Situation { idempotent: false, ..GET };
 
     fn check(fault: &AttemptFault, situation: Situation, expected: Decision) {
@@ -96,6 +106,9 @@ mod tests {
             check(&connect(), situation, Decision::Another);
             check(&AttemptFault::ConnectTimeout, situation, Decision::Another);
             check(&AttemptFault::Refused, situation, Decision::Another);
+            let alone = Situation { has_another: false, ..situation };
+            check(&AttemptFault::Refused, alone, Decision::Fresh);
+            check(&AttemptFault::Refused, Situation { was_fresh: true, ..alone }, Decision::Another);
             check(&AttemptFault::Unsent, situation, Decision::Fresh);
         }
     }

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use fastrand::Rng;
 use http::HeaderMap;
 
+use super::balance::choose::{self, Ask, Chosen};
 use super::balance::sticky::Session;
-use super::balance::{WorkerSeat, p2c};
 use super::reason::Reason;
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::id::Version;
 use crate::model::service::{Service, Target};
 use crate::table::Table;
-
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
@@ -82,19 +80,28 @@ fn pick_target<'a>(targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
 }
 
 impl Destination {
-    /// An endpoint that has not been `tried`: the one that the client is kept on, else the less loaded of two.
-    pub fn choose(&self, tried: &[EndpointId], seat: WorkerSeat, rng: &mut Rng) -> Option<Arc<Endpoint>> {
-        let accepts = |endpoint: &Endpoint| {
-            self.version.as_ref().is_none_or(|version| *version == endpoint.version)
-                && endpoint.protocol.is_http()
-                && !tried.contains(&endpoint.id)
-        };
+    /// An endpoint that has not been `tried`: the one that the client is kept on, else as the service's algorithm has it;
+    /// and whether the request is a probe of it.
+    pub fn choose<'a>(&'a self, tried: &[EndpointId], ask: &Ask<'a>, rng: &mut Rng) -> Option<Chosen<'a>> {
+        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried);
         let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
-        if let Some(kept) = kept {
-            return Some(kept.clone());
+        match kept {
+            Some(kept) => Some((kept, false)),
+            None => choose::choose(ask, accepts, rng),
         }
-        let load = |endpoint: &Endpoint| seat.line(endpoint).in_flight.load(Relaxed);
-        p2c::choose(&self.service.available, accepts, load, rng).cloned()
+    }
+
+    /// Whether there is another endpoint than those that were `tried`.
+    pub fn has_another(&self, tried: &[EndpointId]) -> bool {
+        // More than were tried: one of them is another.
+        self.service.available.len() > tried.len()
+            && self.service.available.iter().any(|endpoint| self.accepts(endpoint, tried))
+    }
+
+    fn accepts(&self, endpoint: &Endpoint, tried: &[EndpointId]) -> bool {
+        self.version.as_ref().is_none_or(|version| *version == endpoint.version)
+            && endpoint.protocol.is_http()
+            && !tried.contains(&endpoint.id)
     }
 
     /// The same destination in a newer table.

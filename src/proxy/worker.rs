@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::balance::WorkerSeat;
+use super::balance::local::ServiceLocal;
 use super::drain::{self, DrainSignal};
 use super::leash::Leashes;
 use super::listen::{self, Listener};
-use super::metrics::{ServiceCounters, Shard};
+use super::metrics::Shard;
 use super::per_address::PerAddress;
 use super::permits::Permits;
 use super::pool::Pool;
@@ -73,11 +74,11 @@ pub struct Worker {
     /// Randomness.
     pub rng: RefCell<fastrand::Rng>,
     /// A permit per client connection.
+    pub(super) permits: Permits,
     /// Client connections by network.
     pub(super) per_address: PerAddress,
-    pub(super) permits: Permits,
     reader: RefCell<TableReader>,
-    services: RefCell<hashbrown::HashMap<ServiceId, Arc<ServiceCounters>>>,
+    services: RefCell<hashbrown::HashMap<ServiceId, Rc<ServiceLocal>>>,
     date: RefCell<(u64, HeaderValue)>,
 }
 
@@ -98,16 +99,18 @@ impl Worker {
         self.with_table(|table| table.config.clone())
     }
 
-    /// The counters of a service.
-    pub fn counters(&self, service: &ServiceId) -> Arc<ServiceCounters> {
+    /// What this worker keeps of a service.
+    pub fn local(&self, service: &ServiceId) -> Rc<ServiceLocal> {
         if let Some(known) = self.services.borrow().get(service) {
+            if Arc::ptr_eq(&known.counters.borrow(), self.shard.other()) {
+                self.shard.services_limited.increment();
+            }
             return known.clone();
         }
         let counters = self.shard.service(service);
-        if !Arc::ptr_eq(&counters, self.shard.other()) {
-            self.services.borrow_mut().insert(service.clone(), counters.clone());
-        }
-        counters
+        let local = Rc::new(ServiceLocal::new(counters, self.shard.clone(), &mut self.rng.borrow_mut()));
+        self.services.borrow_mut().insert(service.clone(), local.clone());
+        local
     }
 
     /// The present as a `Date` field's value, made once a second.
@@ -129,8 +132,15 @@ impl Worker {
             self.permits.resize(config.proxy.limits.connections);
             self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
             self.leashes.sweep(now, config.routing.drain_time, |endpoint| is_current(table, endpoint));
-            self.services.borrow_mut().retain(|service, _| table.service(service).is_some());
             self.shard.retain_services(|service| table.service(service).is_some());
+            self.services.borrow_mut().retain(|service, local| {
+                local.forget_view();
+                // There may be room for counters of its own by now.
+                if Arc::ptr_eq(&local.counters.borrow(), self.shard.other()) {
+                    local.counters.replace(self.shard.service(service));
+                }
+                table.service(service).is_some()
+            });
         });
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::Table;
 use super::names::{Content, Names};
+use crate::model::id::stable_hash;
 
 /// Everything that answers are given from, sorted, one thing a line.
 pub fn dump(table: &Table) -> String {
@@ -47,10 +48,11 @@ fn services(table: &Table, out: &mut String) {
     services.sort_by(|a, b| a.id.cmp(&b.id));
     for service in services {
         let retained = service.empty_since.is_some();
+        let ring = service.ring.as_ref().map(|ring| format!(" ring={:016x}", stable_hash(&**ring))).unwrap_or_default();
         line(
             out,
             format_args!(
-                "service {} {} panic={} retained={retained}",
+                "service {} {} panic={} retained={retained}{ring}",
                 service.id,
                 service.protocol.as_str(),
                 service.panic

@@ -175,6 +175,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         ready_since: Some(Timestamp(1)),
         drain_time: None,
         sticky: false,
+        balance: None,
         run: Arc::default(),
     })
 }
@@ -197,6 +198,7 @@ fn service(namespace: &str, name: &str, states: &[EndpointState]) -> Service {
         endpoints,
         available,
         sticky: SortedList::default(),
+        ring: None,
         panic: false,
         empty_since: None,
     }

@@ -88,6 +88,7 @@ impl Cluster {
             available: endpoints.iter().filter(|e| e.state == EndpointState::Ready).cloned().collect(),
             endpoints: endpoints.into_iter().collect(),
             sticky: Default::default(),
+            ring: None,
             panic: false,
             empty_since: None,
         };
@@ -117,6 +118,7 @@ impl Cluster {
             ready_since: None,
             drain_time: None,
             sticky: false,
+            balance: None,
             run: known.unwrap_or_default(),
         })
     }

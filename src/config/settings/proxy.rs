@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::{Network, Socket};
-use crate::config::kind::number::Whole;
+use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FOLDER, NAME, PSEUDONYM};
 use crate::config::kind::{Many, Optional};
@@ -15,6 +16,7 @@ use crate::config::setting::{Reload, Setting, setting};
 pub(super) fn section() -> Section<Raw> {
     Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
         .settings(proxy())
+        .section(balance())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
         .list(
             &ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
@@ -37,7 +39,74 @@ const LISTENER_EXAMPLES: &[Example] = &[
     },
 ];
 
-fn proxy() -> [Setting<Raw>; 5] {
+fn balance() -> Section<Raw> {
+    let day = Duration::from_secs(86_400);
+    Section::new("balance", "How requests are spread over the endpoints of a service; labels may say otherwise.")
+        .settings([
+            setting!(Raw, "algorithm", AlgorithmKind, config.proxy.balance.algorithm)
+                .means(
+                    "For services whose labels name none. `peak_ewma` takes of two random endpoints the one with the \
+                    smaller product of recent latency and queue; `hash` sends equal keys to the same endpoint.",
+                )
+                .costs("`hash` keeps a table of 128 KiB for each service."),
+            setting!(Raw, "slow_start", Span::between(Duration::ZERO, day), config.proxy.balance.slow_start)
+                .means(
+                    "An endpoint's share grows from a tenth to the whole for so long after its task became ready, \
+                    unless most of the service's endpoints are new; \"0s\": never.",
+                )
+                .costs("The other endpoints carry more meanwhile."),
+            setting!(Raw, "hash_balance", Whole::between(0, 10_000), config.proxy.balance.hash_balance)
+                .unit("percent")
+                .means(
+                    "With hashing, an endpoint that has more than this part of an even share of the requests under \
+                    way passes further ones on to the next one; 0: never.",
+                )
+                .costs("A smaller number spreads better and keeps fewer clients on their endpoint."),
+        ])
+        .section(ejection())
+}
+
+fn ejection() -> Section<Raw> {
+    let hour = Duration::from_secs(3600);
+    Section::new(
+        "ejection",
+        "Endpoints that fail are spared for a while, then tried with one request. Failures are answers of 5xx, errors \
+            of gRPC that are the server's, and connections that fail.",
+    )
+    .settings([
+        setting!(Raw, "in_a_row", Whole::between(0, 1000), config.proxy.balance.ejection.in_a_row)
+            .unit("failures")
+            .means("So many failures in a row, as one worker sees them; 0: no endpoint is ever spared.")
+            .costs("A smaller number spares endpoints that fail by chance."),
+        setting!(Raw, "success_ratio", Share, config.proxy.balance.ejection.success_ratio)
+            .unit("part of the answers")
+            .means(
+                "… or a smaller part than this of at least five answers in ten seconds was good, all workers together.",
+            )
+            .costs("As for `in_a_row`."),
+        setting!(
+            Raw,
+            "shortest",
+            Span::between(Duration::from_millis(1), hour),
+            config.proxy.balance.ejection.shortest
+        )
+        .means("For how long at first; twice as long each time that the probe fails …")
+        .costs("Each probe is a request of some client; it goes to another endpoint if it fails and may be repeated."),
+        setting!(Raw, "longest", Span::between(Duration::from_millis(1), hour), config.proxy.balance.ejection.longest)
+            .means("… up to this.")
+            .costs("An endpoint that has recovered gets nothing for up to so long."),
+        setting!(Raw, "max_share", Share, config.proxy.balance.ejection.max_share)
+            .unit("part of the endpoints")
+            .means("So many of a service's endpoints may be spared at a time; one always may, all never.")
+            .costs("The others carry their load."),
+        setting!(Raw, "panic_threshold", Share, config.proxy.balance.ejection.panic_threshold)
+            .unit("part of the endpoints")
+            .means("When fewer than this part are left, all count again.")
+            .costs("Requests then meet endpoints that fail."),
+    ])
+}
+
+fn proxy() -> [Setting<Raw>; 6] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -57,6 +126,14 @@ fn proxy() -> [Setting<Raw>; 5] {
             .unit("attempts")
             .means("Attempts per request in all, each at another endpoint where there is one.")
             .costs("A failing service gets up to so many times its load."),
+        setting!(Raw, "retry_ratio", Share, config.proxy.retry_ratio)
+            .unit("part of the requests")
+            .means(
+                "Further attempts that a service may cause, as a part of its requests of the last ten seconds and of \
+                those under way; beside it ten a second and three at a time are always allowed. Attempts after a \
+                failed connection are not counted: they cost the endpoint nothing.",
+            )
+            .costs("More makes a failing service's load grow by so much."),
         setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
             .means("Request bodies up to this size are kept for another attempt.")
             .costs("So much memory for each request under way that has a body."),

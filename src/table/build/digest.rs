@@ -28,6 +28,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         endpoint.weight,
         endpoint.state,
         endpoint.sticky,
+        &endpoint.balance,
     ))
 }
 

@@ -230,6 +230,7 @@ impl Builder {
             let lives = self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
             self.claims.settle(&mut self.table, state, id, lives, now);
             self.services.settle(&mut self.table, state, id, lives);
+            self.services.turn_ring(&mut self.table, id, &state.config);
         }
         for (subject, problems) in self.claims.take_problems() {
             self.set_problems(&subject, problems);

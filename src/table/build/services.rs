@@ -6,9 +6,11 @@ use super::task::EndpointDraft;
 use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
+use crate::model::balance::Algorithm;
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
+use crate::model::ring::Ring;
 use crate::model::service::{Protocol, Service};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
@@ -103,11 +105,24 @@ impl Services {
                     endpoints: SortedList::default(),
                     available: SortedList::default(),
                     sticky: SortedList::default(),
+                    ring: None,
                     panic: false,
                     empty_since,
                 };
                 table.services.insert(id.clone(), Arc::new(service));
             }
+        }
+    }
+
+    /// Makes the ring of a service whose endpoints changed, if its requests are spread by hashing. Here, not where a
+    /// request would need it: it takes a millisecond or two.
+    pub fn turn_ring(&self, table: &mut Table, id: &ServiceId, config: &Config) {
+        let Some(service) = table.services.get(id) else { return };
+        let hashes = matches!(service.algorithm(&config.proxy.balance.algorithm), Algorithm::Hash(_));
+        let ring = if hashes { Ring::of(&service.available) } else { None };
+        if service.ring.as_deref() != ring.as_ref() {
+            let service = Service { ring: ring.map(Arc::new), ..(**service).clone() };
+            table.services.insert(id.clone(), Arc::new(service));
         }
     }
 }
@@ -124,6 +139,7 @@ fn empty(id: ServiceId, view: &TaskView) -> Service {
         endpoints: SortedList::default(),
         available: SortedList::default(),
         sticky: SortedList::default(),
+        ring: None,
         panic: false,
         empty_since: None,
     }
@@ -151,6 +167,7 @@ fn make(
         ready_since,
         drain_time: draft.drain_time,
         sticky: draft.sticky,
+        balance: draft.balance.clone(),
         run: same_place.map(|former| former.run.clone()).unwrap_or_default(),
     }
 }

@@ -18,6 +18,7 @@ use crate::labels::host::HostPattern;
 use crate::labels::ports::{TaskPort, ports};
 use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
 use crate::model::agent::AgentFacts;
+use crate::model::balance::Algorithm;
 use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ServiceId, Version, stable_hash};
@@ -71,6 +72,8 @@ pub struct EndpointDraft {
     pub drain_time: Option<Duration>,
     /// Whether its clients are kept on it by a cookie.
     pub sticky: bool,
+    /// How the service's requests are to be spread, where labels say so.
+    pub balance: Option<Arc<Algorithm>>,
 }
 
 /// A claim on a host and path.
@@ -188,6 +191,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             protocol,
             drain_time: said.and_then(|said| said.drain_time),
             sticky: said.is_some_and(|said| said.sticky),
+            balance: said.and_then(|said| said.balance.clone()),
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),

@@ -1,0 +1,60 @@
+//! How many requests of a service may be sent again.
+//!
+//! Both forms that are in use, the stricter one counts: of the last ten seconds' requests a share, and some a second
+//! whatever the load (Finagle, tower); of the requests under way a share, and three (Envoy). A service that fails as a
+//! whole then gets little more than its load, not a multiple. Each worker keeps its part, for each service its own
+//! (linkerd#1185). Pure.
+
+use crate::model::run::Moment;
+
+/// Milliseconds of one slot, and slots: ten seconds.
+const SLOT: u32 = 1000;
+const SLOTS: u32 = 10;
+/// Repeats a second that are always allowed, all workers together.
+const RESERVE_PER_SECOND: f64 = 10.0;
+/// Repeats under way at a time that are always allowed.
+const FEW: u32 = 3;
+
+/// One worker's budget for one service.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// What was earned less what was spent, of each second.
+    slots: [f64; SLOTS as usize],
+    latest: u32,
+    under_way: u32,
+}
+
+impl Budget {
+    /// A request that is no repeat: earns its share.
+    pub fn deposit(&mut self, ratio: f64, now: Moment) {
+        self.move_to(now);
+        self.slots[(self.latest % SLOTS) as usize] += ratio;
+    }
+
+    /// Asks for a repeat, with so many requests of the service under way at this worker, one of so many workers.
+    pub fn withdraw(&mut self, ratio: f64, in_flight: u32, workers: usize, now: Moment) -> bool {
+        self.move_to(now);
+        let reserve = RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64;
+        let most = f64::from(FEW).max(ratio * f64::from(in_flight));
+        if self.slots.iter().sum::<f64>() + reserve < 1.0 || f64::from(self.under_way) >= most {
+            return false;
+        }
+        self.slots[(self.latest % SLOTS) as usize] -= 1.0;
+        self.under_way += 1;
+        true
+    }
+
+    /// A repeat is over.
+    pub fn finished(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    fn move_to(&mut self, now: Moment) {
+        let slot = now.0 / SLOT;
+        let passed = slot.wrapping_sub(self.latest);
+        for step in 0..passed.min(SLOTS) {
+            self.slots[(slot.wrapping_sub(step) % SLOTS) as usize] = 0.0;
+        }
+        self.latest = slot;
+    }
+}

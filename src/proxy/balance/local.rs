@@ -1,0 +1,165 @@
+//! What one worker keeps of a service: counters, its place in the round, its budget, and what is worked out once a
+//! table instead of once a request.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::rotation::Rotation;
+use super::{eject, slow_start};
+use crate::config::Config;
+use crate::config::checked::BalanceConfig;
+use crate::model::endpoint::Endpoint;
+use crate::model::run::Moment;
+use crate::model::service::Service;
+use crate::model::time::Timestamp;
+use crate::proxy::metrics::{ServiceCounters, Shard};
+
+/// How long what depends on time is believed.
+const RECHECK: Duration = Duration::from_millis(200);
+
+/// One worker's view of one service.
+#[derive(Debug)]
+pub struct ServiceLocal {
+    /// What is counted of the service's requests.
+    pub counters: RefCell<Arc<ServiceCounters>>,
+    /// What is counted of all.
+    pub shard: Arc<Shard>,
+    /// For round robin.
+    pub rotation: Rotation,
+    /// For repeats.
+    pub budget: RefCell<Budget>,
+    /// Requests of the service under way at this worker.
+    pub in_flight: Cell<u32>,
+    view: RefCell<Option<View>>,
+}
+
+#[derive(Debug)]
+struct View {
+    service: Arc<Service>,
+    config: Arc<Config>,
+    outlook: Outlook,
+    /// Looked at anew at the latest then.
+    until: Option<Moment>,
+    /// Whether too many are spared, and when that was found.
+    panic: (Moment, bool),
+}
+
+/// What is worked out of a service's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// The greatest weight.
+    pub heaviest: u16,
+    /// All weights.
+    pub total_weight: u64,
+    /// Some endpoints are new, and the others can carry them.
+    pub slow_start: bool,
+}
+
+impl ServiceLocal {
+    /// For a service that is seen for the first time.
+    pub fn new(counters: Arc<ServiceCounters>, shard: Arc<Shard>, rng: &mut fastrand::Rng) -> Self {
+        Self {
+            counters: RefCell::new(counters),
+            shard,
+            rotation: Rotation::begin(rng),
+            budget: RefCell::default(),
+            in_flight: Cell::new(0),
+            view: RefCell::new(None),
+        }
+    }
+
+    /// Looks at the service as the current table has it. Costs two comparisons while that is the same.
+    pub fn look(
+        &self,
+        service: &Arc<Service>,
+        config: &Arc<Config>,
+        now: Moment,
+        wall: impl Fn() -> Timestamp,
+    ) -> Outlook {
+        let mut view = self.view.borrow_mut();
+        if let Some(view) = &*view
+            && Arc::ptr_eq(&view.service, service)
+            && Arc::ptr_eq(&view.config, config)
+            && view.until.is_none_or(|until| now.since(until).is_none())
+        {
+            return view.outlook;
+        }
+        let balance = &config.proxy.balance;
+        let outlook = Outlook::of(service, balance, now, wall());
+        *view = Some(View {
+            service: service.clone(),
+            config: config.clone(),
+            outlook,
+            // Endpoints that are taken back after failures are new as well, and no table tells of them.
+            until: (!balance.slow_start.is_zero()).then(|| now.plus(RECHECK * 5)),
+            panic: (now, false),
+        });
+        view.as_ref().map_or(outlook, |view| view.outlook)
+    }
+
+    /// Whether so many endpoints are spared that all count again. Asked only when one is met.
+    pub fn is_panicking(&self, now: Moment) -> bool {
+        let mut view = self.view.borrow_mut();
+        let Some(view) = &mut *view else { return false };
+        let (at, is_panic) = view.panic;
+        if is_panic && now.since(at).is_some_and(|age| age < RECHECK) {
+            return true;
+        }
+        let is_panic =
+            eject::is_panic(&view.config.proxy.balance.ejection, ejected(&view.service), view.service.available.len());
+        view.panic = (now, is_panic);
+        is_panic
+    }
+
+    /// Spares a failing endpoint, if that leaves enough of the others.
+    pub fn eject(&self, endpoint: &Endpoint, now: Moment, random: f64) -> bool {
+        let view = self.view.borrow();
+        let Some(view) = &*view else { return false };
+        let config = &view.config.proxy.balance.ejection;
+        if !eject::may_eject(config, ejected(&view.service), view.service.available.len()) {
+            return false;
+        }
+        endpoint.run.ejection.eject((config.shortest, config.longest), now, random);
+        true
+    }
+
+    /// The configuration that the service is looked at with.
+    pub fn balance<T>(&self, look: impl FnOnce(&BalanceConfig) -> T) -> Option<T> {
+        self.view.borrow().as_ref().map(|view| look(&view.config.proxy.balance))
+    }
+
+    /// Gives up what holds a former table.
+    pub fn forget_view(&self) {
+        self.view.replace(None);
+    }
+}
+
+impl Outlook {
+    fn of(service: &Service, balance: &BalanceConfig, now: Moment, wall: Timestamp) -> Self {
+        let weights = || service.available.iter().map(|endpoint| endpoint.weight.0);
+        let is_new = |endpoint: &&Arc<Endpoint>| age(endpoint, now, wall).is_some_and(|age| age < balance.slow_start);
+        let new = if balance.slow_start.is_zero() { 0 } else { service.available.iter().filter(is_new).count() };
+        Self {
+            heaviest: weights().max().unwrap_or(0),
+            total_weight: weights().map(u64::from).sum(),
+            slow_start: slow_start::applies(new, service.available.len()),
+        }
+    }
+}
+
+/// How long an endpoint has been ready, or back after failures.
+pub fn age(endpoint: &Endpoint, now: Moment, wall: Timestamp) -> Option<Duration> {
+    let ready = endpoint.ready_since.map(|since| wall.since(since));
+    let restored = endpoint.run.ejection.restored();
+    let back = if restored.0 == 0 { None } else { now.since(restored) };
+    match (ready, back) {
+        (Some(ready), Some(back)) => Some(ready.min(back)),
+        (ready, back) => ready.or(back),
+    }
+}
+
+fn ejected(service: &Service) -> usize {
+    service.available.iter().filter(|endpoint| endpoint.run.ejection.is_ejected()).count()
+}

@@ -1,0 +1,489 @@
+//! The balancers against model endpoints, with a clock of the test's own and a fixed seed: where load goes, how fast it
+//! leaves an endpoint that is slow or fails and comes back, which keys move, what repeats may cost.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that cannot go on fails")]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use pointsman::config::Config;
+use pointsman::model::balance::Algorithm;
+use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
+use pointsman::model::id::{ServiceId, TaskKey};
+use pointsman::model::ring::{Ring, SLOTS};
+use pointsman::model::run::Moment;
+use pointsman::model::service::{Protocol, Service};
+use pointsman::model::time::Timestamp;
+use pointsman::proxy::balance::budget::Budget;
+use pointsman::proxy::balance::choose::{self, Ask};
+use pointsman::proxy::balance::local::ServiceLocal;
+use pointsman::proxy::balance::{InFlight, WorkerSeat, outcome};
+use pointsman::proxy::metrics::ProxyMetrics;
+use tokio::time::Instant;
+
+const SEED: u64 = 20;
+const SEAT: WorkerSeat = WorkerSeat { index: 0, workers: 1 };
+/// The wall's clock when a simulation begins.
+const EPOCH: Timestamp = Timestamp(1_000_000_000_000);
+
+fn endpoint(number: u16, weight: u16) -> Endpoint {
+    let task = TaskKey::new("c".into(), "f".into(), format!("task-{number:04}"));
+    Endpoint {
+        id: EndpointId { task, port: "0".into(), family: Family::V4 },
+        service: ServiceId::new("c".into(), "f", "web", "0"),
+        address: ([127, 0, 0, 1], number).into(),
+        protocol: Protocol::Http,
+        version: "1".into(),
+        weight: Weight(weight),
+        state: EndpointState::Ready,
+        agent: None,
+        ready_since: Some(Timestamp(0)),
+        drain_time: None,
+        sticky: false,
+        balance: None,
+        run: Arc::default(),
+    }
+}
+
+fn service(endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
+    let endpoints: pointsman::model::sorted::SortedList<_> = endpoints.into_iter().map(Arc::new).collect();
+    Service {
+        id: ServiceId::new("c".into(), "f", "web", "0"),
+        framework: "f".into(),
+        protocol: Protocol::Http,
+        available: endpoints.clone(),
+        endpoints,
+        sticky: Default::default(),
+        panic: false,
+        ring: None,
+        empty_since: None,
+    }
+}
+
+fn even(count: u16) -> Service {
+    service((0..count).map(|number| endpoint(number, 100)))
+}
+
+/// How an endpoint answers: after so long, with this status.
+type Behaviour = Box<dyn Fn(u16, Duration) -> (Duration, u16)>;
+
+fn all(millis: u64) -> Behaviour {
+    Box::new(move |_, _| (Duration::from_millis(millis), 200))
+}
+
+struct Simulation {
+    service: Arc<Service>,
+    config: Arc<Config>,
+    local: Rc<ServiceLocal>,
+    rng: fastrand::Rng,
+    begun: Instant,
+    behaviour: Behaviour,
+    under_way: BinaryHeap<Reverse<(Instant, u64)>>,
+    requests: std::collections::HashMap<u64, (InFlight, u16)>,
+    sent: u64,
+    key: Option<u64>,
+}
+
+impl Simulation {
+    fn new(service: Service, algorithm: &str, behaviour: Behaviour) -> Self {
+        let mut config = Config::default();
+        config.proxy.balance.algorithm = Algorithm::parse(algorithm).unwrap();
+        config.proxy.balance.slow_start = Duration::ZERO;
+        let shard = ProxyMetrics::new(1).shard(0);
+        let mut rng = fastrand::Rng::with_seed(SEED);
+        fastrand::seed(SEED);
+        let local = Rc::new(ServiceLocal::new(shard.service(&service.id), shard, &mut rng));
+        let mut simulation = Self {
+            service: Arc::new(service),
+            config: Arc::new(config),
+            local,
+            rng,
+            begun: Instant::now(),
+            behaviour,
+            under_way: BinaryHeap::new(),
+            requests: Default::default(),
+            sent: 0,
+            key: None,
+        };
+        simulation.turn_ring();
+        simulation
+    }
+
+    fn turn_ring(&mut self) {
+        let hashes = matches!(self.config.proxy.balance.algorithm, Algorithm::Hash(_));
+        let ring = if hashes { Ring::of(&self.service.available).map(Arc::new) } else { None };
+        self.service = Arc::new(Service { ring, ..(*self.service).clone() });
+    }
+
+    /// Another table: the same endpoints keep their state.
+    fn change(&mut self, change: impl FnOnce(&mut Service)) {
+        let mut service = (*self.service).clone();
+        change(&mut service);
+        service.available = service.endpoints.clone();
+        self.service = Arc::new(service);
+        self.turn_ring();
+    }
+
+    /// Sends one request now; returns the endpoint's number.
+    fn send(&mut self) -> Option<u16> {
+        let now = Instant::now();
+        let moment = Moment::of(now.into_std());
+        let wall = EPOCH.plus(now - self.begun);
+        let outlook = self.local.look(&self.service, &self.config, moment, || wall);
+        let ask = Ask {
+            service: &self.service,
+            outlook,
+            local: &self.local,
+            config: &self.config.proxy.balance,
+            key: self.key.or_else(|| Some(self.rng.u64(..))),
+            is_repeatable: true,
+            seat: SEAT,
+            now: moment,
+            wall,
+        };
+        let (chosen, is_probe) = choose::choose(&ask, |_| true, &mut self.rng)?;
+        let number = chosen.address.port();
+        let in_flight = InFlight::begin(chosen.clone(), SEAT, self.local.clone(), now, is_probe);
+        let (latency, status) = (self.behaviour)(number, now - self.begun);
+        self.under_way.push(Reverse((now + latency, self.sent)));
+        self.requests.insert(self.sent, (in_flight, status));
+        self.sent += 1;
+        Some(number)
+    }
+
+    async fn until(&mut self, time: Instant) {
+        while let Some(Reverse((at, request))) = self.under_way.peek().copied().filter(|Reverse((at, _))| *at <= time) {
+            self.under_way.pop();
+            tokio::time::advance(at - Instant::now()).await;
+            let (in_flight, status) = self.requests.remove(&request).unwrap();
+            let outcome = outcome::of_head(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+            in_flight.answered(outcome, self.begun, Instant::now());
+        }
+        tokio::time::advance(time - Instant::now()).await;
+    }
+
+    /// Requests at random moments for so long, `rate` a second; how many each endpoint got.
+    async fn run(&mut self, time: Duration, rate: f64) -> Vec<u32> {
+        let end = Instant::now() + time;
+        let most = self.service.endpoints.iter().map(|endpoint| endpoint.address.port()).max().unwrap();
+        let mut counts = vec![0; usize::from(most) + 1];
+        loop {
+            let pause = -(1.0 - self.rng.f64()).ln() / rate;
+            let next = Instant::now() + Duration::from_secs_f64(pause);
+            if next > end {
+                self.until(end).await;
+                return counts;
+            }
+            self.until(next).await;
+            let number = self.send().expect("there is always an endpoint");
+            counts[usize::from(number)] += 1;
+        }
+    }
+
+    fn ejected(&self) -> usize {
+        self.service.endpoints.iter().filter(|endpoint| endpoint.run.ejection.is_ejected()).count()
+    }
+}
+
+const ALGORITHMS: [&str; 5] = ["peak_ewma", "least_request", "round_robin", "random", "hash:address"];
+
+fn share(counts: &[u32], number: usize) -> f64 {
+    f64::from(counts[number]) / f64::from(counts.iter().sum::<u32>())
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_spreads_evenly() {
+    for algorithm in ALGORITHMS {
+        let mut simulation = Simulation::new(even(10), algorithm, all(20));
+        simulation.run(secs(2), 500.0).await;
+        let counts = simulation.run(secs(20), 500.0).await;
+        let exact = if algorithm == "round_robin" { 0.001 } else { 0.03 };
+        for number in 0..10 {
+            assert!((share(&counts, number) - 0.1).abs() < exact, "{algorithm} {counts:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_follows_weights() {
+    for algorithm in ALGORITHMS {
+        let weights = [100, 300, 0, 600];
+        let endpoints = weights.iter().enumerate().map(|(number, weight)| endpoint(number as u16, *weight));
+        let mut simulation = Simulation::new(service(endpoints), algorithm, all(50));
+        simulation.run(secs(5), 600.0).await;
+        let counts = simulation.run(secs(20), 600.0).await;
+        assert_eq!(counts[2], 0, "{algorithm}");
+        for (number, expected) in [(0, 0.1), (1, 0.3), (3, 0.6)] {
+            assert!((share(&counts, number) - expected).abs() < 0.06, "{algorithm} {counts:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_leaves_a_slow_endpoint_and_comes_back() {
+    let slow_from = secs(10);
+    let slow_to = secs(30);
+    let behaviour: Behaviour = Box::new(move |number, at| {
+        let is_slow = number == 3 && (slow_from..slow_to).contains(&at);
+        (Duration::from_millis(if is_slow { 500 } else { 10 }), 200)
+    });
+    let mut simulation = Simulation::new(even(10), "peak_ewma", behaviour);
+    let before = simulation.run(slow_from, 300.0).await;
+    assert!(share(&before, 3) > 0.07, "{before:?}");
+    // What it has when the first slow answers are in is all that it gets.
+    simulation.run(secs(1), 300.0).await;
+    let during = simulation.run(secs(19), 300.0).await;
+    assert!(share(&during, 3) < 0.02, "{during:?}");
+    simulation.run(secs(45), 300.0).await;
+    let after = simulation.run(secs(20), 300.0).await;
+    assert!(share(&after, 3) > 0.05, "{after:?}");
+}
+
+/// An endpoint that fails at once has the fewest requests under way and the least latency: it must not draw them.
+#[tokio::test(start_paused = true)]
+async fn no_herd_runs_to_an_endpoint_that_fails_fast() {
+    for (algorithm, status) in
+        [("peak_ewma", 503), ("least_request", 503), ("round_robin", 500), ("random", 500), ("peak_ewma", 429)]
+    {
+        let behaviour: Behaviour = Box::new(move |number, _| match number {
+            0 => (Duration::from_millis(1), status),
+            _ => (Duration::from_millis(30), 200),
+        });
+        let mut simulation = Simulation::new(even(5), algorithm, behaviour);
+        let counts = simulation.run(secs(30), 200.0).await;
+        assert!(share(&counts, 0) < 0.01, "{algorithm} {status} {counts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_endpoint_is_probed_ever_more_rarely_and_taken_back() {
+    let recovers = secs(60);
+    let behaviour: Behaviour =
+        Box::new(move |number, at| (Duration::from_millis(10), if number == 1 && at < recovers { 503 } else { 200 }));
+    let mut simulation = Simulation::new(even(4), "round_robin", behaviour);
+    let counts = simulation.run(secs(2), 200.0).await;
+    assert!(counts[1] <= 10, "{counts:?}");
+    assert_eq!(simulation.ejected(), 1);
+    let counts = simulation.run(secs(57), 200.0).await;
+    // 1, 2, 4, 8, 16, 32 seconds, each drawn from its upper half.
+    assert!((3..=8).contains(&counts[1]), "{counts:?}");
+    simulation.run(secs(62), 200.0).await;
+    assert_eq!(simulation.ejected(), 0);
+    let counts = simulation.run(secs(10), 200.0).await;
+    assert!((share(&counts, 1) - 0.25).abs() < 0.01, "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_the_share_is_spared_and_one_always_serves() {
+    for (count, failing, most) in [(1, 1, 0), (2, 2, 1), (3, 3, 1), (10, 9, 5)] {
+        let behaviour: Behaviour =
+            Box::new(move |number, _| (Duration::from_millis(5), if number < failing { 500 } else { 200 }));
+        let mut simulation = Simulation::new(even(count), "random", behaviour);
+        simulation.run(secs(20), 200.0).await;
+        assert!(simulation.ejected() <= most, "{count} {failing}: {}", simulation.ejected());
+        assert_eq!(most > 0, simulation.ejected() > 0, "{count} {failing}");
+    }
+}
+
+/// When the good ones leave, those that are spared serve again: better one that failed than none.
+#[tokio::test(start_paused = true)]
+async fn when_too_few_are_left_all_count_again() {
+    let behaviour: Behaviour = Box::new(|number, _| (Duration::from_millis(5), if number < 4 { 500 } else { 200 }));
+    let mut simulation = Simulation::new(even(10), "least_request", behaviour);
+    simulation.run(secs(5), 200.0).await;
+    assert_eq!(simulation.ejected(), 4);
+    simulation.change(|service| {
+        for number in 5..10 {
+            let id = service.endpoints.iter().find(|e| e.address.port() == number).unwrap().id.clone();
+            service.endpoints.remove(&id);
+        }
+    });
+    let counts = simulation.run(secs(5), 200.0).await;
+    assert!((0..4).all(|number| counts[number] > 50), "one of five would have to carry all: {counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_endpoint_starts_slowly() {
+    for algorithm in ["peak_ewma", "least_request", "round_robin", "random"] {
+        let mut simulation = Simulation::new(even(3), algorithm, all(20));
+        let mut config = (*simulation.config).clone();
+        config.proxy.balance.slow_start = secs(100);
+        simulation.config = Arc::new(config);
+        simulation.run(secs(5), 300.0).await;
+        let ready = EPOCH.plus(Instant::now() - simulation.begun);
+        simulation.change(|service| {
+            service.endpoints.insert(Arc::new(Endpoint { ready_since: Some(ready), ..endpoint(3, 100) }));
+        });
+        let mut curve = Vec::new();
+        for _ in 0..11 {
+            curve.push(share(&simulation.run(secs(10), 300.0).await, 3));
+        }
+        // Its weight is a tenth, then grows to the whole; its share of the load follows: w / (3 + w).
+        for (at, share) in curve.iter().enumerate() {
+            let weight = ((at as f64 + 0.5) / 10.0).clamp(0.1, 1.0);
+            let expected = weight / (3.0 + weight);
+            assert!((share - expected).abs() < 0.05, "{algorithm} {at}: {share} {expected} {curve:?}");
+        }
+        assert!(curve[10] > 4.0 * curve[0], "{curve:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_most_are_new_none_is_spared() {
+    let endpoints = (0..4).map(|number| Endpoint {
+        ready_since: if number == 0 { Some(Timestamp(0)) } else { Some(EPOCH) },
+        ..endpoint(number, 100)
+    });
+    let mut simulation = Simulation::new(service(endpoints), "random", all(10));
+    let mut config = (*simulation.config).clone();
+    config.proxy.balance.slow_start = secs(100);
+    simulation.config = Arc::new(config);
+    let counts = simulation.run(secs(10), 400.0).await;
+    assert!((0..4).all(|number| (share(&counts, number) - 0.25).abs() < 0.04), "{counts:?}");
+}
+
+/// A new endpoint gets one request before anything is known of it, however many come.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_endpoint_is_not_flooded() {
+    let behaviour: Behaviour = Box::new(|number, _| (Duration::from_millis(if number == 2 { 3000 } else { 10 }), 200));
+    let mut simulation = Simulation::new(even(2), "peak_ewma", behaviour);
+    simulation.run(secs(5), 500.0).await;
+    simulation.change(|service| drop(service.endpoints.insert(Arc::new(endpoint(2, 100)))));
+    let counts = simulation.run(Duration::from_millis(2500), 500.0).await;
+    assert!(counts[2] <= 2, "{counts:?}");
+}
+
+fn owners(ring: &Ring, endpoints: &Service) -> Vec<u16> {
+    let at = |key: usize| ring.from_key(key as u64).next().unwrap();
+    (0..SLOTS).map(|key| endpoints.available.at(at(key)).unwrap().address.port()).collect()
+}
+
+#[test]
+fn few_keys_move_when_an_endpoint_comes_or_goes() {
+    let (all, fewer) = (even(100), service((0..100).filter(|n| *n != 42).map(|number| endpoint(number, 100))));
+    let before = owners(&Ring::of(&all.available).unwrap(), &all);
+    let after = owners(&Ring::of(&fewer.available).unwrap(), &fewer);
+    let held = before.iter().filter(|owner| **owner == 42).count();
+    assert!((600..=720).contains(&held), "{held} of {SLOTS}: an even part");
+    let moved = before.iter().zip(&after).filter(|(before, after)| **before != 42 && before != after).count();
+    // The paper's figures are of this order: its table of 65,537 moves a few percent beside those of the lost one.
+    assert!(moved * 100 < SLOTS * 4, "{moved} of {SLOTS} moved without need");
+    assert!(after.iter().all(|owner| *owner != 42));
+    let weighted = service([endpoint(0, 100), endpoint(1, 300)]);
+    let ring = owners(&Ring::of(&weighted.available).unwrap(), &weighted);
+    let first = ring.iter().filter(|owner| **owner == 0).count();
+    assert!((first as f64 / SLOTS as f64 - 0.25).abs() < 0.001, "{first}");
+    assert!(Ring::of(&service([]).available).is_none() && Ring::of(&service([endpoint(0, 0)]).available).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stays_with_its_endpoint_and_a_hot_one_spreads() {
+    let mut simulation = Simulation::new(even(10), "hash:address", all(1));
+    for key in 0..200 {
+        simulation.key = Some(key * 7919);
+        let mut hits = Vec::new();
+        for _ in 0..5 {
+            hits.push(simulation.send().unwrap());
+            let now = Instant::now();
+            simulation.until(now + Duration::from_millis(10)).await;
+        }
+        assert!(hits.iter().all(|number| *number == hits[0]), "{key} {hits:?}");
+    }
+    // One key with 100 requests under way: none has more than one and a half times its even part of them.
+    let mut simulation = Simulation::new(even(10), "hash:address", all(1000));
+    simulation.key = Some(1);
+    for _ in 0..100 {
+        simulation.send().unwrap();
+    }
+    let most = simulation.service.endpoints.iter().map(|endpoint| endpoint.run.in_flight()).max().unwrap();
+    assert!((10..=16).contains(&most), "{most}");
+    // An endpoint that is spared loses its keys to the next one, and has them back afterwards.
+    let mut simulation = Simulation::new(even(10), "hash:address", all(1));
+    simulation.key = Some(99);
+    let owner = simulation.send().unwrap();
+    let now = Instant::now();
+    simulation.until(now + secs(1)).await;
+    let run = simulation.service.endpoints.iter().find(|e| e.address.port() == owner).unwrap().run.clone();
+    run.ejection.eject((secs(5), secs(5)), Moment::of(Instant::now().into_std()), 1.0);
+    let other = simulation.send().unwrap();
+    assert_ne!(other, owner);
+    let now = Instant::now();
+    simulation.until(now + secs(6)).await;
+    assert_eq!(simulation.send(), Some(owner), "as the probe");
+    let now = Instant::now();
+    simulation.until(now + secs(1)).await;
+    assert_eq!(simulation.send(), Some(owner));
+}
+
+/// Whatever comes, in every ten seconds: repeats ≤ a fifth of the requests, and ten a second beside.
+#[test]
+fn the_budget_is_never_exceeded() {
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    for workers in [1, 4] {
+        let mut budget = Budget::default();
+        let mut events: Vec<(u32, bool)> = Vec::new();
+        let mut under_way = 0;
+        let mut at = 1000;
+        for _ in 0..60_000 {
+            at += rng.u32(0..10);
+            let now = Moment(at);
+            match rng.u32(0..10) {
+                0..=3 => {
+                    budget.deposit(0.2, now);
+                    events.push((at, false));
+                }
+                4..=7 if budget.withdraw(0.2, 50, workers, now) => {
+                    under_way += 1;
+                    events.push((at, true));
+                }
+                4..=7 => {}
+                _ if under_way > 0 => {
+                    under_way -= 1;
+                    budget.finished();
+                }
+                _ => {}
+            }
+            assert!(under_way <= 10, "a fifth of 50 under way");
+        }
+        let repeats = events.iter().filter(|(_, repeat)| *repeat).count();
+        assert!(repeats > 1000, "{repeats}: the test asks for more than is given");
+        for (index, (begin, _)) in events.iter().enumerate().step_by(97) {
+            let within = events[index..].iter().take_while(|(at, _)| at - begin < 9_000);
+            let (sent, repeated) =
+                within.fold(
+                    (0.0, 0.0),
+                    |(sent, repeated), (_, repeat)| {
+                        if *repeat { (sent, repeated + 1.0) } else { (sent + 1.0, repeated) }
+                    },
+                );
+            // What was earned in the seconds before may be spent in these.
+            let earned_before = events[..index].iter().rev().take_while(|(at, _)| begin - at <= 11_000);
+            let earned_before = earned_before.filter(|(_, repeat)| !repeat).count() as f64;
+            let allowed = 0.2 * (sent + earned_before) + 2.0 * 100.0 / workers as f64;
+            assert!(repeated <= allowed, "{workers}: {repeated} of {allowed}");
+        }
+    }
+}
+
+#[test]
+fn a_quiet_service_has_its_reserve_and_no_more() {
+    let mut budget = Budget::default();
+    let mut given = 0;
+    while budget.withdraw(0.2, 0, 1, Moment(5000)) {
+        budget.finished();
+        given += 1;
+    }
+    assert_eq!(given, 100, "ten a second for ten seconds");
+    assert!(!budget.withdraw(0.2, 0, 1, Moment(14_000)));
+    assert!(budget.withdraw(0.2, 0, 1, Moment(15_500)));
+    let mut few = Budget::default();
+    let at_once = (0..10).filter(|_| few.withdraw(0.2, 4, 1, Moment(5000))).count();
+    assert_eq!(at_once, 3, "three at a time");
+}
