@@ -7,10 +7,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use demo_support::{ask, call, get, soon};
-use mesos_support::recordings;
+use mesos_support::facts::{Model, Source, config};
+use mesos_support::recordings::{self, ENCODINGS};
+use pointsman::cluster::event::Fact;
 use pointsman::cluster::sources::mesos::wire;
+use pointsman::config::checked::MesosEncoding;
+use pointsman::demo::app::AppSpec;
+use pointsman::demo::cluster::TaskState as State;
 use pointsman::demo::options::Pace;
+use pointsman::demo::scheduler::agents::Loss;
 use pointsman::demo::{DemoCluster, DemoOptions};
+use pointsman::model::task::TaskState;
 use prost::Message;
 use serde_json::Value;
 
@@ -68,7 +75,7 @@ async fn answers_have_the_members_that_a_real_master_gives_them() {
     let cluster = start(quiet()).await;
     // Something completed, something unreachable.
     cluster.scheduler().crash("web").unwrap();
-    soon(cluster.scheduler().kill_agent(None, pointsman::demo::scheduler::agents::Loss::Agent)).await.unwrap();
+    soon(cluster.scheduler().kill_agent(None, Loss::Agent)).await.unwrap();
     let leader = cluster.masters()[0];
     let state = get(leader, "/master/state").await.json();
     assert!(!list(&state["frameworks"][0]["unreachable_tasks"]).collect::<Vec<_>>().is_empty());
@@ -212,6 +219,155 @@ async fn a_leader_that_has_not_read_its_registry_refuses_calls_and_shows_an_empt
     }
     soon(failover).await.unwrap().unwrap();
     assert_eq!(list(&get(next, "/state").await.json()["slaves"]).count(), 3);
+    cluster.stop().await;
+}
+
+/// A cluster outside of any runtime, so that a source with a runtime of its own can be asked beside it.
+struct Outside {
+    runtime: tokio::runtime::Runtime,
+    cluster: DemoCluster,
+}
+
+impl Outside {
+    fn start(options: DemoOptions) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let cluster = runtime.block_on(start(options));
+        Self { runtime, cluster }
+    }
+
+    /// A source that follows the masters, and what it was told at first.
+    fn follow(&self, encoding: MesosEncoding) -> (Source, Model) {
+        let masters: Vec<String> = self.cluster.masters().iter().map(ToString::to_string).collect();
+        let masters: Vec<&str> = masters.iter().map(String::as_str).collect();
+        let mut source = Source::start(config(&masters, encoding));
+        let facts = source.until(|fact| matches!(fact, Fact::Live));
+        (source, Model::of(&facts))
+    }
+
+    fn stop(self) {
+        self.runtime.block_on(self.cluster.stop());
+    }
+}
+
+#[test]
+fn a_lost_agent_goes_without_a_word_and_its_tasks_are_back_before_it() {
+    let world = Outside::start(quiet());
+    let mut streams = ENCODINGS.map(|(encoding, _)| world.follow(encoding));
+    let scheduler = world.cluster.scheduler().clone();
+    world.runtime.block_on(scheduler.kill_agent(Some("agent-2"), Loss::Agent)).unwrap();
+    let lost = {
+        let model = &streams[0].1;
+        let agent = model.agents.values().find(|agent| &*agent.hostname == "agent-2").unwrap().id.clone();
+        model.tasks.values().filter(|task| task.agent.as_ref() == Some(&agent)).count()
+    };
+    assert!(lost > 0, "it had tasks");
+    scheduler.revive_agent(Some("agent-2")).unwrap();
+    for (source, model) in &mut streams {
+        let facts = source.until(|fact| matches!(fact, Fact::Agent(_)));
+        facts.iter().for_each(|fact| model.apply(fact));
+        assert!(!facts.iter().any(|fact| matches!(fact, Fact::AgentGone(_))), "it was never removed");
+        let position = |wanted: &dyn Fn(&Fact) -> bool| -> Vec<usize> {
+            (0..facts.len()).filter(|at| wanted(&facts[*at])).collect()
+        };
+        let unreachable = |fact: &Fact| matches!(fact, Fact::Status(status) if status.state == TaskState::Unreachable);
+        let is_back = |fact: &Fact| matches!(fact, Fact::Task(task) if task.state == TaskState::Running);
+        let (gone, back) = (position(&unreachable), position(&is_back));
+        // Its own, and perhaps successors that were launched meanwhile and run by now.
+        assert_eq!(gone.len(), lost);
+        assert!(back.len() >= lost && gone.last() < back.first(), "{facts:?}");
+        assert_eq!(back.last().map(|at| at + 1), Some(facts.len() - 1), "the agent comes right after its tasks");
+    }
+    streams.into_iter().for_each(|(source, _)| source.stop());
+    world.stop();
+}
+
+#[test]
+fn after_a_failover_the_snapshot_lacks_the_agents_that_are_not_back() {
+    // Long enough to subscribe in between, on any machine that is not at a standstill.
+    let pace = Pace { agent_return: Duration::from_millis(1500), ..Pace::fast() };
+    let world = Outside::start(DemoOptions { pace, ..quiet() });
+    let (mut source, before) = world.follow(MesosEncoding::Protobuf);
+    let told = world.cluster.feed().observe();
+    let scheduler = world.cluster.scheduler().clone();
+    let failover = world.runtime.spawn(async move { scheduler.fail_over().await });
+    let snapshot = Model::of(&source.until(|fact| matches!(fact, Fact::SnapshotFinished(_))));
+    let scope = snapshot.scope.clone().unwrap();
+    assert!(!scope.authoritative && !scope.recovered_agents.is_empty(), "{scope:?}");
+    assert!(snapshot.tasks.len() < before.tasks.len(), "{} of {}", snapshot.tasks.len(), before.tasks.len());
+    for task in snapshot.tasks.values() {
+        assert!(!scope.recovered_agents.contains(task.agent.as_ref().unwrap()), "{task:?}");
+    }
+    world.runtime.block_on(failover).unwrap().unwrap();
+    let (all, whole) = world.follow(MesosEncoding::Json);
+    assert_eq!((whole.tasks.len(), whole.agents.len()), (before.tasks.len(), before.agents.len()));
+    assert!(whole.scope.unwrap().recovered_agents.is_empty());
+
+    // To the first agent's news its framework is new: the agent, the framework, then the tasks.
+    let kinds = kinds(told);
+    let first: Vec<&str> = kinds.iter().map(String::as_str).take(3).collect();
+    assert_eq!(first, ["AGENT_ADDED", "FRAMEWORK_ADDED", "TASK_ADDED"], "{kinds:?}");
+    // To later ones it is known: tasks, then the agent.
+    let last = kinds.iter().rposition(|kind| kind == "AGENT_ADDED").unwrap();
+    assert_eq!(kinds[last - 1], "TASK_ADDED", "{kinds:?}");
+    all.stop();
+    source.stop();
+    world.stop();
+}
+
+/// The types of what was told so far.
+fn kinds(mut events: pointsman::demo::feed::Events) -> Vec<String> {
+    let mut kinds = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        kinds.extend(event.r#type.and_then(wire::event_type::name).map(str::to_owned));
+    }
+    kinds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_named_with_its_mend() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut master_taken = DemoOptions::fast();
+    master_taken.masters[1] = address;
+    let control_taken = DemoOptions { control: address, ..DemoOptions::fast() };
+    for (options, what, flag) in [(master_taken, "a master", "--masters"), (control_taken, "demo control", "--control")]
+    {
+        let text = soon(DemoCluster::start(options)).await.unwrap_err().to_string();
+        let parts = [&address.to_string(), what, flag, &format!("ss -ltnp 'sport = {}'", address.port())];
+        assert!(parts.iter().all(|part| text.contains(*part)), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_task_serves_through_its_grace_and_finishes_what_it_had_begun() {
+    let app = AppSpec { kill_grace: Duration::from_millis(800), checked: false, ..AppSpec::http("app", 2, &[]) };
+    let cluster = start(DemoOptions { apps: vec![app], ..DemoOptions::fast() }).await;
+    let scheduler = cluster.scheduler().clone();
+    let tasks: Vec<String> = cluster.feed().read(|model| model.tasks().keys().cloned().collect());
+    let addresses: Vec<_> = tasks.iter().map(|task| scheduler.address(task).unwrap()).collect();
+    // One that ends long after the grace.
+    let slow =
+        addresses.clone().into_iter().map(|address| tokio::spawn(async move { get(address, "/slow?ms=1600").await }));
+    let slow: Vec<_> = slow.collect();
+    // Tasks count their requests: once ours is one too many, the slow one is there.
+    for address in &addresses {
+        let mut ours = 0;
+        while get(*address, "/").await.json()["request"] == ours + 1 {
+            ours += 1;
+        }
+    }
+    let scaling = tokio::spawn(async move { scheduler.scale("app", 1).await });
+    let killed = soon(cluster.feed().wait_for(demo_support::PATIENCE, |model| {
+        model.tasks().iter().find(|(_, task)| task.state == State::Killing).map(|(id, _)| id.clone())
+    }));
+    let killed = killed.await.expect("one of them is killed");
+    let address = addresses[tasks.iter().position(|task| *task == killed).unwrap()];
+    assert_eq!(get(address, "/").await.status, 200, "a request within the grace");
+    for answer in slow {
+        assert_eq!(soon(answer).await.unwrap().status, 200, "what was begun before is finished after it");
+    }
+    soon(scaling).await.unwrap().unwrap();
+    assert!(ask(address, "GET", "/", "", b"").await.is_err(), "then it is gone");
     cluster.stop().await;
 }
 

@@ -1,91 +1,178 @@
 //! The whole path under load: the embedded cluster, the ordinary Mesos source, and requests through the proxy.
 //!
-//! A rolling deploy, a crash and a failover each happen while clients ask without a pause. Not one request may be
-//! lost: lost is a request whose answer had not begun, or that was answered with an error of ours. Answers that were
-//! cut midway are counted apart. `POINTSMAN_FULL=1` asks at least 20,000 times a case instead of 3,000.
+//! A rolling deploy, crashes and failovers happen while clients ask without a pause; only requests that began while
+//! the trouble lasted count. Not one may be lost. Answers that were cut midway are counted apart.
+//! `POINTSMAN_FULL=1` asks at least 20,000 times a case instead of 2,000.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+mod demo_support;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use demo_support::load::{CLIENTS, HOST, Load, Mix, Tally};
+use demo_support::{PATIENCE, soon};
 use pointsman::cluster::status::SourceState;
 use pointsman::config::Config;
 use pointsman::config::checked::{ListenerConfig, MesosConfig};
 use pointsman::demo::app::AppSpec;
 use pointsman::demo::{DemoCluster, DemoOptions};
+use pointsman::proxy::reason::Reason;
 use pointsman::server::{Options, Server};
 use pointsman::table::Table;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 /// Instances of the app that is asked.
 const INSTANCES: usize = 10;
-/// Clients that ask at a time, each on a connection of its own.
-const CLIENTS: u64 = 8;
-const HOST: &str = "app.test";
-/// The longest a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Crashes of one test.
+const MOST_CRASHES: usize = 200;
+
+/// Requests that have to begin while the trouble lasts.
+fn least() -> u64 {
+    if std::env::var_os("POINTSMAN_FULL").is_some() { 20_000 } else { 2_000 }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_deploy_loses_no_request() {
     let world = World::start().await;
     let load = Load::start(world.proxy(), Mix::Everything);
-    load.until_warm().await;
-    soon(world.cluster.scheduler().deploy("app")).await.unwrap();
-    let tally = load.finish("rolling deploy of 10 tasks").await;
-    assert!(tally.by_version.contains_key("v1") && tally.by_version.contains_key("v2"), "{tally:?}");
-    assert!(tally.by_task.len() >= 2 * INSTANCES, "old and new instances all answered: {tally:?}");
-    assert_eq!((tally.lost(), tally.cut), (0, 0), "{tally:?}");
+    load.more(100).await;
+    // One deploy after the other, until enough was asked while they went on.
+    let mut troubles = Troubles::default();
+    while !troubles.are_enough() {
+        troubles.during(&load, async { soon(world.cluster.scheduler().deploy("app")).await.unwrap() }).await;
+    }
+    let tally = troubles.finish(load, "rolling deploys of 10 tasks").await;
+    let deploys = troubles.times.len();
+    assert_eq!(tally.by_version.len(), deploys + 1, "each version answered: {:?}", tally.by_version);
+    assert_eq!(tally.by_task.len(), (deploys + 1) * INSTANCES, "each instance of each version answered");
+    assert_eq!((tally.lost(), tally.cut), (0, 0), "{:?}", tally.faults);
 
     // Afterwards nothing old is asked any more.
-    world.until("only new instances are served", |table| endpoints(table) == INSTANCES).await;
-    let after = Load::with_least(world.proxy(), Mix::Everything, 100).finish("after the deploy").await;
-    assert_eq!(after.by_version.keys().collect::<Vec<_>>(), ["v2"]);
+    world.until("only new instances are served", |table| available(table) == INSTANCES).await;
+    let load = Load::start(world.proxy(), Mix::Everything);
+    load.more(100).await;
+    let after = load.finish().await;
+    assert_eq!(after.by_version.keys().collect::<Vec<_>>(), [&format!("v{}", deploys + 1)]);
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crashed_task_loses_no_request() {
+async fn crashed_tasks_lose_no_request_that_may_be_asked_again() {
     let world = World::start().await;
-    // A POST that a task had begun to read when it fell over may have acted: it cannot be asked again.
+    let before = world.retries();
     let load = Load::start(world.proxy(), Mix::Repeatable);
-    load.until_warm().await;
-    let dead = world.cluster.scheduler().crash("app").unwrap();
-    let replaced = |table: &Table| endpoints(table) == INSTANCES && !table.tasks.keys().any(|key| key.task() == dead);
-    world.until("the crashed task is replaced", replaced).await;
-    let tally = load.finish("crash of a task").await;
-    assert!(tally.by_task.contains_key(&dead), "the one that crashed had answered: {tally:?}");
-    assert!(tally.by_task.len() > INSTANCES, "its successor answered: {tally:?}");
-    assert_eq!(tally.lost(), 0, "{tally:?}");
+    load.more(100).await;
+    let (troubles, dead) = world.crash_again_and_again(&load, || true).await;
+    let tally = troubles.finish(load, "crashes of tasks").await;
+    for task in &dead {
+        assert!(tally.by_task.contains_key(task), "{task} had answered before it crashed");
+    }
+    assert_eq!(tally.lost(), 0, "{:?}", tally.faults);
+    // It was not luck: requests that a crash hit were asked again, on a fresh connection and then elsewhere.
+    let retried = world.retries() - before;
+    println!("crashes of tasks: {} crashes, {retried} requests asked again elsewhere", dead.len());
+    assert!(retried > 0.0, "no request was asked again elsewhere in {} crashes", dead.len());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashed_tasks_lose_what_may_have_acted_and_say_so() {
+    let world = World::start().await;
+    let load = Load::start(world.proxy(), Mix::Everything);
+    load.more(100).await;
+    // Until a crash has hit such a request: some are under way for most of the time.
+    let (troubles, dead) = world.crash_again_and_again(&load, || load.lost() > 0).await;
+    let tally = troubles.finish(load, "crashes of tasks, with requests that may not be asked again").await;
+    assert!(tally.lost() > 0, "none of {} crashes hit a request that may have acted", dead.len());
+    let explained = format!("{} ", Reason::UpstreamReset.status().as_u16());
+    for lost in &tally.faults {
+        // A POST that a task had begun to read when it fell over may have acted.
+        let code = lost.what.rsplit(' ').next().unwrap();
+        let is_explained =
+            lost.method == "POST" && code == Reason::UpstreamReset.code() && lost.what.contains(&explained);
+        assert!(is_explained, "{lost:?}");
+    }
+    // At most what was under way at the moment of a crash.
+    assert!(tally.lost() as u64 <= dead.len() as u64 * CLIENTS, "{:?}", tally.faults);
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_failover_loses_no_request() {
     let world = World::start().await;
-    let least_served = world.watch_least_served();
+    let first = world.server.table().load().generation;
     let load = Load::start(world.proxy(), Mix::Everything);
-    load.until_warm().await;
-    let before = world.cluster.leader();
-    soon(world.cluster.scheduler().fail_over()).await.unwrap();
-    assert_ne!(world.cluster.leader(), before);
-    let live = |table: &Table| table.sources.iter().all(|s| s.state == SourceState::Live && s.recovered_agents == 0);
-    world.until("the source follows the new leader", live).await;
-    let tally = load.finish("failover of the master").await;
-    assert_eq!((tally.lost(), tally.cut), (0, 0), "{tally:?}");
-    assert_eq!(soon(least_served).await.unwrap(), INSTANCES, "no version of the table served fewer");
+    load.more(100).await;
+    let mut troubles = Troubles::default();
+    while !troubles.are_enough() {
+        let before = world.cluster.leader();
+        troubles
+            .during(&load, async {
+                soon(world.cluster.scheduler().fail_over()).await.unwrap();
+                assert_ne!(world.cluster.leader(), before);
+                let is_back = |table: &Table| {
+                    table.sources.iter().all(|s| s.state == SourceState::Live && s.recovered_agents == 0)
+                };
+                world.until("the source follows the new leader", is_back).await;
+            })
+            .await;
+    }
+    let tally = troubles.finish(load, "failovers of the master").await;
+    assert_eq!((tally.lost(), tally.cut), (0, 0), "{:?}", tally.faults);
+
+    check_history(&world, first);
     world.stop().await;
+}
+
+/// Every version of the table that there was since `first`, not only those that somebody happened to see.
+fn check_history(world: &World, first: u64) {
+    let history = world.server.table().history();
+    let versions: Vec<&Table> =
+        history.iter().map(|version| &*version.table).filter(|table| table.generation >= first).collect();
+    assert_eq!(versions.first().map(|table| table.generation), Some(first), "the history reaches back far enough");
+    assert!(versions.windows(2).all(|pair| pair[0].generation + 1 == pair[1].generation), "and has no gap");
+    assert!(versions.iter().any(|table| table.is_stale()), "the failover was noticed");
+    assert!(versions.iter().any(|table| table.sources[0].recovered_agents > 0), "and its snapshot was incomplete");
+    let least = versions.iter().map(|table| available(table)).min();
+    assert_eq!(least, Some(INSTANCES), "no version of the table served fewer");
+}
+
+/// When trouble was going on, and how many requests began meanwhile.
+#[derive(Default)]
+struct Troubles {
+    times: Vec<(Instant, Duration)>,
+    asked: u64,
+}
+
+impl Troubles {
+    async fn during(&mut self, load: &Load, trouble: impl Future<Output = ()>) {
+        let (begin, before) = (Instant::now(), load.asked());
+        trouble.await;
+        self.times.push((begin, begin.elapsed()));
+        self.asked += load.asked() - before;
+    }
+
+    fn are_enough(&self) -> bool {
+        // What is counted here has ended; a few of them began before the trouble.
+        self.asked >= least() + (self.times.len() as u64 + 1) * CLIENTS
+    }
+
+    async fn finish(&self, load: Load, what: &str) -> Tally {
+        let tally = load.finish().await;
+        let within: usize = self.times.iter().map(|(begin, length)| tally.within(*begin, *length)).sum();
+        println!("{what}: {within} requests of {}, lost {}, cut {}", tally.asked, tally.lost(), tally.cut);
+        assert!(within as u64 >= least(), "{within} requests began while the trouble lasted");
+        tally.check_spread(&self.times);
+        tally
+    }
 }
 
 /// The cluster and the program that serves it.
 struct World {
     cluster: DemoCluster,
     server: Server,
-    done: Arc<AtomicBool>,
 }
 
 impl World {
@@ -96,8 +183,8 @@ impl World {
         soon(cluster.ready()).await.unwrap();
         let config = config(cluster.masters());
         let server = tokio::task::block_in_place(|| Server::start(config, Options::default())).unwrap();
-        let world = Self { cluster, server, done: Arc::default() };
-        world.until("all instances are served", |table| endpoints(table) == INSTANCES).await;
+        let world = Self { cluster, server };
+        world.until("all instances are served", |table| available(table) == INSTANCES).await;
         world
     }
 
@@ -117,28 +204,39 @@ impl World {
         assert!(came.is_ok(), "{what}: did not come true; sources {:?}", self.server.table().load().sources);
     }
 
-    /// The least number of available endpoints seen from now until the source was lost and is live again.
-    fn watch_least_served(&self) -> tokio::task::JoinHandle<usize> {
-        let (table, done) = (self.server.table().clone(), self.done.clone());
-        let mut generations = table.watch();
-        tokio::spawn(async move {
-            let mut least = endpoints(&table.load());
-            let mut was_stale = false;
-            loop {
-                let _ = tokio::time::timeout(Duration::from_millis(20), generations.changed()).await;
-                let now = table.load();
-                least = least.min(endpoints(&now));
-                was_stale |= now.is_stale();
-                // It ends once the failover was seen to come and go.
-                if done.load(Ordering::Relaxed) || (was_stale && !now.is_stale()) {
-                    return least;
-                }
-            }
-        })
+    /// Lets one task after the other fall over, each when the one before has been replaced and everybody has answered
+    /// again; returns those that did.
+    async fn crash_again_and_again(&self, load: &Load, enough: impl Fn() -> bool) -> (Troubles, Vec<String>) {
+        let (mut troubles, mut dead) = (Troubles::default(), Vec::new());
+        while !troubles.are_enough() || dead.len() < 5 || (!enough() && dead.len() < MOST_CRASHES) {
+            troubles
+                .during(load, async {
+                    load.more(20 * INSTANCES as u64).await;
+                    let crashed = self.cluster.scheduler().crash("app").unwrap();
+                    let is_replaced = |table: &Table| {
+                        available(table) == INSTANCES && !table.tasks.keys().any(|key| key.task() == crashed)
+                    };
+                    self.until("the crashed task is replaced", is_replaced).await;
+                    dead.push(crashed);
+                })
+                .await;
+        }
+        (troubles, dead)
+    }
+
+    /// Requests that were asked again at another endpoint, ever.
+    fn retries(&self) -> f64 {
+        let families = self.server.registry().gather();
+        let family = families.iter().find(|family| family.name() == "pointsman_proxy_retries_total").unwrap();
+        let kinds: BTreeMap<&str, f64> = family
+            .get_metric()
+            .iter()
+            .map(|metric| (metric.get_label()[0].value(), metric.get_counter().get_value()))
+            .collect();
+        kinds["other_endpoint"]
     }
 
     async fn stop(self) {
-        self.done.store(true, Ordering::Relaxed);
         tokio::task::block_in_place(|| self.server.stop(Duration::from_secs(5)));
         soon(self.cluster.stop()).await;
     }
@@ -155,214 +253,12 @@ fn config(masters: &[SocketAddr]) -> Config {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.proxy.listeners.push(ListenerConfig { name: "http".into(), address, certificates: None });
     config.server.workers = 2;
+    // Every version of a test's whole life.
+    config.server.history = 100_000;
     config
 }
 
 /// Endpoints that requests go to.
-fn endpoints(table: &Table) -> usize {
+fn available(table: &Table) -> usize {
     table.services.values().map(|service| service.available.len()).sum()
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it took too long")
-}
-
-/// What clients ask for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mix {
-    /// Requests that may be asked again.
-    Repeatable,
-    /// Those that may not, too.
-    Everything,
-}
-
-/// What became of the requests.
-#[derive(Debug, Default)]
-struct Tally {
-    asked: u64,
-    /// Whose answer had not begun, with what happened instead.
-    faults: BTreeMap<String, u64>,
-    /// Whose answer had begun.
-    cut: u64,
-    by_version: BTreeMap<String, u64>,
-    by_task: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn lost(&self) -> u64 {
-        self.faults.values().sum()
-    }
-
-    fn add(&mut self, outcome: Result<Answer, Fault>) {
-        self.asked += 1;
-        match outcome {
-            Ok(answer) => {
-                *self.by_version.entry(answer.version).or_default() += 1;
-                *self.by_task.entry(answer.task).or_default() += 1;
-            }
-            Err(Fault::Cut) => self.cut += 1,
-            Err(Fault::Lost(what)) => *self.faults.entry(what).or_default() += 1,
-        }
-    }
-}
-
-/// Clients that ask until they are told to finish and have asked often enough.
-struct Load {
-    tally: Arc<Mutex<Tally>>,
-    asked: Arc<AtomicU64>,
-    finishing: Arc<AtomicBool>,
-    clients: JoinSet<()>,
-    least: u64,
-}
-
-impl Load {
-    fn start(proxy: SocketAddr, mix: Mix) -> Self {
-        let full = std::env::var_os("POINTSMAN_FULL").is_some();
-        Self::with_least(proxy, mix, if full { 20_000 } else { 3_000 })
-    }
-
-    fn with_least(proxy: SocketAddr, mix: Mix, least: u64) -> Self {
-        let (tally, asked) = (Arc::new(Mutex::new(Tally::default())), Arc::new(AtomicU64::new(0)));
-        let finishing = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
-            let (tally, asked, finishing) = (tally.clone(), asked.clone(), finishing.clone());
-            clients.spawn(async move {
-                let mut connection = None;
-                let mut turn = client * 7;
-                while !finishing.load(Ordering::Relaxed) || asked.load(Ordering::Relaxed) < least {
-                    let outcome = soon(ask(proxy, &mut connection, &request(mix, turn))).await;
-                    tally.lock().unwrap().add(outcome);
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    turn += 1;
-                }
-            });
-        }
-        Self { tally, asked, finishing, clients, least }
-    }
-
-    /// Waits until a fifth of the requests has been asked.
-    async fn until_warm(&self) {
-        soon(async {
-            while self.asked.load(Ordering::Relaxed) < self.least / 5 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
-        .await;
-    }
-
-    async fn finish(mut self, what: &str) -> Tally {
-        self.finishing.store(true, Ordering::Relaxed);
-        soon(async {
-            while let Some(ended) = self.clients.join_next().await {
-                ended.unwrap();
-            }
-        })
-        .await;
-        let tally = std::mem::take(&mut *self.tally.lock().unwrap());
-        println!("{what}: {} requests, lost {}, cut {}", tally.asked, tally.lost(), tally.cut);
-        assert!(tally.asked >= self.least);
-        tally
-    }
-}
-
-/// Most requests are plain; some are slow, some have a body, a few are answered piece by piece.
-fn request(mix: Mix, turn: u64) -> String {
-    match turn % 100 {
-        50 => get("/stream?n=2"),
-        number if number % 10 == 3 => get("/slow?ms=20"),
-        number if number % 10 == 6 && mix == Mix::Everything => {
-            format!("POST /echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\nhello")
-        }
-        _ => get("/"),
-    }
-}
-
-fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
-}
-
-/// A whole answer: who gave it.
-struct Answer {
-    version: String,
-    task: String,
-}
-
-enum Fault {
-    /// The answer had not begun, or was an error.
-    Lost(String),
-    /// It had begun.
-    Cut,
-}
-
-/// Asks on the connection that is there, or on a new one; keeps it if it may be kept.
-async fn ask(proxy: SocketAddr, kept: &mut Option<BufReader<TcpStream>>, request: &str) -> Result<Answer, Fault> {
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
-        None => BufReader::new(TcpStream::connect(proxy).await.map_err(lost("connect"))?),
-    };
-    connection.get_mut().write_all(request.as_bytes()).await.map_err(lost("write"))?;
-    let mut status = String::new();
-    connection.read_line(&mut status).await.map_err(lost("read"))?;
-    if status.is_empty() {
-        return Err(Fault::Lost("closed before the answer".to_owned()));
-    }
-    let head = read_head(&mut connection).await.map_err(cut)?;
-    let body = read_body(&mut connection, &head).await.map_err(cut)?;
-    if !status.starts_with("HTTP/1.1 200 ") {
-        return Err(Fault::Lost(format!("{} {}", status.trim_end(), String::from_utf8_lossy(&body))));
-    }
-    if head.get("connection").is_none_or(|value| value != "close") {
-        *kept = Some(connection);
-    }
-    let field = |name: &str| head.get(name).cloned().unwrap_or_default();
-    Ok(Answer { version: field("x-demo-version"), task: field("x-demo-task") })
-}
-
-fn lost(what: &'static str) -> impl Fn(std::io::Error) -> Fault {
-    move |error| Fault::Lost(format!("{what}: {error}"))
-}
-
-fn cut(_: std::io::Error) -> Fault {
-    Fault::Cut
-}
-
-type Head = BTreeMap<String, String>;
-
-async fn read_head(connection: &mut BufReader<TcpStream>) -> std::io::Result<Head> {
-    let mut head = Head::new();
-    loop {
-        let line = read_line(connection).await?;
-        if line.is_empty() {
-            return Ok(head);
-        }
-        let (name, value) = line.split_once(':').ok_or(std::io::ErrorKind::InvalidData)?;
-        head.insert(name.to_ascii_lowercase(), value.trim().to_ascii_lowercase());
-    }
-}
-
-async fn read_body(connection: &mut BufReader<TcpStream>, head: &Head) -> std::io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    if let Some(length) = head.get("content-length") {
-        body.resize(length.parse().map_err(std::io::Error::other)?, 0);
-        connection.read_exact(&mut body).await?;
-        return Ok(body);
-    }
-    loop {
-        let length = usize::from_str_radix(&read_line(connection).await?, 16).map_err(std::io::Error::other)?;
-        let begun = body.len();
-        body.resize(begun + length, 0);
-        connection.read_exact(&mut body[begun..]).await?;
-        read_line(connection).await?;
-        if length == 0 {
-            return Ok(body);
-        }
-    }
-}
-
-/// A line without its end; one that does not end is an error.
-async fn read_line(connection: &mut BufReader<TcpStream>) -> std::io::Result<String> {
-    let mut line = String::new();
-    connection.read_line(&mut line).await?;
-    line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }

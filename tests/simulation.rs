@@ -5,6 +5,8 @@
 //! `POINTSMAN_SEED=N cargo test --test simulation`.
 
 mod common;
+#[path = "simulation_support/seeds.rs"]
+mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
 use pointsman::table::dump::dump;
 use pointsman::table::writer::Writer;
+use seeds::{Story, each_seed};
 
 const AGENTS: u8 = 8;
 /// Steps of a run.
@@ -48,6 +51,12 @@ struct World {
     honest_since: Timestamp,
     random: fastrand::Rng,
     steps: Vec<String>,
+}
+
+impl Story for World {
+    fn steps(&self) -> &[String] {
+        &self.steps
+    }
 }
 
 impl World {
@@ -289,11 +298,11 @@ impl World {
     }
 }
 
-fn run(seed: u64, steps: usize) {
-    let mut world = World::new(seed);
-    world.subscribe();
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        for _ in 0..steps {
+#[test]
+fn the_table_keeps_to_the_truth_under_faults() {
+    each_seed(150, 3_000, World::new, |world| {
+        world.subscribe();
+        for _ in 0..STEPS {
             world.step();
             world.check();
         }
@@ -305,21 +314,5 @@ fn run(seed: u64, steps: usize) {
             |a: &str, b: &str| a.lines().filter(|line| !b.lines().any(|l| l == *line)).map(str::to_owned).collect();
         let (lost, found): (Vec<String>, Vec<String>) = (only(&incremental, &rebuilt), only(&rebuilt, &incremental));
         assert!(lost.is_empty() && found.is_empty(), "incremental has {lost:#?}, rebuilt has {found:#?}");
-    }));
-    if let Err(panic) = outcome {
-        println!("seed {seed} failed after: {}", world.steps.join(", "));
-        println!("repeat with POINTSMAN_SEED={seed}");
-        std::panic::resume_unwind(panic);
-    }
-}
-
-#[test]
-fn the_table_keeps_to_the_truth_under_faults() {
-    if let Some(seed) = std::env::var("POINTSMAN_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        return run(seed, STEPS);
-    }
-    let seeds = if std::env::var_os("POINTSMAN_FULL").is_some() { 3_000 } else { 150 };
-    for seed in 0..seeds {
-        run(seed, STEPS);
-    }
+    });
 }

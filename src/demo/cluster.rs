@@ -317,9 +317,10 @@ impl ClusterModel {
         Ok(())
     }
 
-    /// The master gives a silent agent up: its tasks become unreachable one by one, the agent goes without a word.
+    /// The master gives a silent agent up: its tasks become unreachable one by one, the agent goes without a word. One
+    /// that never came back to a new leader goes without any: the leader knows none of its tasks.
     pub fn give_agent_up(&mut self, agent: &str, now: Timestamp) -> Vec<wire::Event> {
-        let silent = |agent: &&mut ModelAgent| !agent.connected && agent.standing == AgentStanding::Registered;
+        let silent = |agent: &&mut ModelAgent| !agent.connected && agent.standing != AgentStanding::Unreachable;
         let Some(found) = self.agents.get_mut(agent).filter(silent) else { return Vec::new() };
         found.standing = AgentStanding::Unreachable;
         self.seen_of(agent).map(|seen| master_says(seen, TaskState::Unreachable, now)).collect()

@@ -1,6 +1,8 @@
-//! What the tests of the embedded cluster share: a client that sends one request a connection, and waiting.
+//! What the tests of the embedded cluster share: a client that sends one request a connection, load, and waiting.
 
 #![allow(dead_code, reason = "each test program uses a part")]
+
+pub mod load;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything takes; a test that waits so long fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An answer that was read to its end.
 #[derive(Debug)]

@@ -8,3 +8,4 @@ pub mod facts;
 pub mod legacy;
 pub mod master;
 pub mod recordings;
+pub mod replay;
