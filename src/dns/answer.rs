@@ -40,6 +40,8 @@ pub struct Answered {
     pub truncated: bool,
     /// Records left out because no message can express them.
     pub impossible_records: u32,
+    /// Whether the same question gets the same octets as long as the names do not change.
+    pub is_repeatable: bool,
 }
 
 /// Answers `message`: appends the answer to `out`, or nothing where there is none.
@@ -68,6 +70,7 @@ fn reject(config: &DnsConfig, transport: Transport, rejection: &Rejection<'_>, o
         rcode: *rcode,
         truncated: false,
         impossible_records: 0,
+        is_repeatable: false,
     }
 }
 
@@ -88,6 +91,7 @@ fn respond<N: NameSource>(
         rcode: Rcode::NoError,
         truncated: false,
         impossible_records: 0,
+        is_repeatable: false,
     };
     if let Some(rcode) = refusal(authority.names, query) {
         answered.rcode = rcode;
@@ -101,6 +105,7 @@ fn respond<N: NameSource>(
     answered.rcode = resolution.rcode;
     answered.truncated = resolution.truncated;
     answered.impossible_records = resolution.impossible_records;
+    answered.is_repeatable = resolution.is_repeatable();
     response.finish(resolution.rcode, resolution.flags());
     answered
 }

@@ -286,7 +286,13 @@ mod tests {
     fn workers_are_added_up_under_closed_labels() {
         let registry = prometheus::Registry::new();
         let metrics = DnsMetrics::register(&registry, 2).unwrap();
-        let answered = |record_type, rcode| Answered { record_type, rcode, truncated: true, impossible_records: 0 };
+        let answered = |record_type, rcode| Answered {
+            record_type,
+            rcode,
+            truncated: true,
+            impossible_records: 0,
+            is_repeatable: false,
+        };
         metrics.worker(0).answered(Transport::Udp, &answered(Some(record_type::A), Rcode::NoError));
         metrics.worker(1).answered(Transport::Udp, &answered(Some(record_type::A), Rcode::NoError));
         metrics.worker(1).answered(Transport::Tcp, &answered(Some(4711), Rcode::NxDomain));

@@ -17,6 +17,7 @@
 pub mod answer;
 #[cfg(test)]
 mod answer_tests;
+pub mod cache;
 pub mod metrics;
 pub mod resolve;
 #[doc(hidden)]

@@ -34,6 +34,8 @@ pub struct Resolution {
     /// Records left out because no message can express them.
     pub impossible_records: u32,
     is_authoritative: bool,
+    /// Whether an order was drawn by lot.
+    is_drawn: bool,
 }
 
 impl Resolution {
@@ -44,8 +46,13 @@ impl Resolution {
         random: &mut fastrand::Rng,
         response: &mut Response<'_>,
     ) -> Self {
-        let resolution =
-            Self { rcode: Rcode::NoError, truncated: false, impossible_records: 0, is_authoritative: true };
+        let resolution = Self {
+            rcode: Rcode::NoError,
+            truncated: false,
+            impossible_records: 0,
+            is_authoritative: true,
+            is_drawn: false,
+        };
         let mut resolver = Resolver {
             authority,
             record_type: question.record_type,
@@ -61,6 +68,11 @@ impl Resolution {
             resolver.write_addresses_of_targets();
         }
         resolver.resolution
+    }
+
+    /// Whether it is the same each time: nothing was drawn or cut, and it says something of our names.
+    pub fn is_repeatable(self) -> bool {
+        self.is_authoritative && !self.is_drawn && !self.truncated && self.impossible_records == 0
     }
 
     /// The header's flags that follow from it.
@@ -192,6 +204,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             // A shuffle that stops with the first record that does not fit: what is there is a random choice.
             let count = records.len();
             if position + 1 < count {
+                self.resolution.is_drawn = true;
                 records.swap(position, self.random.usize(position..count));
             }
             let record = records[position];

@@ -72,6 +72,11 @@ impl Sample {
 }
 
 impl NameSource for Sample {
+    /// It never changes.
+    fn version(&self) -> u64 {
+        0
+    }
+
     fn is_ready(&self) -> bool {
         self.ready
     }

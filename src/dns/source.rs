@@ -9,6 +9,9 @@ use crate::table::names::Found;
 
 /// Names and the settings they are answered with, frozen while one query is answered.
 pub trait NameSource {
+    /// A number that changes with whatever an answer depends on.
+    fn version(&self) -> u64;
+
     /// Whether there is anything to answer from; before that, everything is SERVFAIL.
     fn is_ready(&self) -> bool;
 
@@ -20,6 +23,10 @@ pub trait NameSource {
 }
 
 impl NameSource for Table {
+    fn version(&self) -> u64 {
+        self.generation
+    }
+
     fn is_ready(&self) -> bool {
         self.generation > 0
     }

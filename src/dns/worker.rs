@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::answer::{Authority, Outcome, answer};
+use super::answer::{Authority, Outcome};
+use super::cache::AnswerCache;
 use super::metrics::{Count, WorkerMetrics};
 use super::source::{LoadNames, NameSource};
 use super::wire::Transport;
@@ -24,6 +25,7 @@ const PRESSURE: u32 = 10;
 pub(crate) struct Worker<L> {
     names: RefCell<L>,
     random: RefCell<fastrand::Rng>,
+    cache: RefCell<AnswerCache>,
     own_addresses: Arc<[IpAddr]>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     connections: Cell<usize>,
@@ -35,6 +37,7 @@ impl<L: LoadNames> Worker<L> {
         Self {
             names: RefCell::new(names),
             random: RefCell::new(fastrand::Rng::new()),
+            cache: RefCell::default(),
             own_addresses,
             metrics,
             connections: Cell::new(0),
@@ -48,6 +51,7 @@ impl<L: LoadNames> Worker<L> {
         batch(&mut Answering {
             authority: Authority { names: names.load_names(), own_addresses: &self.own_addresses },
             random: &mut self.random.borrow_mut(),
+            cache: &mut self.cache.borrow_mut(),
             metrics: &self.metrics,
         })
     }
@@ -103,13 +107,14 @@ impl<L> Drop for Connected<L> {
 pub(crate) struct Answering<'a, N> {
     authority: Authority<'a, N>,
     random: &'a mut fastrand::Rng,
+    cache: &'a mut AnswerCache,
     metrics: &'a WorkerMetrics,
 }
 
 impl<N: NameSource> Answering<'_, N> {
     /// Appends the answer to `out`; `false`: there is none.
     pub(crate) fn answer(&mut self, transport: Transport, message: &[u8], out: &mut Vec<u8>) -> bool {
-        match answer(&self.authority, transport, message, self.random, out) {
+        match self.cache.answer(&self.authority, transport, message, self.random, out) {
             Outcome::Ignored(reason) => {
                 self.metrics.ignored(reason);
                 false

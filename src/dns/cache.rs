@@ -1,0 +1,209 @@
+//! Answers that were asked for before, as they were sent: one worker's bounded cache.
+//!
+//! Invariants: an answer counts for the one version of the names that it was made from; it is kept only where nothing in
+//! it was left to chance (no order of records was drawn, nothing was cut) and nothing refused, so that the octets are what
+//! a fresh answer would have. What is asked for once in a version is noted and not kept: names that never come again push
+//! nothing out.
+//!
+//! Pure but for the memory; measured with `benches/answers.rs`.
+
+use super::answer::{Answered, Authority, Outcome, answer};
+use super::source::NameSource;
+use super::wire::{HEADER_LEN, Transport};
+use crate::model::id::process_hash;
+
+/// Places, each for one question: the memory is at most this times [`MOST`] and the place itself.
+const PLACES: usize = 8192;
+
+/// Octets of question and answer together that are kept.
+const MOST: usize = 512;
+
+/// The id, which is no part of the question.
+const ID_LEN: usize = 2;
+
+/// The cache of one worker.
+#[derive(Debug, Default)]
+pub struct AnswerCache {
+    /// Empty until the first question.
+    places: Vec<Place>,
+}
+
+/// What was asked last of the questions that fall into one place.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    hash: u64,
+    version: u64,
+    /// The question, then the answer; empty while it was asked for once.
+    octets: Vec<u8>,
+    question_len: usize,
+    answered: Option<Answered>,
+}
+
+impl AnswerCache {
+    /// Answers `message` as [`answer`] does, from memory where it can.
+    pub fn answer<N: NameSource>(
+        &mut self,
+        authority: &Authority<'_, N>,
+        transport: Transport,
+        message: &[u8],
+        random: &mut fastrand::Rng,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if message.len() < HEADER_LEN || message.len() > MOST {
+            return answer(authority, transport, message, random, out);
+        }
+        let (id, question) = message.split_at(ID_LEN);
+        // Keys that strangers choose: hashed with the process's seed.
+        let hash = process_hash(&(transport, question));
+        let version = authority.names.version();
+        let place = self.place(hash);
+        let is_known = place.hash == hash && place.version == version;
+        if is_known && let Some(answered) = place.answered_to(question) {
+            out.extend_from_slice(id);
+            out.extend_from_slice(&place.octets[place.question_len..]);
+            return Outcome::Answered(answered);
+        }
+        let begin = out.len();
+        let outcome = answer(authority, transport, message, random, out);
+        if let Outcome::Answered(answered) = outcome
+            && answered.is_repeatable
+        {
+            let answer = out.get(begin + ID_LEN..).unwrap_or_default();
+            place.note(hash, version, is_known.then_some((question, answer, answered)));
+        }
+        outcome
+    }
+
+    fn place(&mut self, hash: u64) -> &mut Place {
+        if self.places.is_empty() {
+            self.places.resize(PLACES, Place::default());
+        }
+        let at = usize::try_from(hash % PLACES as u64).unwrap_or_default();
+        &mut self.places[at]
+    }
+}
+
+impl Place {
+    fn answered_to(&self, question: &[u8]) -> Option<Answered> {
+        // Two questions may have one hash.
+        self.answered.filter(|_| self.octets[..self.question_len] == *question)
+    }
+
+    /// Notes that a question was asked; `again`: it, its answer and what became of it, to be kept.
+    fn note(&mut self, hash: u64, version: u64, again: Option<(&[u8], &[u8], Answered)>) {
+        (self.hash, self.version, self.answered) = (hash, version, None);
+        let Some((question, answer, answered)) = again else { return };
+        if question.len() + answer.len() > MOST {
+            return;
+        }
+        self.octets.clear();
+        self.octets.extend_from_slice(question);
+        self.octets.extend_from_slice(answer);
+        (self.question_len, self.answered) = (question.len(), Some(answered));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use hickory_proto::op::{Message, MessageType, OpCode, Query};
+    use hickory_proto::rr::{Name, RecordType};
+
+    use super::*;
+    use crate::config::checked::DnsConfig;
+    use crate::dns::sample::Sample;
+    use crate::table::names::Found;
+
+    /// Names that count how often they are looked up.
+    struct Counted {
+        names: Sample,
+        version: u64,
+        found: Cell<u32>,
+    }
+
+    impl NameSource for Counted {
+        fn version(&self) -> u64 {
+            self.version
+        }
+
+        fn is_ready(&self) -> bool {
+            self.names.is_ready()
+        }
+
+        fn config(&self) -> &DnsConfig {
+            self.names.config()
+        }
+
+        fn find(&self, name: &str) -> Found {
+            self.found.set(self.found.get() + 1);
+            self.names.find(name)
+        }
+    }
+
+    fn counted() -> Counted {
+        let names = Sample::new("mesos")
+            .with_address("web.mesos", [10, 0, 0, 1].into())
+            .with_address("two.mesos", [10, 0, 0, 1].into())
+            .with_address("two.mesos", [10, 0, 0, 2].into());
+        Counted { names, version: 1, found: Cell::new(0) }
+    }
+
+    fn question(id: u16, name: &str, record_type: RecordType) -> Vec<u8> {
+        let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
+        message.to_vec().unwrap()
+    }
+
+    /// How many of ten questions were looked up; every answer must be what it is without a cache.
+    fn looked_up(cache: &mut AnswerCache, names: &Counted, name: &str) -> u32 {
+        let authority = Authority { names, own_addresses: &[] };
+        let mut looked_up = 0;
+        for id in 0..10 {
+            let message = question(id, name, RecordType::A);
+            let (mut kept, mut fresh) = (b"before".to_vec(), b"before".to_vec());
+            let before = names.found.get();
+            let random = || fastrand::Rng::with_seed(3);
+            let outcome = cache.answer(&authority, Transport::Udp, &message, &mut random(), &mut kept);
+            looked_up += u32::from(names.found.get() > before);
+            assert_eq!(outcome, answer(&authority, Transport::Udp, &message, &mut random(), &mut fresh));
+            assert_eq!(kept, fresh, "{name}");
+        }
+        looked_up
+    }
+
+    #[test]
+    fn what_is_asked_again_is_looked_up_twice_a_version() {
+        let (mut cache, mut names) = (AnswerCache::default(), counted());
+        assert_eq!(looked_up(&mut cache, &names, "web.mesos."), 2);
+        assert_eq!(looked_up(&mut cache, &names, "web.mesos."), 0);
+        assert_eq!(looked_up(&mut cache, &names, "WEB.mesos."), 2, "the answer repeats the question's letters");
+        assert_eq!(looked_up(&mut cache, &names, "none.mesos."), 2);
+        names.version = 2;
+        names.names = names.names.with_address("none.mesos", [10, 0, 0, 3].into());
+        assert_eq!(looked_up(&mut cache, &names, "none.mesos."), 2, "a new version is asked anew");
+    }
+
+    #[test]
+    fn what_is_left_to_chance_or_refused_is_not_kept() {
+        let (mut cache, mut names) = (AnswerCache::default(), counted());
+        assert_eq!(looked_up(&mut cache, &names, "two.mesos."), 10);
+        assert_eq!(looked_up(&mut cache, &names, "other.test."), 10);
+        names.names.zone_ready = false;
+        assert_eq!(looked_up(&mut cache, &names, "web.mesos."), 10);
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let (mut cache, names) = (AnswerCache::default(), counted());
+        for number in 0..3 * PLACES {
+            let message = question(0, &format!("n{number}.mesos."), RecordType::A);
+            let authority = Authority { names: &names, own_addresses: &[] };
+            for _ in 0..2 {
+                cache.answer(&authority, Transport::Udp, &message, &mut fastrand::Rng::with_seed(1), &mut Vec::new());
+            }
+        }
+        assert_eq!(cache.places.len(), PLACES);
+        assert!(cache.places.iter().all(|place| place.octets.capacity() <= 2 * MOST));
+    }
+}
