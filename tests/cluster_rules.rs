@@ -8,9 +8,16 @@ use common::facts::{CLUSTER, agent, config, framework, key, snapshot, status, ta
 use common::world::{World, at, many, marathon, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
+use pointsman::config::checked::PolicyConfig;
+use pointsman::dns::answer::{Authority, answer};
+use pointsman::dns::wire::Transport;
+use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::EndpointState;
-use pointsman::model::task::TaskState;
+use pointsman::model::framework::FrameworkFacts;
+use pointsman::model::id::TaskKey;
+use pointsman::model::task::{TaskFacts, TaskState};
 use pointsman::table::Table;
+use pointsman::table::names::Found;
 use pointsman::table::writer::Writer;
 
 #[test]
@@ -225,10 +232,7 @@ fn when_all_are_unhealthy_all_are_served_again_and_it_is_flagged() {
 #[test]
 fn a_removed_framework_takes_its_tasks_along_and_a_disconnected_one_does_not() {
     let mut world = world_of(2);
-    let gone = Fact::Framework(Box::new(pointsman::model::framework::FrameworkFacts {
-        connected: false,
-        ..framework("marathon")
-    }));
+    let gone = Fact::Framework(Box::new(FrameworkFacts { connected: false, ..framework("marathon") }));
     world.facts(1, vec![gone]);
     assert_eq!(world.tasks(), 2);
     world.facts(1, vec![Fact::FrameworkGone(common::facts::FRAMEWORK.into())]);
@@ -334,4 +338,95 @@ fn both_schemes_of_labels_make_an_endpoint_sticky() {
     let id = table.services.keys().find(|id| id.name() == "native").unwrap().clone();
     world.facts(1, vec![Fact::Status(Box::new(status("a", TaskState::Ended, None)))]);
     assert_eq!(world.table().service(&id).unwrap().sticky.len(), 1);
+}
+
+/// Which of these names have addresses.
+fn named(table: &Table, names: &[&str]) -> Vec<bool> {
+    let has_address = |name: &&str| match table.names.find(name) {
+        Found::Node(_, node) => !node.records.is_empty(),
+        _ => false,
+    };
+    names.iter().map(has_address).collect()
+}
+
+#[test]
+fn a_name_that_the_policies_refuse_is_a_problem_and_the_rest_counts() {
+    let mut config = config();
+    config.policies.push(PolicyConfig {
+        hosts: vec![HostPattern::Any],
+        names: vec!["web.*".into(), "*.other.mesos".into()],
+        ..PolicyConfig::default()
+    });
+    let mut world = World::with(config.clone());
+    world.say(snapshot(
+        1,
+        vec![at(1), marathon(), running("a", "web", 1, &[]), running("b", "db", 1, &[("pointsman.host", "db.test")])],
+    ));
+    let names = ["web.marathon.mesos", "db.marathon.mesos"];
+    let table = world.table();
+    assert_eq!(named(&table, &names), [true, false]);
+    let problems = table.problems.get(&*key("b").to_string()).unwrap();
+    let told: Vec<_> = problems.iter().map(|problem| (problem.code.as_str(), &*problem.at)).collect();
+    assert_eq!(told, [("policy-refused", "db.marathon.mesos")]);
+    assert!(table.routes.find("db.test", "/").is_some() && table.services.values().all(|s| s.available.len() == 1));
+    // A policy that changes gives the name, and the problem is gone.
+    config.policies[0].names = vec!["*".into()];
+    world.say(ClusterEvent::Configured(Arc::new(config)));
+    let table = world.table();
+    assert_eq!(named(&table, &names), [true, true]);
+    assert!(table.problems.is_empty());
+}
+
+#[test]
+fn the_programs_own_names_take_nothing_from_tasks() {
+    let mut config = config();
+    config.dns.nameserver = "ns.marathon".into();
+    let mut world = World::with(config);
+    let own = ["ns", "leader", "master", "master0", "mesos", "ns1", "slave"];
+    let mut facts = vec![at(1), marathon()];
+    facts.extend(own.iter().map(|name| running(name, name, 1, &[])));
+    // Without a framework's part, as if that could be left out.
+    facts.push(Fact::Framework(Box::new(FrameworkFacts { id: "F-2".into(), ..framework("") })));
+    facts.push(Fact::Task(Box::new(TaskFacts {
+        key: TaskKey::new(CLUSTER.into(), "F-2".into(), "x"),
+        ..task("x", "leader", 1, 9000, &[])
+    })));
+    world.say(snapshot(1, facts));
+    let table = world.table();
+    let agent = pointsman::cluster::event::RecordData::A([10, 1, 0, 1].into());
+    for name in ["leader.mesos", "master.mesos", "master0.mesos", "mesos", "ns1.mesos", "_leader._tcp.mesos"] {
+        if let Found::Node(_, node) = table.names.find(name) {
+            assert!(node.records.iter().all(|record| record.data != agent), "{name}: {node:?}");
+        }
+    }
+    // The name server's own name may be one that a task would have: the server answers with its own address.
+    let mut message =
+        hickory_proto::op::Message::new(7, hickory_proto::op::MessageType::Query, hickory_proto::op::OpCode::Query);
+    let name = hickory_proto::rr::Name::from_ascii("ns.marathon.mesos.").unwrap();
+    message.add_query(hickory_proto::op::Query::query(name, hickory_proto::rr::RecordType::A));
+    let authority = Authority { names: &*table, own_addresses: &[[192, 0, 2, 53].into()] };
+    let (mut random, mut out) = (fastrand::Rng::with_seed(1), Vec::new());
+    answer(&authority, Transport::Udp, &message.to_vec().unwrap(), &mut random, &mut out);
+    let answer = hickory_proto::op::Message::from_vec(&out).unwrap();
+    let addresses: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
+    assert_eq!(addresses, ["192.0.2.53"]);
+}
+
+#[test]
+fn a_framework_without_an_address_is_a_problem_until_it_has_one() {
+    let unknown = || FrameworkFacts { address: None, hostname: "agent-7".into(), ..framework("marathon") };
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), Fact::Framework(Box::new(unknown()))]));
+    let codes = |table: &Table| -> Vec<_> {
+        table.problems.values().flat_map(|list| list.iter().map(|problem| problem.code.as_str())).collect()
+    };
+    assert_eq!(codes(&world.table()), ["framework-address-unknown"]);
+    // An agent of that host name is where it runs.
+    world.facts(1, vec![at(7)]);
+    assert!(codes(&world.table()).is_empty());
+    assert_eq!(named(&world.table(), &["marathon.mesos"]), [true]);
+    world.facts(1, vec![Fact::Framework(Box::new(FrameworkFacts { hostname: "elsewhere".into(), ..unknown() }))]);
+    assert_eq!(codes(&world.table()), ["framework-address-unknown"]);
+    world.facts(1, vec![marathon()]);
+    assert!(codes(&world.table()).is_empty());
 }

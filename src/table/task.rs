@@ -31,6 +31,8 @@ pub struct TaskView {
     pub endpoints: SmallVec<[(ServiceId, EndpointId); 1]>,
     /// The addresses its own name has, as the configured sources of addresses give them.
     pub addresses: SmallVec<[IpAddr; 1]>,
+    /// Names, relative to the zone, that it would have and that no policy allows; empty for nearly all.
+    pub refused_names: Box<[Arc<str>]>,
     /// Where a Prometheus finds its metrics: address, port, path.
     pub scrape: Option<Box<(std::net::SocketAddr, Arc<str>)>>,
 }

@@ -240,6 +240,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         version: endpoint.version.clone(),
         endpoints: [(service.id.clone(), endpoint.id.clone())].into_iter().collect(),
         addresses: [endpoint.address.ip()].into_iter().collect(),
+        refused_names: Box::new([]),
         scrape: Some(Box::new((endpoint.address, "/metrics".into()))),
     }
 }

@@ -120,7 +120,9 @@ fn policy() -> Section<PolicyConfig> {
         texts("names", (PATTERN, "patterns"), |p| &p.names, |p, v| p.names = v)
             .example("[\"*.team-a.mesos\"]")
             .by_default("all")
-            .means("DNS names that may be made.")
+            .means(
+                "DNS names of tasks that may be made. Where any entry lists names, a task that no entry speaks of makes none.",
+            )
             .costs(TIME),
     ])
 }

@@ -10,7 +10,7 @@ pub mod policy;
 pub mod services;
 pub mod task;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use self::claims::Claims;
@@ -23,7 +23,7 @@ use crate::cluster::event::DeclaredService;
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
-use crate::model::id::{FrameworkId, ServiceId, TaskKey};
+use crate::model::id::{ClusterName, FrameworkId, ServiceId, TaskKey};
 use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
 use crate::model::time::Timestamp;
@@ -34,6 +34,8 @@ pub struct Builder {
     table: Table,
     services: Services,
     claims: Claims,
+    /// Frameworks without an address, by the subject of their problem.
+    unaddressed: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
 }
@@ -45,6 +47,7 @@ impl Builder {
             table: Table::empty(state.config.clone()),
             services: Services::default(),
             claims: Claims::default(),
+            unaddressed: BTreeMap::new(),
             declared: PersistentMap::new(),
         };
         builder.rebuild(state, now);
@@ -92,6 +95,7 @@ impl Builder {
         let former = std::mem::replace(&mut self.table, Table::empty(state.config.clone()));
         self.services = Services::recalling(former.services);
         self.claims = Claims::default();
+        self.unaddressed = BTreeMap::new();
         self.declared = PersistentMap::new();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
@@ -109,6 +113,9 @@ impl Builder {
         self.settle(state, &touched, now);
         self.services.forget_former();
         names::refresh(&mut self.table, state);
+        for cluster in state.config.mesos.iter().map(|mesos| mesos.cluster.clone()).collect::<BTreeSet<_>>() {
+            self.judge_frameworks(state, &cluster);
+        }
         let problems: Vec<_> = state.sources.iter().map(|(name, s)| (name.shared(), s.problems.clone())).collect();
         for (name, problems) in problems {
             self.set_problems(&name, problems);
@@ -239,8 +246,9 @@ impl Builder {
 
     fn update_names(&mut self, state: &mut ClusterState, changes: &Changes) {
         let clusters = changes.agents.iter().chain(&changes.frameworks).chain(&changes.masters);
-        for cluster in clusters.collect::<std::collections::BTreeSet<_>>() {
+        for cluster in clusters.collect::<BTreeSet<_>>() {
             names::refresh_cluster(&mut self.table, state, cluster);
+            self.judge_frameworks(state, cluster);
         }
         for (cluster, text) in &changes.names {
             names::forget(&mut self.table, state, cluster, text);
@@ -250,6 +258,18 @@ impl Builder {
         }
         if changes.sources {
             names::refresh_readiness(&mut self.table, state);
+        }
+    }
+
+    /// Says of which frameworks no address is known.
+    fn judge_frameworks(&mut self, state: &ClusterState, cluster: &ClusterName) {
+        let found = names::unaddressed(state, cluster);
+        let former = self.unaddressed.insert(cluster.clone(), found.keys().cloned().collect()).unwrap_or_default();
+        for subject in former.into_iter().filter(|subject| !found.contains_key(subject)) {
+            self.set_problems(&subject, Vec::new());
+        }
+        for (subject, problem) in found {
+            self.set_problems(&subject, vec![problem]);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::ClusterName;
+use crate::model::problem::{Problem, ProblemCode};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
 use crate::table::Table;
@@ -124,8 +125,8 @@ pub(super) fn swap_task(
     let sum = |view: Option<&TaskView>| view.map_or(0, digest::task);
     table.digest = table.digest.wrapping_sub(sum(old)).wrapping_add(sum(new.map(|view| &**view)));
     let Some(cluster) = old.or(new.map(|v| &**v)).map(|view| view.facts.key.cluster().clone()) else { return };
-    let before = old.map(group_names).unwrap_or_default();
-    let after = new.map(|view| group_names(view)).unwrap_or_default();
+    let before = old.map(allowed_names).unwrap_or_default();
+    let after = new.map(|view| allowed_names(view)).unwrap_or_default();
     let mut emptied = Vec::new();
     with_cluster(table, &cluster, |names| {
         if let Some(old) = old {
@@ -168,6 +169,13 @@ pub(super) fn swap_task(
             forget(table, state, &cluster, &name);
         }
     }
+}
+
+/// The names of a task's groups that the policies let it have.
+fn allowed_names(view: &TaskView) -> Vec<Arc<str>> {
+    let mut names = group_names(view);
+    names.retain(|name| !view.refused_names.contains(name));
+    names
 }
 
 /// Forgets a name whose retention is over.
@@ -265,6 +273,32 @@ fn framework_addresses(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<
         addresses.extend(framework_address(state, framework).map(|address| (address, framework.port)));
     }
     by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
+}
+
+/// A problem for each framework whose scheduler's address is not known, so that its name has none, by subject.
+pub(super) fn unaddressed(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, Problem> {
+    if !state.config.mesos.iter().any(|mesos| mesos.cluster == *cluster) {
+        return BTreeMap::new();
+    }
+    let frameworks =
+        state.frameworks.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    let unknown = frameworks.filter(|f| f.connected && framework_address(state, f).is_none());
+    unknown
+        .map(|framework| (Arc::from(format!("{cluster}/{}", framework.id)), unaddressed_problem(framework)))
+        .collect()
+}
+
+fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
+    let (name, host) = (&framework.name, &framework.hostname);
+    let mend = "let the scheduler register with an address as its hostname (Marathon: --hostname), or run it on an agent's host";
+    Problem {
+        code: ProblemCode::FrameworkAddressUnknown,
+        subject: format!("{}/{}", framework.cluster, framework.id).into(),
+        at: host.clone(),
+        message: format!("the name of framework {name} has no address: {host:?} is no address and no agent's host")
+            .into(),
+        mend: mend.into(),
+    }
 }
 
 /// A framework's address: what its source knows, else its host's where an agent has that host name.

@@ -1,5 +1,7 @@
 //! Who may claim what: the first policy that speaks of a task's framework, principal, role and service decides.
 
+use std::sync::Arc;
+
 use super::task::problem;
 use crate::cluster::source::SourceKind;
 use crate::config::checked::PolicyConfig;
@@ -56,6 +58,34 @@ pub fn check(
         return refused(framework, claim, "the policy does not allow this port");
     }
     Decision::Allowed
+}
+
+/// Which of the names that a task would have (relative to `zone`) the policies refuse, and a problem for each. As long as
+/// no policy lists names, every task may have its own; once one does, a task that no policy speaks of has none.
+pub fn refused_names(
+    policies: &[PolicyConfig],
+    framework: &FrameworkFacts,
+    service: &str,
+    names: &[Arc<str>],
+    zone: &str,
+) -> Vec<(Arc<str>, Problem)> {
+    if policies.iter().all(|policy| policy.names.is_empty()) {
+        return Vec::new();
+    }
+    let policy = policies.iter().find(|policy| speaks_of(policy, framework, service));
+    let why = match policy {
+        Some(policy) if policy.names.is_empty() => return Vec::new(),
+        Some(_) => "the policy does not allow this name",
+        None => "no policy speaks of this framework and service",
+    };
+    let refuse = |name: &Arc<str>| {
+        let whole = format!("{name}.{zone}");
+        let allowed = policy.is_some_and(|policy| policy.names.iter().any(|pattern| glob(pattern, &whole)));
+        let message = format!("{service} of framework {} does not get the name {whole}: {why}", framework.name);
+        let mend = "change what the task is called, or allow the name in a [[policy]] of the configuration";
+        (!allowed).then(|| (name.clone(), problem(ProblemCode::PolicyRefused, whole, &message, mend)))
+    };
+    names.iter().filter_map(refuse).collect()
 }
 
 fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, service: &str) -> bool {
@@ -147,6 +177,28 @@ mod tests {
         assert!(!allowed(&policies, "example.com", "/app"));
         assert!(!allowed(&policies, "*", "/app"));
         assert!(allowed(&policies, "*.a.example.com", "/app"));
+    }
+
+    fn refused(policies: &[PolicyConfig], service: &str) -> Vec<String> {
+        let names = ["web.marathon".into(), "db.marathon".into()];
+        let refused = refused_names(policies, &framework(), service, &names, "mesos");
+        refused.into_iter().map(|(name, problem)| format!("{name} {}", problem.at)).collect()
+    }
+
+    #[test]
+    fn names() {
+        let all = ["web.marathon web.marathon.mesos", "db.marathon db.marathon.mesos"];
+        assert!(refused(&[], "web").is_empty());
+        assert!(refused(&[policy(&[], &[])], "web").is_empty(), "a policy without names leaves them alone");
+        let listed = |names: &[&str], apps: &[&str]| PolicyConfig {
+            names: names.iter().map(|name| (*name).into()).collect(),
+            apps: apps.iter().map(|app| (*app).into()).collect(),
+            ..policy(&[], &[])
+        };
+        assert!(refused(&[listed(&["*.marathon.mesos"], &[])], "web").is_empty());
+        assert_eq!(refused(&[listed(&["web.*"], &[])], "web"), all[1..]);
+        assert_eq!(refused(&[listed(&["*"], &["web"])], "db"), all, "nobody speaks of it");
+        assert!(refused(&[listed(&["x"], &["db"]), policy(&[], &[])], "web").is_empty());
     }
 
     #[test]

@@ -21,10 +21,11 @@ use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
 use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
 use crate::model::framework::FrameworkFacts;
-use crate::model::id::{ServiceId, Version, stable_hash};
+use crate::model::id::{ClusterName, ServiceId, Version, stable_hash};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::service::Protocol;
 use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskState};
+use crate::table::names::group::group_names;
 use crate::table::task::TaskView;
 
 /// What a task's part of the table is made from.
@@ -122,6 +123,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
             version: said.version.clone(),
             endpoints: SmallVec::new(),
             addresses: addresses(facts, agent.as_deref(), config),
+            refused_names: Box::new([]),
             scrape: None,
         },
         endpoints: SmallVec::new(),
@@ -133,6 +135,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         add_port(inputs, spec, port, said, &mut out);
     }
     out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
+    refuse_names(inputs, spec, &mut out);
     out.view.scrape = scrape(inputs, spec, ports);
     if !out.problems.is_empty() {
         let subject: Arc<str> = facts.key.to_string().into();
@@ -162,11 +165,39 @@ pub fn endpoint_state(facts: &TaskFacts, config: &Config) -> EndpointState {
 
 /// The id of the service that a port of the task serves.
 pub fn service_id(facts: &TaskFacts, spec: &TaskSpec, port: &TaskPort) -> ServiceId {
-    let definition = &facts.definition;
-    let discovery = definition.discovery.as_ref().map(|d| d.name.clone()).filter(|name| !name.is_empty());
-    let name = spec.service.clone().or(discovery).unwrap_or_else(|| definition.name.clone());
+    let name = service_name(facts, spec);
     let namespace = spec.namespace.clone().unwrap_or_else(|| facts.key.framework().shared());
     ServiceId::new(facts.key.cluster().clone(), namespace, name, port.key())
+}
+
+/// The name of the service that the task belongs to.
+fn service_name(facts: &TaskFacts, spec: &TaskSpec) -> Arc<str> {
+    let definition = &facts.definition;
+    let discovery = definition.discovery.as_ref().map(|d| d.name.clone()).filter(|name| !name.is_empty());
+    spec.service.clone().or(discovery).unwrap_or_else(|| definition.name.clone())
+}
+
+/// Notes the names that the policies do not let the task have.
+fn refuse_names(inputs: &Inputs<'_>, spec: &TaskSpec, out: &mut Derivation) {
+    let config = inputs.config;
+    // Nearly nobody has policies, and making names costs.
+    if config.policies.is_empty() || inputs.source == SourceKind::File {
+        return;
+    }
+    let (Some(framework), Some(zone)) = (&inputs.framework, zone_of(config, inputs.facts.key.cluster())) else {
+        return;
+    };
+    let names = group_names(&out.view);
+    let service = service_name(&inputs.facts, spec);
+    let refused = policy::refused_names(&config.policies, framework, &service, &names, zone);
+    let (names, problems): (Vec<Arc<str>>, Vec<Problem>) = refused.into_iter().unzip();
+    out.view.refused_names = names.into();
+    out.problems.extend(problems);
+}
+
+/// The zone of a cluster's names.
+fn zone_of<'a>(config: &'a Config, cluster: &ClusterName) -> Option<&'a str> {
+    config.mesos.iter().find(|mesos| mesos.cluster == *cluster).map(|mesos| &*mesos.zone)
 }
 
 fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
