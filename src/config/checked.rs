@@ -347,6 +347,8 @@ pub struct ProxyLimits {
     pub buffer_bytes: usize,
     /// Requests under way on one HTTP/2 connection.
     pub streams: u32,
+    /// Connections in use, per endpoint and worker.
+    pub connections_per_endpoint: u32,
     /// Connections kept open and unused, per endpoint and worker.
     pub idle_per_endpoint: usize,
 }
@@ -566,6 +568,7 @@ impl Default for ProxyLimits {
             connections_per_network: 10_000,
             buffer_bytes: 256 << 20,
             streams: 100,
+            connections_per_endpoint: 10_000,
             idle_per_endpoint: 64,
         }
     }

@@ -26,6 +26,8 @@ pub struct ClientIo<S> {
     /// Bytes that were read before.
     first: Bytes,
     watch: Arc<Watch>,
+    /// An interim answer that is being written, before anything else.
+    early: Bytes,
     look: Look,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -43,12 +45,12 @@ enum Look {
 impl<S> ClientIo<S> {
     /// A socket that speaks HTTP/1; `first` was read from it already.
     pub fn http1(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, look: Look::Http1(Box::default()), stall, stalled: None }
+        Self { stream, first, watch, early: Bytes::new(), look: Look::Http1(Box::default()), stall, stalled: None }
     }
 
     /// A socket that speaks HTTP/2.
     pub fn http2(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, look: Look::Http2(Box::default()), stall, stalled: None }
+        Self { stream, first, watch, early: Bytes::new(), look: Look::Http2(Box::default()), stall, stalled: None }
     }
 
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -92,6 +94,24 @@ impl<S> ClientIo<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> ClientIo<S> {
+    /// Writes interim answers, which were said when nothing else was waiting: they come before what is written now.
+    fn poll_early(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(more) = self.watch.early.take() {
+            self.early = if self.early.is_empty() { more } else { [&self.early[..], &more].concat().into() };
+        }
+        while self.early.has_remaining() {
+            let polled = Pin::new(&mut self.stream).poll_write(context, &self.early);
+            let written = ready!(self.watch_write(context, polled))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.early.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -111,6 +131,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_early(context))?;
+        self.watch.early.flushed(false);
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch_write(context, polled)
     }
@@ -120,6 +142,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_early(context))?;
+        self.watch.early.flushed(false);
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch_write(context, polled)
     }
@@ -129,7 +153,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_early(context))?;
         let polled = Pin::new(&mut self.stream).poll_flush(context);
+        // Whoever writes through this flushes when nothing is left above.
+        self.watch.early.flushed(matches!(polled, Poll::Ready(Ok(()))));
         self.watch_write(context, polled)
     }
 

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use super::coalesce::{Turns, coalesce};
 use super::drain;
 use super::forward;
 use super::idle::{Deadline, Times, Verdict, Watch};
+use super::reason::Reason;
 use super::tls::{Secured, TlsListener};
 use super::worker::{LocalExecutor, Worker};
 use crate::config::checked::ProxyLimits;
@@ -78,6 +80,21 @@ impl Client {
     ) -> Self {
         worker.shard.client_opened.increment();
         Self { worker, peer, port, secured, watch: Arc::default(), _permit: permit }
+    }
+}
+
+impl Client {
+    /// Counts what the HTTP implementation has refused by itself, before any rule of ours saw it.
+    fn ended(&self, error: &hyper::Error) {
+        debug!(client = %self.peer, %error, "connection ended");
+        let reason = match () {
+            () if error.is_parse_too_large() => Reason::HeadTooLarge,
+            () if error.is_parse() => Reason::BadHead,
+            () => return,
+        };
+        let shard = &self.worker.shard;
+        shard.answered_locally(reason);
+        shard.other().finished(reason.status(), Duration::ZERO);
     }
 }
 
@@ -267,7 +284,7 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
             biased;
             event = progress => match event {
                 Event::Ended(Ok(())) => return,
-                Event::Ended(Err(error)) => return debug!(client = %client.peer, %error, "connection ended"),
+                Event::Ended(Err(error)) => return client.ended(&error),
                 Event::HeadBegun(next, at) => {
                     deadline = next;
                     timer.as_mut().reset(at);

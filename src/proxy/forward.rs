@@ -24,6 +24,7 @@ use super::balance::{InFlight, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect;
 use super::connection::Client;
+use super::early;
 use super::error::AttemptFault;
 use super::exchange::{self, Http1, Stream};
 use super::forwarded::{self, Hop};
@@ -133,7 +134,10 @@ impl Forwarding {
     async fn run(mut self) -> Response<AnswerBody> {
         loop {
             let Some((endpoint, is_probe)) = self.next_endpoint().await else {
-                let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
+                // Whoever might be chosen and was not has no room.
+                let is_full = || self.plan.destination.has_another(&[]);
+                let none = || if is_full() { Reason::EndpointsFull } else { Reason::NoEndpoint };
+                let reason = self.last_fault.unwrap_or_else(none);
                 return self.refuse(reason);
             };
             let (seat, local) = (self.worker().seat, self.plan.local.clone());
@@ -200,7 +204,7 @@ impl Forwarding {
             now,
             wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
         };
-        let chosen = plan.destination.choose(&self.tried, &ask, &mut worker.rng.borrow_mut());
+        let chosen = plan.destination.choose(&self.tried, self.limits(), &ask, &mut worker.rng.borrow_mut());
         chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
     }
 
@@ -304,6 +308,10 @@ impl Forwarding {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.admitted.target.clone().into();
         *request.headers_mut() = self.headers_for_attempt(reused);
+        // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
+        if self.version == Version::HTTP_11 {
+            early::pass_on(&mut request, self.client.watch.clone(), self.proxy().via.clone());
+        }
         request
     }
 

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::early::Early;
 use super::head_scan::Violation;
 use super::reason::Reason;
 
@@ -23,6 +24,8 @@ pub struct Watch {
     switched: AtomicBool,
     /// It was cut off for flooding.
     flooded: AtomicBool,
+    /// Interim answers.
+    pub early: Early,
     /// Number of the violating request, shifted by 8, and the reason's index plus one; 0: none.
     violation: AtomicU64,
 }

@@ -24,6 +24,7 @@ pub mod coalesce;
 pub mod connect;
 pub mod connection;
 pub mod drain;
+pub mod early;
 pub mod error;
 pub mod exchange;
 pub mod forward;

@@ -102,6 +102,9 @@ reasons! {
     Overloaded "overloaded" SERVICE_UNAVAILABLE Ourselves,
         "Too much of bodies waits in this worker's memory already.",
         "Look for clients that read slowly (`pointsman_proxy_buffered_bytes`); the limit is `proxy.limits.buffer_size`.";
+    EndpointsFull "endpoints-full" SERVICE_UNAVAILABLE Ourselves,
+        "Every endpoint of the service has as many requests under way as one worker may send it.",
+        "Start more instances, or raise `proxy.limits.connections_per_endpoint`.";
     Drained "drain-time-over" GATEWAY_TIMEOUT Upstream,
         "The endpoint went away, and its drain time was over before it answered.",
         "Let the task answer within `routing.drain_time` (or its label `drain_time`) after it is told to end.";
@@ -123,6 +126,9 @@ reasons! {
     BadFraming "bad-framing" BAD_REQUEST Client,
         "The request's length is given in more than one way.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
+    BadHead "bad-head" BAD_REQUEST Client,
+        "The request's head is not valid HTTP/1; the answer has no body.",
+        "Look at what the client sends (RFC 9112 sections 3 and 5).";
     BadLine "bad-line" BAD_REQUEST Client,
         "A line of the request's head does not end in CR LF.",
         "End lines with CR LF (RFC 9112 section 2.2).";

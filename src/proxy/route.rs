@@ -3,6 +3,7 @@
 //! Pure. `explain` asks [`crate::table::routes::Routes::find_traced`], which is what runs here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use http::HeaderMap;
@@ -10,9 +11,10 @@ use http::HeaderMap;
 use super::balance::choose::{self, Ask, Chosen};
 use super::balance::sticky::Session;
 use super::reason::Reason;
+use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::id::Version;
-use crate::model::service::{Service, Target};
+use crate::model::service::{Protocol, Service, Target};
 use crate::table::Table;
 
 /// Where a request goes.
@@ -80,10 +82,18 @@ fn pick_target<'a>(targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
 }
 
 impl Destination {
-    /// An endpoint that has not been `tried`: the one that the client is kept on, else as the service's algorithm has it;
-    /// and whether the request is a probe of it.
-    pub fn choose<'a>(&'a self, tried: &[EndpointId], ask: &Ask<'a>, rng: &mut Rng) -> Option<Chosen<'a>> {
-        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried);
+    /// An endpoint that has not been `tried` and has room: the one that the client is kept on, else as the service's
+    /// algorithm has it; and whether the request is a probe of it.
+    pub fn choose<'a>(
+        &'a self,
+        tried: &[EndpointId],
+        limits: &ProxyLimits,
+        ask: &Ask<'a>,
+        rng: &mut Rng,
+    ) -> Option<Chosen<'a>> {
+        let has_room =
+            |endpoint: &Endpoint| ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits);
+        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint);
         let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
         match kept {
             Some(kept) => Some((kept, false)),
@@ -109,6 +119,14 @@ impl Destination {
         if let Some(service) = table.service(&self.service.id) {
             self.service = service.clone();
         }
+    }
+}
+
+/// Requests that may be under way at an endpoint: one takes a connection of HTTP/1.1, or a stream of one of HTTP/2.
+fn most(endpoint: &Endpoint, limits: &ProxyLimits) -> u32 {
+    match endpoint.protocol {
+        Protocol::H2c => limits.connections_per_endpoint.saturating_mul(limits.streams),
+        _ => limits.connections_per_endpoint,
     }
 }
 

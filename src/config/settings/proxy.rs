@@ -173,7 +173,7 @@ fn timeouts() -> [Setting<Raw>; 7] {
     ]
 }
 
-fn bounds() -> [Setting<Raw>; 7] {
+fn bounds() -> [Setting<Raw>; 8] {
     [
         setting!(Raw, "head_size", Size::between(1024, 1 << 20), config.proxy.limits.head_bytes)
             .means("The largest head of a request, its line and all fields; then 431.")
@@ -208,6 +208,18 @@ fn bounds() -> [Setting<Raw>; 7] {
             .unit("requests a connection")
             .means("Requests under way on one HTTP/2 connection.")
             .costs("One client can have so many requests in work with one connection."),
+        setting!(
+            Raw,
+            "connections_per_endpoint",
+            Whole::between(1, 1_000_000),
+            config.proxy.limits.connections_per_endpoint
+        )
+        .unit("connections an endpoint and worker")
+        .means(
+            "Connections in use at a time, one for each request of HTTP/1.1 and each upgrade; where all endpoints of a \
+            service have so many, requests get 503. An endpoint of HTTP/2 may have so many times `streams` requests.",
+        )
+        .costs("Too few refuse requests that the endpoints could serve; workers times this reach each instance."),
         setting!(Raw, "idle_per_endpoint", Whole::between(0, 100_000), config.proxy.limits.idle_per_endpoint)
             .unit("connections an endpoint and worker")
             .means("Connections kept open and unused.")
