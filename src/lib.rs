@@ -15,6 +15,8 @@
 
 pub mod model;
 
+pub mod socket;
+
 pub mod labels;
 
 pub mod config;

@@ -33,27 +33,41 @@ const MAX_COMPUTING: usize = 4;
 pub(crate) struct Shared {
     pub context: Arc<AdminContext>,
     pub metrics: AdminMetrics,
-    pub stop: CancellationToken,
     streams: Arc<Semaphore>,
     computing: Semaphore,
 }
 
+/// Whose requests a connection brings.
+pub(crate) struct Caller {
+    pub peer: Peer,
+    pub scope: Scope,
+    /// Ends the streams of the connection.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(context: Arc<AdminContext>, metrics: AdminMetrics, stop: CancellationToken) -> Self {
+    pub(crate) fn new(context: Arc<AdminContext>, metrics: AdminMetrics) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { context, metrics, stop, streams, computing: Semaphore::new(MAX_COMPUTING) }
+        Self { context, metrics, streams, computing: Semaphore::new(MAX_COMPUTING) }
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, peer: &Peer, scope: Scope, request: Request<Incoming>) -> Response<Body> {
-        let endpoint = router::endpoint(scope, request.uri().path()).map(|(endpoint, _)| endpoint);
+    pub(crate) async fn answer(&self, caller: &Caller, request: Request<Incoming>) -> Response<Body> {
+        let endpoint = router::endpoint(caller.scope, request.uri().path()).map(|(endpoint, _)| endpoint);
         let call = endpoint.as_ref().map_or("unknown", |endpoint| endpoint.template());
-        let response = self.checked(peer, scope, request).await.unwrap_or_else(ApiError::into_response);
+        let response = self.checked(caller, request).await.unwrap_or_else(ApiError::into_response);
         self.metrics.requests.with_label_values(&[call, response.status().as_str()]).inc();
         response
     }
 
-    async fn checked(&self, peer: &Peer, scope: Scope, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn checked(&self, caller: &Caller, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        let (peer, scope) = (&caller.peer, caller.scope);
         let table = self.context.table.load();
         security::check_host(peer, request.uri(), request.headers(), &table.config.admin)?;
         let (endpoint, argument) = router::endpoint(scope, request.uri().path())?;
@@ -64,7 +78,7 @@ impl Shared {
         match endpoint {
             Endpoint::Events => {
                 query.only(&[])?;
-                self.follow(&request)
+                self.follow(&request, &caller.stop)
             }
             Endpoint::AcceptRemovals => {
                 query.only(&[])?;
@@ -94,13 +108,13 @@ impl Shared {
         computed.unwrap_or_else(|error| Err(ApiError::internal(&error)))
     }
 
-    fn follow(&self, request: &Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    fn follow(&self, request: &Request<Incoming>, stop: &CancellationToken) -> Result<Response<Body>, ApiError> {
         let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_STREAMS} streams of events are open already");
             ApiError::unavailable(message, "close one, or read /v1/table/diff now and then")
         })?;
         let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
-        let follower = Follower::new(self.context.clone(), last, self.stop.clone(), permit, &self.metrics.streams);
+        let follower = Follower::new(self.context.clone(), last, stop.clone(), permit, &self.metrics.streams);
         let empty =
             Reply { status: http::StatusCode::OK, content_type: "text/event-stream", body: bytes::Bytes::new() };
         let mut response = empty.into_response();

@@ -3,11 +3,16 @@
 //! Everything here reads the current table and changes nothing by itself: what an operator orders goes to the writer
 //! as an event. It runs on the control runtime, never on a worker, so that no scrape slows an answer.
 //!
-//! In reading order: what it is given ([`context`]), its sockets ([`listen`]), who may call ([`security`]), which
+//! In reading order: what it is given ([`context`]), its sockets ([`listen`], `bind`,
+//! `certificate`, `accept`), who may call ([`security`]), which
 //! call it is ([`router`]), then one file for each family of calls.
 
 pub mod context;
 pub mod listen;
+
+mod accept;
+mod bind;
+mod certificate;
 
 pub(crate) mod dispatch;
 pub(crate) mod router;

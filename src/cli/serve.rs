@@ -1,9 +1,11 @@
 //! `pointsman serve`: runs the program.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Verdict;
 use super::failure::Failure;
+use crate::admin::ReloadOutcome;
 use crate::server::signals::{Request, Signals};
 use crate::server::{Options, Server, notify, start_logging};
 
@@ -18,13 +20,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let config = crate::config::load(&arguments.config).map_err(|errors| Failure::Usage(errors.to_string()))?;
     let log = start_logging(&config.log).map_err(|error| Failure::Usage(format!("log.level: {error}")))?;
     let inherited = notify::Inherited::take_all();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(program)?;
+    // From here on no signal ends us unprepared: whoever sends one may do so as soon as the process exists.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::take().map_err(program)?
+    };
     let server = start(config, Options { config_path: Some(arguments.config.clone()), log: Some(log), inherited })?;
     notify::ready();
-    wait(&server)?;
+    runtime.block_on(wait(&server, &mut signals));
     notify::stopping();
     // A reload may have changed it.
     let drain_time = server.table().load().config.server.drain_time;
-    stop(server, drain_time)?;
+    tracing::info!(drain_time = ?drain_time, "stopping; a second signal ends at once");
+    let stopped = runtime.block_on(stop(server, drain_time, &mut signals));
+    // Whatever was given up ends with the process.
+    runtime.shutdown_background();
+    stopped?;
+    tracing::info!("stopped");
     Ok(Verdict::Positive)
 }
 
@@ -37,40 +50,39 @@ pub(super) fn start(config: crate::config::Config, options: Options) -> Result<S
 }
 
 /// Waits for the signal to stop; SIGHUP reads the configuration again.
-fn wait(server: &Server) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let mut signals = Signals::take().map_err(program)?;
-        while signals.next().await == Request::Reload {
-            server.reloader().reload().await;
-        }
-        Ok(())
-    })
+async fn wait(server: &Server, signals: &mut Signals) {
+    while signals.next().await == Request::Reload {
+        notify::reloading();
+        let status = server.reloader().reload().await;
+        notify::reloaded(status.outcome == ReloadOutcome::Applied);
+    }
 }
 
 /// Stops with draining; a second signal gives up what is still in flight.
-fn stop(server: Server, drain_time: std::time::Duration) -> Result<(), Failure> {
-    tracing::info!(drain_time = ?drain_time, "stopping; a second signal ends at once");
-    let runtime = runtime()?;
+async fn stop(server: Server, drain_time: Duration, signals: &mut Signals) -> Result<(), Failure> {
     let hurry = server.hurry_handle();
-    runtime.block_on(async {
-        let mut signals = Signals::take().map_err(program)?;
-        let mut stopped = tokio::task::spawn_blocking(move || server.stop(drain_time));
-        loop {
-            tokio::select! {
-                ended = &mut stopped => return ended.map_err(|error| Failure::Program(error.to_string())),
-                request = signals.next() => if request == Request::Stop {
-                    hurry.now();
-                },
-            }
+    let mut stopped = tokio::task::spawn_blocking(move || server.stop(drain_time));
+    loop {
+        // Cancel safe: a signal that is not taken here is taken in the next turn.
+        tokio::select! {
+            ended = &mut stopped => return ended.map_err(program),
+            request = signals.next() => if request == Request::Stop {
+                break;
+            },
         }
-    })?;
-    tracing::info!("stopped");
-    Ok(())
+    }
+    hurry.now();
+    match tokio::time::timeout(LAST_WAIT, stopped).await {
+        Ok(ended) => ended.map_err(program),
+        Err(_) => {
+            tracing::warn!("what did not end in time is given up");
+            Ok(())
+        }
+    }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(program)
-}
+/// What a second signal leaves for storing the state.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 fn program(error: impl std::fmt::Display) -> Failure {
     Failure::Program(error.to_string())

@@ -6,9 +6,9 @@
 //! foreign or of another version is refused, and the start goes on without it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -167,6 +167,8 @@ impl StateView {
         let beside = path.with_extension("tmp");
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(error)?;
+        // A file that was left there keeps the mode it had.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(error)?;
         let written = self.write(BufWriter::with_capacity(1 << 20, file)).and_then(|mut out| {
             out.flush()?;
             out.get_ref().sync_all()

@@ -418,14 +418,6 @@ pub struct AdminConfig {
 /// Asked once: a quota that changes while the program runs must not look like a changed setting.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
-impl AdminConfig {
-    /// Whether `other` is served by the same sockets: what is asked at each call (the token, the hosts) may differ.
-    pub fn has_same_sockets(&self, other: &Self) -> bool {
-        let sockets = |config: &Self| Self { token: None, hosts: Vec::new(), ..config.clone() };
-        sockets(self) == sockets(other)
-    }
-}
-
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {

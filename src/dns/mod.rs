@@ -39,7 +39,7 @@ use tokio::task::{JoinSet, LocalSet};
 use metrics::WorkerMetrics;
 use source::LoadNames;
 use transport::bind::WorkerSockets;
-use transport::tcp::TcpServer;
+use transport::tcp::{AtTheEnd, TcpServer};
 use transport::udp::UdpServer;
 use worker::Worker;
 
@@ -56,8 +56,20 @@ pub struct DnsWorker<L> {
     pub own_addresses: Arc<[IpAddr]>,
     /// Its counters, from [`metrics::DnsMetrics::worker`].
     pub metrics: Arc<WorkerMetrics>,
-    /// Turns true (or is closed) when the drain begins.
-    pub draining: watch::Receiver<bool>,
+    /// Ends it; a sender that is gone counts as [`Drain::Draining`].
+    pub drain: watch::Receiver<Drain>,
+}
+
+/// How far sockets are from their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// They are served.
+    #[default]
+    Serving,
+    /// A successor serves the same sockets from now on; connections go on.
+    HandedOver,
+    /// What has arrived is answered, then they are closed.
+    Draining,
 }
 
 /// Serves until the drain has begun and what had arrived is answered.
@@ -67,9 +79,9 @@ pub struct DnsWorker<L> {
 /// # Errors
 /// A socket cannot be registered with the runtime.
 pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
-    let DnsWorker { sockets, names, own_addresses, metrics, draining } = worker;
+    let DnsWorker { sockets, names, own_addresses, metrics, drain } = worker;
     let worker = Rc::new(Worker::new(names, own_addresses, metrics));
-    let draining = Draining(draining);
+    let draining = Draining(drain);
     let local = LocalSet::new();
     local.run_until(run(sockets, worker, draining)).await
 }
@@ -83,14 +95,16 @@ async fn run<L: LoadNames + 'static>(
     for socket in sockets.udp {
         servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));
     }
-    for listener in sockets.tcp {
-        servers.spawn_local(TcpServer::new(listener, worker.clone())?.run(draining.clone()));
+    let own = sockets.tcp.into_iter().map(|listener| (listener, AtTheEnd::Empty));
+    let inherited = sockets.inherited_tcp.into_iter().map(|listener| (listener, AtTheEnd::Leave));
+    for (listener, queue) in own.chain(inherited) {
+        servers.spawn_local(TcpServer::new(listener, queue, worker.clone())?.run(draining.clone()));
     }
     loop {
         // Cancel safe: both only wait.
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => worker.refresh(),
-            () = draining.begun() => break,
+            () = draining.ended() => break,
         }
     }
     while servers.join_next().await.is_some() {}
@@ -99,13 +113,23 @@ async fn run<L: LoadNames + 'static>(
 
 /// Tells when the drain begins.
 #[derive(Clone)]
-pub(crate) struct Draining(watch::Receiver<bool>);
+pub(crate) struct Draining(watch::Receiver<Drain>);
 
 impl Draining {
     /// Waits for it. Cancel safe.
     pub(crate) async fn begun(&mut self) {
         // A sender that is gone will not say so any more: then it begins now.
-        let _ = self.0.wait_for(|draining| *draining).await;
+        let _ = self.0.wait_for(|drain| *drain == Drain::Draining).await;
+    }
+
+    /// Waits until nothing more is to be taken from the sockets. Cancel safe.
+    pub(crate) async fn ended(&mut self) {
+        let _ = self.0.wait_for(|drain| *drain != Drain::Serving).await;
+    }
+
+    /// Whether a successor goes on with the sockets.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        *self.0.borrow() == Drain::HandedOver
     }
 }
 

@@ -26,7 +26,7 @@ use super::answer_body::AnswerBody;
 use super::client_address;
 use super::client_io::ClientIo;
 use super::coalesce::{Turns, coalesce};
-use super::drain;
+use super::drain::{self, DrainSignal};
 use super::forward;
 use super::idle::{Deadline, Times, Verdict, Watch};
 use super::reason::Reason;
@@ -63,23 +63,33 @@ pub struct Client {
     pub port: u16,
     /// What TLS told, if it speaks TLS.
     pub secured: Option<Secured>,
+    /// Draining of the worker, or of the listener that it came by.
+    drain: DrainSignal,
     /// What the layers of the connection tell each other.
     pub watch: Arc<Watch>,
     /// Its place among the worker's connections; also held by what it was upgraded to.
     _permit: OwnedSemaphorePermit,
 }
 
+/// How a client came to us.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The port it connected to.
+    pub port: u16,
+    /// Ends its connection.
+    pub drain: DrainSignal,
+    /// Its place among the worker's connections.
+    pub permit: OwnedSemaphorePermit,
+}
+
 impl Client {
     /// A client that was just accepted.
-    pub fn new(
-        worker: Rc<Worker>,
-        peer: SocketAddr,
-        port: u16,
-        secured: Option<Secured>,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    fn new(worker: Rc<Worker>, arrival: Arrival, secured: Option<Secured>) -> Self {
         worker.shard.client_opened.increment();
-        Self { worker, peer, port, secured, watch: Arc::default(), _permit: permit }
+        let Arrival { peer, port, drain, permit } = arrival;
+        Self { worker, peer, port, secured, drain, watch: Arc::default(), _permit: permit }
     }
 }
 
@@ -108,37 +118,30 @@ impl Drop for Client {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    port: u16,
-    tls: Option<TlsListener>,
-    permit: OwnedSemaphorePermit,
-) {
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls: Option<TlsListener>) {
     let config = worker.config();
     let limits = config.proxy.limits.clone();
     // Many clients stand behind a trusted proxy's address.
-    let is_counted = !client_address::is_trusted(peer.ip(), &config.proxy.trusted_proxies);
+    let is_counted = !client_address::is_trusted(arrival.peer.ip(), &config.proxy.trusted_proxies);
     drop(config);
     let most = if is_counted { limits.connections_per_network } else { usize::MAX };
-    let Some(_place) = worker.per_address.take(peer.ip(), most) else {
+    let Some(_place) = worker.per_address.take(arrival.peer.ip(), most) else {
         return worker.shard.address_full.increment();
     };
     let Some(tls) = tls else {
-        let client = Rc::new(Client::new(worker, peer, port, None, permit));
+        let client = Rc::new(Client::new(worker, arrival, None));
         return serve_sniffed(client, stream, &limits).await;
     };
     let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
-            debug!(client = %peer, %error, "TLS handshake failed");
+            debug!(client = %arrival.peer, %error, "TLS handshake failed");
             return worker.shard.tls_failures.increment();
         }
         Err(_) => return worker.shard.timeout_head.increment(),
     };
     let is_http2 = secured.is_http2;
-    let client = Rc::new(Client::new(worker, peer, port, Some(secured), permit));
+    let client = Rc::new(Client::new(worker, arrival, Some(secured)));
     match is_http2 {
         true => serve_http2(client, stream, Bytes::new(), &limits).await,
         false => serve_http1(client, stream, Bytes::new(), &limits).await,
@@ -269,7 +272,7 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
     let (mut deadline, after) = Deadline::first(&times);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + after));
     let mut connection = std::pin::pin!(connection);
-    let mut drain = client.worker.drain.clone();
+    let mut drain = client.drain.clone();
     let mut ending = false;
     loop {
         let progress = poll_fn(|context| match connection.as_mut().poll(context) {

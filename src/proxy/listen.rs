@@ -1,30 +1,19 @@
-//! Listening sockets: one a worker for each address, and the loop that accepts from it.
+//! Listening sockets: one a worker for each address.
 //!
 //! All workers' sockets share a port by `SO_REUSEPORT`. That option would also let another process, or a second
 //! instance of ours, in unnoticed: so the port is first bound without it, to prove that it is free.
 
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinSet;
-use tracing::warn;
 
-use super::connection;
-use super::drain::{self, DrainSignal};
+use super::drain::DrainSignal;
 use super::tls::TlsListener;
-use super::worker::Worker;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
-/// Pauses after a failed accept.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +43,7 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// Something else.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: {source}")]
     Other {
         /// The address.
         address: SocketAddr,
@@ -71,6 +60,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// The socket, listening, not blocking.
     pub socket: std::net::TcpListener,
+    /// The socket belongs to the service manager: connections that nobody accepted wait there for our successor.
+    pub is_inherited: bool,
     /// TLS; `None`: clear text.
     pub tls: Option<TlsListener>,
     /// Takes this listener alone out of service; `None`: it ends with its worker.
@@ -87,16 +78,6 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpList
     let address = probe.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
     drop(probe);
     (0..workers.max(1)).map(|_| socket(address, true).and_then(listening).map_err(failed)).collect()
-}
-
-/// Sockets on an address that this program listens on already, to take over from the former ones without a gap.
-///
-/// # Errors
-/// Why the address cannot be used, and the mend.
-pub fn bind_beside(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
-    (0..workers.max(1))
-        .map(|_| socket(address, true).and_then(listening).map_err(|source| bind_error(address, source)))
-        .collect()
 }
 
 /// A socket that was inherited (socket activation), shared by all workers: each accepts from the one queue.
@@ -137,113 +118,6 @@ fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
         io::ErrorKind::AddrNotAvailable => BindError::NotHere { address },
         _ => BindError::Other { address, source },
     }
-}
-
-/// Accepts until drained, then waits for the connections until the deadline.
-pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
-    let Listener { name, socket, tls, drain } = listener;
-    let mut drains = Drains { listener: drain.unwrap_or_else(|| worker.drain.clone()), worker: worker.drain.clone() };
-    let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
-    };
-    let port = socket.local_addr().map_or(0, |address| address.port());
-    let mut connections = JoinSet::new();
-    let serve = |(stream, peer, permit)| connection::serve(worker.clone(), stream, peer, port, tls.clone(), permit);
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let accepted = tokio::select! {
-            // In this order: draining must win over a queue that never empties.
-            biased;
-            () = drains.begun() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept_one(&worker, &socket) => accepted,
-        };
-        match accepted {
-            Ok(accepted) => {
-                pause = FIRST_PAUSE;
-                connections.spawn_local(serve(accepted));
-            }
-            Err(error) => {
-                worker.shard.accept_errors.increment();
-                if is_shortage(&error) {
-                    warn!(listener = %name, %error, "cannot accept connections; is the limit of open files too low?");
-                    let _ = tokio::time::timeout(pause, drains.begun()).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
-    }
-    for accepted in accept_waiting(&worker, socket) {
-        connections.spawn_local(serve(accepted));
-    }
-    tokio::select! {
-        () = async { while connections.join_next().await.is_some() {} } => {}
-        () = drains.expired() => connections.shutdown().await,
-    }
-}
-
-/// A listener ends with its worker, or alone.
-struct Drains {
-    worker: DrainSignal,
-    listener: DrainSignal,
-}
-
-impl Drains {
-    async fn begun(&mut self) {
-        tokio::select! {
-            () = drain::begun(&mut self.worker) => {}
-            () = drain::begun(&mut self.listener) => {}
-        }
-    }
-
-    async fn expired(&mut self) {
-        tokio::select! {
-            () = drain::expired(&mut self.worker) => {}
-            () = drain::expired(&mut self.listener) => {}
-        }
-    }
-}
-
-type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
-
-/// The permit comes first: what cannot be served stays in the kernel's queue. Cancel safe.
-async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<Accepted> {
-    let permit = match worker.permits.try_acquire() {
-        Some(permit) => permit,
-        None => {
-            worker.shard.client_full.increment();
-            worker.permits.acquire().await?
-        }
-    };
-    let (stream, peer) = socket.accept().await?;
-    Ok((stream, peer, permit))
-}
-
-/// What the kernel has accepted already would be reset by closing the socket. The socket is asked directly: the
-/// reactor may not have heard of the last ones.
-fn accept_waiting(worker: &Worker, socket: TcpListener) -> Vec<Accepted> {
-    let mut waiting = Vec::new();
-    let Ok(socket) = socket.into_std() else {
-        return waiting;
-    };
-    while let Some(permit) = worker.permits.try_acquire()
-        && let Ok((stream, peer)) = socket.accept()
-    {
-        if stream.set_nonblocking(true).is_ok()
-            && let Ok(stream) = TcpStream::from_std(stream)
-        {
-            waiting.push((stream, peer, permit));
-        }
-    }
-    waiting
-}
-
-/// No file descriptors, no memory: trying again at once would only burn the processor.
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }
 
 #[cfg(test)]

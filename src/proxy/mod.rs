@@ -5,15 +5,16 @@
 //! writing between workers, and no lock is taken on it.
 //!
 //! ```text
-//! listen → connection (TLS, HTTP version) → gate (strictness) → route → balance → pool/connect → exchange
+//! accept → connection (TLS, HTTP version) → gate (strictness) → route → balance → pool/connect → exchange
 //!                                                                  └────────── retry ◀────────────────┘
 //! ```
 //!
 //! What decides is pure ([`gate`], [`path`], [`authority`], [`headers`], [`forwarded`], [`balance`], [`retry`],
-//! [`idle`]); what moves bytes is thin ([`listen`], [`connection`], [`exchange`], [`upgrade`]).
+//! [`idle`]); what moves bytes is thin ([`accept`], [`connection`], [`exchange`], [`upgrade`]).
 //!
 //! "Strict in, canonical out": what two readers could understand in two ways is refused, never forwarded.
 
+pub mod accept;
 pub mod account;
 pub mod answer_body;
 pub mod authority;

@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::accept;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
 use super::drain::{self, DrainSignal};
 use super::leash::Leashes;
-use super::listen::{self, Listener};
+use super::listen::Listener;
 use super::metrics::Shard;
 use super::per_address::PerAddress;
 use super::permits::Permits;
@@ -201,7 +202,7 @@ pub async fn serve(start: ProxyWorker) {
     let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone()));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn_local(listen::accept(worker.clone(), listener));
+        acceptors.spawn_local(accept::accept(worker.clone(), listener));
     }
     let mut signal = signal;
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
@@ -224,7 +225,7 @@ pub async fn serve(start: ProxyWorker) {
                 tokio::time::sleep(SWEEP_PAUSE).await;
             }
             arrived = arrive(&mut arrivals) => match arrived {
-                Some(listener) => { acceptors.spawn_local(listen::accept(worker.clone(), listener)); }
+                Some(listener) => { acceptors.spawn_local(accept::accept(worker.clone(), listener)); }
                 None => arrivals = None,
             },
             Some(_) = acceptors.join_next(), if !acceptors.is_empty() => {}

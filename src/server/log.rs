@@ -1,5 +1,6 @@
 //! Logging by `tracing`, as text or JSON, with a level that can be changed while the program runs.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -32,7 +33,11 @@ pub fn start_logging(config: &LogConfig) -> Result<LogHandle, String> {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => {
+            // Colours are for people; a journal or a file would be full of escapes.
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
+        }
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
     started.map_err(|error| error.to_string())?;

@@ -10,6 +10,7 @@
 //!
 //! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
 
+mod listeners;
 mod log;
 mod metrics;
 mod reload;

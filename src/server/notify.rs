@@ -1,14 +1,33 @@
-//! The service manager: readiness, and sockets that it opened for us.
+//! The service manager: how we are told to it, and sockets that it opened for us.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use sd_notify::NotifyState;
+
+use crate::dns::transport::bind::WorkerSockets;
+
+/// The name of sockets for DNS.
+const DNS: &str = "dns";
 
 /// Sockets that the service manager opened (systemd socket activation), by name.
 ///
-/// The names are those of `FileDescriptorName=`: a proxy listener takes the socket that has its name. Sockets that no
-/// listener takes are told and ignored.
+/// The names are those of `FileDescriptorName=`: a proxy listener takes the socket that has its name, and an address
+/// of `dns.listen` takes those called `dns` that have its port, one for UDP and one for TCP. Sockets that nobody takes
+/// are told and ignored. The admin API opens its own.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(String, TcpListener)>,
+    streams: Vec<(String, TcpListener)>,
+    datagrams: Vec<(String, UdpSocket)>,
+}
+
+/// Sockets for DNS that are not complete.
+#[derive(Debug, thiserror::Error)]
+#[error("dns.listen: the service manager passed a {has} socket for {address} and no {lacks} socket; add {directive}={port} to its socket unit", port = address.port())]
+pub struct HalfInherited {
+    address: SocketAddr,
+    has: &'static str,
+    lacks: &'static str,
+    directive: &'static str,
 }
 
 impl Inherited {
@@ -16,41 +35,84 @@ impl Inherited {
     pub fn take_all() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut descriptors = listenfd::ListenFd::from_env();
-        let mut sockets = Vec::new();
+        let mut inherited = Self::default();
         for index in 0..descriptors.len() {
             let name = names.split(':').nth(index).unwrap_or_default().to_owned();
-            match descriptors.take_tcp_listener(index) {
-                Ok(Some(socket)) => sockets.push((name, socket)),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, %name, "inherited socket is no listening TCP socket; ignored"),
+            // An error leaves the descriptor where it is: it is of another kind.
+            if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
+                inherited.streams.push((name, socket));
+            } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
+                inherited.datagrams.push((name, socket));
+            } else {
+                tracing::warn!(%name, "inherited socket is neither a listening TCP socket nor a UDP socket; ignored");
             }
         }
-        Self { sockets }
+        inherited
     }
 
     /// The socket for the listener `name`.
     pub fn take(&mut self, name: &str) -> Option<TcpListener> {
-        let at = self.sockets.iter().position(|(known, _)| known == name)?;
-        Some(self.sockets.swap_remove(at).1)
+        take(&mut self.streams, |known, _| known == name)
     }
 
-    /// Names that no listener took.
-    pub fn left(&self) -> impl Iterator<Item = &str> {
-        self.sockets.iter().map(|(name, _)| &**name)
+    /// The sockets for an address of `dns.listen`.
+    ///
+    /// # Errors
+    /// There is one for UDP or TCP alone.
+    pub fn take_dns(&mut self, address: SocketAddr) -> Result<Option<WorkerSockets>, HalfInherited> {
+        let is_ours = |name: &str, local: std::io::Result<SocketAddr>| {
+            name == DNS && local.is_ok_and(|local| local.port() == address.port())
+        };
+        let udp = take(&mut self.datagrams, |name, socket| is_ours(name, socket.local_addr()));
+        let tcp = take(&mut self.streams, |name, socket| is_ours(name, socket.local_addr()));
+        match (udp, tcp) {
+            (None, None) => Ok(None),
+            (Some(udp), Some(tcp)) => {
+                Ok(Some(WorkerSockets { udp: vec![udp], inherited_tcp: vec![tcp], ..WorkerSockets::default() }))
+            }
+            (Some(_), None) => Err(HalfInherited { address, has: "UDP", lacks: "TCP", directive: "ListenStream" }),
+            (None, Some(_)) => Err(HalfInherited { address, has: "TCP", lacks: "UDP", directive: "ListenDatagram" }),
+        }
     }
+
+    /// Names that nobody took.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        let streams = self.streams.iter().map(|(name, _)| &**name);
+        streams.chain(self.datagrams.iter().map(|(name, _)| &**name))
+    }
+}
+
+fn take<S>(sockets: &mut Vec<(String, S)>, is_wanted: impl Fn(&str, &S) -> bool) -> Option<S> {
+    let at = sockets.iter().position(|(name, socket)| is_wanted(name, socket))?;
+    Some(sockets.remove(at).1)
 }
 
 /// Tells the service manager that everything is up.
 pub fn ready() {
-    tell(&[sd_notify::NotifyState::Ready]);
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+}
+
+/// Tells the service manager that the configuration is being read again; [`reloaded`] follows.
+pub fn reloading() {
+    // sd_notify(3): the time lets it tell this reload from the one before.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "service manager not told"),
+    }
+}
+
+/// Tells the service manager how reading the configuration went; we serve either way.
+pub fn reloaded(is_applied: bool) {
+    let status = if is_applied { "serving" } else { "serving; the last configuration was refused, see /v1/config" };
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// Tells the service manager that we are about to stop.
 pub fn stopping() {
-    tell(&[sd_notify::NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("finishing what is in flight")]);
 }
 
-fn tell(states: &[sd_notify::NotifyState<'_>]) {
+fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "service manager not told");
     }

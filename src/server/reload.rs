@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::watch;
@@ -15,9 +14,8 @@ use super::notify::Inherited;
 use super::sources::Sources;
 use super::workers::Workers;
 use crate::admin::context::{ReloadOutcome, ReloadStatus};
-use crate::admin::listen::{AdminError, AdminServer, RunningAdmin};
+use crate::admin::listen::RunningAdmin;
 use crate::cluster::event::{ClusterEvent, EventSender};
-use crate::config::checked::AdminConfig;
 use crate::config::watch::Watch;
 use crate::config::{self, Config};
 use crate::model::time::Timestamp;
@@ -49,39 +47,8 @@ pub(super) struct ReloaderParts<'a> {
     pub(super) registry: &'a Registry,
 }
 
-/// The running admin API, which a reload may move to other addresses.
-#[derive(Debug)]
-pub(super) struct Admin {
-    running: Option<RunningAdmin>,
-}
-
-impl Admin {
-    pub(super) fn new(running: RunningAdmin) -> Self {
-        Self { running: Some(running) }
-    }
-
-    pub(super) async fn stop(&mut self, grace: Duration) {
-        if let Some(running) = self.running.take() {
-            running.stop(grace).await;
-        }
-    }
-
-    /// Moves the API to where `new` has it; if that cannot be bound, it goes on where `old` had it.
-    async fn relocate(&mut self, new: &AdminConfig, old: &AdminConfig) -> Result<(), AdminError> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        let former = running.stop(Duration::from_secs(1)).await;
-        match AdminServer::bind(new).await {
-            Ok(bound) => {
-                self.running = Some(bound.succeed(former));
-                Ok(())
-            }
-            Err(error) => {
-                self.running = Some(AdminServer::bind(old).await?.succeed(former));
-                Err(error)
-            }
-        }
-    }
-}
+/// The running admin API; gone once the program stops.
+pub(super) type Admin = Option<RunningAdmin>;
 
 impl Reloader {
     pub(super) fn new(parts: ReloaderParts<'_>) -> prometheus::Result<Self> {
@@ -134,21 +101,23 @@ impl Reloader {
         if plan.is_empty() {
             return Ok(());
         }
-        if let Some(log) = &self.log
-            && new.log.level != running.log.level
-        {
-            log.set(&new.log.level).map_err(|error| vec![format!("log.level: {error}")])?;
-        }
         // Sockets first: they alone can fail, and then nothing has changed.
         let opened = lock(&self.workers).open(&new, &mut Inherited::default()).map_err(|e| vec![e.to_string()])?;
-        if !new.admin.has_same_sockets(&running.admin) {
-            let moved = self.admin.lock().await.relocate(&new.admin, &running.admin).await;
-            moved.map_err(|error| vec![error.to_string()])?;
-        }
+        let mut admin = self.admin.lock().await;
+        let stopping = || vec!["the program is stopping".to_owned()];
+        let admin = admin.as_mut().ok_or_else(stopping)?;
+        let opened_admin = admin.open(&new.admin).await.map_err(|error| vec![error.to_string()])?;
         let new = Arc::new(new);
         // The writer takes it in turn with the facts; answers change with the table that it publishes.
         if self.events.send(ClusterEvent::Configured(new.clone())).await.is_err() {
-            return Err(vec!["the program is stopping".into()]);
+            return Err(stopping());
+        }
+        admin.change(opened_admin, &new.admin);
+        if let Some(log) = &self.log
+            && new.log.level != running.log.level
+            && let Err(error) = log.set(&new.log.level)
+        {
+            tracing::error!(%error, "log level cannot be set, although it was checked");
         }
         lock(&self.workers).serve(&new, opened, new.server.drain_time);
         let sources = self.sources.clone();

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{StoreMetrics, WriterMetrics};
+use super::notify::HalfInherited;
 use super::reload::{Admin, Reloader, ReloaderParts};
 use super::sources::{Sources, Wanted};
 use super::store::{Store, StoreSender};
@@ -44,6 +45,12 @@ pub enum StartError {
     /// A socket of the service manager cannot be shared among the workers.
     #[error("an inherited socket cannot be used: {0}")]
     Inherited(#[source] std::io::Error),
+    /// Sockets for DNS that the service manager passed are not complete.
+    #[error(transparent)]
+    HalfInherited(#[from] HalfInherited),
+    /// No further descriptors for sockets that are open.
+    #[error("a socket cannot be duplicated: {0}; raise the limit of open files")]
+    Descriptors(#[source] std::io::Error),
     /// A folder of certificates.
     #[error("certificates in {folder} cannot be read: {source}; check the path and its permissions")]
     Certificates {
@@ -83,7 +90,9 @@ impl Control {
             if let Some(reload) = self.reload.take() {
                 let _ = reload.await;
             }
-            self.admin.lock().await.stop(ADMIN_GRACE).await;
+            if let Some(admin) = self.admin.lock().await.take() {
+                admin.stop(ADMIN_GRACE).await;
+            }
         });
         self.runtime.shutdown_timeout(ADMIN_GRACE);
     }
@@ -142,7 +151,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         let _inside = runtime.enter();
         admin.serve(context)?
     };
-    let admin = Arc::new(tokio::sync::Mutex::new(Admin::new(running)));
+    let admin = Arc::new(tokio::sync::Mutex::new(Some(running)));
     let workers = Arc::new(Mutex::new(workers));
     let sources = Arc::new(Mutex::new(sources));
     let reloader = Arc::new(Reloader::new(ReloaderParts {
@@ -186,7 +195,7 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
 fn start_store(config: &Config, registry: &prometheus::Registry) -> Result<Option<(Store, StoreSender)>, StartError> {
     let Some(path) = &config.state.path else { return Ok(None) };
     let metrics = StoreMetrics::register(registry)?;
-    Store::start(path.clone(), metrics).map(Some).map_err(StartError::Thread)
+    Store::start(path.clone(), config.state.interval, metrics).map(Some).map_err(StartError::Thread)
 }
 
 fn set_log_level(log: Option<LogHandle>) -> SetLogLevel {
@@ -222,7 +231,7 @@ fn proxy_metrics(registry: &prometheus::Registry, workers: usize) -> prometheus:
     Ok(metrics)
 }
 
-fn addresses(config: &Config, listening: &super::workers::Listening, admin: &AdminServer) -> Addresses {
+fn addresses(config: &Config, listening: &super::listeners::Listening, admin: &AdminServer) -> Addresses {
     let mut bound = admin.addresses().into_iter();
     Addresses {
         dns: listening.dns.clone(),

@@ -65,6 +65,10 @@ async fn run(mut parts: WriterParts, mut stopped: oneshot::Receiver<()>) -> Stat
                 batch.push(ClusterEvent::DeadlineReached);
                 1
             }
+            () = until_due(parts.store.as_ref()) => {
+                store(&mut parts);
+                continue;
+            }
         };
         if received == 0 {
             break;
@@ -96,7 +100,23 @@ fn apply(parts: &mut WriterParts, batch: impl Iterator<Item = ClusterEvent>) {
     let interval = table.config.state.interval;
     parts.table.publish(table, record);
     if let Some(store) = &mut parts.store {
-        store.offer(interval, || parts.writer.state().view(now));
+        store.changed(interval);
+    }
+    store(parts);
+}
+
+/// Has the state stored if that is due.
+fn store(parts: &mut WriterParts) {
+    if let Some(store) = &mut parts.store {
+        store.offer(|| parts.writer.state().view(Timestamp::now()));
+    }
+}
+
+/// Until the state is to be stored.
+async fn until_due(store: Option<&StoreSender>) {
+    match store.and_then(StoreSender::due) {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,7 +15,7 @@ use pointsman::dns::metrics::{Count, DnsMetrics};
 use pointsman::dns::sample::Sample;
 use pointsman::dns::source::LoadNames;
 use pointsman::dns::transport::bind::{bind, own_addresses};
-use pointsman::dns::{DnsWorker, serve};
+use pointsman::dns::{DnsWorker, Drain, serve};
 use tokio::sync::watch;
 
 /// Long enough for a busy machine; nothing waits for it unless the test is going to fail.
@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Server {
     pub address: SocketAddr,
     pub metrics: DnsMetrics,
-    draining: watch::Sender<bool>,
+    draining: watch::Sender<Drain>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -38,13 +38,13 @@ impl Server {
         let bound = bind(&[listen.parse().unwrap()], workers).unwrap();
         let own_addresses: Arc<[IpAddr]> = own_addresses(&bound.addresses).into();
         let metrics = DnsMetrics::register(&prometheus::Registry::new(), workers).unwrap();
-        let (draining, receiver) = watch::channel(false);
+        let (draining, receiver) = watch::channel(Drain::Serving);
         let threads = bound.workers.into_iter().enumerate().map(|(index, sockets)| {
-            let (names, own_addresses, draining) = (names.clone(), own_addresses.clone(), receiver.clone());
+            let (names, own_addresses, drain) = (names.clone(), own_addresses.clone(), receiver.clone());
             let metrics = metrics.worker(index);
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(serve(DnsWorker { sockets, names, own_addresses, metrics, draining }))
+                runtime.block_on(serve(DnsWorker { sockets, names, own_addresses, metrics, drain }))
             })
         });
         let workers = threads.collect();
@@ -63,7 +63,7 @@ impl Server {
     }
 
     pub fn drain(&mut self) {
-        self.draining.send_replace(true);
+        self.draining.send_replace(Drain::Draining);
         for worker in self.workers.drain(..) {
             worker.join().unwrap().unwrap();
         }

@@ -181,7 +181,7 @@ impl Proxy {
         let address = socket.local_addr().unwrap();
         let worker = ProxyWorker {
             seat: WorkerSeat { index: 0, workers: 1 },
-            listeners: vec![Listener { name: "test".into(), socket, tls, drain: None }],
+            listeners: vec![Listener { name: "test".into(), socket, is_inherited: false, tls, drain: None }],
             arrivals: None,
             reader: tables.reader(),
             generations: tables.watch(),

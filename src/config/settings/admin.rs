@@ -28,7 +28,10 @@ pub(super) fn section() -> Section<Raw> {
         setting!(Raw, "certificate", Optional(FILE), admin_tls.certificate)
             .example("\"/etc/pointsman/admin.pem\"")
             .by_default("clear text")
-            .means("PEM file with the certificate and its chain for TLS; needs `key`.")
+            .means(
+                "PEM file with the certificate and its chain for TLS; needs `key`. Both files are followed; a changed \
+                pair is taken up without a reload.",
+            )
             .costs("None.")
             .reloads(Reload::Listener),
         setting!(Raw, "key", Optional(FILE), admin_tls.key)

@@ -59,8 +59,8 @@ fn transport() -> [Setting<Raw>; 3] {
             )
             .costs("Above 1232, answers may be fragmented and lost on the way."),
         setting!(Raw, "max_tcp_connections", Whole::between(1, 1_000_000), config.dns.max_tcp_connections)
-            .unit("connections a worker")
-            .means("Connections over TCP at a time; more are closed at once.")
+            .unit("connections a worker and address")
+            .means("Connections over TCP at a time; more wait to be accepted.")
             .costs("A file descriptor and some kilobytes each."),
         setting!(
             Raw,

@@ -1,4 +1,4 @@
-//! What an HTTP task answers: who it is, slowly if asked, as a stream, or as a WebSocket echo.
+//! What an HTTP task answers: who it is, slowly if asked, as a stream, as a WebSocket echo, or its metrics.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -57,6 +57,7 @@ impl Answers for Web {
         let answer = match request.uri().path() {
             "/health" if self.task.is_unwell() => text(StatusCode::SERVICE_UNAVAILABLE, "sick\n"),
             "/health" => text(StatusCode::OK, "healthy\n"),
+            "/metrics" => self.metrics(number),
             "/stream" => Response::new(Either::Right(Lines::new(query("n", 20).min(LONGEST_STREAM)))),
             "/echo" => return self.echo(request).await,
             path => {
@@ -89,6 +90,19 @@ impl Web {
         };
         let mut answer = Response::new(Either::Left(Full::from(body)));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        answer
+    }
+
+    /// What Prometheus scrapes.
+    fn metrics(&self, number: u64) -> Answer {
+        let (app, version) = (&self.task.app.name, self.task.app.version_name());
+        let body = format!(
+            "# HELP demo_task_requests_total Requests to this task.\n# TYPE demo_task_requests_total counter\n\
+             demo_task_requests_total{{app=\"{app}\",version=\"{version}\"}} {number}\n"
+        );
+        let mut answer = text(StatusCode::OK, "");
+        *answer.body_mut() = Either::Left(Full::from(body));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
         answer
     }
 

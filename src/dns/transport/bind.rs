@@ -24,6 +24,30 @@ pub struct WorkerSockets {
     pub udp: Vec<UdpSocket>,
     /// Streams.
     pub tcp: Vec<TcpListener>,
+    /// Streams of the service manager's: connections that nobody accepted wait there for our successor.
+    pub inherited_tcp: Vec<TcpListener>,
+}
+
+impl WorkerSockets {
+    /// The same sockets under further descriptors, for somebody who serves them after or beside this worker.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let streams = |sockets: &[TcpListener]| sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
+        Ok(Self {
+            udp: self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
+            tcp: streams(&self.tcp)?,
+            inherited_tcp: streams(&self.inherited_tcp)?,
+        })
+    }
+
+    /// Adds another's sockets.
+    pub fn append(&mut self, mut other: Self) {
+        self.udp.append(&mut other.udp);
+        self.tcp.append(&mut other.tcp);
+        self.inherited_tcp.append(&mut other.inherited_tcp);
+    }
 }
 
 /// All workers' sockets.

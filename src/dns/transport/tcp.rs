@@ -18,6 +18,7 @@ use crate::dns::metrics::Count;
 use crate::dns::source::LoadNames;
 use crate::dns::wire::{Transport, read_u16};
 use crate::dns::worker::Worker;
+use crate::socket::{HANDSHAKES, refuse_new};
 
 /// Octets read at a time.
 const READ: usize = 16 * 1024;
@@ -32,24 +33,48 @@ const DRAIN_IDLE: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What becomes of connections that wait to be accepted when the listener is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtTheEnd {
+    /// They are accepted: nobody else would, and the kernel would reset them.
+    Empty,
+    /// They are left to whoever inherits the socket after us.
+    Leave,
+}
+
 /// A listener and its connections.
 pub(crate) struct TcpServer<L> {
     listener: TcpListener,
+    queue: AtTheEnd,
     worker: Rc<Worker<L>>,
     connections: JoinSet<()>,
 }
 
 impl<L: LoadNames + 'static> TcpServer<L> {
     /// Takes a listening socket over; needs a runtime.
-    pub(crate) fn new(listener: std::net::TcpListener, worker: Rc<Worker<L>>) -> io::Result<Self> {
+    pub(crate) fn new(listener: std::net::TcpListener, queue: AtTheEnd, worker: Rc<Worker<L>>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: TcpListener::from_std(listener)?, worker, connections: JoinSet::new() })
+        Ok(Self { listener: TcpListener::from_std(listener)?, queue, worker, connections: JoinSet::new() })
     }
 
     /// Serves until the drain begins; then takes what waits to be accepted, and ends with the last connection.
     pub(crate) async fn run(mut self, draining: Draining) {
         let mut signal = draining.clone();
-        let mut drain = pin!(signal.begun());
+        self.accept_until(signal.ended(), &draining).await;
+        if self.queue == AtTheEnd::Empty && !draining.is_handed_over() {
+            if let Err(error) = refuse_new(&self.listener) {
+                tracing::debug!(%error, "a connection may be reset while the listener closes");
+            }
+            self.accept_until(tokio::time::sleep(HANDSHAKES), &draining).await;
+            return self.drain(&draining).await;
+        }
+        let Self { listener, mut connections, .. } = self;
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn accept_until(&mut self, end: impl Future<Output = ()>, draining: &Draining) {
+        let mut drain = pin!(end);
         let mut pause = FIRST_PAUSE;
         let worker = self.worker.clone();
         loop {
@@ -57,12 +82,12 @@ impl<L: LoadNames + 'static> TcpServer<L> {
             let accepted = tokio::select! {
                 accepted = async { worker.slot().await; self.listener.accept().await } => accepted,
                 Some(_) = self.connections.join_next() => continue,
-                () = &mut drain => break,
+                () = &mut drain => return,
             };
             match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
-                    start(&mut self.connections, &self.worker, stream, &draining);
+                    start(&mut self.connections, &self.worker, stream, draining);
                 }
                 Err(error) => {
                     self.worker.metrics.count(Count::AcceptErrors);
@@ -72,18 +97,17 @@ impl<L: LoadNames + 'static> TcpServer<L> {
                     // EMFILE and its like last, and the listener stays ready: without a pause this would spin.
                     tracing::debug!(%error, "accepting a connection failed");
                     if timeout(pause, &mut drain).await.is_ok() {
-                        break;
+                        return;
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
-        self.drain(&draining).await;
     }
 
     /// Connections that the kernel has completed would be reset if the listener were closed over them.
     async fn drain(self, draining: &Draining) {
-        let Self { listener, worker, mut connections } = self;
+        let Self { listener, worker, mut connections, .. } = self;
         match listener.into_std() {
             Ok(listener) => {
                 while let Ok((stream, _)) = listener.accept() {
@@ -309,7 +333,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), [].into(), Arc::default()));
-        let draining = Draining(watch::channel(false).1);
+        let draining = Draining(watch::channel(crate::dns::Drain::Serving).1);
         let serving = Connection::new(stream, &worker).run(draining);
         let size = size_of_val(&serving);
         assert!(size <= 1536, "{size}");

@@ -55,7 +55,7 @@ impl<L: LoadNames> UdpServer<L> {
 
     /// Answers until the drain begins, and what has arrived by then.
     pub(crate) async fn run(mut self, mut draining: Draining) {
-        let mut drain = pin!(draining.begun());
+        let mut drain = pin!(draining.ended());
         loop {
             // Cancel safe: both only wait. In order, because looking for the drain takes a lock; under constant load
             // the runtime's budget makes the first branch pause often enough for the second to be seen.

@@ -7,6 +7,7 @@
 //! One bad pair harms only itself: it is reported, and what was loaded for it before goes on being served.
 
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error as _;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -150,11 +151,16 @@ impl Certificates {
         store.find(&name.to_ascii_lowercase()).is_some_and(|pair| pair.covers(host))
     }
 
-    fn report(&self, bad: &[BadPair]) {
-        info!(folder = %self.folder.display(), pairs = self.len(), bad = bad.len(), "certificates reloaded");
+    /// Logs what was read, and what is wrong with pairs that are not used.
+    pub fn report(&self, bad: &[BadPair]) {
+        info!(folder = %self.folder.display(), pairs = self.len(), bad = bad.len(), "certificates read");
         for pair in bad {
             let fault = &pair.fault;
-            warn!(%pair, %fault, "certificate not used");
+            let cause = fault.source().map(ToString::to_string).unwrap_or_default();
+            warn!(%pair, %fault, %cause, "certificate not used");
+        }
+        if self.is_empty() {
+            warn!(folder = %self.folder.display(), "there is no certificate; every TLS handshake fails");
         }
     }
 }

@@ -1,0 +1,287 @@
+//! What is listened on. A changed configuration is opened beside what is open: what both have goes on with the same
+//! sockets, under a successor that has the new settings, so that no accept queue is ever lost.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::notify::Inherited;
+use super::startup::StartError;
+use super::workers::{DnsStart, Orders};
+use crate::config::Config;
+use crate::config::checked::ListenerConfig;
+use crate::config::watch::Watch;
+use crate::dns;
+use crate::dns::transport::bind::{WorkerSockets, own_addresses};
+use crate::proxy::drain::Drain;
+use crate::proxy::listen::{self, Listener};
+use crate::proxy::tls::TlsListener;
+use crate::proxy::tls::store::Certificates;
+
+/// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    dns: Vec<DnsAddress>,
+    proxy: HashMap<SocketAddr, ProxyListener>,
+    certificates: HashMap<PathBuf, Folder>,
+    leaving: Leaving,
+    control: tokio::runtime::Handle,
+}
+
+/// Where everything listens.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listening {
+    pub(super) dns: Vec<SocketAddr>,
+    /// In the order of the configuration.
+    pub(super) proxy: Vec<SocketAddr>,
+}
+
+/// Sockets of a configuration that are bound and not yet served.
+pub(super) struct Opened {
+    /// `None`: nothing changes.
+    dns: Option<Vec<(DnsAddress, Vec<WorkerSockets>)>>,
+    proxy: Vec<(ProxyListener, Vec<std::net::TcpListener>, Option<TlsListener>)>,
+}
+
+/// An address of `dns.listen`.
+#[derive(Debug)]
+struct DnsAddress {
+    configured: SocketAddr,
+    bound: SocketAddr,
+    /// For each worker its own.
+    sockets: Vec<WorkerSockets>,
+    drain: watch::Sender<dns::Drain>,
+}
+
+/// A listener of the proxy.
+#[derive(Debug)]
+struct ProxyListener {
+    config: ListenerConfig,
+    bound: SocketAddr,
+    /// For each worker its own.
+    sockets: Vec<std::net::TcpListener>,
+    is_inherited: bool,
+    drain: watch::Sender<Drain>,
+}
+
+/// Those that went out of service and still have connections: without its sender each would end them at once.
+#[derive(Debug, Default)]
+struct Leaving {
+    dns: Vec<watch::Sender<dns::Drain>>,
+    proxy: Vec<watch::Sender<Drain>>,
+}
+
+/// A folder of certificates that is followed.
+#[derive(Debug)]
+struct Folder {
+    store: Arc<Certificates>,
+    _watch: Option<Watch>,
+}
+
+impl Listeners {
+    /// Nothing is open. Folders of certificates are followed on `control`.
+    pub(super) fn new(control: tokio::runtime::Handle) -> Self {
+        Self {
+            dns: Vec::new(),
+            proxy: HashMap::new(),
+            certificates: HashMap::new(),
+            leaving: Leaving::default(),
+            control,
+        }
+    }
+
+    /// Binds what `config` adds to what is open, for so many workers.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, or certificates that cannot be read; nothing has changed then.
+    pub(super) fn open(
+        &mut self,
+        config: &Config,
+        inherited: &mut Inherited,
+        workers: usize,
+    ) -> Result<Opened, StartError> {
+        let is_same = self.dns.iter().map(|open| open.configured).eq(config.dns.listen.iter().copied());
+        let open_dns = |address: &SocketAddr| self.open_dns(*address, inherited, workers);
+        let dns = match is_same {
+            true => None,
+            false => Some(config.dns.listen.iter().map(open_dns).collect::<Result<_, _>>()?),
+        };
+        let mut proxy = Vec::new();
+        for wanted in &config.proxy.listeners {
+            if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
+                continue;
+            }
+            let tls = match &wanted.certificates {
+                Some(folder) => Some(TlsListener::new(self.certificates(folder)?)?),
+                None => None,
+            };
+            let listener = self.open_listener(wanted, inherited, workers)?;
+            let sockets = clone_all(&listener.sockets, std::net::TcpListener::try_clone)?;
+            proxy.push((listener, sockets, tls));
+        }
+        Ok(Opened { dns, proxy })
+    }
+
+    /// Takes what was opened into service and what `config` no longer has out of it; what the workers are to do.
+    pub(super) fn serve(&mut self, config: &Config, opened: Opened, drain_time: Duration) -> Vec<Orders> {
+        self.leaving.dns.retain(|drain| !drain.is_closed());
+        self.leaving.proxy.retain(|drain| !drain.is_closed());
+        let mut orders = Vec::new();
+        if let Some(addresses) = opened.dns {
+            self.serve_dns(addresses, &mut orders);
+        }
+        self.serve_proxy(&config.proxy.listeners, opened.proxy, drain_time, &mut orders);
+        let used = |folder: &PathBuf| {
+            config.proxy.listeners.iter().any(|listener| listener.certificates.as_ref() == Some(folder))
+        };
+        self.certificates.retain(|folder, _| used(folder));
+        orders
+    }
+
+    /// Where everything listens.
+    pub(super) fn listening(&self, config: &Config) -> Listening {
+        let proxy = config.proxy.listeners.iter().filter_map(|listener| self.proxy.get(&listener.address));
+        Listening {
+            dns: self.dns.iter().map(|open| open.bound).collect(),
+            proxy: proxy.map(|open| open.bound).collect(),
+        }
+    }
+
+    /// Gives the sockets up, so that they close with the workers that serve them; drains DNS. The proxy's listeners
+    /// follow their workers.
+    pub(super) fn give_up(&mut self) {
+        for address in &mut self.dns {
+            address.sockets.clear();
+            address.drain.send_replace(dns::Drain::Draining);
+        }
+        for drain in &self.leaving.dns {
+            drain.send_replace(dns::Drain::Draining);
+        }
+        for listener in self.proxy.values_mut() {
+            listener.sockets.clear();
+        }
+    }
+
+    fn open_dns(
+        &self,
+        address: SocketAddr,
+        inherited: &mut Inherited,
+        workers: usize,
+    ) -> Result<(DnsAddress, Vec<WorkerSockets>), StartError> {
+        let (bound, sockets) = match self.dns.iter().find(|open| open.configured == address) {
+            Some(open) => (open.bound, clone_all(&open.sockets, WorkerSockets::try_clone)?),
+            None => match inherited.take_dns(address)? {
+                Some(sockets) => {
+                    let sockets = std::iter::repeat_with(|| sockets.try_clone()).take(workers);
+                    (address, sockets.collect::<Result<_, _>>().map_err(StartError::Inherited)?)
+                }
+                None => {
+                    let bound = dns::transport::bind::bind(&[address], workers)?;
+                    (bound.addresses.first().copied().unwrap_or(address), bound.workers)
+                }
+            },
+        };
+        let served = clone_all(&sockets, WorkerSockets::try_clone)?;
+        let drain = watch::Sender::new(dns::Drain::Serving);
+        Ok((DnsAddress { configured: address, bound, sockets, drain }, served))
+    }
+
+    fn serve_dns(&mut self, addresses: Vec<(DnsAddress, Vec<WorkerSockets>)>, orders: &mut Vec<Orders>) {
+        let bound: Vec<_> = addresses.iter().map(|(address, _)| address.bound).collect();
+        let own_addresses: Arc<[_]> = own_addresses(&bound).into();
+        let former = std::mem::take(&mut self.dns);
+        for (address, served) in addresses {
+            let start =
+                |sockets| DnsStart { sockets, own_addresses: own_addresses.clone(), drain: address.drain.subscribe() };
+            orders.push(Orders::Dns(served.into_iter().map(start).collect()));
+            self.dns.push(address);
+        }
+        for leaving in former {
+            let stays = self.dns.iter().any(|open| open.configured == leaving.configured);
+            let drain = if stays { dns::Drain::HandedOver } else { dns::Drain::Draining };
+            leaving.drain.send_replace(drain);
+            self.leaving.dns.push(leaving.drain);
+        }
+    }
+
+    fn open_listener(
+        &self,
+        wanted: &ListenerConfig,
+        inherited: &mut Inherited,
+        workers: usize,
+    ) -> Result<ProxyListener, StartError> {
+        let (sockets, is_inherited) = match self.proxy.get(&wanted.address) {
+            // The same address with other settings.
+            Some(open) => (clone_all(&open.sockets, std::net::TcpListener::try_clone)?, open.is_inherited),
+            None => match inherited.take(&wanted.name) {
+                Some(socket) => (listen::share(socket, workers).map_err(StartError::Inherited)?, true),
+                None => (listen::bind(wanted.address, workers)?, false),
+            },
+        };
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(wanted.address);
+        let drain = watch::Sender::new(Drain::Serving);
+        Ok(ProxyListener { config: wanted.clone(), bound, sockets, is_inherited, drain })
+    }
+
+    fn serve_proxy(
+        &mut self,
+        wanted: &[ListenerConfig],
+        opened: Vec<(ProxyListener, Vec<std::net::TcpListener>, Option<TlsListener>)>,
+        drain_time: Duration,
+        orders: &mut Vec<Orders>,
+    ) {
+        for (listener, sockets, tls) in opened {
+            let start = |socket| Listener {
+                name: listener.config.name.clone(),
+                socket,
+                is_inherited: listener.is_inherited,
+                tls: tls.clone(),
+                drain: Some(listener.drain.subscribe()),
+            };
+            orders.push(Orders::Proxy(sockets.into_iter().map(start).collect()));
+            if let Some(former) = self.proxy.insert(listener.config.address, listener) {
+                former.drain.send_replace(Drain::HandedOver);
+                self.leaving.proxy.push(former.drain);
+            }
+        }
+        let until = Drain::Until(tokio::time::Instant::from_std(Instant::now() + drain_time));
+        let is_gone = |address: &SocketAddr, _: &mut ProxyListener| !wanted.iter().any(|w| w.address == *address);
+        for (_, leaving) in self.proxy.extract_if(is_gone) {
+            // Its sockets close here and with the workers that serve them.
+            leaving.drain.send_replace(until);
+            self.leaving.proxy.push(leaving.drain);
+        }
+    }
+
+    /// The certificates of a folder, followed from the first use on.
+    fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
+        if let Some(known) = self.certificates.get(folder) {
+            return Ok(known.store.clone());
+        }
+        // Watched before it is read, so that no change is missed between the two.
+        let watch = watch_folder(folder);
+        let (store, bad) =
+            Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
+        store.report(&bad);
+        if let Some(watch) = &watch {
+            self.control.spawn(store.clone().follow(watch.receiver()));
+        }
+        self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
+        Ok(store)
+    }
+}
+
+fn watch_folder(folder: &Path) -> Option<Watch> {
+    Watch::start(folder)
+        .inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "cannot watch certificates"))
+        .ok()
+}
+
+/// Further descriptors of the same sockets.
+fn clone_all<S>(sockets: &[S], clone: fn(&S) -> std::io::Result<S>) -> Result<Vec<S>, StartError> {
+    sockets.iter().map(clone).collect::<Result<_, _>>().map_err(StartError::Descriptors)
+}
