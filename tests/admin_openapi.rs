@@ -1,69 +1,13 @@
 //! The OpenAPI document against the answers: every path answers, and every answer is what its schema says.
 
 mod admin_common;
+#[path = "common/openapi.rs"]
+mod openapi;
 
 use admin_common::{Reply, TestAdmin};
+use openapi::validate;
 use pointsman::model::endpoint::EndpointState;
 use serde_json::Value;
-
-/// Checks `value` against the subset of JSON Schema that the document uses; an unknown keyword is a failure.
-fn validate(document: &Value, schema: &Value, value: &Value, at: &str) {
-    for (keyword, rule) in schema.as_object().unwrap_or_else(|| panic!("{at}: no schema")) {
-        match keyword.as_str() {
-            "$ref" => {
-                let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
-                let target = document.pointer(pointer).unwrap_or_else(|| panic!("{at}: {rule} leads nowhere"));
-                validate(document, target, value, at);
-            }
-            "type" => assert!(has_type(rule.as_str().unwrap(), value), "{at}: {value} is no {rule}"),
-            "enum" => assert!(rule.as_array().unwrap().contains(value), "{at}: {value} is none of {rule}"),
-            "items" => {
-                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    validate(document, rule, item, &format!("{at}[{index}]"));
-                }
-            }
-            "required" => {
-                for name in rule.as_array().unwrap() {
-                    assert!(value.get(name.as_str().unwrap()).is_some(), "{at}: {name} is missing in {value}");
-                }
-            }
-            "properties" => {
-                for (name, inner) in value.as_object().unwrap() {
-                    if let Some(schema) = rule.get(name) {
-                        validate(document, schema, inner, &format!("{at}.{name}"));
-                    }
-                }
-            }
-            "additionalProperties" => {
-                for (name, inner) in value.as_object().unwrap() {
-                    if schema.get("properties").is_some_and(|known| known.get(name).is_some()) {
-                        continue;
-                    }
-                    assert_ne!(rule, &Value::Bool(false), "{at}: {name} is not described");
-                    validate(document, rule, inner, &format!("{at}.{name}"));
-                }
-            }
-            "anyOf" => {
-                let fits = |schema: &Value| std::panic::catch_unwind(|| validate(document, schema, value, at)).is_ok();
-                assert!(rule.as_array().unwrap().iter().any(fits), "{at}: {value} fits nothing of {rule}");
-            }
-            "description" => {}
-            other => panic!("{at}: the keyword {other} is not checked"),
-        }
-    }
-}
-
-fn has_type(name: &str, value: &Value) -> bool {
-    match name {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        _ => false,
-    }
-}
 
 fn check(document: &Value, template: &str, method: &str, reply: &Reply) {
     let at = format!("{method} {template} → {}", reply.status);

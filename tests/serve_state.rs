@@ -1,0 +1,331 @@
+//! What outlives a process, and how it begins and ends: stored state, sockets, readiness, the service manager. By the
+//! real program as a process.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Instant;
+
+use common::backend::Backend;
+use common::ports::unused;
+use common::program::{Folder, PATIENCE, Program, exchange, get, listens, mode, pointsman, run, until};
+use common::{dns, facts};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use nix::sys::signal::Signal;
+use pointsman::cluster::store;
+use pointsman::config::{self, Config};
+use pointsman::demo::app::AppSpec;
+use pointsman::demo::{DemoCluster, DemoOptions};
+use pointsman::model::time::Timestamp;
+
+/// Nobody listens there: ports below 1024 need a privilege, and this one has no service.
+const NOWHERE: &str = "127.0.0.1:1";
+
+fn listener(address: SocketAddr) -> String {
+    format!("[[proxy.listeners]]\nname = \"http\"\naddress = \"{address}\"\n")
+}
+
+/// How many tasks the stored state of a folder has; none if there is no such state.
+fn stored_tasks(folder: &Folder) -> usize {
+    let Ok(config) = config::load(&folder.path("pointsman.toml")) else { return 0 };
+    let state = store::load(&folder.path("state"), config.into(), Timestamp::now());
+    state.map_or(0, |state| state.statuses().iter().map(|source| source.tasks).sum())
+}
+
+#[test]
+fn killed_and_restarted_without_its_master_it_serves_what_was_stored_and_says_so() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "web.test")];
+    let options = DemoOptions { apps: vec![AppSpec::http("web", 3, &labels)], ..DemoOptions::fast() };
+    let cluster = runtime.block_on(DemoCluster::start(options)).unwrap();
+    runtime.block_on(cluster.ready()).unwrap();
+    let folder = Folder::new();
+    let (proxy, names) = (unused(), unused());
+    let configure = |masters: &[String]| {
+        folder.configure(&format!(
+            "[state]\npath = \"state\"\ninterval = \"1s\"\n[[sources.mesos]]\nname = \"demo\"\nzone = \"mesos\"\n\
+             masters = {masters:?}\nmax_backoff = \"200ms\"\n[dns]\nlisten = [\"{names}\"]\n{}",
+            listener(proxy)
+        ));
+    };
+    let masters: Vec<_> = cluster.masters().iter().map(ToString::to_string).collect();
+    configure(&masters);
+    let mut program = folder.start();
+    program.until_ready();
+    let answers = || get(proxy, "web.test", "/").is_some_and(|reply| reply.status == 200);
+    program.until("requests are answered", |_| answers());
+    // The last change comes within an interval of the first: it is stored when that ends, without another one.
+    program.until("all tasks are stored", |_| stored_tasks(&folder) == 3);
+    assert_eq!(mode(&folder.path("state")), 0o600);
+    let (_, before) = program.api("/v1/table");
+    assert_eq!(before["stale"], false);
+    program.signal(Signal::SIGKILL);
+    program.ended();
+
+    configure(&[NOWHERE.to_owned()]);
+    let begun = Instant::now();
+    let mut program = folder.start();
+    program.until_ready();
+    println!("served from what was stored {:?} after the start", begun.elapsed());
+    assert!(answers(), "{:?}", get(proxy, "web.test", "/"));
+    let web = dns::over_udp(names, "web.marathon.mesos.", RecordType::A);
+    assert_eq!(web.metadata.response_code, ResponseCode::NoError);
+    assert!(!web.answers.is_empty());
+
+    // Marked stale wherever anybody looks.
+    assert_eq!(program.api("/v1/table").1["stale"], true);
+    assert_eq!(program.api("/readyz").1["stale"], true);
+    program.until("the source says why", |program| {
+        let source = program.api("/v1/sources").1["sources"][0].clone();
+        source["state"] == "stale" && source["error"].as_str().is_some_and(|error| !error.is_empty())
+    });
+    assert_eq!(program.metric("pointsman_table_stale"), Some(1.0));
+    assert_eq!(program.metric("pointsman_source_state{source=\"demo\",state=\"live\"}"), Some(0.0));
+    let (code, said, _) = program.ask(&["explain", "http://web.test/"]);
+    assert!(code == 0 && said.contains("STALE"), "{said}");
+    let (_, said, _) = program.ask(&["sources"]);
+    assert!(said.contains("stale"), "{said}");
+
+    // The master is back: what it says counts again.
+    configure(&masters);
+    program.until("it is current again", |program| program.api("/v1/table").1["stale"] == false);
+    assert_eq!(program.metric("pointsman_table_stale"), Some(0.0));
+    assert_eq!(program.api("/v1/table").1["counts"]["tasks"], 3);
+    program.stop();
+    runtime.block_on(cluster.stop());
+}
+
+#[test]
+fn a_stored_state_that_cannot_be_used_is_set_aside_and_the_start_goes_on() {
+    let backend = Backend::start("web");
+    // A state of ours with an octet changed in its middle.
+    let mut damaged = Vec::new();
+    let mut state = pointsman::cluster::state::ClusterState::new(facts::config().into(), Timestamp(1));
+    let event = facts::snapshot(1, vec![pointsman::cluster::event::Fact::Agent(Box::new(facts::agent(1)))]);
+    state.apply(event, Timestamp(1), &mut Default::default());
+    state.view(Timestamp(1)).write(&mut damaged).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x20;
+    let mut newer = damaged.clone();
+    newer[8..12].copy_from_slice(&99_u32.to_le_bytes());
+    let cut = damaged[..20].to_vec();
+    for (content, message) in [
+        (damaged, "damaged at byte"),
+        (newer, "written in format 99, this version reads format"),
+        (cut, "damaged at byte"),
+        (b"a shopping list\n".to_vec(), "not a stored state"),
+        (Vec::new(), "state"),
+    ] {
+        let folder = Folder::new();
+        folder.serve_web(&[backend.address]);
+        folder.configure("[state]\npath = \"state\"\n[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n");
+        folder.write("state", &content);
+        let mut program = folder.start();
+        program.until_ready();
+        let log = program.log();
+        assert!(log.contains("stored state refused; starting without it") && log.contains(message), "{message}\n{log}");
+        assert_eq!(std::fs::read(folder.path("state.refused")).unwrap(), content, "it is kept for whoever looks at it");
+        assert_eq!(program.api("/v1/table").1["counts"]["services"], 1);
+        program.stop();
+        assert_eq!(mode(&folder.path("state")), 0o600);
+        assert!(store::load(&folder.path("state"), Config::default().into(), Timestamp::now()).is_ok());
+    }
+}
+
+#[test]
+fn the_admin_socket_is_ours_alone_and_a_killed_instances_is_replaced() {
+    let backend = Backend::start("web");
+    let folder = Folder::new();
+    folder.serve_web(&[backend.address]);
+    folder.configure("[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n");
+    let mut program = folder.start();
+    program.until_ready();
+    assert_eq!(mode(&folder.path("admin.sock")), 0o600);
+
+    // While it lives, a second one is told.
+    let (code, _, said) = run(&mut folder.command());
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("another instance listens on the admin socket") && said.contains("admin.socket"), "{said}");
+    assert_eq!(program.api("/healthz").0, 200, "the first goes on");
+
+    program.signal(Signal::SIGKILL);
+    program.ended();
+    assert!(folder.path("admin.sock").exists(), "nobody cleaned up");
+    let mut program = folder.start();
+    program.until_ready();
+    assert_eq!(mode(&folder.path("admin.sock")), 0o600);
+    program.stop();
+    assert!(!folder.path("admin.sock").exists());
+
+    // What is no socket is not touched.
+    folder.write("admin.sock", "precious");
+    let (code, _, said) = run(&mut folder.command());
+    assert!(code == 5 && said.contains("exists and is no socket"), "{said}");
+    assert_eq!(std::fs::read(folder.path("admin.sock")).unwrap(), b"precious");
+}
+
+#[test]
+fn readiness_says_what_it_waits_for_and_ends_with_the_stop() {
+    let backend = Backend::start("web");
+    let (proxy, names, api) = (unused(), unused(), unused());
+    let folder = Folder::new();
+    folder.serve_web(&[backend.address]);
+    let text = |mesos: &str| {
+        format!(
+            "[server]\nworkers = 1\ndrain_time = \"1h\"\n[admin]\nsocket = \"admin.sock\"\nmetrics_listen = \"{api}\"\n{mesos}\
+             [[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n[dns]\nlisten = [\"{names}\"]\n{}",
+            listener(proxy)
+        )
+    };
+    folder.configure(&text(&format!(
+        "[[sources.mesos]]\nname = \"cluster\"\nzone = \"mesos\"\nmasters = [\"{NOWHERE}\"]\n"
+    )));
+    let mut program = folder.start();
+    program.until("the API answers", |program| program.try_api("GET", "/healthz", "").is_some());
+    program.until("the file is read", |program| {
+        program.api("/readyz").1["waits_for"] == serde_json::json!(["the first complete snapshot of source cluster"])
+    });
+    assert_eq!(program.api("/readyz").0, 503);
+    assert_eq!(get(api, &api.to_string(), "/readyz").unwrap().status, 503, "for load balancers, too");
+    // Until all have spoken nothing is denied.
+    assert_eq!(dns::summary(&dns::over_udp(names, "web.marathon.mesos.", RecordType::A)), (ResponseCode::ServFail, 0));
+    let targets = program.try_api("GET", "/v1/prometheus/targets", "").unwrap();
+    assert_eq!(targets.status, 503, "{}", targets.body);
+
+    // Without the silent source it is ready.
+    folder.configure(&text(""));
+    program.until_ready();
+
+    // The stop: not ready, nothing new, what is in flight goes on.
+    let in_flight = std::thread::spawn(move || get(proxy, "web.test", "/held"));
+    until("a request is in flight", || backend.held() == 1);
+    program.signal(Signal::SIGTERM);
+    program.until("it is not ready", |program| {
+        let (status, body) = program.api("/readyz");
+        status == 503 && body["waits_for"] == serde_json::json!(["nothing: the program is stopping"])
+    });
+    program.until("it stops accepting", |_| !listens(proxy));
+    assert!(!program.has_ended());
+    assert_eq!(get(api, &api.to_string(), "/readyz").unwrap().status, 503);
+    // A second signal gives up what is in flight, long before the drain time is over.
+    program.signal(Signal::SIGINT);
+    assert_eq!(program.ended().code(), Some(0));
+    let _ = in_flight.join();
+    backend.release();
+}
+
+#[test]
+fn the_service_manager_is_told_of_start_reload_and_stop() {
+    let backend = Backend::start("web");
+    let folder = Folder::new();
+    folder.serve_web(&[backend.address]);
+    let source = "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n";
+    folder.configure(source);
+    let manager = UnixDatagram::bind(folder.path("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut message = [0; 4096];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut command = folder.command();
+    command.env("NOTIFY_SOCKET", folder.path("notify"));
+    let mut program = folder.start_by(command);
+    assert_eq!(heard()[0], "READY=1");
+
+    // At once: whoever was told READY may send it.
+    program.signal(Signal::SIGHUP);
+    let reloading = heard();
+    assert_eq!(reloading[0], "RELOADING=1");
+    assert!(
+        reloading[1].strip_prefix("MONOTONIC_USEC=").is_some_and(|now| now.parse::<u64>().is_ok()),
+        "{reloading:?}"
+    );
+    assert_eq!(heard(), ["READY=1", "STATUS=serving"]);
+    folder.write("pointsman.toml", "nonsense");
+    program.signal(Signal::SIGHUP);
+    assert_eq!(heard()[0], "RELOADING=1");
+    let refused = heard();
+    assert!(refused[0] == "READY=1" && refused[1].contains("refused"), "{refused:?}");
+
+    program.signal(Signal::SIGTERM);
+    assert_eq!(heard()[0], "STOPPING=1");
+    assert_eq!(program.ended().code(), Some(0));
+}
+
+/// Starts an instance that inherits three sockets from its service manager, as systemd passes them.
+fn start_with(folder: &Folder, http: &TcpListener, udp: &UdpSocket, tcp: &TcpListener) -> Program {
+    // A shell puts them where systemd does, from descriptor 3 on, and becomes the program.
+    let mut command = std::process::Command::new("/bin/sh");
+    let script = "log=$1; shift; exec 3<&0 4<&1 5<&2 </dev/null >>\"$log\" 2>&1; \
+                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=http:dns:dns exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(folder.path("log")).arg(pointsman().get_program());
+    command.arg("serve").arg("--config").arg(folder.path("pointsman.toml"));
+    command.stdin(Stdio::from(OwnedFd::from(http.try_clone().unwrap())));
+    command.stdout(Stdio::from(OwnedFd::from(udp.try_clone().unwrap())));
+    command.stderr(Stdio::from(OwnedFd::from(tcp.try_clone().unwrap())));
+    folder.adopt(command.spawn().unwrap())
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_served_and_outlive_a_restart() {
+    let backend = Backend::start("web");
+    let folder = Folder::new();
+    let http = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = http.local_addr().unwrap();
+    let names = unused();
+    let (udp, tcp) = (UdpSocket::bind(names).unwrap(), TcpListener::bind(names).unwrap());
+    folder.write(
+        "services.toml",
+        format!(
+            "[[services]]\nname = \"web\"\nhosts = [\"*\"]\nendpoints = [\"{}\"]\n\
+             [[records]]\nname = \"db.corp.test\"\ntype = \"A\"\nvalue = \"10.1.2.3\"\n",
+            backend.address
+        ),
+    );
+    let source = "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\nzones = [\"corp.test\"]\n";
+    let text = format!("[server]\nworkers = 2\n{source}[dns]\nlisten = [\"{names}\"]\n{}", listener(proxy));
+    folder.configure(&text);
+    let served = (ResponseCode::NoError, 1);
+    let mut connection = None;
+    for life in 0..2 {
+        let mut program = start_with(&folder, &http, &udp, &tcp);
+        program.until_ready();
+        // Who connected between the lives is answered.
+        if let Some(waiting) = connection.take() {
+            let answer = exchange(waiting, "GET", "/", &["Host: web.test"], "").unwrap();
+            assert_eq!((answer.status, answer.body.as_str()), (200, "web"));
+        }
+        assert_eq!(get(proxy, "web.test", "/").unwrap().status, 200, "life {life}");
+        assert_eq!(dns::summary(&dns::over_udp(names, "db.corp.test.", RecordType::A)), served);
+        let mut stream = TcpStream::connect(names).unwrap();
+        assert_eq!(dns::summary(&dns::over_tcp(&mut stream, "db.corp.test.", RecordType::A)), served);
+        drop(stream);
+        // A listener with other settings goes on with the same socket.
+        std::fs::create_dir_all(folder.path("certificates")).unwrap();
+        folder.configure(&format!("{text}certificates = \"certificates\"\n"));
+        program.until_reload("applied", 0);
+        let at = program.api("/v1/config").1["last_reload"]["at"].as_u64().unwrap();
+        folder.configure(&text);
+        program.until_reload("applied", at);
+        assert_eq!(get(proxy, "web.test", "/").unwrap().status, 200, "life {life}, after a reload");
+        program.stop();
+        connection = Some(TcpStream::connect(proxy).unwrap());
+        connection.as_ref().unwrap().set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    // A socket that nobody wants, and half a pair, are told.
+    folder.configure(&format!("{source}[dns]\nlisten = [\"{names}\"]\n"));
+    let mut program = start_with(&folder, &http, &udp, &tcp);
+    program.until_ready();
+    assert!(program.log().contains("inherited socket belongs to no listener"), "{}", program.log());
+    program.stop();
+    let mut program = start_with(&folder, &http, &udp, &http);
+    assert_eq!(program.ended().code(), Some(5));
+    assert!(program.log().contains("no TCP socket; add ListenStream="), "{}", program.log());
+}
