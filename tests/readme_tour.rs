@@ -1,4 +1,6 @@
 //! What the README tells people to type, typed: the tour through the demo, the first steps with a file.
+//!
+//! The demo hurries, but for `POINTSMAN_FULL=1`, where everything takes the time that people see.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -52,10 +54,13 @@ impl Demo {
             ("--masters", masters),
         ];
         let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        let mut demo_command = common::program::pointsman();
         let arguments: Vec<String> = arguments;
-        demo_command.arg("demo").args(&arguments);
-        let program = folder.start_by(demo_command);
+        let mut command = common::program::pointsman();
+        command.arg("demo").args(&arguments);
+        if std::env::var_os("POINTSMAN_FULL").is_none() {
+            command.arg("--fast");
+        }
+        let program = folder.start_by(command);
         Self { program, folder, dns, proxy, api, control, arguments }
     }
 

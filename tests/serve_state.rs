@@ -313,7 +313,10 @@ fn sockets_of_the_service_manager_are_served_and_outlive_a_restart() {
         let at = program.api("/v1/config").1["last_reload"]["at"].as_u64().unwrap();
         folder.configure(&text);
         program.until_reload("applied", at);
-        assert_eq!(get(proxy, "web.test", "/").unwrap().status, 200, "life {life}, after a reload");
+        // A worker takes its new orders up a moment after they are given: until then TLS is spoken.
+        program.until("clear text is spoken again", |_| {
+            get(proxy, "web.test", "/").is_some_and(|reply| reply.status == 200)
+        });
         program.stop();
         connection = Some(TcpStream::connect(proxy).unwrap());
         connection.as_ref().unwrap().set_read_timeout(Some(PATIENCE)).unwrap();

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::checked::{ListenerConfig, LogConfig, MesosConfig};
 use crate::demo::control::{self, Command};
 use crate::demo::narrate::Addresses;
-use crate::demo::options::DEFAULT_CONTROL;
+use crate::demo::options::{DEFAULT_CONTROL, Pace};
 use crate::demo::{DemoCluster, DemoOptions, Hooks};
 use crate::server::{Options, start_logging};
 
@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// Worker threads; 0: one a core
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
+    /// Let everything happen as fast as it goes: for scripts rather than for watching
+    #[arg(long)]
+    fast: bool,
     /// Log level
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -117,6 +120,7 @@ fn options(arguments: &Arguments) -> DemoOptions {
         masters: if arguments.masters.is_empty() { defaults.masters } else { arguments.masters.clone() },
         control: arguments.control,
         agents: arguments.agents,
+        pace: if arguments.fast { Pace::fast() } else { defaults.pace },
         ..defaults
     }
 }
