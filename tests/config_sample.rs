@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pointsman::config::checked::{
-    DnsConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RoutingConfig, ServerConfig, StateConfig,
+    DnsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RoutingConfig, ServerConfig,
+    StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -67,7 +68,15 @@ fn what_the_sample_calls_a_default_is_the_default() {
         ..ProxyConfig::default()
     };
     assert_eq!(config.proxy, proxy);
+    let named = &config.dns.forward;
+    let forward = ForwardConfig {
+        upstreams: named.upstreams.clone(),
+        zones: named.zones.clone(),
+        ca: named.ca.clone(),
+        ..ForwardConfig::default()
+    };
     let dns = DnsConfig {
+        forward,
         listen: config.dns.listen.clone(),
         nameserver_addresses: config.dns.nameserver_addresses.clone(),
         ..DnsConfig::default()

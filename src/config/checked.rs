@@ -243,6 +243,78 @@ pub struct DnsConfig {
     pub tcp_idle: Duration,
     /// Whether unhealthy tasks are named while a healthy one exists.
     pub name_unhealthy: bool,
+    /// Names that are nobody's here.
+    pub forward: ForwardConfig,
+}
+
+/// Names that are nobody's here: who is asked for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForwardConfig {
+    /// Who is asked for names that no zone below has; none: they are refused.
+    pub upstreams: Vec<UpstreamServer>,
+    /// Who is asked for the names of some zones; the longest that a name lies in counts.
+    pub zones: Vec<ForwardZone>,
+    /// Clients that others are asked for.
+    pub allow: Vec<IpNet>,
+    /// The longest time for an answer, all servers together.
+    pub timeout: Duration,
+    /// Queries that wait for an answer at a time, per worker.
+    pub max_in_flight: usize,
+    /// Octets that kept answers take, all workers together.
+    pub cache_bytes: usize,
+    /// Answers are kept at least so long, seconds.
+    pub min_ttl_seconds: u32,
+    /// … and at most so long, seconds.
+    pub max_ttl_seconds: u32,
+    /// … and for absence at most so long, seconds.
+    pub max_negative_ttl_seconds: u32,
+    /// How long an answer may be served after its time when no better is to be had.
+    pub max_stale: Duration,
+    /// Whether names that are asked for often are fetched again before their time.
+    pub prefetch: bool,
+    /// Whether names are spelt at random in queries over UDP, which guesses of an answer have to match.
+    pub random_case: bool,
+    /// PEM file with the authorities to trust for `tls://`; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// A zone that other servers know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ForwardZone {
+    /// Lower case, without the final dot.
+    pub zone: Arc<str>,
+    /// Who is asked.
+    pub upstreams: Vec<UpstreamServer>,
+}
+
+/// An upstream DNS server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamServer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it is asked.
+    pub transport: UpstreamTransport,
+}
+
+/// How an upstream DNS server is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamTransport {
+    /// UDP, and TCP for what does not fit.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS (RFC 7858), with the name that its certificate must have.
+    Tls(Arc<str>),
+}
+
+impl std::fmt::Display for UpstreamServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.transport {
+            UpstreamTransport::Udp => write!(f, "{}", self.address),
+            UpstreamTransport::Tcp => write!(f, "tcp://{}", self.address),
+            UpstreamTransport::Tls(name) => write!(f, "tls://{}#{name}", self.address),
+        }
+    }
 }
 
 /// Where a task's address comes from.
@@ -499,6 +571,31 @@ impl Default for DnsConfig {
             max_tcp_connections: 1024,
             tcp_idle: Duration::from_secs(10),
             name_unhealthy: false,
+            forward: ForwardConfig::default(),
+        }
+    }
+}
+
+/// Networks that the Internet does not route: an open resolver is a weapon in others' hands.
+const PRIVATE_NETWORKS: [&str; 6] =
+    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"];
+
+impl Default for ForwardConfig {
+    fn default() -> Self {
+        Self {
+            upstreams: Vec::new(),
+            zones: Vec::new(),
+            allow: PRIVATE_NETWORKS.iter().filter_map(|network| network.parse().ok()).collect(),
+            timeout: Duration::from_secs(5),
+            max_in_flight: 1024,
+            cache_bytes: 32 << 20,
+            min_ttl_seconds: 0,
+            max_ttl_seconds: 86_400,
+            max_negative_ttl_seconds: 60,
+            max_stale: Duration::from_secs(86_400),
+            prefetch: true,
+            random_case: true,
+            ca: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::checked::Masters;
+use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
 use super::raw::{Raw, RawMesos, RawPair};
 use super::reader::Reader;
@@ -24,6 +24,7 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     }
     admin(raw, reader);
     addresses(raw, reader);
+    forwarding(raw, reader);
 }
 
 fn some_source(raw: &Raw, reader: &mut Reader<'_>) {
@@ -200,6 +201,45 @@ fn addresses(raw: &Raw, reader: &mut Reader<'_>) {
             reader.fault_of(&path, message, "choose another port");
         }
         seen.push((path, address));
+    }
+}
+
+/// Zones that are forwarded, and servers that would be ourselves.
+fn forwarding(raw: &Raw, reader: &mut Reader<'_>) {
+    let forward = &raw.config.dns.forward;
+    let mesos = raw.mesos.iter().map(|mesos| &mesos.config.zone);
+    let own: Vec<_> =
+        mesos.chain(raw.files.iter().flat_map(|file| &file.zones)).filter(|zone| !zone.is_empty()).collect();
+    for (at, entry) in forward.zones.iter().enumerate().filter(|(_, entry)| !entry.zone.is_empty()) {
+        let path = format!("dns.forward.zone[{at}]");
+        if let Some(source) = own.iter().find(|source| is_within(&entry.zone, source)) {
+            let message =
+                format!("{:?} lies in the zone {source:?} of a source, whose names are answered here", entry.zone);
+            reader.fault_of(&format!("{path}.zone"), message, "remove it, or give the source another zone");
+        }
+        if forward.zones[..at].iter().any(|other| other.zone == entry.zone) {
+            let message = format!("{:?} is forwarded by another entry too", entry.zone);
+            reader.fault_of(&format!("{path}.zone"), message, "put the servers into one entry");
+        }
+        no_loop(raw, &entry.upstreams, &format!("{path}.upstreams"), reader);
+    }
+    no_loop(raw, &forward.upstreams, "dns.forward.upstreams", reader);
+    if forward.min_ttl_seconds > forward.max_ttl_seconds {
+        let mend = "choose a shorter time than `max_ttl`";
+        reader.fault_of("dns.forward.min_ttl", "it is longer than `max_ttl`", mend);
+    }
+}
+
+fn no_loop(raw: &Raw, upstreams: &[UpstreamServer], path: &str, reader: &mut Reader<'_>) {
+    let ours = |server: &&UpstreamServer| {
+        raw.config.dns.listen.iter().any(|listen| {
+            let everywhere = listen.ip().is_unspecified() && server.address.ip().is_loopback();
+            listen.port() == server.address.port() && (listen.ip() == server.address.ip() || everywhere)
+        })
+    };
+    if let Some(server) = upstreams.iter().find(ours) {
+        let message = format!("{server} is this server itself: queries would go round in circles");
+        reader.fault_of(path, message, "name another server, or listen elsewhere");
     }
 }
 

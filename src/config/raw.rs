@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checked::{
-    ClientTls, Config, FileConfig, ListenerConfig, Masters, MesosConfig, MesosCredentials, PolicyConfig, Secret,
+    ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, Masters, MesosConfig, MesosCredentials, PolicyConfig,
+    Secret,
 };
 use super::kind::masters::{MastersValue, Scheme};
 use super::section::Entry;
@@ -209,6 +210,12 @@ impl Entry for RawFile {
 impl Entry for RawListener {
     fn name(&self) -> Option<String> {
         Some(self.name.to_string())
+    }
+}
+
+impl Entry for ForwardZone {
+    fn name(&self) -> Option<String> {
+        Some(self.zone.to_string())
     }
 }
 

@@ -42,6 +42,15 @@ pub struct Answered {
     pub impossible_records: u32,
     /// Whether the same question gets the same octets as long as the names do not change.
     pub is_repeatable: bool,
+    /// The name lies in none of our zones: others may know it.
+    pub is_outside: bool,
+}
+
+impl Answered {
+    /// An answer in which nothing is out of the ordinary.
+    pub(crate) fn plain(record_type: Option<u16>, rcode: Rcode) -> Self {
+        Self { record_type, rcode, truncated: false, impossible_records: 0, is_repeatable: false, is_outside: false }
+    }
 }
 
 /// Answers `message`: appends the answer to `out`, or nothing where there is none.
@@ -65,13 +74,7 @@ fn reject(config: &DnsConfig, transport: Transport, rejection: &Rejection<'_>, o
     let Rejection { header, question, edns, rcode } = rejection;
     let reply = EdnsReply::to(*edns, advertised_size(config));
     Response::begin(out, *header, question.as_ref(), reply, limit(config, transport, *edns)).finish(*rcode, 0);
-    Answered {
-        record_type: question.as_ref().map(|question| question.record_type),
-        rcode: *rcode,
-        truncated: false,
-        impossible_records: 0,
-        is_repeatable: false,
-    }
+    Answered::plain(question.as_ref().map(|question| question.record_type), *rcode)
 }
 
 fn respond<N: NameSource>(
@@ -86,13 +89,7 @@ fn respond<N: NameSource>(
     let reply = EdnsReply::to(query.edns, advertised_size(config));
     let limit = limit(config, transport, query.edns);
     let mut response = Response::begin(out, query.header, Some(&query.question), reply, limit);
-    let mut answered = Answered {
-        record_type: Some(query.question.record_type),
-        rcode: Rcode::NoError,
-        truncated: false,
-        impossible_records: 0,
-        is_repeatable: false,
-    };
+    let mut answered = Answered::plain(Some(query.question.record_type), Rcode::NoError);
     if let Some(rcode) = refusal(authority.names, query) {
         answered.rcode = rcode;
         match &query.tsig {
@@ -106,6 +103,7 @@ fn respond<N: NameSource>(
     answered.truncated = resolution.truncated;
     answered.impossible_records = resolution.impossible_records;
     answered.is_repeatable = resolution.is_repeatable();
+    answered.is_outside = resolution.is_outside;
     response.finish(resolution.rcode, resolution.flags());
     answered
 }

@@ -11,6 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::answer::Answered;
+use super::forward::metrics::ForwardMetrics;
 use super::wire::query::Ignored;
 use super::wire::{Rcode, Transport, record_type};
 
@@ -110,21 +111,28 @@ const OPEN_HELP: &str = "TCP connections that are open.";
 /// One worker's counters.
 #[derive(Debug)]
 pub struct WorkerMetrics {
+    /// What forwarding counts, shared by all workers.
+    pub forward: ForwardMetrics,
     queries: [[[AtomicU64; Rcode::ALL.len()]; TYPES.len() + 1]; Transport::ALL.len()],
     counts: [AtomicU64; Count::AcceptErrors as usize + 1],
 }
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
-        let zero = || AtomicU64::new(0);
-        Self {
-            queries: std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| zero()))),
-            counts: std::array::from_fn(|_| zero()),
-        }
+        Self::new(ForwardMetrics::default())
     }
 }
 
 impl WorkerMetrics {
+    fn new(forward: ForwardMetrics) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            forward,
+            queries: std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| zero()))),
+            counts: std::array::from_fn(|_| zero()),
+        }
+    }
+
     /// Counts an answer.
     pub fn answered(&self, transport: Transport, answered: &Answered) {
         let kind = answered.record_type.map_or(TYPES.len(), type_index);
@@ -185,8 +193,10 @@ impl DnsMetrics {
             .iter()
             .chain([&(OPEN, OPEN_HELP)])
             .map(|(name, help)| Desc::new((*name).to_owned(), (*help).to_owned(), Vec::new(), HashMap::new()));
+        let forward = ForwardMetrics::new(workers)?;
+        forward.register(registry)?;
         let metrics = Self {
-            workers: (0..workers).map(|_| Arc::default()).collect(),
+            workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new(forward.clone()))).collect(),
             descriptions: descriptions.collect::<Result<_, _>>()?,
         };
         registry.register(Box::new(metrics.clone()))?;
@@ -286,13 +296,7 @@ mod tests {
     fn workers_are_added_up_under_closed_labels() {
         let registry = prometheus::Registry::new();
         let metrics = DnsMetrics::register(&registry, 2).unwrap();
-        let answered = |record_type, rcode| Answered {
-            record_type,
-            rcode,
-            truncated: true,
-            impossible_records: 0,
-            is_repeatable: false,
-        };
+        let answered = |record_type, rcode| Answered { truncated: true, ..Answered::plain(record_type, rcode) };
         metrics.worker(0).answered(Transport::Udp, &answered(Some(record_type::A), Rcode::NoError));
         metrics.worker(1).answered(Transport::Udp, &answered(Some(record_type::A), Rcode::NoError));
         metrics.worker(1).answered(Transport::Tcp, &answered(Some(4711), Rcode::NxDomain));

@@ -1,23 +1,26 @@
-//! The DNS server: authoritative answers from the table, over UDP and TCP.
+//! The DNS server: authoritative answers from the table, over UDP and TCP, and other servers' answers for the rest.
 //!
 //! ```text
 //!  transport/udp, transport/tcp      octets in, octets out; one set of sockets for each worker
 //!        │ message      ▲ answer
 //!        ▼              │
 //!  answer ── wire/query (read) ── resolve (names → records) ── wire/response (write)
-//!                                     │
-//!                                  source (the table, as this room sees it)
+//!        │                            │
+//!        │                         source (the table, as this room sees it)
+//!        └ a name of others ─ forward (cache, upstream servers)
 //! ```
 //!
-//! Invariants: a query is answered from one table, on the thread that read it, without waiting for anybody; nothing
+//! Invariants: a query for a name of ours is answered from one table, on the thread that read it, without waiting for
+//! anybody, and what waits for other servers keeps nobody else waiting; nothing
 //! that the network sends can make it panic, answer more than the asker can take, or answer a response.
 //!
-//! Not here: recursion and forwarding, zone transfers, DNSSEC, encrypted transports.
+//! Not here: recursion (others do that), zone transfers, DNSSEC, encrypted transports.
 
 pub mod answer;
 #[cfg(test)]
 mod answer_tests;
 pub mod cache;
+pub mod forward;
 pub mod metrics;
 pub mod resolve;
 #[doc(hidden)]
@@ -91,6 +94,7 @@ async fn run<L: LoadNames + 'static>(
     worker: Rc<Worker<L>>,
     mut draining: Draining,
 ) -> io::Result<()> {
+    worker.refresh();
     let mut servers = JoinSet::new();
     for socket in sockets.udp {
         servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));

@@ -33,6 +33,8 @@ pub struct Resolution {
     pub truncated: bool,
     /// Records left out because no message can express them.
     pub impossible_records: u32,
+    /// The name lies in none of our zones.
+    pub is_outside: bool,
     is_authoritative: bool,
     /// Whether an order was drawn by lot.
     is_drawn: bool,
@@ -50,6 +52,7 @@ impl Resolution {
             rcode: Rcode::NoError,
             truncated: false,
             impossible_records: 0,
+            is_outside: false,
             is_authoritative: true,
             is_drawn: false,
         };
@@ -102,6 +105,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             let owner = if visited.is_empty() { Owner::Question } else { Owner::Name(name) };
             let (zone, node) = match self.find(name) {
                 Found::Outside if visited.is_empty() => {
+                    self.resolution.is_outside = true;
                     self.resolution.is_authoritative = false;
                     return Rcode::Refused;
                 }

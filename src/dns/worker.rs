@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::answer::{Authority, Outcome};
+use super::answer::{Answered, Authority, Outcome};
 use super::cache::AnswerCache;
+use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
 use super::metrics::{Count, WorkerMetrics};
 use super::source::{LoadNames, NameSource};
-use super::wire::Transport;
+use super::wire::query::{self, Incoming};
+use super::wire::{Transport, flags};
 use crate::config::checked::DnsConfig;
 
 /// How often a connection that waits for a slot looks whether the configuration allows more by now.
@@ -27,6 +29,7 @@ pub(crate) struct Worker<L> {
     random: RefCell<fastrand::Rng>,
     cache: RefCell<AnswerCache>,
     own_addresses: Arc<[IpAddr]>,
+    forwarder: Rc<Forwarder>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     connections: Cell<usize>,
     freed: Notify,
@@ -39,6 +42,7 @@ impl<L: LoadNames> Worker<L> {
             random: RefCell::new(fastrand::Rng::new()),
             cache: RefCell::default(),
             own_addresses,
+            forwarder: Rc::new(Forwarder::new(metrics.forward.clone())),
             metrics,
             connections: Cell::new(0),
             freed: Notify::new(),
@@ -49,6 +53,7 @@ impl<L: LoadNames> Worker<L> {
     pub(crate) fn with_names<R>(&self, batch: impl FnOnce(&mut Answering<'_, L::Names>) -> R) -> R {
         let mut names = self.names.borrow_mut();
         batch(&mut Answering {
+            forwarder: self.forwarder.is_on().then_some(&self.forwarder),
             authority: Authority { names: names.load_names(), own_addresses: &self.own_addresses },
             random: &mut self.random.borrow_mut(),
             cache: &mut self.cache.borrow_mut(),
@@ -56,9 +61,18 @@ impl<L: LoadNames> Worker<L> {
         })
     }
 
-    /// Lets go of an old version of the names, which a reader otherwise keeps until it is asked something.
+    /// Lets go of an old version of the names, which a reader otherwise keeps until it is asked something, and takes
+    /// over what is configured for other names. Within a `LocalSet`.
     pub(crate) fn refresh(&self) {
-        self.names.borrow_mut().load_names();
+        self.setting(|config| self.forwarder.configure(&config.forward));
+    }
+
+    /// The answer to a query that had to wait for others, counted.
+    pub(crate) async fn forwarded(&self, waiting: Box<Waiting>) -> Vec<u8> {
+        let (transport, record_type) = (waiting.request().transport, waiting.request().record_type);
+        let (octets, rcode, truncated) = waiting.finish().await;
+        self.metrics.answered(transport, &Answered { truncated, ..Answered::plain(Some(record_type), rcode) });
+        octets
     }
 
     /// How long a connection may go without a complete query.
@@ -106,22 +120,91 @@ impl<L> Drop for Connected<L> {
 /// One batch of queries, answered from one version of the names.
 pub(crate) struct Answering<'a, N> {
     authority: Authority<'a, N>,
+    /// Set if others are asked for names that are not ours.
+    forwarder: Option<&'a Rc<Forwarder>>,
     random: &'a mut fastrand::Rng,
     cache: &'a mut AnswerCache,
     metrics: &'a WorkerMetrics,
 }
 
+/// What becomes of a message.
+pub(crate) enum Reply {
+    /// There is no answer.
+    None,
+    /// The answer was appended.
+    Ready,
+    /// Others are asked first; see [`Worker::forwarded`].
+    Later(Box<Waiting>),
+}
+
 impl<N: NameSource> Answering<'_, N> {
-    /// Appends the answer to `out`; `false`: there is none.
-    pub(crate) fn answer(&mut self, transport: Transport, message: &[u8], out: &mut Vec<u8>) -> bool {
-        match self.cache.answer(&self.authority, transport, message, self.random, out) {
+    /// Appends the answer to `out`, if there is one at once.
+    pub(crate) fn answer(
+        &mut self,
+        transport: Transport,
+        client: Option<IpAddr>,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Reply {
+        let start = out.len();
+        let answered = match self.cache.answer(&self.authority, transport, message, self.random, out) {
             Outcome::Ignored(reason) => {
                 self.metrics.ignored(reason);
-                false
+                return Reply::None;
             }
-            Outcome::Answered(answered) => {
+            Outcome::Answered(answered) => answered,
+        };
+        if let (Some(forwarder), Some(client)) = (self.forwarder, client) {
+            let is_allowed = forwarder.allows(client);
+            if answered.is_outside
+                && let Some(reply) = self.forward(forwarder, is_allowed, transport, message, start, out)
+            {
+                return reply;
+            }
+            if is_allowed && let Some(octet) = out.get_mut(start + 3) {
+                *octet |= RA.to_be_bytes()[1];
+            }
+        }
+        self.metrics.answered(transport, &answered);
+        Reply::Ready
+    }
+
+    /// Asks others for a name that is not ours. `None`: the refusal that stands in `out` is the answer.
+    fn forward(
+        &self,
+        forwarder: &Rc<Forwarder>,
+        is_allowed: bool,
+        transport: Transport,
+        message: &[u8],
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Reply> {
+        let Incoming::Query(query) = query::parse(message) else { return None };
+        if forwarder.is_own_probe(query.question.name.as_str()) {
+            return None;
+        }
+        if !is_allowed {
+            self.metrics.forward.denied(Denial::Client);
+            return None;
+        }
+        // Without RD a client only wants to know what is here: of others' names, nothing.
+        if query.header.flags & flags::RD == 0 {
+            return None;
+        }
+        let udp_size = self.authority.names.config().max_udp_size;
+        let request = Request::new(&query, transport, udp_size);
+        let record_type = request.record_type;
+        let refusal = out.split_off(start);
+        match forwarder.begin(request, out) {
+            Begun::Answered(rcode, truncated) => {
+                let answered = Answered { truncated, ..Answered::plain(Some(record_type), rcode) };
                 self.metrics.answered(transport, &answered);
-                true
+                Some(Reply::Ready)
+            }
+            Begun::Waiting(waiting) => Some(Reply::Later(waiting)),
+            Begun::Nobody => {
+                out.extend_from_slice(&refusal);
+                None
             }
         }
     }

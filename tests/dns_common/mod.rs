@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "for tests only")]
 
+pub mod upstream;
+
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Server {
     pub address: SocketAddr,
     pub metrics: DnsMetrics,
+    pub registry: prometheus::Registry,
     draining: watch::Sender<Drain>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
 }
@@ -37,7 +40,8 @@ impl Server {
     pub fn start_on(listen: &str, workers: usize, names: &(impl LoadNames + Clone + Send + 'static)) -> Self {
         let bound = bind(&[listen.parse().unwrap()], workers).unwrap();
         let own_addresses: Arc<[IpAddr]> = own_addresses(&bound.addresses).into();
-        let metrics = DnsMetrics::register(&prometheus::Registry::new(), workers).unwrap();
+        let registry = prometheus::Registry::new();
+        let metrics = DnsMetrics::register(&registry, workers).unwrap();
         let (draining, receiver) = watch::channel(Drain::Serving);
         let threads = bound.workers.into_iter().enumerate().map(|(index, sockets)| {
             let (names, own_addresses, drain) = (names.clone(), own_addresses.clone(), receiver.clone());
@@ -48,7 +52,7 @@ impl Server {
             })
         });
         let workers = threads.collect();
-        Self { address: bound.addresses[0], metrics, draining, workers }
+        Self { address: bound.addresses[0], metrics, registry, draining, workers }
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -60,6 +64,14 @@ impl Server {
 
     pub fn counted(&self, what: Count) -> u64 {
         (0..self.workers.len()).map(|index| self.metrics.worker(index).counted(what)).sum()
+    }
+
+    /// The sum of a metric's series whose labels contain these; 0 if there are none.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let of_metric = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let lines = text.lines().filter(of_metric).filter(|line| line.contains(labels));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 
     pub fn drain(&mut self) {

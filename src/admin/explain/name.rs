@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::cluster::event::RecordData;
+use crate::config::checked::ForwardConfig;
 use crate::table::Table;
 use crate::table::names::{Found, Node, Record};
 
@@ -60,6 +61,11 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
         return Ok(out);
     }
     match table.names.find(&out.name) {
+        Found::Outside if forwards(&table.config.dns.forward, &out.name) => {
+            let why = "the name lies in none of the zones served here; clients in `dns.forward.allow` get what other \
+                       servers say, all others this";
+            out.conclude("refused", why);
+        }
         Found::Outside => out.conclude("refused", "the name lies in none of the zones served here"),
         Found::Unready(zone) => {
             out.zone = Some(zone.name.to_string());
@@ -150,6 +156,12 @@ impl RecordView {
             data: presentation(&record.data),
         }
     }
+}
+
+/// Whether other servers are asked for this name.
+fn forwards(forward: &ForwardConfig, name: &str) -> bool {
+    let is_within = |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    !forward.upstreams.is_empty() || forward.zones.iter().any(|entry| is_within(&entry.zone))
 }
 
 fn normal(name: &str) -> Result<String, ApiError> {

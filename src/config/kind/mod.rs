@@ -9,6 +9,7 @@ pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod size;
 pub(crate) mod text;
+pub(crate) mod upstream;
 
 use std::ops::Range;
 use std::path::Path;

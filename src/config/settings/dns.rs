@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
-use crate::config::checked::IpSource;
+use crate::config::checked::{ForwardZone, IpSource};
 use crate::config::kind::duration::{Seconds, Span};
-use crate::config::kind::network::{Address, Socket};
+use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
-use crate::config::kind::text::LABELS;
-use crate::config::kind::{Choice, Flag, Many};
+use crate::config::kind::size::Size;
+use crate::config::kind::text::{FILE, LABELS, ZONE};
+use crate::config::kind::upstream::Upstream;
+use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::Raw;
-use crate::config::section::Section;
+use crate::config::section::{Example, ListRules, Section};
 use crate::config::setting::{Reload, Setting, setting};
 
 pub(super) fn section() -> Section<Raw> {
-    Section::new("dns", "The DNS server. It answers for the zones of the sources and refuses every other name.")
-        .settings(answers())
-        .settings(transport())
-        .section(soa())
+    Section::new(
+        "dns",
+        "The DNS server. It answers for the zones of the sources; every other name is forwarded or refused.",
+    )
+    .settings(answers())
+    .settings(transport())
+    .section(soa())
+    .section(forward())
 }
 
 fn answers() -> [Setting<Raw>; 6] {
@@ -99,4 +105,111 @@ fn soa() -> Section<Raw> {
                 .costs("None here."),
         ],
     )
+}
+
+fn forward() -> Section<Raw> {
+    Section::new(
+        "forward",
+        "Names that lie in no zone of the sources: which servers are asked, for whom, and how long answers are kept. \
+            Without servers they are refused.",
+    )
+    .settings(asking())
+    .settings(keeping())
+    .list(
+        &ListRules { most: 1000, reload: Reload::Live, examples: ZONE_EXAMPLES },
+        forward_zone(),
+        |raw: &Raw| &raw.config.dns.forward.zones,
+        |raw: &mut Raw| &mut raw.config.dns.forward.zones,
+    )
+}
+
+fn asking() -> [Setting<Raw>; 6] {
+    [
+        setting!(Raw, "upstreams", Many::new(Upstream, "servers", 16), config.dns.forward.upstreams)
+            .example("[\"10.0.0.2\", \"10.0.0.3\"]")
+            .by_default("other names are refused")
+            .means(
+                "Recursive servers that are asked for all names that no zone has: an address, tcp:// or tls:// before \
+                it, for tls:// with the name in its certificate after #. The fastest that answers is asked first.",
+            )
+            .costs("Clients wait for them where an answer is not kept; each worker asks for itself."),
+        setting!(Raw, "allow", Many::new(Network, "networks", 1000), config.dns.forward.allow)
+            .example("[\"127.0.0.0/8\", \"10.0.0.0/8\"]")
+            .means("Clients that others are asked for; the rest gets REFUSED for such names.")
+            .costs("A network that strangers are in makes an open resolver: a weapon for floods, and a way into the cache."),
+        setting!(
+            Raw,
+            "timeout",
+            Span::between(Duration::from_millis(100), Duration::from_secs(30)),
+            config.dns.forward.timeout
+        )
+        .means("The longest time for an answer, all servers together; then SERVFAIL, or an answer past its time.")
+        .costs("A client that waits for longer than its own patience asks again."),
+        setting!(Raw, "max_in_flight", Whole::between(1, 1_000_000), config.dns.forward.max_in_flight)
+            .unit("queries a worker")
+            .means("Queries that wait for other servers at a time; more get SERVFAIL.")
+            .costs("Some kilobytes each, and a file descriptor for each different question."),
+        setting!(Raw, "random_case", Flag, config.dns.forward.random_case)
+            .means("Whether names are spelt with random case over UDP: who guesses an answer has to guess that too.")
+            .costs("A server that changes the case is asked again over TCP."),
+        setting!(Raw, "ca", Optional(FILE), config.dns.forward.ca)
+            .example("\"/etc/pointsman/dns-ca.pem\"")
+            .by_default("the system's authorities")
+            .means("PEM file with the authorities to trust for tls:// servers.")
+            .costs("None."),
+    ]
+}
+
+fn keeping() -> [Setting<Raw>; 6] {
+    let week = 604_800;
+    [
+        setting!(Raw, "cache_size", Size::between(0, 1 << 36), config.dns.forward.cache_bytes)
+            .means("Memory for answers that are kept, shared among the workers; what is not asked for makes room.")
+            .costs("Memory, about 500 octets an answer."),
+        setting!(Raw, "min_ttl", Seconds::between(0, week), config.dns.forward.min_ttl_seconds)
+            .means("Answers are kept for so long even where they say a shorter time.")
+            .costs("Changes are seen later than their owners want."),
+        setting!(Raw, "max_ttl", Seconds::between(1, week), config.dns.forward.max_ttl_seconds)
+            .means("… and for so long even where they say a longer one.")
+            .costs("A shorter time brings more queries to the servers."),
+        setting!(Raw, "max_negative_ttl", Seconds::between(0, week), config.dns.forward.max_negative_ttl_seconds)
+            .means("That there is nothing is kept for so long at most, or as the zone's SOA says.")
+            .costs("A new name is not seen for so long by those who asked too early."),
+        setting!(
+            Raw,
+            "max_stale",
+            Span::between(Duration::ZERO, Duration::from_secs(604_800)),
+            config.dns.forward.max_stale
+        )
+        .means(
+            "How long an answer may be served after its time (with a TTL of 30s) while no server answers; \"0s\": never. \
+            That there is nothing is never served so.",
+        )
+        .costs("Clients may be sent where nothing is any more, in place of an error."),
+        setting!(Raw, "prefetch", Flag, config.dns.forward.prefetch)
+            .means("Whether names that are asked for often are fetched again shortly before their time.")
+            .costs("Some more queries to the servers."),
+    ]
+}
+
+const ZONE_EXAMPLES: &[Example] = &[Example {
+    about: "Names of the company are known to its own servers only.",
+    active: false,
+    values: &[("zone", "\"corp.example.com\""), ("upstreams", "[\"10.1.0.53\", \"10.2.0.53\"]")],
+}];
+
+fn forward_zone() -> Section<ForwardZone> {
+    Section::new("zone", "A zone whose names other servers are asked for; the longest that a name lies in counts.")
+        .settings([
+            setting!(ForwardZone, "zone", ZONE, zone)
+                .required()
+                .example("\"corp.example.com\"")
+                .means("The zone. It does not lie within a zone of a source: those names are answered here.")
+                .costs("None."),
+            setting!(ForwardZone, "upstreams", Many::new(Upstream, "servers", 16).some(), upstreams)
+                .required()
+                .example("[\"10.1.0.53\"]")
+                .means("The servers that are asked.")
+                .costs("As for `dns.forward.upstreams`."),
+        ])
 }

@@ -5,19 +5,20 @@
 //! by the last complete query, so that trickling octets buys none. An idle connection has no buffers.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dns::Draining;
 use crate::dns::metrics::Count;
 use crate::dns::source::LoadNames;
 use crate::dns::wire::{Transport, read_u16};
-use crate::dns::worker::Worker;
+use crate::dns::worker::{Reply, Worker};
 use crate::socket::{HANDSHAKES, refuse_new};
 
 /// Octets read at a time.
@@ -143,9 +144,12 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 struct Connection<'w, L> {
     stream: TcpStream,
-    worker: &'w Worker<L>,
+    client: Option<IpAddr>,
+    worker: &'w Rc<Worker<L>>,
     queries: Vec<u8>,
     answers: Vec<u8>,
+    /// Answers that others are asked for; they come in any order (RFC 7766 §6.2.1.1). The worker bounds them.
+    forwarded: JoinSet<Vec<u8>>,
 }
 
 /// Why a connection ends.
@@ -160,11 +164,12 @@ enum End {
     Foreign,
 }
 
-impl<'w, L: LoadNames> Connection<'w, L> {
-    fn new(stream: TcpStream, worker: &'w Worker<L>) -> Self {
+impl<'w, L: LoadNames + 'static> Connection<'w, L> {
+    fn new(stream: TcpStream, worker: &'w Rc<Worker<L>>) -> Self {
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
-        Self { stream, worker, queries: Vec::new(), answers: Vec::new() }
+        let client = stream.peer_addr().ok().map(|address| address.ip());
+        Self { stream, client, worker, queries: Vec::new(), answers: Vec::new(), forwarded: JoinSet::new() }
     }
 
     async fn run(mut self, draining: Draining) {
@@ -182,9 +187,16 @@ impl<'w, L: LoadNames> Connection<'w, L> {
         });
         let mut last_query = Instant::now();
         loop {
-            // Cancel safe: both only wait.
+            // Cancel safe: all only wait.
             let waited = tokio::select! {
-                waited = self.wait_for_octets(last_query) => waited,
+                waited = wait_for_octets(&self.stream, last_query + self.worker.idle_time()) => waited,
+                Some(answer) = self.forwarded.join_next() => {
+                    if let Err(end) = self.write_forwarded(answer).await {
+                        return end;
+                    }
+                    last_query = Instant::now();
+                    continue;
+                }
                 () = &mut drained => return End::Closed,
             };
             if let Err(end) = waited {
@@ -192,7 +204,8 @@ impl<'w, L: LoadNames> Connection<'w, L> {
             }
             match self.read() {
                 Ok(true) => {}
-                Ok(false) => return End::Closed,
+                // It may have closed its side only: what it asked for is still sent.
+                Ok(false) => return self.write_last().await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return End::Closed,
             }
@@ -204,13 +217,25 @@ impl<'w, L: LoadNames> Connection<'w, L> {
         }
     }
 
-    async fn wait_for_octets(&self, last_query: Instant) -> Result<(), End> {
-        let deadline = last_query + self.worker.idle_time();
-        match timeout_at(deadline, self.stream.readable()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Closed),
-            Err(_) => Err(End::Idle),
+    async fn write_last(&mut self) -> End {
+        while let Some(answer) = self.forwarded.join_next().await {
+            if let Err(end) = self.write_forwarded(answer).await {
+                return end;
+            }
         }
+        End::Closed
+    }
+
+    async fn write_forwarded(&mut self, answer: Result<Vec<u8>, JoinError>) -> Result<(), End> {
+        let Some((length, answer)) = answer.ok().and_then(|answer| Some((u16::try_from(answer.len()).ok()?, answer)))
+        else {
+            return Ok(());
+        };
+        self.answers.extend_from_slice(&length.to_be_bytes());
+        self.answers.extend_from_slice(&answer);
+        self.write().await?;
+        self.answers = Vec::new();
+        Ok(())
     }
 
     /// Reads what has arrived; `false`: the client will send no more.
@@ -251,7 +276,7 @@ impl<'w, L: LoadNames> Connection<'w, L> {
 
     /// Answers complete queries from `read` on, until there is enough to be sent.
     fn answer_some(&mut self, read: &mut usize) -> Step {
-        let Self { worker, queries, answers, .. } = self;
+        let Self { worker, client, queries, answers, forwarded, .. } = self;
         let mut step = Step { queries: 0, is_last: false, is_foreign: false };
         worker.with_names(|names| {
             while answers.len() < WRITE {
@@ -262,10 +287,20 @@ impl<'w, L: LoadNames> Connection<'w, L> {
                 *read += 2 + query.len();
                 let start = answers.len();
                 answers.extend_from_slice(&[0; 2]);
-                if !names.answer(Transport::Tcp, query, answers) {
-                    answers.truncate(start);
-                    step.is_foreign = true;
-                    return;
+                match names.answer(Transport::Tcp, *client, query, answers) {
+                    Reply::Ready => {}
+                    Reply::None => {
+                        answers.truncate(start);
+                        step.is_foreign = true;
+                        return;
+                    }
+                    Reply::Later(waiting) => {
+                        answers.truncate(start);
+                        step.queries += 1;
+                        let worker = worker.clone();
+                        forwarded.spawn_local(async move { worker.forwarded(waiting).await });
+                        continue;
+                    }
                 }
                 let length = u16::try_from(answers.len() - start - 2).expect("no answer is longer than its limit");
                 answers[start..start + 2].copy_from_slice(&length.to_be_bytes());
@@ -293,6 +328,14 @@ impl<'w, L: LoadNames> Connection<'w, L> {
         }
         self.answers.clear();
         Ok(())
+    }
+}
+
+async fn wait_for_octets(stream: &TcpStream, deadline: Instant) -> Result<(), End> {
+    match timeout_at(deadline, stream.readable()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Closed),
+        Err(_) => Err(End::Idle),
     }
 }
 

@@ -4,6 +4,7 @@
 //! address does that by itself; on a wildcard the kernel tells the address with each datagram and is told it again.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,12 +18,14 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
 use crate::dns::Draining;
+use crate::dns::forward::Waiting;
 use crate::dns::metrics::Count;
 use crate::dns::source::LoadNames;
 use crate::dns::wire::Transport;
-use crate::dns::worker::Worker;
+use crate::dns::worker::{self, Worker};
 
 /// Datagrams read at a time.
 const BATCH: usize = 32;
@@ -39,18 +42,21 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket and what it is served with.
 pub(crate) struct UdpServer<L> {
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     worker: Rc<Worker<L>>,
     batch: Batch,
     local: LocalAddress,
+    /// Answers that others are asked for; the worker bounds them.
+    forwarded: JoinSet<()>,
 }
 
-impl<L: LoadNames> UdpServer<L> {
+impl<L: LoadNames + 'static> UdpServer<L> {
     /// Takes a bound socket over; needs a runtime.
     pub(crate) fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = LocalAddress::of(&socket)?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, worker, batch: Batch::new(), local })
+        let socket = Rc::new(UdpSocket::from_std(socket)?);
+        Ok(Self { socket, worker, batch: Batch::new(), local, forwarded: JoinSet::new() })
     }
 
     /// Answers until the drain begins, and what has arrived by then.
@@ -71,11 +77,13 @@ impl<L: LoadNames> UdpServer<L> {
             self.serve_batch().await;
         }
         while self.serve_batch().await == BATCH {}
+        // Each wait is bounded.
+        while self.forwarded.join_next().await.is_some() {}
     }
 
     /// Reads a batch and answers it; returns how many datagrams it had.
     async fn serve_batch(&mut self) -> usize {
-        let Self { socket, worker, batch, local } = self;
+        let Self { socket, worker, batch, local, .. } = self;
         let descriptor = socket.as_raw_fd();
         let mut received = 0;
         let result = socket.try_io(Interest::READABLE, || {
@@ -94,26 +102,45 @@ impl<L: LoadNames> UdpServer<L> {
             tokio::time::sleep(ERROR_PAUSE).await;
         }
         self.send().await;
+        self.wait_for_others();
         received
     }
 
     async fn send(&mut self) {
-        let descriptor = self.socket.as_raw_fd();
         for reply in self.batch.replies.drain(..) {
             let octets = &self.batch.answers[reply.start..reply.end];
-            let try_send = || self.socket.try_io(Interest::WRITABLE, || reply.send(descriptor, octets));
-            let mut sent = try_send();
-            if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                // While answers cannot leave, no more queries are taken in. A second refusal is final.
-                let _ = tokio::time::timeout(SEND_PATIENCE, self.socket.writable()).await;
-                sent = try_send();
-            }
-            if sent.is_err() {
+            // While answers cannot leave, no more queries are taken in.
+            if send(&self.socket, &reply.client, octets).await.is_err() {
                 self.worker.metrics.count(Count::DroppedSend);
             }
         }
         self.batch.answers.clear();
     }
+
+    /// Starts a task for each query of the batch that others are asked for, and forgets those that are done.
+    fn wait_for_others(&mut self) {
+        while self.forwarded.try_join_next().is_some() {}
+        for (client, waiting) in self.batch.waiting.drain(..) {
+            let (socket, worker) = (self.socket.clone(), self.worker.clone());
+            self.forwarded.spawn_local(async move {
+                let octets = worker.forwarded(waiting).await;
+                if send(&socket, &client, &octets).await.is_err() {
+                    worker.metrics.count(Count::DroppedSend);
+                }
+            });
+        }
+    }
+}
+
+/// Sends an answer; waits for room once. A second refusal is final.
+async fn send(socket: &UdpSocket, client: &Client, octets: &[u8]) -> io::Result<()> {
+    let try_send = || socket.try_io(Interest::WRITABLE, || client.send(socket.as_raw_fd(), octets));
+    let sent = try_send();
+    if !sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        return sent;
+    }
+    let _ = tokio::time::timeout(SEND_PATIENCE, socket.writable()).await;
+    try_send()
 }
 
 /// How a socket's answers get their source address.
@@ -149,14 +176,20 @@ struct Batch {
     control: Vec<u8>,
     answers: Vec<u8>,
     replies: Vec<Reply>,
+    waiting: Vec<(Client, Box<Waiting>)>,
 }
 
 /// An answer on its way.
 struct Reply {
-    to: SockaddrStorage,
-    from: Source,
+    client: Client,
     start: usize,
     end: usize,
+}
+
+/// Whom an answer is for, and the address that was asked.
+struct Client {
+    to: SockaddrStorage,
+    from: Source,
 }
 
 /// The address that an answer leaves from.
@@ -176,12 +209,13 @@ impl Batch {
             control: nix::cmsg_space!(in6_pktinfo),
             answers: Vec::new(),
             replies: Vec::with_capacity(BATCH),
+            waiting: Vec::new(),
         }
     }
 
     /// Reads what there is with one call.
     fn receive<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
-        let Self { headers, queries, answers, replies, .. } = self;
+        let Self { headers, queries, answers, replies, waiting, .. } = self;
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = queries.iter_mut().map(|query| [IoSliceMut::new(query)]).collect();
         let received = recvmmsg(descriptor, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
         Ok(worker.with_names(|names| {
@@ -191,8 +225,12 @@ impl Batch {
                 let Some(to) = datagram.address else { continue };
                 let query = datagram.iovs().next().unwrap_or(&[]);
                 let start = answers.len();
-                if names.answer(Transport::Udp, query, answers) {
-                    replies.push(Reply { to, from: Source::Socket, start, end: answers.len() });
+                let reply = names.answer(Transport::Udp, address(&to), query, answers);
+                let client = Client { to, from: Source::Socket };
+                match reply {
+                    worker::Reply::None => {}
+                    worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
+                    worker::Reply::Later(later) => waiting.push((client, later)),
                 }
             }
             count
@@ -201,7 +239,7 @@ impl Batch {
 
     /// Reads what there is, one by one, with the address that each datagram was sent to.
     fn receive_with_destination<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
-        let Self { queries, control, answers, replies, .. } = self;
+        let Self { queries, control, answers, replies, waiting, .. } = self;
         worker.with_names(|names| {
             for (count, buffer) in queries.iter_mut().enumerate() {
                 let mut slices = [IoSliceMut::new(buffer)];
@@ -217,8 +255,12 @@ impl Batch {
                 let (length, to) = (datagram.bytes, datagram.address);
                 let Some(to) = to else { continue };
                 let start = answers.len();
-                if names.answer(Transport::Udp, &buffer[..length], answers) {
-                    replies.push(Reply { to, from, start, end: answers.len() });
+                let reply = names.answer(Transport::Udp, address(&to), &buffer[..length], answers);
+                let client = Client { to, from };
+                match reply {
+                    worker::Reply::None => {}
+                    worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
+                    worker::Reply::Later(later) => waiting.push((client, later)),
                 }
             }
             Ok(BATCH)
@@ -250,7 +292,13 @@ impl Source {
     }
 }
 
-impl Reply {
+/// The address of a client.
+fn address(client: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = client.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| client.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+}
+
+impl Client {
     fn send(&self, descriptor: RawFd, octets: &[u8]) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT;
         let octets_and_length = [IoSlice::new(octets)];

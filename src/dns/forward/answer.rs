@@ -1,0 +1,95 @@
+//! An answer as it is kept: a message without id, flags and OPT, and where its times to live stand.
+//!
+//! What a client gets is a copy with these filled in and its own spelling of the question, which owner names point to.
+
+use super::key::{CD, Request};
+use crate::dns::wire::{CLASS_IN, HEADER_LEN, Rcode, flags, record_type};
+
+/// Recursion available.
+pub(crate) const RA: u16 = 0x0080;
+
+/// Octets of an OPT record without options.
+const OPT_LEN: usize = 11;
+
+/// What an upstream server said, checked and cut to what was asked for.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The message; id, flags and the case of the question are as the writer of [`Answer::write`] wants them.
+    pub(super) octets: Box<[u8]>,
+    /// Where the question ends.
+    pub(super) question_end: usize,
+    /// Where the times to live stand.
+    pub(super) ttls: Box<[u16]>,
+    /// The response code.
+    pub(super) rcode: Rcode,
+    /// Seconds that it may be kept; 0: not at all.
+    pub(super) lifetime: u32,
+    /// Whether it says that there is nothing.
+    pub(super) is_negative: bool,
+}
+
+/// Which times to live a copy gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Age {
+    /// Those it came with, less these seconds.
+    Seconds(u32),
+    /// This one, for an answer that is out of date (RFC 8767 §4).
+    Stale(u32),
+}
+
+impl Answer {
+    /// What this costs in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.octets.len() + self.ttls.len() * size_of::<u16>()
+    }
+
+    /// Appends the answer to `request`. `true`: it does not fit, and only says so.
+    pub(super) fn write(&self, request: &Request, age: Age, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        out.extend_from_slice(&self.octets);
+        out[start + HEADER_LEN..start + self.question_end].copy_from_slice(&request.question);
+        for at in &self.ttls {
+            let at = start + usize::from(*at);
+            let stored = u32::from_be_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
+            let ttl = match age {
+                Age::Seconds(seconds) => stored.saturating_sub(seconds),
+                Age::Stale(ttl) => ttl,
+            };
+            out[at..at + 4].copy_from_slice(&ttl.to_be_bytes());
+        }
+        let opt = if request.edns.is_some() { OPT_LEN } else { 0 };
+        let is_cut = out.len() - start + opt > request.limit;
+        if is_cut {
+            out.truncate(start + self.question_end);
+            out[start + 6..start + HEADER_LEN].fill(0);
+        }
+        head(request, self.rcode, is_cut, start, out);
+        is_cut
+    }
+}
+
+/// Appends an answer that says nothing but a response code.
+pub(super) fn write_failure(request: &Request, rcode: Rcode, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&request.question);
+    head(request, rcode, false, start, out);
+}
+
+/// Fills the header in and appends OPT where the client sent one.
+fn head(request: &Request, rcode: Rcode, is_cut: bool, start: usize, out: &mut Vec<u8>) {
+    let truncated = if is_cut { flags::TC } else { 0 };
+    let echoed = request.header.flags & (flags::RD | CD);
+    let word = flags::QR | RA | truncated | echoed | (rcode.code() & 0xf);
+    out[start..start + 2].copy_from_slice(&request.header.id.to_be_bytes());
+    out[start + 2..start + 4].copy_from_slice(&word.to_be_bytes());
+    if let Some(edns) = request.edns {
+        let count = u16::from_be_bytes([out[start + 10], out[start + 11]]) + 1;
+        out[start + 10..start + 12].copy_from_slice(&count.to_be_bytes());
+        out.push(0);
+        out.extend_from_slice(&record_type::OPT.to_be_bytes());
+        out.extend_from_slice(&edns.udp_size.to_be_bytes());
+        out.extend_from_slice(&[0, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+    }
+    debug_assert_eq!(CLASS_IN, 1);
+}

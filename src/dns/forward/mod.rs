@@ -1,0 +1,34 @@
+//! Names of others: asked from upstream servers, and kept for a while.
+//!
+//! ```text
+//!  a query for a name outside our zones ─▶ key ─▶ cache ──────────────▶ answer (a copy, with its times to live)
+//!                                                  │ nothing fresh          ▲
+//!                                                  ▼                        │
+//!                                             resolver: one flight a question, whoever waits for it
+//!                                                  │ order (health)         │ read (message)
+//!                                                  ▼                        │
+//!                                             exchange: UDP, TCP, TLS ──────┘
+//! ```
+//!
+//! Each worker has all of this for itself: no lock, and one slow server delays only those who ask for its names.
+//! Invariants: only clients in allowed networks are served; what waits is bounded, and so is every wait; an answer
+//! counts only if it answers the query that was sent, and is cut to what was asked for; absence is never served past
+//! its time.
+//!
+//! Everything that decides is free of I/O; [`exchange`] and [`resolver`] are the shell.
+
+mod answer;
+mod cache;
+mod exchange;
+mod health;
+mod key;
+mod loops;
+mod message;
+pub mod metrics;
+mod resolver;
+mod settings;
+
+pub(crate) use answer::RA;
+pub(crate) use key::Request;
+pub(crate) use metrics::Denial;
+pub(crate) use resolver::{Begun, Forwarder, Waiting};
