@@ -47,7 +47,8 @@ pub fn authority_to_host(authority: &str) -> Result<Cow<'_, str>, InvalidAuthori
         Some(name) if !host.starts_with('[') => name,
         _ => host,
     };
-    if host.is_empty() {
+    // One final dot is the root's; a second one has nothing before it.
+    if host.is_empty() || host.ends_with('.') {
         return Err(InvalidAuthority::Empty);
     }
     Ok(match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -123,6 +124,8 @@ mod tests {
         check("example.com/path", Err(InvalidAuthority::Character));
         check("a.example,b.example", Err(InvalidAuthority::Character));
         check("a b", Err(InvalidAuthority::Character));
+        check("..", Err(InvalidAuthority::Empty));
+        check("example.com..", Err(InvalidAuthority::Empty));
         check("example.com:65536", Err(InvalidAuthority::Port));
         check("example.com:+80", Err(InvalidAuthority::Port));
         check("example.com:80:80", Err(InvalidAuthority::Port));
