@@ -223,6 +223,7 @@ fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
         agent: Some(interner.intern(&format!("0a1b2c3d-0000-4000-8000-000000000000-S{agent}")).into()),
         state: TaskState::Running,
         health: Health::Healthy,
+        held: false,
         addresses: [address(agent)].into_iter().collect(),
         unreachable_since: None,
         definition: Arc::new(definition),

@@ -42,6 +42,7 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         agent: None,
         ready_since: Some(Timestamp(0)),
         drain_time: None,
+        rules: None,
         sticky: false,
         balance: None,
         run: Arc::default(),
@@ -59,6 +60,8 @@ fn service(endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
         sticky: Default::default(),
         panic: false,
         ring: None,
+        rules: None,
+        mixed_rules: false,
         empty_since: None,
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pointsman::config::checked::{
     DnsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RoutingConfig, ServerConfig,
-    StateConfig,
+    ServicePorts, StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -48,7 +48,8 @@ fn the_sample_is_valid_and_serves_something() {
 fn every_commented_setting_is_valid() {
     let config = check_with_secrets(&everything_in_force());
     assert_eq!((config.mesos.len(), config.files.len(), config.policies.len()), (2, 1, 1));
-    assert_eq!(config.proxy.listeners.len(), 2);
+    assert_eq!(config.marathon.len(), 2);
+    assert_eq!(config.proxy.listeners.len(), 3);
     assert!(config.admin.tls.is_some() && config.admin.token.is_some());
 }
 
@@ -65,6 +66,11 @@ fn what_the_sample_calls_a_default_is_the_default() {
     let proxy = ProxyConfig {
         listeners: config.proxy.listeners.clone(),
         trusted_proxies: config.proxy.trusted_proxies.clone(),
+        service_ports: ServicePorts {
+            addresses: config.proxy.service_ports.addresses.clone(),
+            certificates: config.proxy.service_ports.certificates.clone(),
+            ..ServicePorts::default()
+        },
         ..ProxyConfig::default()
     };
     assert_eq!(config.proxy, proxy);

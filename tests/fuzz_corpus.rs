@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::facts;
 use fastrand::Rng;
 use pointsman::cluster::event::Fact;
-use pointsman::cluster::sources::{file, mesos::decode};
+use pointsman::cluster::sources::{file, marathon, mesos::decode};
 use pointsman::cluster::state::ClusterState;
 use pointsman::model::time::Timestamp;
 use pointsman::table::writer::Writer;
@@ -30,6 +30,8 @@ const TARGETS: &[Target] = &[
     ("zone", file::fuzz_zone),
     ("query", pointsman::dns::fuzz_query),
     ("state", pointsman::cluster::store::fuzz_state),
+    ("marathon", marathon::fuzz_marathon_json),
+    ("sse", marathon::fuzz_sse),
 ];
 
 /// The longest input: findings in longer ones are rarely others.

@@ -323,7 +323,6 @@ fn faults_of_marathon_lb_labels() {
     );
     faulty(web, &with("HAPROXY_0_VHOSTS=x"), fine, UnknownLabel, "HAPROXY_0_VHOSTS", "did you mean `HAPROXY_0_VHOST`?");
     faulty(web, &with("HAPROXY_MODE=http"), fine, UnknownLabel, "HAPROXY_MODE", "`HAPROXY_0_MODE`?");
-    faulty(web, &with("HAPROXY_APP_ID=x"), fine, UnsupportedLabel, "HAPROXY_APP_ID", "not understood yet");
     faulty(web, &with("HAPROXY_1_VHOST=x"), fine, MissingPort, "HAPROXY_1_VHOST", "no port 1");
     faulty(web, &with("HAPROXY_0_MODE=tcp"), &[], InvalidLabel, "HAPROXY_0_VHOST", "speaks tcp has no hosts");
     faulty(web, &with("HAPROXY_0_MODE=udp"), fine, InvalidLabel, "HAPROXY_0_MODE", "write `http` or `tcp`");
@@ -343,7 +342,7 @@ fn faults_of_marathon_lb_labels() {
 fn secrets_are_not_shown() {
     let lines = ["HAPROXY_GROUP=external", "HAPROXY_0_AUTH=realm:user:hunter2", "pointsman.token=hunter2"];
     let reading = reading(&["web"], &lines);
-    assert_eq!(reading.problems.len(), 2);
+    assert_eq!(reading.problems.len(), 3);
     assert!(!format!("{:?}", reading.problems).contains("hunter2"));
 }
 

@@ -56,11 +56,15 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding] = blocks.as_slice() else { panic!("{} TOML blocks", blocks.len()) };
+    let [configuration, services, marathon, forwarding] = blocks.as_slice() else {
+        panic!("{} TOML blocks", blocks.len())
+    };
     let whole = format!("{configuration}\n{forwarding}").replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1);
     let checked = config::check(&whole, Path::new("readme.toml"), Environment::empty());
     let zones = checked.map(|config| config.dns.forward.zones.len()).map_err(|errors| errors.to_string());
     assert_eq!(zones, Ok(1));
+    let checked = config::check(marathon, Path::new("readme.toml"), Environment::empty());
+    assert_eq!(checked.map(|config| config.marathon.len()).map_err(|errors| errors.to_string()), Ok(1));
     let checked = config::check(configuration, Path::new("readme.toml"), Environment::empty());
     assert_eq!(checked.map(|config| config.mesos.len()).map_err(|errors| errors.to_string()), Ok(1));
     let source = config::checked::FileConfig { name: "file".into(), path: "services.toml".into(), zones: Vec::new() };

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod explain;
 mod failure;
+mod migrate;
 mod problems;
 mod resolve;
 mod serve;
@@ -93,6 +94,8 @@ enum Command {
     Check(check::Arguments),
     /// Print the commented sample configuration or the reference of all settings
     Config(config::Arguments),
+    /// Print the configuration that does what another balancer's flags do
+    Migrate(migrate::Arguments),
     /// List services, or show one with its endpoints and routes
     Services(services::Arguments),
     /// List tasks, or show one
@@ -157,6 +160,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Demo(arguments) => demo::run(&arguments, &mut output),
         Command::Check(arguments) => check::run(&arguments, &mut output),
         Command::Config(arguments) => config::run(&arguments, &mut output),
+        Command::Migrate(arguments) => migrate::run(&arguments, &mut output),
         Command::Services(arguments) => services::run(&arguments, &client()?, &mut output),
         Command::Tasks(arguments) => tasks::run(&arguments, &client()?, &mut output),
         Command::Resolve(arguments) => resolve::run(&arguments, &client()?, &mut output),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::task::{Health, TaskFacts};
+use crate::model::task::{Health, Label, TaskDefinition, TaskFacts};
 
 /// A source's rank: its position in the configuration. The lower one is believed first.
 pub type SourceRank = u16;
@@ -76,15 +76,94 @@ impl<T: PartialEq> BySource<T> {
     }
 }
 
-/// The merged facts of a task: everything from the best-ranked source, except that a health verdict which it does
-/// not have is taken from the next one that has it.
+/// The merged facts of a task. What each field is taken from, sources in the order of the configuration, Mesos first:
+///
+/// - place, state, addresses, ports, network, kill grace, version: the first source, alone;
+/// - health: the first source that has a verdict; a check that any of them knows of counts as one;
+/// - labels: the first source's, and those of the others whose keys it does not have (labels of Marathon's pods);
+/// - what only Marathon knows (the app's id, service ports): the first that knows it;
+/// - held back by a readiness check: if any says so.
 pub fn merge_tasks(facts: &BySource<TaskFacts>) -> Option<Arc<TaskFacts>> {
     let first = facts.first()?;
-    if first.health != Health::Unknown || facts.facts.len() == 1 {
+    if facts.facts.len() == 1 {
         return Some(first.clone());
     }
-    match facts.iter().map(|(_, other)| other.health).find(|health| *health != Health::Unknown) {
-        Some(health) => Some(Arc::new(TaskFacts { health, ..(**first).clone() })),
-        None => Some(first.clone()),
+    let mut merged = (**first).clone();
+    let mut definition = None;
+    for (_, other) in facts.iter().skip(1) {
+        if merged.health == Health::Unknown {
+            merged.health = other.health;
+        }
+        merged.held |= other.held;
+        let own = definition.as_ref().unwrap_or(&*first.definition);
+        if adds_to(&other.definition, own) {
+            let mut own = own.clone();
+            add(&mut own, &other.definition);
+            definition = Some(own);
+        }
+    }
+    if let Some(definition) = definition {
+        merged.definition = Arc::new(definition);
+    }
+    Some(if merged == **first { first.clone() } else { Arc::new(merged) })
+}
+
+fn adds_to(other: &TaskDefinition, own: &TaskDefinition) -> bool {
+    (other.has_health_check && !own.has_health_check)
+        || (other.app.is_some() && own.app.is_none())
+        || other.labels.iter().any(|label| !has_label(own, label))
+}
+
+fn add(own: &mut TaskDefinition, other: &TaskDefinition) {
+    own.has_health_check |= other.has_health_check;
+    own.app = own.app.take().or_else(|| other.app.clone());
+    let new: Vec<Label> = other.labels.iter().filter(|label| !has_label(own, label)).cloned().collect();
+    if !new.is_empty() {
+        own.labels = own.labels.iter().cloned().chain(new).collect();
+    }
+}
+
+fn has_label(own: &TaskDefinition, label: &Label) -> bool {
+    own.labels.iter().any(|known| known.key == label.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::TaskKey;
+    use crate::model::task::{AppFacts, TaskState};
+
+    fn facts(health: Health, labels: &[(&str, &str)], app: Option<&str>) -> TaskFacts {
+        let labels = labels.iter().map(|(key, value)| Label { key: (*key).into(), value: (*value).into() });
+        let app = app.map(|id| Arc::new(AppFacts { id: id.into(), ..AppFacts::default() }));
+        TaskFacts {
+            key: TaskKey::new("c".into(), "f".into(), "t"),
+            agent: None,
+            state: TaskState::Running,
+            health,
+            held: false,
+            addresses: Default::default(),
+            unreachable_since: None,
+            definition: Arc::new(TaskDefinition { labels: labels.collect(), app, ..TaskDefinition::default() }),
+        }
+    }
+
+    #[test]
+    fn each_field_has_its_source() {
+        let mut all = BySource::default();
+        let mesos = TaskFacts { state: TaskState::Killing, ..facts(Health::Unknown, &[("a", "mesos")], None) };
+        all.set(0, Arc::new(mesos.clone()));
+        assert_eq!(merge_tasks(&all).as_deref(), Some(&mesos));
+        let said = [("a", "marathon"), ("b", "marathon")];
+        let marathon = TaskFacts { held: true, ..facts(Health::Healthy, &said, Some("/app")) };
+        all.set(1, Arc::new(marathon));
+        let merged = merge_tasks(&all).unwrap();
+        assert_eq!((merged.state, merged.health, merged.held), (TaskState::Killing, Health::Healthy, true));
+        let labels: Vec<_> = merged.definition.labels.iter().map(|l| (&*l.key, &*l.value)).collect();
+        assert_eq!(labels, [("a", "mesos"), ("b", "marathon")]);
+        assert_eq!(merged.definition.app.as_ref().map(|app| &*app.id), Some("/app"));
+        // A verdict of the first source goes before.
+        all.set(0, Arc::new(TaskFacts { health: Health::Unhealthy, ..mesos }));
+        assert_eq!(merge_tasks(&all).unwrap().health, Health::Unhealthy);
     }
 }

@@ -24,6 +24,8 @@ pub struct Changes {
     pub records: BTreeSet<SourceName>,
     /// Sources whose own problems changed.
     pub problems: BTreeSet<SourceName>,
+    /// Which ports cannot be listened on changed.
+    pub ports: bool,
     /// The state of a source changed.
     pub sources: bool,
     /// Everything is to be derived anew.
@@ -41,6 +43,7 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         !self.everything
             && !self.sources
+            && !self.ports
             && self.tasks.is_empty()
             && self.agents.is_empty()
             && self.frameworks.is_empty()

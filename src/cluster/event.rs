@@ -1,5 +1,6 @@
 //! Everything that changes an answer reaches the writer as one of these.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ pub enum ClusterEvent {
     Configured(Arc<Config>),
     /// An operator's command.
     Command(Command),
+    /// The ports of services that cannot be listened on at present, and why.
+    PortFaults(BTreeMap<u16, Arc<str>>),
     /// A deadline of the state may have passed; the writer passes the time itself.
     DeadlineReached,
 }

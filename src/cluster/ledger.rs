@@ -3,6 +3,7 @@
 //! A claim on a host and path belongs to the service, begins when its first task made it, and ends when the service
 //! is forgotten: a challenger never wins through the owner's deploy or this program's restart. So it is stored.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::host::HostPattern;
 use crate::model::id::{ClusterName, ServiceId};
 use crate::model::persistent::PersistentMap;
+use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
 
@@ -33,21 +35,44 @@ pub struct ServiceRecord {
     pub claims: Vec<Claim>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Its rules while it has no task.
+    pub rules: Option<Arc<Rules>>,
     /// Since when it has had no task.
     pub empty_since: Option<Timestamp>,
 }
 
-/// A claim of a service on a host and path.
+/// A claim of a service on a way in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Claim {
     /// The route's name within the service.
     pub name: Arc<str>,
-    /// The host.
-    pub host: HostPattern,
-    /// The path prefix.
-    pub path: Arc<str>,
+    /// What is claimed.
+    pub place: Place,
+    /// Its standing: the highest counts first.
+    pub priority: i32,
     /// Since when the service has made it.
     pub since: Timestamp,
+}
+
+/// A way in that one service holds at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// Requests for a host and a path prefix.
+    Path(HostPattern, Arc<str>),
+    /// A port of the proxy.
+    Port(u16),
+    /// Requests that name an app (`X-Marathon-App-Id`).
+    App(Arc<str>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(host, path) => write!(f, "{host}{path}"),
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::App(app) => write!(f, "app {app}"),
+        }
+    }
 }
 
 /// Services and names without tasks that are remembered at most; beyond, they are forgotten with their last task.

@@ -20,6 +20,8 @@ pub enum SourceKind {
     Mesos,
     /// A file.
     File,
+    /// Marathon.
+    Marathon,
 }
 
 impl SourceKind {
@@ -28,6 +30,7 @@ impl SourceKind {
         match self {
             Self::Mesos => "mesos",
             Self::File => "file",
+            Self::Marathon => "marathon",
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct ClusterState {
     leaving: HashSet<(ClusterName, AgentId)>,
     pub(crate) ledger: Ledger,
     pub(crate) deadlines: Deadlines,
+    /// Ports of services that cannot be listened on, and why.
+    pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
     /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources.
     pub(crate) ignored: u64,
 }
@@ -73,6 +75,7 @@ impl ClusterState {
             leaving: HashSet::new(),
             ledger: Ledger::default(),
             deadlines: Deadlines::default(),
+            port_faults: BTreeMap::new(),
             ignored: 0,
         };
         state.configure(config, now, &mut Changes::default());
@@ -89,6 +92,13 @@ impl ClusterState {
                 changes.cause(|| format!("{source}: held removals accepted by {actor}"));
                 self.release_held(&source, now, changes);
             }
+            ClusterEvent::PortFaults(faults) => {
+                if faults != self.port_faults {
+                    changes.cause(|| format!("ports that cannot be listened on: {}", faults.len()));
+                    changes.ports = true;
+                    self.port_faults = faults;
+                }
+            }
             ClusterEvent::DeadlineReached => {}
         }
         self.apply_deadlines(now, changes);
@@ -99,9 +109,20 @@ impl ClusterState {
         self.deadlines.next()
     }
 
-    /// The merged facts of a task.
+    /// The merged facts of a task. Where Mesos tells of a cluster, a task exists that Mesos tells of: what Marathon alone
+    /// still says of one is left over, or early.
     pub fn task(&self, key: &TaskKey) -> Option<Arc<TaskFacts>> {
-        merge_tasks(self.tasks.get(key)?)
+        let facts = self.tasks.get(key)?;
+        if self.kind_of(key) == Some(SourceKind::Marathon) && self.mesos_tells(key.cluster()) {
+            return None;
+        }
+        merge_tasks(facts)
+    }
+
+    /// Whether a Mesos source has told once what runs in the cluster.
+    fn mesos_tells(&self, cluster: &ClusterName) -> bool {
+        let told = |source: &Source| source.kind == SourceKind::Mesos && source.complete && source.cluster == *cluster;
+        self.sources.values().any(told)
     }
 
     /// The facts of an agent.
@@ -173,6 +194,7 @@ impl ClusterState {
     fn configure(&mut self, config: Arc<Config>, now: Timestamp, changes: &mut Changes) {
         let mut wanted: Vec<(SourceName, SourceKind, ClusterName)> = Vec::new();
         wanted.extend(config.mesos.iter().map(|m| (m.name.clone(), SourceKind::Mesos, m.cluster.clone())));
+        wanted.extend(config.marathon.iter().map(|m| (m.name.clone(), SourceKind::Marathon, m.cluster.clone())));
         wanted.extend(config.files.iter().map(|f| (f.name.clone(), SourceKind::File, f.name.as_str().into())));
         let former = std::mem::take(&mut self.ranks);
         self.ranks = wanted.iter().map(|(name, _, _)| name.clone()).collect();
@@ -636,11 +658,14 @@ impl ClusterState {
 
     fn finish_snapshot(&mut self, name: &SourceName, scope: &SnapshotScope, now: Timestamp, changes: &mut Changes) {
         let guard = self.guard(name);
+        let has_marathon = self.sources.values().any(|source| source.kind == SourceKind::Marathon);
         let Some(source) = self.sources.get_mut(name) else { return };
         let Some(snapshot) = source.snapshot.take() else { return };
         if !source.complete {
             source.complete = true;
             changes.sources = true;
+            // From now on Mesos says what exists.
+            changes.everything |= source.kind == SourceKind::Mesos && has_marathon;
         }
         if source.problems != snapshot.problems {
             source.problems.clone_from(&snapshot.problems);

@@ -32,7 +32,7 @@ use crate::model::task::{TaskDefinition, TaskFacts};
 use crate::model::time::Timestamp;
 
 const MAGIC: &[u8; 8] = b"PNTSMAN\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A record is one thing (a task, an agent, a list of DNS records): none is larger than this.
 const MAX_RECORD: u32 = 256 << 20;
 

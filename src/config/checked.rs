@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::labels::host::HostPattern;
 use crate::model::balance::Algorithm;
 use crate::model::id::{ClusterName, SourceName};
+use crate::model::task::PortRange;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -24,6 +25,8 @@ pub struct Config {
     pub state: StateConfig,
     /// Mesos clusters.
     pub mesos: Vec<MesosConfig>,
+    /// Marathons.
+    pub marathon: Vec<MarathonConfig>,
     /// Files with services, routes and records.
     pub files: Vec<FileConfig>,
     /// The DNS server.
@@ -199,6 +202,59 @@ pub struct GuardConfig {
     pub recovered_keep: Duration,
 }
 
+/// One Marathon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MarathonConfig {
+    /// The source's name.
+    pub name: SourceName,
+    /// The cluster whose tasks it tells of; that of a Mesos source: it adds to what that one tells.
+    pub cluster: ClusterName,
+    /// URLs of its instances.
+    pub urls: Vec<Arc<str>>,
+    /// Credentials.
+    pub credentials: Option<MarathonCredentials>,
+    /// TLS, for those URLs that are https.
+    pub tls: ClientTls,
+    /// Whether its health and readiness checks count.
+    pub use_health: bool,
+    /// How often everything is read even if nothing happened.
+    pub resync: Duration,
+    /// The longest pause between two attempts.
+    pub max_backoff: Duration,
+}
+
+/// Credentials for Marathon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarathonCredentials {
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// `Authorization: token=…` (DC/OS).
+    Token(Secret),
+    /// The file of a DC/OS service account.
+    ServiceAccount(PathBuf),
+}
+
+impl MarathonConfig {
+    /// A Marathon at these URLs, everything else at its default.
+    pub fn with_urls(name: &str, urls: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            cluster: name.into(),
+            urls: urls.iter().map(|url| (*url).into()).collect(),
+            credentials: None,
+            tls: ClientTls::default(),
+            use_health: true,
+            resync: Duration::from_secs(300),
+            max_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
 /// A file with services, routes and records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileConfig {
@@ -347,6 +403,21 @@ pub struct ProxyConfig {
     pub retry_body_bytes: usize,
     /// Hops (`Via` entries of ours) after which a request counts as looping.
     pub max_hops: u32,
+    /// The port that redirects to HTTPS name.
+    pub https_port: u16,
+    /// Ports that apps may claim.
+    pub service_ports: ServicePorts,
+}
+
+/// Ports of the proxy that apps may claim for themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePorts {
+    /// Where they are opened; empty: none are.
+    pub addresses: Vec<IpAddr>,
+    /// Which may be claimed.
+    pub allowed: Vec<PortRange>,
+    /// A folder of certificates for those that are to speak TLS.
+    pub certificates: Option<PathBuf>,
 }
 
 /// How requests are spread over the endpoints of a service.
@@ -388,6 +459,18 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); `None`: clear text.
     pub certificates: Option<PathBuf>,
+    /// What requests are routed by.
+    pub route_by: RouteBy,
+}
+
+/// What a listener's requests are routed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteBy {
+    /// Their host and path.
+    #[default]
+    Host,
+    /// The app that they name (`X-Marathon-App-Id`).
+    App,
 }
 
 /// Timeouts and limits of the proxy.
@@ -403,6 +486,8 @@ pub struct ProxyLimits {
     pub response: Duration,
     /// Without a byte in either direction of a body or an upgraded connection.
     pub idle: Duration,
+    /// Without a byte in either direction of a plain TCP connection.
+    pub tcp_idle: Duration,
     /// A client's connection without a request.
     pub keep_alive: Duration,
     /// An upstream connection without a request.
@@ -440,6 +525,8 @@ pub struct RoutingConfig {
     pub drain_time: Duration,
     /// A task's port must lie in its `ports` resource when its agent's address is used.
     pub require_port_resource: bool,
+    /// Ports that `HAPROXY_GROUP` selects are off unless `HAPROXY_{n}_ENABLED` is true.
+    pub strict_mode: bool,
 }
 
 /// Which addresses requests may be sent to.
@@ -612,6 +699,8 @@ impl Default for ProxyConfig {
             retry_ratio: 0.2,
             retry_body_bytes: 65_536,
             max_hops: 5,
+            https_port: 443,
+            service_ports: ServicePorts::default(),
         }
     }
 }
@@ -641,6 +730,13 @@ impl Default for EjectionConfig {
     }
 }
 
+impl Default for ServicePorts {
+    fn default() -> Self {
+        // Where Marathon assigns service ports.
+        Self { addresses: Vec::new(), allowed: vec![PortRange { begin: 10_000, end: 20_000 }], certificates: None }
+    }
+}
+
 impl Default for ProxyLimits {
     fn default() -> Self {
         Self {
@@ -649,6 +745,7 @@ impl Default for ProxyLimits {
             per_try: Duration::from_secs(5),
             response: Duration::from_secs(60),
             idle: Duration::from_secs(60),
+            tcp_idle: Duration::from_secs(3600),
             keep_alive: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(30),
             head_bytes: 65_536,
@@ -672,6 +769,7 @@ impl Default for RoutingConfig {
             groups: vec!["*".into()],
             drain_time: Duration::from_secs(60),
             require_port_resource: true,
+            strict_mode: false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
-use super::raw::{Raw, RawMesos, RawPair};
+use super::raw::{Raw, RawMarathon, RawMesos, RawPair};
 use super::reader::Reader;
 
 /// Notes every impossible combination. Values that were at fault themselves are absent here and say nothing again.
@@ -22,13 +22,17 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
         mesos_tls(mesos, &path, reader);
         guard(mesos, &path, reader);
     }
+    for (position, marathon) in raw.marathon.iter().enumerate() {
+        marathon_credentials(marathon, &format!("sources.marathon[{position}]"), reader);
+    }
     admin(raw, reader);
     addresses(raw, reader);
     forwarding(raw, reader);
 }
 
 fn some_source(raw: &Raw, reader: &mut Reader<'_>) {
-    if raw.mesos.is_empty() && raw.files.is_empty() && !reader.has("sources.mesos") && !reader.has("sources.file") {
+    let named = ["sources.mesos", "sources.marathon", "sources.file"].iter().any(|path| reader.has(path));
+    if raw.mesos.is_empty() && raw.marathon.is_empty() && raw.files.is_empty() && !named {
         let mend = "add a [[sources.mesos]] with `name`, `zone` and `masters`, or a [[sources.file]]";
         reader.fault_of("sources", "there is no source: nothing could be served", mend);
     }
@@ -39,7 +43,8 @@ fn names(raw: &Raw, reader: &mut Reader<'_>) {
     let files = raw.files.iter().enumerate().map(|(at, file)| (format!("sources.file[{at}].name"), &file.name));
     let listeners =
         raw.listeners.iter().enumerate().map(|(at, listener)| (format!("proxy.listeners[{at}].name"), &listener.name));
-    unique(mesos.chain(files), "source", reader);
+    let marathon = raw.marathon.iter().enumerate().map(|(at, m)| (format!("sources.marathon[{at}].name"), &m.name));
+    unique(mesos.chain(marathon).chain(files), "source", reader);
     unique(listeners, "listener", reader);
 }
 
@@ -61,6 +66,13 @@ fn unique<'a>(names: impl Iterator<Item = (String, &'a Arc<str>)>, what: &str, r
 
 /// A file's name is its cluster: a Mesos cluster of that name would mix with it.
 fn clusters(raw: &Raw, reader: &mut Reader<'_>) {
+    for (position, marathon) in raw.marathon.iter().enumerate() {
+        let cluster = marathon.cluster.as_ref().unwrap_or(&marathon.name);
+        if raw.files.iter().any(|file| file.name == *cluster) {
+            let path = format!("sources.marathon[{position}].cluster");
+            reader.fault_of(&path, format!("{cluster:?} is the cluster of a file"), "give one of them another name");
+        }
+    }
     for (position, mesos) in raw.mesos.iter().enumerate() {
         let Some(cluster) = &mesos.cluster else { continue };
         if raw.files.iter().any(|file| file.name == *cluster) {
@@ -109,6 +121,20 @@ fn credentials(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
     } else if mesos.secret.is_some() && mesos.principal.is_none() && !reader.has(&format!("{path}.principal")) {
         let mend = "add `principal`, or remove the secret";
         reader.fault_of(&format!("{path}.secret"), "the secret has no principal", mend);
+    }
+}
+
+fn marathon_credentials(marathon: &RawMarathon, path: &str, reader: &mut Reader<'_>) {
+    pair(&marathon.tls, &format!("{path}.tls"), reader);
+    let given = [marathon.credentials.is_some(), marathon.token.is_some(), marathon.service_account.is_some()];
+    if given.iter().filter(|given| **given).count() > 1 {
+        let message = "credentials, a token and a service account exclude one another";
+        reader.fault_of(path, message, "leave one of them");
+    }
+    let halves = marathon.credentials.as_ref().map(|pair| pair.0.split_once(':'));
+    if halves.is_some_and(|halves| halves.is_none_or(|(user, password)| user.is_empty() || password.is_empty())) {
+        let mend = "write the user, a colon and the password";
+        reader.fault_of(&format!("{path}.credentials"), "the credentials are not user:password", mend);
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checked::{
-    ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, Masters, MesosConfig, MesosCredentials, PolicyConfig,
-    Secret,
+    ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, MarathonConfig, MarathonCredentials, Masters,
+    MesosConfig, MesosCredentials, PolicyConfig, RouteBy, Secret,
 };
 use super::kind::masters::{MastersValue, Scheme};
 use super::section::Entry;
@@ -20,6 +20,7 @@ pub(crate) struct Raw {
     /// Sections that are used as they are; its lists, and `admin.tls`, are empty.
     pub(crate) config: Config,
     pub(crate) mesos: Vec<RawMesos>,
+    pub(crate) marathon: Vec<RawMarathon>,
     pub(crate) files: Vec<RawFile>,
     pub(crate) listeners: Vec<RawListener>,
     pub(crate) admin_tls: RawPair,
@@ -44,6 +45,35 @@ pub(crate) struct RawMesos {
     pub(crate) tls_server_name: Option<Arc<str>>,
 }
 
+/// `[[sources.marathon]]`.
+#[derive(Clone)]
+pub(crate) struct RawMarathon {
+    /// Everything that is used as it is.
+    pub(crate) config: MarathonConfig,
+    pub(crate) name: Arc<str>,
+    pub(crate) cluster: Option<Arc<str>>,
+    pub(crate) credentials: Option<Secret>,
+    pub(crate) token: Option<Secret>,
+    pub(crate) service_account: Option<PathBuf>,
+    pub(crate) tls: RawPair,
+    pub(crate) tls_server_name: Option<Arc<str>>,
+}
+
+impl Default for RawMarathon {
+    fn default() -> Self {
+        Self {
+            config: MarathonConfig::with_urls("", &[]),
+            name: "".into(),
+            cluster: None,
+            credentials: None,
+            token: None,
+            service_account: None,
+            tls: RawPair::default(),
+            tls_server_name: None,
+        }
+    }
+}
+
 /// `[[sources.file]]`.
 #[derive(Clone, Default)]
 pub(crate) struct RawFile {
@@ -58,6 +88,7 @@ pub(crate) struct RawListener {
     pub(crate) name: Arc<str>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) certificates: Option<PathBuf>,
+    pub(crate) route_by: RouteBy,
 }
 
 /// A certificate and its key.
@@ -91,6 +122,7 @@ impl Raw {
     pub(crate) fn into_config(self) -> Config {
         let mut config = self.config;
         config.mesos = self.mesos.into_iter().map(RawMesos::into_config).collect();
+        config.marathon = self.marathon.into_iter().map(RawMarathon::into_config).collect();
         config.files = self.files.into_iter().map(RawFile::into_config).collect();
         config.proxy.listeners = self.listeners.into_iter().map(RawListener::into_config).collect();
         config.admin.tls = self.admin_tls.certificate.zip(self.admin_tls.key);
@@ -103,6 +135,7 @@ impl From<&Config> for Raw {
         let tls = config.admin.tls.clone().unzip();
         Self {
             mesos: config.mesos.iter().map(RawMesos::from).collect(),
+            marathon: config.marathon.iter().map(RawMarathon::from).collect(),
             files: config.files.iter().map(RawFile::from).collect(),
             listeners: config.proxy.listeners.iter().map(RawListener::from).collect(),
             admin_tls: RawPair { certificate: tls.0, key: tls.1 },
@@ -170,6 +203,51 @@ impl From<&MesosConfig> for RawMesos {
     }
 }
 
+impl RawMarathon {
+    fn into_config(self) -> MarathonConfig {
+        let credentials = match (self.service_account, self.token, self.credentials) {
+            (Some(path), _, _) => Some(MarathonCredentials::ServiceAccount(path)),
+            (None, Some(token), _) => Some(MarathonCredentials::Token(token)),
+            (None, None, Some(pair)) => pair.0.split_once(':').map(|(user, password)| MarathonCredentials::Basic {
+                user: user.to_owned(),
+                password: Secret(password.to_owned()),
+            }),
+            (None, None, None) => None,
+        };
+        let tls = ClientTls {
+            certificate: self.tls.certificate,
+            key: self.tls.key,
+            server_name: self.tls_server_name.map(|name| name.to_string()),
+            ..self.config.tls
+        };
+        let cluster = self.cluster.unwrap_or_else(|| self.name.clone()).into();
+        MarathonConfig { name: self.name.into(), cluster, credentials, tls, ..self.config }
+    }
+}
+
+impl From<&MarathonConfig> for RawMarathon {
+    fn from(config: &MarathonConfig) -> Self {
+        let (credentials, token, service_account) = match config.credentials.clone() {
+            None => (None, None, None),
+            Some(MarathonCredentials::Basic { user, password }) => {
+                (Some(Secret(format!("{user}:{}", password.0))), None, None)
+            }
+            Some(MarathonCredentials::Token(token)) => (None, Some(token), None),
+            Some(MarathonCredentials::ServiceAccount(path)) => (None, None, Some(path)),
+        };
+        Self {
+            config: config.clone(),
+            name: config.name.shared(),
+            cluster: Some(config.cluster.shared()),
+            credentials,
+            token,
+            service_account,
+            tls: RawPair { certificate: config.tls.certificate.clone(), key: config.tls.key.clone() },
+            tls_server_name: config.tls.server_name.clone().map(Into::into),
+        }
+    }
+}
+
 impl RawFile {
     fn into_config(self) -> FileConfig {
         FileConfig { name: self.name.into(), path: self.path, zones: self.zones }
@@ -185,17 +263,28 @@ impl From<&FileConfig> for RawFile {
 impl RawListener {
     fn into_config(self) -> ListenerConfig {
         let address = self.address.expect("a listener without address is at fault");
-        ListenerConfig { name: self.name, address, certificates: self.certificates }
+        ListenerConfig { name: self.name, address, certificates: self.certificates, route_by: self.route_by }
     }
 }
 
 impl From<&ListenerConfig> for RawListener {
     fn from(config: &ListenerConfig) -> Self {
-        Self { name: config.name.clone(), address: Some(config.address), certificates: config.certificates.clone() }
+        Self {
+            name: config.name.clone(),
+            address: Some(config.address),
+            certificates: config.certificates.clone(),
+            route_by: config.route_by,
+        }
     }
 }
 
 impl Entry for RawMesos {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for RawMarathon {
     fn name(&self) -> Option<String> {
         Some(self.name.to_string())
     }

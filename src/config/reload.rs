@@ -69,8 +69,9 @@ pub fn reload(old: &Config, new: &Config) -> Result<ReloadPlan, Vec<RestartNeede
 /// the stream alone.
 fn changed_sources(old: &Config, new: &Config) -> Vec<SourceName> {
     let mesos = differing(&old.mesos, &new.mesos, MesosConfig::has_same_stream, |mesos| &mesos.name);
+    let marathon = differing(&old.marathon, &new.marathon, PartialEq::eq, |marathon| &marathon.name);
     let files = differing(&old.files, &new.files, PartialEq::eq, |file| &file.name);
-    let mut changed = [mesos, files].concat();
+    let mut changed = [mesos, marathon, files].concat();
     changed.sort();
     changed.dedup();
     changed

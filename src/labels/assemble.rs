@@ -13,6 +13,7 @@ use super::value::Value;
 use super::{MAX_HOSTS, MAX_ROUTES, is_served};
 use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
+use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 
 /// What is left of a task's bounds.
@@ -52,6 +53,15 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
+        listen: match of(Field::Listen) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        },
+        priority: match of(Field::Priority) {
+            Some(Value::Priority(priority)) => *priority,
+            _ => 0,
+        },
+        rules: None,
         routes: Vec::new(),
     };
     if let Some(Value::Protocol(protocol)) = of(Field::Protocol) {
@@ -68,8 +78,48 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if spec.enabled {
         spec.routes = routes(port, spec.protocol, left, statements);
+        let rules = rules(port.index, &spec.routes, statements);
+        if let (true, Some(auth)) = (spec.protocol == Some(Protocol::Tcp), statements.of_port(port.index, Field::Auth))
+        {
+            let label = auth.label.clone();
+            let message = "over plain TCP nobody can be asked for a password, so nobody is let in";
+            let mend = "let the port speak `http`, or remove the label";
+            statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
+        }
+        spec.rules = rules.shared();
     }
     spec
+}
+
+fn rules(port: usize, routes: &[RouteSpec], statements: &Statements) -> Rules {
+    let of = |field| statements.of_port(port, field);
+    let flag = |field| matches!(of(field), Some(Said { value: Value::Flag(true), .. }));
+    let mut rules = Rules {
+        https_redirect: flag(Field::HttpsRedirect),
+        hsts: flag(Field::Hsts),
+        strip_path: text(of(Field::StripPath)).filter(|path| &**path != "/"),
+        location: text(of(Field::RewriteLocation)),
+        root_redirect: text(of(Field::RootRedirect)).filter(|path| &**path != "/"),
+        certificate: text(of(Field::Certificate)),
+        ..Rules::default()
+    };
+    if let Some(Value::Auth(auth)) = of(Field::Auth).map(|said| &said.value) {
+        rules.auth = Some(auth.clone());
+    }
+    if let Some(Value::Networks(networks)) = of(Field::Networks).map(|said| &said.value) {
+        rules.networks = Some(networks.clone());
+    }
+    if let Some(Value::Address(address)) = of(Field::ListenAddress).map(|said| &said.value) {
+        rules.bind = *address;
+    }
+    if rules.strip_path.is_some() {
+        let mut hosts = routes.iter().flat_map(|route| &route.hosts);
+        rules.host = hosts.find_map(|host| match host {
+            HostPattern::Exact(name) => Some(name.clone()),
+            _ => None,
+        });
+    }
+    rules
 }
 
 /// The routes of a port: every claim once, within the bounds of the task.

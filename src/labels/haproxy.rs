@@ -10,10 +10,10 @@ use super::path;
 use super::ports::TaskPort;
 use super::statements::{DEFAULT_ROUTE, Place, Said, Statements};
 use super::value::{Fault, Kind, Value, list};
-use super::{MAX_ROUTES, is_served};
+use super::{MAX_ROUTES, Scope, is_served};
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
-use crate::model::task::{Label, TaskDefinition};
+use crate::model::task::{AppFacts, Label, TaskDefinition};
 
 const PREFIX: &str = "HAPROXY_";
 
@@ -25,19 +25,27 @@ struct Labels<'a> {
 }
 
 /// Reads all labels of marathon-lb that are meant for the groups served here. Native labels are read before.
-pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], groups: &[String], statements: &mut Statements) {
+pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scope<'_>, statements: &mut Statements) {
     if !definition.labels.iter().any(|label| label.key.starts_with(PREFIX)) {
         return;
     }
-    let labels = split(definition, statements);
+    let mut labels = split(definition, statements);
+    if labels.task.contains_key("GROUP") {
+        // The group selects every port of the task, whether or not a label speaks of it.
+        for port in 0..ports.len() {
+            labels.ports.entry(port).or_default();
+        }
+    }
     let mut any_served = false;
     for (&port, of_port) in &labels.ports {
-        if !is_port_served(port, of_port, &labels, groups, statements) {
+        if !is_port_served(port, of_port, &labels, scope.groups, statements) {
             continue;
         }
         any_served = true;
         if port < ports.len() {
             read_port(port, of_port, statements);
+            let app = definition.app.as_deref();
+            by_default(&ports[port], of_port, app, scope.strict, statements);
         } else {
             for label in of_port.values() {
                 let message = format!("the task has no port {port}");
@@ -47,6 +55,11 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], groups: &[St
         }
     }
     if any_served {
+        if let Some(label) = labels.task.get("DEPLOYMENT_GROUP")
+            && let Some(value) = value(label, Kind::Name, &mut statements.complaints)
+        {
+            offer(Place::Task, Field::Service, label, value, statements);
+        }
         labels.task.iter().filter(|(name, _)| **name != "GROUP").for_each(|(name, label)| {
             judge(name, false, label, statements);
         });
@@ -112,15 +125,17 @@ fn complain_of_no_group(labels: &Labels<'_>, statements: &mut Statements) {
 fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
     for (name, label) in labels {
         match haproxy(name, true) {
-            Some(Haproxy::Means(Field::Enabled)) => flag(port, Field::Enabled, label, statements),
-            Some(Haproxy::Means(Field::Sticky)) => flag(port, Field::Sticky, label, statements),
+            Some(Haproxy::Means(field @ (Field::Enabled | Field::Sticky | Field::HttpsRedirect | Field::Hsts))) => {
+                flag(port, field, label, statements)
+            }
             Some(Haproxy::Means(Field::Protocol)) => mode(port, label, statements),
             Some(Haproxy::Means(Field::Balance)) => {
                 if let Some(balance) = value(label, Kind::Balance, &mut statements.complaints) {
                     offer(Place::Port(port), Field::Balance, label, balance, statements);
                 }
             }
-            Some(Haproxy::Means(_)) => {}
+            Some(Haproxy::Means(Field::Certificate)) => certificate(port, label, statements),
+            Some(Haproxy::Means(field)) => typed(port, field, label, statements),
             _ => judge(name, true, label, statements),
         }
     }
@@ -131,6 +146,73 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
 fn flag(port: usize, field: Field, label: &Label, statements: &mut Statements) {
     let is_true = ["true", "t", "yes", "y"].iter().any(|word| word.eq_ignore_ascii_case(&label.value));
     offer(Place::Port(port), field, label, Value::Flag(is_true), statements);
+}
+
+/// A label whose value is written like that of a native key.
+fn typed(port: usize, field: Field, label: &Label, statements: &mut Statements) {
+    let kind = match field {
+        Field::Listen => Kind::Number,
+        Field::ListenAddress => Kind::Address,
+        Field::Auth => Kind::Auth,
+        Field::Networks => Kind::Networks,
+        Field::StripPath => Kind::Prefix,
+        Field::RewriteLocation | Field::RootRedirect => Kind::Target,
+        Field::Priority => Kind::Priority,
+        Field::HealthPort => Kind::Index,
+        // Groups and routes are read apart.
+        _ => return,
+    };
+    if let Some(value) = value(label, kind, &mut statements.complaints) {
+        offer(Place::Port(port), field, label, value, statements);
+    }
+}
+
+/// A path into the balancer's container there, a name in a folder of ours here: of a path the file's name counts, without
+/// its ending, so that a tenant names no files of this host.
+fn certificate(port: usize, label: &Label, statements: &mut Statements) {
+    let first = label.value.split(',').next().unwrap_or_default().trim();
+    let file = first.rsplit('/').next().unwrap_or_default();
+    let name = file.strip_suffix(".pem").or_else(|| file.strip_suffix(".crt")).unwrap_or(file);
+    let named = Label { key: label.key.clone(), value: name.into() };
+    if let Some(value) = value(&named, Kind::Name, &mut statements.complaints) {
+        offer(Place::Port(port), Field::Certificate, label, value, statements);
+    }
+}
+
+/// What holds for a port of whose labels none says it: in strict mode it is off, without hosts it speaks TCP unless
+/// its health check speaks HTTP, and it is listened for on its service port.
+fn by_default(
+    port: &TaskPort,
+    labels: &BTreeMap<&str, &Label>,
+    app: Option<&AppFacts>,
+    strict: bool,
+    statements: &mut Statements,
+) {
+    if strict {
+        offer_default(port, Field::Enabled, Value::Flag(false), statements);
+    }
+    let index = u16::try_from(port.index).unwrap_or(u16::MAX);
+    let service_port = app.and_then(|app| app.service_ports.get(port.index)).copied().filter(|port| *port != 0);
+    if let (Some(number), true) = (service_port, port.transports.tcp) {
+        offer_default(port, Field::Listen, Value::Number(number), statements);
+    }
+    let checked = |index: u16| app.is_some_and(|app| app.http_checked.contains(&index));
+    let other = match statements.of_port(port.index, Field::HealthPort) {
+        Some(Said { value: Value::Number(other), .. }) => checked(*other),
+        _ => false,
+    };
+    let is_checked_by_http = checked(index) || other;
+    let has_hosts = labels.contains_key("VHOST") || !statements.routes(port.index).is_empty();
+    if port.transports.tcp && !is_checked_by_http && !has_hosts {
+        offer_default(port, Field::Protocol, Value::Protocol(Protocol::Tcp), statements);
+    }
+}
+
+fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut Statements) {
+    if statements.of_port(port.index, field).is_none() {
+        let said = Said { value, label: "HAPROXY_GROUP".into(), text: "".into() };
+        statements.say_if_silent(Place::Port(port.index), field, said);
+    }
 }
 
 fn mode(port: usize, label: &Label, statements: &mut Statements) {
@@ -199,16 +281,11 @@ fn offer(place: Place, field: Field, label: &Label, value: Value, statements: &m
 /// Says what becomes of a label that sets nothing.
 fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements) {
     let (code, message, mend) = match haproxy(name, per_port) {
-        Some(Haproxy::Means(_)) => return,
-        Some(Haproxy::NotYet) => (
-            ProblemCode::UnsupportedLabel,
-            "this label of marathon-lb is not understood yet, and has no effect",
-            "remove it, or see the reference of labels for a native one".into(),
-        ),
+        Some(Haproxy::Means(_) | Haproxy::Ignored) => return,
         Some(Haproxy::Raw) => (
             ProblemCode::UnsupportedLabel,
             "refused: raw HAProxy text, which this program has no use for",
-            "remove it, or see the reference of labels for a native one".into(),
+            structured(name).into(),
         ),
         None if statements.complaints.is_full() => {
             (ProblemCode::UnknownLabel, "marathon-lb has no such label", "".into())
@@ -216,6 +293,27 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
         None => (ProblemCode::UnknownLabel, "marathon-lb has no such label", unknown_mend(name, per_port, label)),
     };
     statements.complaints.add(code, &label.key, message, &*mend);
+}
+
+/// What does in a structured way what a template label was used for.
+fn structured(name: &str) -> &'static str {
+    let has = |word: &str| name.contains(word);
+    match () {
+        () if has("AUTH") || has("USERLIST") => "use `HAPROXY_{n}_AUTH`, and remove it",
+        () if has("REDIRECT") => "use `HAPROXY_{n}_REDIRECT_TO_HTTPS`, and remove it",
+        () if has("HSTS") => "use `HAPROXY_{n}_USE_HSTS`, and remove it",
+        () if has("STICKY") => "use `HAPROXY_{n}_STICKY`, and remove it",
+        () if has("HEALTHCHECK") => "let the app's health check say it, and remove it",
+        () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`, and remove it",
+        () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`, and remove it",
+        () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`, and remove it",
+        () if has("BIND") => "use `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`, and remove it",
+        () if has("PATH") => "use `HAPROXY_{n}_PATH`, and remove it",
+        () if has("ACL") || has("ROUTING") || has("FRONTEND") => {
+            "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH`, or `pointsman.{port}.route.{name}.host`, and remove it"
+        }
+        () => "see the reference of labels for a native one, and remove it",
+    }
 }
 
 fn unknown_mend(name: &str, per_port: bool, label: &Label) -> std::sync::Arc<str> {

@@ -41,13 +41,27 @@ pub const MAX_KEY: usize = 512;
 /// The most labels of ours that one task can have, of each scheme.
 pub const MAX_LABELS: usize = 1024;
 
+/// Whose labels count here.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// Groups that are served, `*` for all.
+    pub groups: &'a [String],
+    /// marathon-lb's strict mode: ports selected by `HAPROXY_GROUP` are off unless `HAPROXY_{n}_ENABLED` is true.
+    pub strict: bool,
+}
+
 /// Reads the labels of a task. `groups`: those that are served here, `*` for all.
 pub fn read(definition: &TaskDefinition, groups: &[String]) -> Reading {
+    read_within(definition, &Scope { groups, strict: false })
+}
+
+/// Reads the labels of a task as far as they are meant for this scope.
+pub fn read_within(definition: &TaskDefinition, scope: &Scope<'_>) -> Reading {
     let ports = ports::ports(definition);
     let mut statements = Statements::default();
     native::read(definition, &ports, &mut statements);
-    haproxy::read(definition, &ports, groups, &mut statements);
-    assemble::assemble(&ports, groups, statements)
+    haproxy::read(definition, &ports, scope, &mut statements);
+    assemble::assemble(&ports, scope.groups, statements)
 }
 
 /// Reads the labels of a service that is declared without a task: as those of a task whose only port is `port`.

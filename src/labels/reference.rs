@@ -23,14 +23,13 @@ pub fn reference_markdown() -> String {
     out.push_str(HAPROXY_INTRODUCTION);
     out.push_str("| Label | Meaning |\n|---|---|\n");
     let shown = |name: &str, per_port: bool| format!("`HAPROXY_{}{name}`", if per_port { "{n}_" } else { "" });
-    for key in HAPROXY_KEYS.iter().filter(|key| matches!(key.verdict, Haproxy::Means(_))) {
+    for key in HAPROXY_KEYS.iter().filter(|key| key.verdict != Haproxy::Raw) {
         out.push_str(&format!("| {} | {} |\n", shown(key.name, key.per_port), key.meaning));
     }
     let named = |verdict: Haproxy| {
         let keys = HAPROXY_KEYS.iter().filter(|key| key.verdict == verdict);
         keys.map(|key| shown(key.name, key.per_port)).collect::<Vec<_>>().join(", ")
     };
-    out.push_str(&format!("\nNot understood yet, reported as a problem: {}.\n", named(Haproxy::NotYet)));
     out.push_str(&format!(
         "\nRefused, because their values are text for HAProxy's own file: {}, and all of the `…HTTP_FRONTEND_…` and \
          `…HTTPS_FRONTEND_…` families.\n",

@@ -8,6 +8,7 @@ use crate::model::balance::Algorithm;
 use crate::model::endpoint::Weight;
 use crate::model::id::Version;
 use crate::model::problem::Problem;
+use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 
 /// What a task's labels say. The default is what a task without labels of ours has.
@@ -44,6 +45,12 @@ pub struct PortSpec {
     pub sticky: bool,
     /// How the service's requests are to be spread.
     pub balance: Option<Arc<Algorithm>>,
+    /// A port of the proxy for this port alone.
+    pub listen: Option<u16>,
+    /// Its routes' standing among others with the same host and path.
+    pub priority: i32,
+    /// What holds for every request to it, whichever way it comes in.
+    pub rules: Option<Arc<Rules>>,
     /// Where the port's requests come from.
     pub routes: Vec<RouteSpec>,
 }

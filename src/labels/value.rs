@@ -1,12 +1,17 @@
 //! Values of labels: one parser a kind of value, each fault with its mend.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::host::{HostPattern, InvalidHost};
 use super::path;
 use crate::model::balance::{ALGORITHMS, Algorithm};
 use crate::model::endpoint::Weight;
+use crate::model::password::{InvalidHash, PasswordHash};
+use crate::model::rules::BasicAuth;
 use crate::model::service::Protocol;
 
 /// A kind of value that labels have.
@@ -24,6 +29,12 @@ pub(super) enum Kind {
     Weight,
     Time,
     Balance,
+    Number,
+    Index,
+    Priority,
+    Address,
+    Networks,
+    Auth,
 }
 
 /// A value that has been understood.
@@ -37,6 +48,12 @@ pub(super) enum Value {
     Weight(Weight),
     Time(Duration),
     Balance(Algorithm),
+    Number(u16),
+    Priority(i32),
+    /// `None`: every address.
+    Address(Option<IpAddr>),
+    Networks(Box<[IpNet]>),
+    Auth(BasicAuth),
 }
 
 /// What is wrong with a value, and the mend. Neither quotes the whole value: that is up to the caller, who knows
@@ -55,6 +72,9 @@ impl Fault {
 
 /// The longest name of a service, a namespace or a version.
 const MAX_NAME: usize = 253;
+
+/// Networks of one label at most.
+const MAX_NETWORKS: usize = 256;
 
 /// The longest time a label can ask for.
 const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
@@ -75,14 +95,24 @@ impl Kind {
             Self::Weight => "0 to 65535",
             Self::Balance => ALGORITHMS,
             Self::Time => "a time: `500ms`, `30s`, `5m`, `1h`",
+            Self::Number => "1 to 65535",
+            Self::Index => "a port's index, from 0",
+            Self::Priority => "a whole number",
+            Self::Address => "an IP address, or `*`",
+            Self::Networks => "networks and addresses, separated by commas or spaces",
+            Self::Auth => "`realm:user:hash`",
         }
     }
 
     /// Reads a value. Of a list, what is good counts and what is not becomes a fault.
     pub fn read(self, text: &str, faults: &mut Vec<Fault>) -> Option<Value> {
         let text = text.trim();
-        if self == Self::Hosts {
-            return hosts(text, faults).map(Value::Hosts);
+        match self {
+            Self::Hosts => return hosts(text, faults).map(Value::Hosts),
+            // What was meant to keep people out and cannot be understood keeps everybody out.
+            Self::Networks => return Some(Value::Networks(networks(text, faults))),
+            Self::Auth => return Some(Value::Auth(auth(text, faults))),
+            _ => {}
         }
         let read = match self {
             Self::Name => name(text).map(Value::Text),
@@ -96,7 +126,14 @@ impl Kind {
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
             Self::Balance => balance(text).map(Value::Balance),
-            Self::Hosts => unreachable!("read above"),
+            Self::Number => number(text).map(Value::Number),
+            Self::Index => text.parse().map(Value::Number).map_err(|_| Fault::new("it is no index", "write 0, 1, …")),
+            Self::Priority => text
+                .parse()
+                .map(Value::Priority)
+                .map_err(|_| Fault::new("it is no whole number", "write a number such as `10` or `-1`")),
+            Self::Address => address(text).map(Value::Address),
+            Self::Hosts | Self::Networks | Self::Auth => unreachable!("read above"),
         };
         read.map_err(|fault| faults.push(fault)).ok()
     }
@@ -206,6 +243,70 @@ fn weight(text: &str) -> Result<Weight, Fault> {
     }
 }
 
+fn number(text: &str) -> Result<u16, Fault> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(port @ 1..) if digits => Ok(port),
+        _ => Err(Fault::new("it is no port number", "write a whole number from 1 to 65535")),
+    }
+}
+
+fn address(text: &str) -> Result<Option<IpAddr>, Fault> {
+    if text == "*" {
+        return Ok(None);
+    }
+    match text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => Ok(None),
+        Ok(address) => Ok(Some(address)),
+        Err(_) => Err(Fault::new("it is no IP address", "write an address such as `10.0.0.1`, or `*` for all")),
+    }
+}
+
+fn networks(text: &str, faults: &mut Vec<Fault>) -> Box<[IpNet]> {
+    let mut out: Vec<IpNet> = Vec::new();
+    let words = text.split([',', ' ', '\t', '\n', '\r']).filter(|word| !word.is_empty());
+    for word in words.take(MAX_NETWORKS) {
+        let network = word.parse().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) if out.contains(&network) => {}
+            Some(network) => out.push(network),
+            None => faults.push(Fault::new(
+                format!("{:?} is no network, and lets nobody in", shorten(word, 64)),
+                "write networks such as `10.0.0.0/8`, or addresses",
+            )),
+        }
+    }
+    if out.is_empty() && faults.is_empty() {
+        faults.push(Fault::new("it lists no network, and so lets nobody in", "list networks, or leave the label out"));
+    }
+    out.into()
+}
+
+fn auth(text: &str, faults: &mut Vec<Fault>) -> BasicAuth {
+    match parse_auth(text) {
+        Ok(auth) => auth,
+        Err(mend) => {
+            faults.push(Fault::new("it names nobody who may come in", mend));
+            BasicAuth { realm: "restricted".into(), users: Box::new([]) }
+        }
+    }
+}
+
+/// The mend where it cannot be understood: the value itself is shown to nobody.
+fn parse_auth(text: &str) -> Result<BasicAuth, &'static str> {
+    let form = "write exactly `realm:user:hash`; meanwhile nobody is let in";
+    let mut parts = text.split(':');
+    let (Some(realm), Some(user), Some(hash), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(form);
+    };
+    let is_plain = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+    if !is_plain(realm) || !is_plain(user) || realm.len() + user.len() > MAX_NAME {
+        return Err(form);
+    }
+    let hash = PasswordHash::parse(hash).map_err(InvalidHash::mend)?;
+    Ok(BasicAuth { realm: realm.into(), users: Box::new([(user.into(), hash)]) })
+}
+
 /// Reads a time: numbers with units, the larger first (`1m30s`).
 pub(super) fn time(text: &str) -> Result<Duration, Fault> {
     let fault = || Fault::new("it is no time", "write a number and its unit: `500ms`, `30s`, `5m`, `1h`");
@@ -285,6 +386,38 @@ mod tests {
         check(Kind::Protocol, "grpc", None);
         check(Kind::List, "a, b,", Some(Value::List(vec!["a".into(), "b".into()])));
         check(Kind::List, " , ", None);
+    }
+
+    #[test]
+    fn ports_and_addresses() {
+        check(Kind::Number, "10000", Some(Value::Number(10000)));
+        check(Kind::Number, "0", None);
+        check(Kind::Number, "65536", None);
+        check(Kind::Number, "abc", None);
+        check(Kind::Address, "*", Some(Value::Address(None)));
+        check(Kind::Address, "0.0.0.0", Some(Value::Address(None)));
+        check(Kind::Address, "[::1]", Some(Value::Address(Some("::1".parse().unwrap()))));
+        check(Kind::Address, "eth0", None);
+    }
+
+    fn check_closed(kind: Kind, text: &str, expected: &Value) {
+        let mut faults = Vec::new();
+        assert_eq!(kind.read(text, &mut faults).as_ref(), Some(expected), "{text:?}");
+        assert!(!faults.is_empty(), "{text:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_understood_lets_nobody_in() {
+        let nobody = Value::Auth(BasicAuth { realm: "restricted".into(), users: Box::new([]) });
+        for text in ["", "a", "a:b", "a:b:testpasswd", "a:b:c:d", "::", "a:b:$5$rounds=900000000$s$x"] {
+            check_closed(Kind::Auth, text, &nobody);
+        }
+        check_closed(Kind::Networks, "", &Value::Networks(Box::new([])));
+        check_closed(Kind::Networks, "10.0.0.0/33", &Value::Networks(Box::new([])));
+        let one = Value::Networks(Box::new(["10.0.0.0/8".parse().unwrap()]));
+        check_closed(Kind::Networks, "10.0.0.0/8, x", &one);
+        let two = ["127.0.0.1/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()];
+        check(Kind::Networks, "127.0.0.1/8  192.0.2.7", Some(Value::Networks(Box::new(two))));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::Algorithm;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
+use super::rules::Rules;
 use super::run::EndpointRun;
 use super::service::Protocol;
 use super::sorted::SortKey;
@@ -94,6 +95,8 @@ pub struct Endpoint {
     pub sticky: bool,
     /// How its task wants the service's requests spread, where it says so.
     pub balance: Option<Arc<Algorithm>>,
+    /// What its task asks of every request to the service.
+    pub rules: Option<Arc<Rules>>,
     /// State that changes per request; shared by all tables that hold this endpoint.
     pub run: Arc<EndpointRun>,
 }
@@ -113,6 +116,7 @@ impl PartialEq for Endpoint {
             && self.drain_time == other.drain_time
             && self.sticky == other.sticky
             && self.balance == other.balance
+            && self.rules == other.rules
     }
 }
 

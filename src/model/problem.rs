@@ -55,6 +55,10 @@ codes! {
     PortRefused = "port-refused",
     /// Another service holds the host and path.
     RouteConflict = "route-conflict",
+    /// Another service holds the port, or it is one of this program's own.
+    PortConflict = "port-conflict",
+    /// The port that a service holds cannot be listened on.
+    PortUnavailable = "port-unavailable",
     /// A policy does not allow the claim.
     PolicyRefused = "policy-refused",
     /// A name cannot be made from what the task is called.

@@ -8,6 +8,7 @@ use super::balance::Algorithm;
 use super::endpoint::{Endpoint, EndpointId};
 use super::id::{ServiceId, Version};
 use super::ring::Ring;
+use super::rules::Rules;
 use super::sorted::{SortKey, SortedList};
 use super::time::Timestamp;
 
@@ -30,6 +31,10 @@ pub struct Service {
     pub panic: bool,
     /// Where keys find their endpoint among the available ones, if requests are spread by hashing.
     pub ring: Option<Arc<Ring>>,
+    /// What holds for every request to it: see [`Rules::merged`].
+    pub rules: Option<Arc<Rules>>,
+    /// Its endpoints do not all ask for the same, so that each change makes the rules anew.
+    pub mixed_rules: bool,
     /// Since when it has had no task; it is forgotten at the end of its retention.
     pub empty_since: Option<Timestamp>,
 }

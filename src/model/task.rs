@@ -21,6 +21,8 @@ pub struct TaskFacts {
     pub state: TaskState,
     /// The last verdict of the source's health check; a status without one says nothing and keeps it.
     pub health: Health,
+    /// Its framework holds it back: a readiness check has not said yes.
+    pub held: bool,
     /// Addresses of the task's containers as its statuses give them, in the order given. Empty in host networking
     /// on some sources: the agent's address counts then.
     pub addresses: SmallVec<[IpAddr; 1]>,
@@ -51,6 +53,19 @@ pub struct TaskDefinition {
     pub kill_grace: Option<Duration>,
     /// The version the source knows (discovery version, app version), if any.
     pub version: Option<Version>,
+    /// What only the framework's own API knows of the app that the task belongs to.
+    pub app: Option<Arc<AppFacts>>,
+}
+
+/// What a framework's own API knows of an app beyond its tasks (Marathon).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AppFacts {
+    /// The app's id (`/team/shop`).
+    pub id: Arc<str>,
+    /// The service port of each of the app's ports, by index; 0 where there is none.
+    pub service_ports: Box<[u16]>,
+    /// The indices of ports whose health check speaks HTTP.
+    pub http_checked: Box<[u16]>,
 }
 
 /// One label. A label without a value has an empty one.

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::connection::{self, Arrival};
 use super::drain::{self, Drain, DrainSignal};
-use super::listen::Listener;
+use super::listen::{Entrance, Listener};
 use super::tls::TlsListener;
 use super::worker::Worker;
 use crate::socket::{HANDSHAKES, refuse_new};
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts until drained or handed over, then waits for the connections until the deadline.
 pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
-    let Listener { name, socket, is_inherited, tls, drain } = listener;
+    let Listener { name, socket, is_inherited, tls, entrance, drain } = listener;
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
@@ -33,7 +33,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
     let (relay, signal) = watch::channel(Drain::Serving);
     let relaying = drain::relay(worker.drain.clone(), drain.unwrap_or_else(|| worker.drain.clone()), relay);
     let port = socket.local_addr().map_or(0, |address| address.port());
-    let acceptor = Acceptor { worker, name, port, tls, drain: signal, connections: JoinSet::new() };
+    let acceptor = Acceptor { worker, name, port, entrance, tls, drain: signal, connections: JoinSet::new() };
     tokio::select! {
         () = acceptor.run(socket, is_inherited) => {}
         () = relaying => {}
@@ -45,6 +45,7 @@ struct Acceptor {
     worker: Rc<Worker>,
     name: Arc<str>,
     port: u16,
+    entrance: Entrance,
     tls: Option<TlsListener>,
     drain: DrainSignal,
     connections: JoinSet<()>,
@@ -102,7 +103,7 @@ impl Acceptor {
     }
 
     fn serve(&mut self, (stream, peer, permit): Accepted) {
-        let arrival = Arrival { peer, port: self.port, drain: self.drain.clone(), permit };
+        let arrival = Arrival { peer, port: self.port, entrance: self.entrance, drain: self.drain.clone(), permit };
         self.connections.spawn_local(connection::serve(self.worker.clone(), stream, arrival, self.tls.clone()));
     }
 

@@ -29,10 +29,14 @@ use super::coalesce::{Turns, coalesce};
 use super::drain::{self, DrainSignal};
 use super::forward;
 use super::idle::{Deadline, Times, Verdict, Watch};
+use super::listen::Entrance;
 use super::reason::Reason;
+use super::tcp;
 use super::tls::{Secured, TlsListener};
 use super::worker::{LocalExecutor, Worker};
+use crate::config::Config;
 use crate::config::checked::ProxyLimits;
+use crate::model::service::{Protocol, Service};
 
 /// What begins an HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -61,6 +65,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The port it connected to.
     pub port: u16,
+    /// How it finds its service.
+    pub entrance: Entrance,
     /// What TLS told, if it speaks TLS.
     pub secured: Option<Secured>,
     /// Draining of the worker, or of the listener that it came by.
@@ -78,6 +84,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// The port it connected to.
     pub port: u16,
+    /// How it finds its service.
+    pub entrance: Entrance,
     /// Ends its connection.
     pub drain: DrainSignal,
     /// Its place among the worker's connections.
@@ -88,8 +96,8 @@ impl Client {
     /// A client that was just accepted.
     fn new(worker: Rc<Worker>, arrival: Arrival, secured: Option<Secured>) -> Self {
         worker.shard.client_opened.increment();
-        let Arrival { peer, port, drain, permit } = arrival;
-        Self { worker, peer, port, secured, drain, watch: Arc::default(), _permit: permit }
+        let Arrival { peer, port, entrance, drain, permit } = arrival;
+        Self { worker, peer, port, entrance, secured, drain, watch: Arc::default(), _permit: permit }
     }
 }
 
@@ -129,8 +137,12 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
         return worker.shard.address_full.increment();
     };
     let Some(tls) = tls else {
+        let carried = carried(&worker, arrival.entrance);
         let client = Rc::new(Client::new(worker, arrival, None));
-        return serve_sniffed(client, stream, &limits).await;
+        return match carried {
+            Some((service, config)) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
+            None => serve_sniffed(client, stream, &limits).await,
+        };
     };
     let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
@@ -141,11 +153,20 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
         Err(_) => return worker.shard.timeout_head.increment(),
     };
     let is_http2 = secured.is_http2;
+    let carried = carried(&worker, arrival.entrance);
     let client = Rc::new(Client::new(worker, arrival, Some(secured)));
-    match is_http2 {
-        true => serve_http2(client, stream, Bytes::new(), &limits).await,
-        false => serve_http1(client, stream, Bytes::new(), &limits).await,
+    match (carried, is_http2) {
+        (Some((service, config)), _) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
+        (None, true) => serve_http2(client, stream, Bytes::new(), &limits).await,
+        (None, false) => serve_http1(client, stream, Bytes::new(), &limits).await,
     }
+}
+
+/// The service that a connection is carried to as it is, if it came in on the port of one that speaks TCP.
+fn carried(worker: &Worker, entrance: Entrance) -> Option<(Arc<Service>, Arc<Config>)> {
+    let Entrance::Port(port) = entrance else { return None };
+    let (service, config) = worker.with_table(|table| tcp::owner(table, port))?;
+    (service.protocol == Protocol::Tcp).then_some((service, config))
 }
 
 /// Clear text: HTTP/2 with prior knowledge begins with its preface, everything else is HTTP/1.

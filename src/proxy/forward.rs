@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version, response};
@@ -18,6 +21,7 @@ use tracing::debug;
 
 use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
+use super::auth;
 use super::balance::choose::Ask;
 use super::balance::local::ServiceLocal;
 use super::balance::{InFlight, outcome, sticky};
@@ -36,6 +40,7 @@ use super::pool::Http2Place;
 use super::reason::Reason;
 use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
+use super::rules::{self, Refusal};
 use super::upgrade;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
@@ -47,16 +52,33 @@ use crate::model::time::Timestamp;
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
     let number = client.watch.begin();
-    let account = Account::begin(client.clone(), Instant::now());
+    let mut account = Account::begin(client.clone(), Instant::now());
     let (head, body) = request.into_parts();
     let has_body = !hyper::body::Body::is_end_stream(&body);
     match plan::make(&client, number, &head, has_body) {
-        Ok(plan) => Forwarding::new(client, plan, head, body, account).run().await,
-        Err(reason) => {
-            debug!(client = %client.peer, reason = reason.code(), "request refused");
-            local::answer(&client.worker, reason, head.version, account)
-        }
+        Ok(plan) => match admit(&client, &plan, &head).await {
+            Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
+            Err(refusal) => {
+                account.belongs_to(plan.local.counters.borrow().clone());
+                refuse(&client, refusal, head.version, account)
+            }
+        },
+        Err(refusal) => refuse(&client, refusal, head.version, account),
     }
+}
+
+/// What takes time to find out: whether the password is right.
+async fn admit(client: &Client, plan: &Plan, head: &Parts) -> Result<(), Refusal> {
+    let Some(rules) = &plan.rules else { return Ok(()) };
+    if let Some(auth) = &rules.auth {
+        auth::check(&client.worker, auth, &head.headers).await?;
+    }
+    rules::root_redirect(rules, &plan.admitted).map_or(Ok(()), Err)
+}
+
+fn refuse(client: &Client, refusal: Refusal, version: Version, account: Account) -> Response<AnswerBody> {
+    debug!(client = %client.peer, reason = refusal.reason.code(), "request refused");
+    local::answer(&client.worker, refusal, version, account)
 }
 
 /// A request on its way.
@@ -306,7 +328,7 @@ impl Forwarding {
     fn request_http1(&mut self, reused: bool) -> Request<RequestBody> {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.plan.admitted.target.clone().into();
+        *request.uri_mut() = self.plan.target.clone().into();
         *request.headers_mut() = self.headers_for_attempt(reused);
         // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
         if self.version == Version::HTTP_11 {
@@ -332,9 +354,9 @@ impl Forwarding {
         uri.scheme = Some(Scheme::HTTP);
         // A request of HTTP/1.0 may have named no host; a scope identifier is no part of an authority.
         let address = || SocketAddr::new(endpoint.address.ip(), endpoint.address.port()).to_string();
-        let authority = Authority::try_from(self.plan.admitted.authority.as_bytes());
+        let authority = Authority::try_from(self.plan.host.as_bytes());
         uri.authority = authority.or_else(|_| Authority::try_from(address())).ok();
-        uri.path_and_query = Some(self.plan.admitted.target.clone());
+        uri.path_and_query = Some(self.plan.target.clone());
         Uri::from_parts(uri).expect("scheme, authority and path are there and were checked")
     }
 
@@ -470,7 +492,19 @@ impl Forwarding {
     }
 
     fn refuse(self, reason: Reason) -> Response<AnswerBody> {
-        local::answer(&self.client.worker.clone(), reason, self.version, self.account)
+        local::answer(&self.client.worker.clone(), reason.into(), self.version, self.account)
+    }
+
+    /// What the service's rules change of an answer.
+    fn apply_rules(&self, headers: &mut HeaderMap) {
+        let Some(rules) = &self.plan.rules else { return };
+        // RFC 6797 section 7.2: in clear text the field must not be sent.
+        if rules.hsts && self.client.secured.is_some() {
+            headers.insert(STRICT_TRANSPORT_SECURITY, rules::HSTS);
+        }
+        if let Some(location) = rules::rewritten_location(rules, headers, &self.plan.admitted.host()) {
+            headers.insert(LOCATION, location);
+        }
     }
 
     fn pass_on(mut self, begun: Begun, endpoint: &Endpoint) -> Response<AnswerBody> {
@@ -488,6 +522,7 @@ impl Forwarding {
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
         self.keep(endpoint, &mut head);
+        self.apply_rules(&mut head.headers);
         let limits = self.plan.config.proxy.limits.clone();
         let Some(client_side) = switched else {
             return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, &limits));
@@ -540,7 +575,7 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
     if !plan.destination.service.sticky.is_empty() {
         sticky::strip(&mut head.headers);
     }
-    head.headers.insert(HOST, plan.admitted.authority.clone());
+    head.headers.insert(HOST, plan.host.clone());
     // RFC 9110 section 10.1.4: `TE` is of one hop, and says so.
     if head.headers.contains_key(TE) && plan.destination.service.protocol != Protocol::H2c {
         head.headers.insert(CONNECTION, HeaderValue::from_static("te"));

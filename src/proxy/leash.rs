@@ -147,6 +147,7 @@ mod tests {
             drain_time: drain_time.map(Duration::from_secs),
             sticky: false,
             balance: None,
+            rules: None,
             run: Arc::default(),
         })
     }

@@ -64,8 +64,22 @@ pub struct Listener {
     pub is_inherited: bool,
     /// TLS; `None`: clear text.
     pub tls: Option<TlsListener>,
+    /// How its connections find their service.
+    pub entrance: Entrance,
     /// Takes this listener alone out of service; `None`: it ends with its worker.
     pub drain: Option<DrainSignal>,
+}
+
+/// How connections of a listener find their service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entrance {
+    /// By the host and path of each request.
+    #[default]
+    Host,
+    /// By the app that each request names.
+    App,
+    /// The port belongs to one service.
+    Port(u16),
 }
 
 /// Sockets on `address`, one for each worker; port 0 chooses a free one, the same for all.

@@ -6,14 +6,15 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use super::account::Account;
 use super::answer_body::AnswerBody;
 use super::headers::REASON;
-use super::reason::Reason;
+use super::rules::Refusal;
 use super::worker::Worker;
 
 /// The methods named where one is refused (RFC 9110 section 15.5.6); others are forwarded as well.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The answer for a reason: a short text, and the stable code in a header.
-pub fn answer(worker: &Worker, reason: Reason, version: Version, mut account: Account) -> Response<AnswerBody> {
+/// The answer for a reason: a short text, the stable code in a header, and what goes with it.
+pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: Account) -> Response<AnswerBody> {
+    let Refusal { reason, header } = refusal;
     worker.shard.answered_locally(reason);
     let entry = reason.entry();
     account.answers(entry.status);
@@ -30,6 +31,9 @@ pub fn answer(worker: &Worker, reason: Reason, version: Version, mut account: Ac
         StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         StatusCode::METHOD_NOT_ALLOWED => drop(headers.insert(ALLOW, HeaderValue::from_static(ALLOWED))),
         _ => {}
+    }
+    if let Some((name, value)) = header {
+        headers.insert(name, value);
     }
     if reason.closes() && version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -140,6 +140,12 @@ shard! {
         "Requests whose client went away before the answer's end.";
     upgrades "pointsman_proxy_upgrades_total" counter None
         "Connections that were upgraded (WebSocket).";
+    tcp_carried "pointsman_proxy_tcp_connections_total" counter (Some(("outcome", "carried")))
+        "Plain TCP connections, by what became of them.";
+    tcp_failed "pointsman_proxy_tcp_connections_total" counter (Some(("outcome", "failed")))
+        "Plain TCP connections, by what became of them.";
+    tcp_refused "pointsman_proxy_tcp_connections_total" counter (Some(("outcome", "refused")))
+        "Plain TCP connections, by what became of them.";
     timeout_head "pointsman_proxy_timeouts_total" counter (Some(("kind", "head")))
         "Times that a limit of time ended something, by limit.";
     timeout_attempt "pointsman_proxy_timeouts_total" counter (Some(("kind", "attempt")))

@@ -1,11 +1,12 @@
-//! The L7 proxy: HTTP/1.1 and HTTP/2 in, routed by the table, HTTP/1.1 and HTTP/2 (clear text) out.
+//! The L7 proxy: HTTP/1.1 and HTTP/2 in, routed by the table, HTTP/1.1 and HTTP/2 (clear text) out. On ports that
+//! services hold for themselves also plain TCP.
 //!
 //! Each worker thread runs [`worker::serve`] inside a current-thread runtime with a `LocalSet`: its own listening
 //! sockets, its own upstream connections, its own shard of the metrics. Nothing on a request's path is shared for
 //! writing between workers, and no lock is taken on it.
 //!
 //! ```text
-//! accept → connection (TLS, HTTP version) → gate (strictness) → route → balance → pool/connect → exchange
+//! accept → connection (TLS, HTTP version) → gate (strictness) → route → rules → balance → pool/connect → exchange
 //!                                                                  └────────── retry ◀────────────────┘
 //! ```
 //!
@@ -17,6 +18,7 @@
 pub mod accept;
 pub mod account;
 pub mod answer_body;
+pub mod auth;
 pub mod authority;
 pub mod balance;
 pub mod client_address;
@@ -49,7 +51,9 @@ pub mod reason;
 pub mod request_body;
 pub mod retry;
 pub mod route;
+pub mod rules;
 pub mod stall;
+pub mod tcp;
 pub mod tls;
 pub mod upgrade;
 pub mod worker;

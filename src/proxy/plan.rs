@@ -4,19 +4,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::uri::Scheme;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Version};
 
 use super::balance::hashing;
 use super::balance::local::ServiceLocal;
-use super::client_address::client_address;
+use super::client_address::{client_address, is_trusted};
 use super::connection::Client;
 use super::gate::{self, Admitted};
 use super::headers;
+use super::listen::Entrance;
 use super::reason::Reason;
 use super::route::{self, Destination};
+use super::rules::{self, Asked, Refusal};
 use super::upgrade;
 use crate::config::Config;
+use crate::model::rules::Rules;
 
 /// What is to be done with a request.
 #[derive(Debug)]
@@ -33,44 +36,83 @@ pub struct Plan {
     pub local: Rc<ServiceLocal>,
     /// By which the request finds its endpoint, if requests are spread by hashing.
     pub key: Option<u64>,
+    /// What the service asks of every request.
+    pub rules: Option<Arc<Rules>>,
+    /// The target that is sent to the endpoint.
+    pub target: PathAndQuery,
+    /// The host that is sent to the endpoint.
+    pub host: HeaderValue,
 }
 
 /// Decides about request `number` of a client's connection.
 ///
 /// # Errors
-/// The reason of the answer, if it is not forwarded.
-pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Result<Plan, Reason> {
+/// The answer in its place, if it is not forwarded.
+pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Result<Plan, Refusal> {
     if let Some(reason) = client.watch.violation(number) {
-        return Err(reason);
+        return Err(reason.into());
     }
     let worker = &client.worker;
     let config = worker.config();
     if worker.shard.held() > config.proxy.limits.buffer_bytes as u64 {
-        return Err(Reason::Overloaded);
+        return Err(Reason::Overloaded.into());
     }
     // RFC 9110 section 4.2.2: what is asked for by `https` has to come over a secured connection.
     if head.version < Version::HTTP_2 && head.uri.scheme() == Some(&Scheme::HTTPS) && client.secured.is_none() {
-        return Err(Reason::BadTarget);
+        return Err(Reason::BadTarget.into());
     }
     let admitted = gate::admit(head, config.proxy.limits.head_fields)?;
     if headers::passes(&head.headers, &config.proxy.via) >= config.proxy.max_hops {
-        return Err(Reason::Loop);
+        return Err(Reason::Loop.into());
     }
     if head.method == Method::OPTIONS && headers::max_forwards(&head.headers) == Some(0) {
-        return Err(Reason::MaxForwards);
+        return Err(Reason::MaxForwards.into());
     }
     let upgrade = upgrade::requested(head, has_body)?;
-    let host = admitted.host();
-    if client.secured.as_ref().is_some_and(|secured| !secured.is_for(&host)) {
-        return Err(Reason::WrongName);
+    let destination = destination(client, head, &admitted)?;
+    let rules = destination.service.rules.clone();
+    let (mut target, mut host) = (admitted.target.clone(), admitted.authority.clone());
+    if let Some(rules) = &rules {
+        rules::check(rules, &asked(client, head, &admitted, &config))?;
+        if let Some(stripped) = rules::stripped(rules, &target) {
+            target = stripped;
+        }
+        if let (true, Some(name)) = (rules.strip_path.is_some(), &rules.host) {
+            host = HeaderValue::from_str(name).unwrap_or(host);
+        }
     }
-    let mut rng = worker.rng.borrow_mut();
-    let destination = worker.with_table(|table| route::find(table, &host, admitted.path(), &head.headers, &mut rng))?;
-    drop((host, rng));
     let local = worker.local(&destination.service.id);
     let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
-    let peer = client.peer.ip();
-    let address = || client_address(peer, &head.headers, &config.proxy.trusted_proxies);
+    let address = || client_address(client.peer.ip(), &head.headers, &config.proxy.trusted_proxies);
     let key = hashing::key(algorithm, &head.headers, address);
-    Ok(Plan { admitted, destination, config, upgrade, local, key })
+    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host })
+}
+
+/// Where the request goes, by the way it came in.
+fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Destination, Reason> {
+    let worker = &client.worker;
+    match client.entrance {
+        Entrance::Host => {
+            let host = admitted.host();
+            if client.secured.as_ref().is_some_and(|secured| !secured.is_for(&host)) {
+                return Err(Reason::WrongName);
+            }
+            let mut rng = worker.rng.borrow_mut();
+            worker.with_table(|table| route::find(table, &host, admitted.path(), &head.headers, &mut rng))
+        }
+        Entrance::App => worker.with_table(|table| route::by_app(table, &head.headers)),
+        Entrance::Port(port) => worker.with_table(|table| route::by_port(table, port, &head.headers)),
+    }
+}
+
+fn asked<'a>(client: &Client, head: &'a Parts, admitted: &'a Admitted, config: &Config) -> Asked<'a> {
+    let (peer, trusted) = (client.peer.ip(), &config.proxy.trusted_proxies);
+    Asked {
+        client: client_address(peer, &head.headers, trusted),
+        secure: client.secured.is_some() || (is_trusted(peer, trusted) && rules::says_https(&head.headers)),
+        by_host: client.entrance == Entrance::Host,
+        method: &head.method,
+        admitted,
+        https_port: config.proxy.https_port,
+    }
 }

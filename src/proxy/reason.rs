@@ -84,6 +84,27 @@ reasons! {
     NotHttp "not-http" BAD_GATEWAY Ourselves,
         "The route leads to a service that does not speak HTTP.",
         "Set the port's `protocol` label to `http` or `h2c`, or remove its route.";
+    AddressRefused "address-refused" FORBIDDEN Client,
+        "The service lets in clients of certain networks only, and this one is in none.",
+        "The label is `allow` (`HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`); behind another proxy, see `proxy.trusted_proxies`.";
+    PasswordRequired "password-required" UNAUTHORIZED Client,
+        "The service asks for a user and a password.",
+        "Send the right ones. Where nobody is let in, `pointsman problems` tells whether the label `auth` can be read.";
+    PasswordsBusy "passwords-busy" SERVICE_UNAVAILABLE Ourselves,
+        "Too many passwords wait to be tried.",
+        "Somebody may be guessing; hashes with fewer rounds are tried faster.";
+    HttpsRequired "https-required" MOVED_PERMANENTLY Ourselves,
+        "The service wants HTTPS.",
+        "The label is `https_redirect` (`HAPROXY_{n}_REDIRECT_TO_HTTPS`); the port is `proxy.https_port`.";
+    HttpsRequiredSame "https-required-same-method" PERMANENT_REDIRECT Ourselves,
+        "The service wants HTTPS, and the method must stay.",
+        "As `https-required`.";
+    Redirected "redirected" MOVED_PERMANENTLY Ourselves,
+        "The service's root is elsewhere.",
+        "The label is `root_redirect` (`HAPROXY_{n}_HTTP_BACKEND_REDIR`).";
+    NoApp "no-app" NOT_FOUND Client,
+        "No app of this name has a port that speaks HTTP, or the header `X-Marathon-App-Id` is missing.",
+        "Name the app by its full id, such as `/team/shop`.";
     ConnectFailed "connect-failed" BAD_GATEWAY Upstream,
         "No endpoint accepted a connection.",
         "Check that the task listens on the port it was given and that the network lets the proxy reach it.";

@@ -7,15 +7,19 @@ use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use http::HeaderMap;
+use http::header::HeaderName;
 
 use super::balance::choose::{self, Ask, Chosen};
 use super::balance::sticky::Session;
 use super::reason::Reason;
 use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::{Endpoint, EndpointId};
-use crate::model::id::Version;
+use crate::model::id::{ServiceId, Version};
 use crate::model::service::{Protocol, Service, Target};
 use crate::table::Table;
+
+/// The header by which callers name an app.
+pub const APP_ID: HeaderName = HeaderName::from_static("x-marathon-app-id");
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
@@ -40,13 +44,47 @@ pub fn find(table: &Table, host: &str, path: &str, headers: &HeaderMap, rng: &mu
     };
     let kept = || kept_target(table, &route.targets, headers);
     let target = kept().or_else(|| pick_target(&route.targets, rng)).ok_or(Reason::NoEndpoint)?;
-    let service = table.service(&target.service).ok_or(Reason::NoEndpoint)?;
+    destination(table, &target.service, target.version.clone(), headers)
+}
+
+/// The destination of a request on a port that a service holds.
+///
+/// # Errors
+/// The reason of the answer, where there is none.
+pub fn by_port(table: &Table, port: u16, headers: &HeaderMap) -> Result<Destination, Reason> {
+    let way = table.ways.ports.get(&port).ok_or(Reason::NoRoute)?;
+    destination(table, &way.owner, None, headers)
+}
+
+/// The destination of a request that names an app.
+///
+/// # Errors
+/// The reason of the answer, where there is none.
+pub fn by_app(table: &Table, headers: &HeaderMap) -> Result<Destination, Reason> {
+    let mut named = headers.get_all(APP_ID).iter();
+    let app = match (named.next(), named.next()) {
+        (Some(app), None) => app.to_str().map_err(|_| Reason::NoApp)?,
+        _ => return Err(Reason::NoApp),
+    };
+    match table.ways.apps.get(app) {
+        Some(way) => destination(table, &way.owner, None, headers),
+        None => Err(if table.ready { Reason::NoApp } else { Reason::NotReady }),
+    }
+}
+
+fn destination(
+    table: &Table,
+    id: &ServiceId,
+    version: Option<Version>,
+    headers: &HeaderMap,
+) -> Result<Destination, Reason> {
+    let service = table.service(id).ok_or(Reason::NoEndpoint)?;
     // Each endpoint has its own protocol; one with a wrong label is not chosen, and spoils no other.
     if !service.protocol.is_http() && !service.available.iter().any(|endpoint| endpoint.protocol.is_http()) {
         return Err(Reason::NotHttp);
     }
     let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
-    Ok(Destination { service: service.clone(), version: target.version.clone(), session })
+    Ok(Destination { service: service.clone(), version, session })
 }
 
 /// The target whose endpoint the client is kept on: a session outlives the weights of a canary.
@@ -133,8 +171,6 @@ fn most(endpoint: &Endpoint, limits: &ProxyLimits) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::ServiceId;
-
     #[test]
     fn targets_are_picked_by_weight() {
         let target =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -78,7 +78,7 @@ pub async fn tunnel(
     let mut hold = account.hold.take();
     let both = async {
         match tokio::try_join!(client, endpoint) {
-            Ok((client, endpoint)) => copy_both(client, endpoint, idle).await,
+            Ok((client, endpoint)) => copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle).await,
             Err(error) => debug!(%error, "upgrade failed"),
         }
     };
@@ -90,9 +90,14 @@ pub async fn tunnel(
     account.complete();
 }
 
-async fn copy_both(client: Upgraded, endpoint: Upgraded, idle: Duration) {
-    let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
-    let (from_endpoint, to_endpoint) = tokio::io::split(TokioIo::new(endpoint));
+/// Copies both ways until both have ended or nothing was said for `idle`.
+pub(super) async fn copy_both(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: impl AsyncRead + AsyncWrite + Unpin,
+    idle: Duration,
+) {
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_endpoint, to_endpoint) = tokio::io::split(endpoint);
     let activity = Activity::new();
     let copied = async {
         tokio::join!(copy(from_client, to_endpoint, &activity, idle), copy(from_endpoint, to_client, &activity, idle));

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::accept;
+use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
 use super::drain::{self, DrainSignal};
@@ -70,6 +71,8 @@ pub struct Worker {
     pub leashes: Leashes,
     /// Tasks that are no client's connection: HTTP/2 streams, upstream connections, tunnels.
     pub tasks: TaskTracker,
+    /// What it knows of passwords.
+    pub passwords: Passwords,
     /// Draining, on a channel of this thread: connections poll it often.
     pub drain: DrainSignal,
     /// Randomness.
@@ -243,6 +246,7 @@ impl Worker {
             pool: Rc::default(),
             leashes: Leashes::default(),
             tasks: TaskTracker::new(),
+            passwords: Passwords::default(),
             drain,
             rng: RefCell::new(fastrand::Rng::new()),
             per_address: PerAddress::default(),

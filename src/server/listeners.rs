@@ -13,12 +13,12 @@ use super::notify::Inherited;
 use super::startup::StartError;
 use super::workers::{DnsStart, Orders};
 use crate::config::Config;
-use crate::config::checked::ListenerConfig;
+use crate::config::checked::{ListenerConfig, RouteBy};
 use crate::config::watch::Watch;
 use crate::dns;
 use crate::dns::transport::bind::{WorkerSockets, own_addresses};
 use crate::proxy::drain::Drain;
-use crate::proxy::listen::{self, Listener};
+use crate::proxy::listen::{self, Entrance, Listener};
 use crate::proxy::tls::TlsListener;
 use crate::proxy::tls::store::Certificates;
 
@@ -137,6 +137,7 @@ impl Listeners {
         self.serve_proxy(&config.proxy.listeners, opened.proxy, drain_time, &mut orders);
         let used = |folder: &PathBuf| {
             config.proxy.listeners.iter().any(|listener| listener.certificates.as_ref() == Some(folder))
+                || config.proxy.service_ports.certificates.as_ref() == Some(folder)
         };
         self.certificates.retain(|folder, _| used(folder));
         orders
@@ -240,6 +241,10 @@ impl Listeners {
                 socket,
                 is_inherited: listener.is_inherited,
                 tls: tls.clone(),
+                entrance: match listener.config.route_by {
+                    RouteBy::Host => Entrance::Host,
+                    RouteBy::App => Entrance::App,
+                },
                 drain: Some(listener.drain.subscribe()),
             };
             orders.push(Orders::Proxy(sockets.into_iter().map(start).collect()));
@@ -258,7 +263,7 @@ impl Listeners {
     }
 
     /// The certificates of a folder, followed from the first use on.
-    fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
+    pub(super) fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
         if let Some(known) = self.certificates.get(folder) {
             return Ok(known.store.clone());
         }

@@ -13,7 +13,9 @@
 mod listeners;
 mod log;
 mod metrics;
+mod ports;
 mod reload;
+mod service_ports;
 mod sources;
 mod startup;
 mod store;

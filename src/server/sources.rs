@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::lock;
 use crate::cluster::event::EventSender;
 use crate::cluster::sources::file;
+use crate::cluster::sources::marathon;
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::sources::mesos::subscribe::{self, SourceControl, SourceThread};
 use crate::config::Config;
-use crate::config::checked::{FileConfig, MesosConfig};
+use crate::config::checked::{FileConfig, MarathonConfig, MesosConfig};
 use crate::config::watch::Watch;
 use crate::model::id::SourceName;
 
@@ -22,6 +23,7 @@ use crate::model::id::SourceName;
 pub(super) struct Sources {
     events: EventSender,
     mesos: BTreeMap<SourceName, (MesosConfig, SourceThread)>,
+    marathon: BTreeMap<SourceName, (MarathonConfig, bool, SourceThread)>,
     files: BTreeMap<SourceName, (FileConfig, FileTask)>,
     metrics: MesosMetrics,
     wanted: Wanted,
@@ -51,7 +53,15 @@ struct FileTask {
 
 impl Sources {
     pub(super) fn new(events: EventSender, metrics: MesosMetrics, wanted: Wanted, control: Handle) -> Self {
-        Self { events, mesos: BTreeMap::new(), files: BTreeMap::new(), metrics, wanted, control }
+        Self {
+            events,
+            mesos: BTreeMap::new(),
+            marathon: BTreeMap::new(),
+            files: BTreeMap::new(),
+            metrics,
+            wanted,
+            control,
+        }
     }
 
     /// Makes what runs the same as what `config` says; what did not change is left alone.
@@ -60,12 +70,22 @@ impl Sources {
     /// A thread cannot be started.
     pub(super) fn apply(&mut self, config: &Config) -> std::io::Result<()> {
         self.stop_mesos(|running| config.mesos.iter().any(|wanted| wanted.has_same_stream(running)));
+        let alone = |marathon: &MarathonConfig| !config.mesos.iter().any(|mesos| mesos.cluster == marathon.cluster);
+        self.stop_marathon(|running, was_alone| config.marathon.contains(running) && alone(running) == was_alone);
         self.stop_files(|running| config.files.contains(running));
         for wanted in config.mesos.iter() {
             if !self.mesos.contains_key(&wanted.name) {
                 let thread = subscribe::spawn(wanted.clone(), self.events.clone(), &self.metrics)?;
                 lock(&self.wanted.0).insert(wanted.name.clone(), thread.control().clone());
                 self.mesos.insert(wanted.name.clone(), (wanted.clone(), thread));
+            }
+        }
+        for wanted in config.marathon.iter() {
+            if !self.marathon.contains_key(&wanted.name) {
+                let alone = alone(wanted);
+                let thread = marathon::spawn(wanted.clone(), alone, self.events.clone())?;
+                lock(&self.wanted.0).insert(wanted.name.clone(), thread.control().clone());
+                self.marathon.insert(wanted.name.clone(), (wanted.clone(), alone, thread));
             }
         }
         for wanted in config.files.iter() {
@@ -80,6 +100,7 @@ impl Sources {
     /// Stops all.
     pub(super) fn stop(&mut self) {
         self.stop_mesos(|_| false);
+        self.stop_marathon(|_, _| false);
         self.stop_files(|_| false);
     }
 
@@ -90,6 +111,17 @@ impl Sources {
             thread.control().stop();
         }
         for (name, (_, thread)) in leaving {
+            lock(&self.wanted.0).remove(&name);
+            thread.join();
+        }
+    }
+
+    fn stop_marathon(&mut self, stays: impl Fn(&MarathonConfig, bool) -> bool) {
+        let leaving: Vec<_> = self.marathon.extract_if(.., |_, (config, alone, _)| !stays(config, *alone)).collect();
+        for (_, (_, _, thread)) in &leaving {
+            thread.control().stop();
+        }
+        for (name, (_, _, thread)) in leaving {
             lock(&self.wanted.0).remove(&name);
             thread.join();
         }

@@ -77,6 +77,7 @@ pub(super) struct Control {
     stop: CancellationToken,
     admin: Arc<tokio::sync::Mutex<Admin>>,
     reload: Option<tokio::task::JoinHandle<()>>,
+    ports: tokio::task::JoinHandle<()>,
 }
 
 /// How long the API's requests may go on when everything else has ended.
@@ -90,6 +91,7 @@ impl Control {
             if let Some(reload) = self.reload.take() {
                 let _ = reload.await;
             }
+            let _ = self.ports.await;
             if let Some(admin) = self.admin.lock().await.take() {
                 admin.stop(ADMIN_GRACE).await;
             }
@@ -167,6 +169,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     })?);
     let stop = CancellationToken::new();
     let reload = reloader.follow(runtime.handle(), stop.clone());
+    let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
+    let ports = runtime.spawn(ports);
     Ok(Server {
         table,
         events,
@@ -176,7 +180,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         sources,
         writer: Some(writer),
         store,
-        control: Some(Control { runtime, stop, admin, reload }),
+        control: Some(Control { runtime, stop, admin, reload, ports }),
         reloader,
         addresses,
     })

@@ -1,5 +1,6 @@
 //! The worker threads: each a current-thread runtime with sockets, upstream connections and metrics of its own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::listeners::{Listeners, Listening, Opened};
 use super::notify::Inherited;
+use super::service_ports::ServicePorts;
 use super::startup::StartError;
 use crate::config::Config;
 use crate::dns::metrics::DnsMetrics;
@@ -18,11 +20,14 @@ use crate::proxy::balance::WorkerSeat;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::Listener;
 use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::tls::TlsListener;
+use crate::proxy::tls::store::OnePair;
 use crate::proxy::worker::{self as proxy_worker, ProxyWorker};
 use crate::table::handle::TableHandle;
+use crate::table::ways::WantedPort;
 
-/// Sockets that may wait for a worker: as many as two configurations can have.
-const ORDERS: usize = 128;
+/// Sockets that may wait for a worker: many services may come at once.
+const ORDERS: usize = 16_384;
 
 /// The running workers and what they listen on.
 #[derive(Debug)]
@@ -30,6 +35,7 @@ pub(super) struct Workers {
     threads: Vec<Thread>,
     drain: watch::Sender<Drain>,
     listeners: Listeners,
+    ports: ServicePorts,
 }
 
 /// Ends a stop that takes too long.
@@ -81,7 +87,7 @@ impl Workers {
         for index in 0..count {
             threads.push(start_thread(WorkerSeat { index, workers: count }, parts, signal.clone())?);
         }
-        Ok(Self { threads, drain, listeners: Listeners::new(parts.control.clone()) })
+        Ok(Self { threads, drain, listeners: Listeners::new(parts.control.clone()), ports: ServicePorts::default() })
     }
 
     /// Binds what `config` adds to what is open.
@@ -111,9 +117,53 @@ impl Workers {
         self.listeners.listening(config)
     }
 
+    /// Opens and closes listeners of ports that services hold, one by one, until they are those `wanted`. Returns those
+    /// that cannot be opened, and why; nothing else is touched by them.
+    pub(super) fn serve_ports(&mut self, wanted: &[WantedPort], config: &Config) -> BTreeMap<u16, Arc<str>> {
+        let until = Drain::Until(tokio::time::Instant::from_std(Instant::now() + config.server.drain_time));
+        self.ports.close_others(wanted, until);
+        let mut faults = BTreeMap::new();
+        // While the program stops, nothing is opened any more.
+        let wanted = if self.threads.is_empty() { &[] } else { wanted };
+        for wanted in wanted {
+            if let Err(fault) = self.serve_port(wanted, config, until) {
+                faults.insert(wanted.port, fault.into());
+            }
+        }
+        faults
+    }
+
+    fn serve_port(&mut self, wanted: &WantedPort, config: &Config, until: Drain) -> Result<(), String> {
+        let settings = &config.proxy.service_ports;
+        if self.ports.is_open(wanted, settings) {
+            return Ok(());
+        }
+        let tls = self.port_tls(wanted, config)?;
+        for listeners in self.ports.open(wanted, settings, tls.as_ref(), until, self.threads.len())? {
+            for (thread, listener) in self.threads.iter().zip(listeners) {
+                give(&thread.proxy, listener);
+            }
+        }
+        tracing::info!(port = wanted.port, "listening for a service");
+        Ok(())
+    }
+
+    fn port_tls(&mut self, wanted: &WantedPort, config: &Config) -> Result<Option<TlsListener>, String> {
+        let Some(name) = &wanted.certificate else { return Ok(None) };
+        let Some(folder) = &config.proxy.service_ports.certificates else {
+            let mend = "set proxy.service_ports.certificates";
+            return Err(format!("there is no folder to find the certificate {name:?} in: {mend}"));
+        };
+        let store = self.listeners.certificates(folder).map_err(|error| error.to_string())?;
+        let pair = OnePair::new(store.clone(), name.clone());
+        let pair = pair.ok_or_else(|| format!("{} holds no certificate called {name:?}", folder.display()))?;
+        TlsListener::of_one(pair, store).map(Some).map_err(|error| error.to_string())
+    }
+
     /// Stops accepting, waits for what is in flight for `drain_time` at most, ends the threads.
     pub(super) fn stop(&mut self, drain_time: Duration) {
         self.listeners.give_up();
+        self.ports.give_up();
         let deadline = tokio::time::Instant::from_std(Instant::now() + drain_time);
         self.drain.send_replace(Drain::Until(deadline));
         for thread in self.threads.drain(..) {

@@ -16,6 +16,7 @@ pub fn dump(table: &Table) -> String {
     for route in table.routes.sorted() {
         line(&mut out, format_args!("route {}{} → {} ({})", route.host, route.path, route.owner, route.name));
     }
+    ways(table, &mut out);
     let mut tasks: Vec<_> = table.tasks.iter().collect();
     tasks.sort_by(|a, b| a.0.cmp(b.0));
     for (key, task) in tasks {
@@ -43,6 +44,19 @@ pub fn dump(table: &Table) -> String {
     out
 }
 
+fn ways(table: &Table, out: &mut String) {
+    let mut ports: Vec<_> = table.ways.ports.iter().collect();
+    ports.sort_by_key(|(port, _)| **port);
+    for (port, way) in ports {
+        line(out, format_args!("port {port} → {}", way.owner));
+    }
+    let mut apps: Vec<_> = table.ways.apps.iter().collect();
+    apps.sort_by_key(|(app, _)| (*app).clone());
+    for (app, way) in apps {
+        line(out, format_args!("app {app} → {}", way.owner));
+    }
+}
+
 fn services(table: &Table, out: &mut String) {
     let mut services: Vec<_> = table.services.values().collect();
     services.sort_by(|a, b| a.id.cmp(&b.id));
@@ -58,6 +72,9 @@ fn services(table: &Table, out: &mut String) {
                 service.panic
             ),
         );
+        if let Some(rules) = &service.rules {
+            line(out, format_args!("   rules {rules:?}"));
+        }
         for endpoint in service.endpoints.iter() {
             let kept = service.sticky.get(&endpoint.id.fingerprint()).is_some();
             let sticky = if kept { " sticky" } else { "" };

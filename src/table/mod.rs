@@ -8,6 +8,7 @@ pub mod names;
 pub mod routes;
 pub use crate::cluster::status;
 pub mod task;
+pub mod ways;
 pub mod writer;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use names::Names;
 use routes::Routes;
 use status::SourceStatus;
 use task::TaskView;
+use ways::Ways;
 
 /// One version of everything that answers are given from. Versions share what they have in common.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Table {
     pub names: Names,
     /// Routes for the proxy.
     pub routes: Routes,
+    /// Ports and apps.
+    pub ways: Ways,
     /// Services by id.
     pub services: PersistentMap<ServiceId, Arc<Service>>,
     /// Tasks by key.
@@ -66,6 +70,7 @@ impl Table {
             config,
             names: Names::default(),
             routes: Routes::default(),
+            ways: Ways::default(),
             services: PersistentMap::new(),
             tasks: PersistentMap::new(),
             problems: PersistentMap::new(),

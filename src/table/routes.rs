@@ -24,6 +24,8 @@ pub struct Route {
     pub path: Arc<str>,
     /// Where requests go: one entry in the plain case.
     pub targets: Box<[Target]>,
+    /// The claim's standing among others on the same host and path.
+    pub priority: i32,
     /// Since when the owner has held the claim.
     pub since: Timestamp,
 }
@@ -196,6 +198,7 @@ mod tests {
                 name: "default".into(),
                 host: HostPattern::parse(host).unwrap(),
                 path: (*path).into(),
+                priority: 0,
                 since: Timestamp(0),
             }));
         }

@@ -176,6 +176,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         drain_time: None,
         sticky: false,
         balance: None,
+        rules: None,
         run: Arc::default(),
     })
 }
@@ -200,6 +201,8 @@ fn service(namespace: &str, name: &str, states: &[EndpointState]) -> Service {
         sticky: SortedList::default(),
         ring: None,
         panic: false,
+        rules: None,
+        mixed_rules: false,
         empty_since: None,
     }
 }
@@ -216,6 +219,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         agent: endpoint.agent.clone(),
         state: TaskState::Running,
         health: Health::Healthy,
+        held: false,
         addresses: Default::default(),
         unreachable_since: None,
         definition: Arc::new(definition),
@@ -288,6 +292,7 @@ pub fn table(config: Arc<Config>) -> Table {
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),
             path: "/".into(),
+            priority: 0,
             since: Timestamp(1),
         }));
     }

@@ -82,6 +82,7 @@ pub fn task(id: &str, name: &str, agent: u8, port: u16, labels: &[(&str, &str)])
         agent: Some(format!("A-S{agent}").into()),
         state: TaskState::Running,
         health: Health::Unknown,
+        held: false,
         addresses: [IpAddr::from([10, 1, 0, agent])].into_iter().collect(),
         unreachable_since: None,
         definition: Arc::new(definition),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "../common/ports.rs"]
-mod ports;
+pub mod ports;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use pointsman::model::service::{Protocol, Service, Target};
 use pointsman::model::time::Timestamp;
 use pointsman::proxy::balance::WorkerSeat;
 use pointsman::proxy::drain::Drain;
-use pointsman::proxy::listen::{self, Listener};
+use pointsman::proxy::listen::{self, Entrance, Listener};
 use pointsman::proxy::metrics::ProxyMetrics;
 use pointsman::proxy::tls::TlsListener;
 use pointsman::proxy::worker::{self, ProxyWorker};
@@ -90,6 +90,8 @@ impl Cluster {
             sticky: Default::default(),
             ring: None,
             panic: false,
+            rules: None,
+            mixed_rules: false,
             empty_since: None,
         };
         self.0.services.insert(id, Arc::new(service));
@@ -119,6 +121,7 @@ impl Cluster {
             drain_time: None,
             sticky: false,
             balance: None,
+            rules: None,
             run: known.unwrap_or_default(),
         })
     }
@@ -148,6 +151,7 @@ impl Cluster {
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),
             path: path.into(),
+            priority: 0,
             since: Timestamp(0),
         }));
         self
@@ -181,7 +185,14 @@ impl Proxy {
         let address = socket.local_addr().unwrap();
         let worker = ProxyWorker {
             seat: WorkerSeat { index: 0, workers: 1 },
-            listeners: vec![Listener { name: "test".into(), socket, is_inherited: false, tls, drain: None }],
+            listeners: vec![Listener {
+                name: "test".into(),
+                socket,
+                is_inherited: false,
+                tls,
+                entrance: Entrance::Host,
+                drain: None,
+            }],
             arrivals: None,
             reader: tables.reader(),
             generations: tables.watch(),

@@ -1,4 +1,5 @@
 //! Sources: each speaks one orchestrator's protocol and turns what it hears into facts.
 
 pub mod file;
+pub mod marathon;
 pub mod mesos;

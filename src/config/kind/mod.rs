@@ -7,9 +7,11 @@ pub(crate) mod duration;
 pub(crate) mod masters;
 pub(crate) mod network;
 pub(crate) mod number;
+pub(crate) mod ports;
 pub(crate) mod size;
 pub(crate) mod text;
 pub(crate) mod upstream;
+pub(crate) mod url;
 
 use std::ops::Range;
 use std::path::Path;

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::config::checked::RouteBy;
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
-use crate::config::kind::network::{Network, Socket};
+use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::{Share, Whole};
+use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FOLDER, NAME, PSEUDONYM};
-use crate::config::kind::{Many, Optional};
+use crate::config::kind::{Choice, Many, Optional};
 use crate::config::raw::{Raw, RawListener};
 use crate::config::section::{Example, ListRules, Section};
 use crate::config::setting::{Reload, Setting, setting};
@@ -18,6 +20,7 @@ pub(super) fn section() -> Section<Raw> {
         .settings(proxy())
         .section(balance())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
+        .section(service_ports())
         .list(
             &ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
             listener(),
@@ -36,6 +39,11 @@ const LISTENER_EXAMPLES: &[Example] = &[
             ("address", "\"127.0.0.1:10443\""),
             ("certificates", "\"/etc/pointsman/certificates\""),
         ],
+    },
+    Example {
+        about: "For callers inside, by app.",
+        active: false,
+        values: &[("name", "\"apps\""), ("address", "\"127.0.0.1:9091\""), ("route_by", "\"app-id\"")],
     },
 ];
 
@@ -106,7 +114,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 6] {
+fn proxy() -> [Setting<Raw>; 7] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -137,10 +145,41 @@ fn proxy() -> [Setting<Raw>; 6] {
         setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
             .means("Request bodies up to this size are kept for another attempt.")
             .costs("So much memory for each request under way that has a body."),
+        setting!(Raw, "https_port", Whole::between(1, 65_535), config.proxy.https_port)
+            .unit("port number")
+            .means("The port that redirects to HTTPS name: the one that clients reach a TLS listener by.")
+            .costs("None."),
     ]
 }
 
-fn timeouts() -> [Setting<Raw>; 7] {
+fn service_ports() -> Section<Raw> {
+    Section::new(
+        "service_ports",
+        "Ports that apps claim for themselves (`pointsman.listen`, `HAPROXY_{n}_PORT`, Marathon's service ports). \
+            Each listener comes and goes by itself; of two apps on one port the one that has claimed it longest has it.",
+    )
+    .settings([
+        setting!(
+            Raw,
+            "addresses",
+            Many::new(Address, "addresses", 16),
+            config.proxy.service_ports.addresses
+        )
+        .example("[\"0.0.0.0\"]")
+        .by_default("none: no such port is opened")
+        .means("Addresses that the ports are opened on.")
+        .costs("A socket for every worker, port and address: `server` needs as many file descriptors."),
+        setting!(Raw, "allowed", Many::new(Ports, "ranges", 64), config.proxy.service_ports.allowed)
+            .means("Ports that may be claimed; `[[policy]]` can say by whom.")
+            .costs("Whoever can start a task can have such a port."),
+        setting!(Raw, "certificates", Optional(FOLDER), config.proxy.service_ports.certificates)
+            .example("\"/etc/pointsman/certificates\"")
+            .means("A folder of certificates for ports that are to speak TLS (`pointsman.certificate`, `HAPROXY_{n}_SSL_CERT`).")
+            .costs("A watch on the folder."),
+    ])
+}
+
+fn timeouts() -> [Setting<Raw>; 8] {
     let up_to = |most: u64| Span::between(Duration::from_millis(1), Duration::from_secs(most));
     [
         setting!(Raw, "header", up_to(3600), config.proxy.limits.header)
@@ -161,6 +200,9 @@ fn timeouts() -> [Setting<Raw>; 7] {
                 "Silent connections hold two file descriptors for so long; WebSockets need a ping more often \
                 than this.",
             ),
+        setting!(Raw, "tcp_idle", up_to(604_800), config.proxy.limits.tcp_idle)
+            .means("Without a byte in either direction of a plain TCP connection; then it is cut.")
+            .costs("Silent connections hold two file descriptors for so long."),
         setting!(Raw, "keep_alive", up_to(86_400), config.proxy.limits.keep_alive)
             .means("A client's connection without a request for so long is closed.")
             .costs("A file descriptor and some kilobytes for each idle client."),
@@ -250,5 +292,17 @@ fn listener() -> Section<RawListener> {
             )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
+        setting!(
+            RawListener,
+            "route_by",
+            Choice(&[("host", RouteBy::Host), ("app-id", RouteBy::App)]),
+            route_by
+        )
+        .means(
+            "What requests are routed by: their host and path, or the app that their header `X-Marathon-App-Id` names \
+                (for callers inside the cluster).",
+        )
+        .costs("Whoever reaches a listener by app reaches every app, within the rules of each.")
+        .reloads(Reload::Listener),
     ])
 }

@@ -41,6 +41,9 @@ pub(super) fn routing() -> Section<Raw> {
         setting!(Raw, "require_port_resource", Flag, config.routing.require_port_resource)
             .means("Whether a task's port must lie in its `ports` resource when its agent's address is used.")
             .costs("Without it a task can draw requests to a port of its agent that is not its own."),
+        setting!(Raw, "strict_mode", Flag, config.routing.strict_mode)
+            .means("Whether ports that `HAPROXY_GROUP` selects are off unless `HAPROXY_{n}_ENABLED` is true.")
+            .costs("None."),
     ])
 }
 
@@ -115,7 +118,7 @@ fn policy() -> Section<PolicyConfig> {
         setting!(PolicyConfig, "ports", Many::new(Whole::between(1, 65_535), "ports", 1024), ports)
             .example("[10080]")
             .by_default("all")
-            .means("Ports that may be claimed.")
+            .means("Ports of the proxy that may be claimed (`proxy.service_ports`).")
             .costs(TIME),
         texts("names", (PATTERN, "patterns"), |p| &p.names, |p, v| p.names = v)
             .example("[\"*.team-a.mesos\"]")

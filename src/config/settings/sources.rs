@@ -1,4 +1,4 @@
-//! `[[sources.mesos]]` and `[[sources.file]]`.
+//! `[[sources.mesos]]`, `[[sources.marathon]]` and `[[sources.file]]`.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use crate::config::kind::duration::Span;
 use crate::config::kind::masters::MastersKind;
 use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::text::{FILE, HOST, Hidden, LINE, NAME, ZONE};
-use crate::config::kind::{Choice, Many, Optional};
-use crate::config::raw::{Raw, RawFile, RawMesos};
+use crate::config::kind::url::MarathonUrl;
+use crate::config::kind::{Choice, Flag, Many, Optional};
+use crate::config::raw::{Raw, RawFile, RawMarathon, RawMesos};
 use crate::config::section::{Example, ListRules, Presence, Section};
 use crate::config::setting::{Reload, Setting, setting};
 
@@ -19,6 +20,12 @@ pub(super) fn section() -> Section<Raw> {
             mesos(),
             |raw: &Raw| &raw.mesos,
             |raw: &mut Raw| &mut raw.mesos,
+        )
+        .list(
+            &ListRules { most: 64, reload: Reload::Live, examples: MARATHON_EXAMPLES },
+            marathon(),
+            |raw: &Raw| &raw.marathon,
+            |raw: &mut Raw| &mut raw.marathon,
         )
         .list(
             &ListRules { most: 64, reload: Reload::Live, examples: FILE_EXAMPLES },
@@ -43,6 +50,28 @@ const MESOS_EXAMPLES: &[Example] = &[
             ("masters", "\"zk://zk1:2181,zk2:2181,zk3:2181/mesos\""),
             ("zookeeper_auth_file", "\"/etc/pointsman/zookeeper-auth\""),
             ("token_file", "\"/etc/pointsman/dcos-token\""),
+            ("tls.ca", "\"/etc/pointsman/dcos-ca.pem\""),
+        ],
+    },
+];
+
+const MARATHON_EXAMPLES: &[Example] = &[
+    Example {
+        about: "Marathon beside the Mesos cluster that it runs its tasks on: service ports, its own health checks.",
+        active: false,
+        values: &[
+            ("name", "\"marathon\""),
+            ("cluster", "\"mesos\""),
+            ("urls", "[\"http://marathon1:8080\", \"http://marathon2:8080\"]"),
+        ],
+    },
+    Example {
+        about: "Marathon of a DC/OS cluster alone, by a service account.",
+        active: false,
+        values: &[
+            ("name", "\"dcos-marathon\""),
+            ("urls", "[\"https://leader.mesos/service/marathon\"]"),
+            ("service_account", "\"/etc/pointsman/account.json\""),
             ("tls.ca", "\"/etc/pointsman/dcos-ca.pem\""),
         ],
     },
@@ -230,6 +259,82 @@ fn guard() -> Section<RawMesos> {
             .means("How long tasks are kept whose agents a new leader still waits for.")
             .costs("As for `confirm_after`."),
     ])
+}
+
+fn marathon() -> Section<RawMarathon> {
+    let hour = Duration::from_secs(3600);
+    Section::new(
+        "marathon",
+        "A Marathon; one entry for each. With the cluster of a Mesos source it adds to that one's tasks what only \
+            Marathon knows (service ports, its own health checks, readiness, labels of pods); alone it tells of the tasks \
+            too, which then have no DNS names.",
+    )
+    .settings([
+        setting!(RawMarathon, "name", NAME, name)
+            .required()
+            .example("\"marathon\"")
+            .means("The source's name in logs, metrics, the API and environment variables.")
+            .costs("None."),
+        setting!(RawMarathon, "cluster", Optional(NAME), cluster)
+            .by_default("the source's name")
+            .example("\"mesos\"")
+            .means("The cluster whose tasks it runs; that of a `[[sources.mesos]]`, where there is one.")
+            .costs("Another cluster is another identity for everything in it: claims begin anew.")
+            .reloads(Reload::Restart),
+        setting!(RawMarathon, "urls", Many::new(MarathonUrl, "URLs", 16).some(), config.urls)
+            .required()
+            .example("[\"http://marathon:8080\"]")
+            .means("URLs of the instances of one Marathon; they are tried in turn, and redirects to the leader followed.")
+            .costs("One stream of events, and a read of each app that changes."),
+        setting!(RawMarathon, "credentials", Optional(Hidden), credentials)
+            .secret()
+            .means("`user:password` for HTTP basic authentication.")
+            .costs("None; kept out of logs and the API."),
+        setting!(RawMarathon, "token", Optional(Hidden), token)
+            .secret()
+            .alternative()
+            .means("A token sent as `Authorization: token=…` (DC/OS), in place of `credentials`.")
+            .costs("None; kept out of logs and the API."),
+        setting!(RawMarathon, "service_account", Optional(FILE), service_account)
+            .alternative()
+            .example("\"/etc/pointsman/account.json\"")
+            .means(
+                "The file of a DC/OS service account (`uid`, `private_key`, `login_endpoint`), in place of a token: one is \
+                had by logging in, and renewed.",
+            )
+            .costs("A login an hour."),
+        setting!(RawMarathon, "use_health", Flag, config.use_health)
+            .means("Whether Marathon's health and readiness checks decide about requests (marathon-lb: `--health-check`).")
+            .costs("Without it, requests reach tasks that Marathon knows to be unhealthy."),
+        setting!(RawMarathon, "resync", Span::between(Duration::from_secs(10), hour * 24), config.resync)
+            .means("How often everything is read although no event said so.")
+            .costs("The list of all apps with their tasks: 15 MB at 5,000 apps."),
+        setting!(RawMarathon, "max_backoff", Span::between(Duration::from_millis(100), hour), config.max_backoff)
+            .means("The longest pause between two attempts; pauses double up to it and vary at random.")
+            .costs("A longer pause finds a returned Marathon later."),
+    ])
+    .section(
+        Section::new("tls", "TLS towards those of the URLs that begin with https://.").settings([
+            setting!(RawMarathon, "ca", Optional(FILE), config.tls.ca)
+                .example("\"/etc/pointsman/ca.pem\"")
+                .by_default("the system's")
+                .means("PEM file with the authorities to trust.")
+                .costs("None."),
+            setting!(RawMarathon, "certificate", Optional(FILE), tls.certificate)
+                .example("\"/etc/pointsman/client.pem\"")
+                .means("PEM file with a client certificate and its chain; needs `key`.")
+                .costs("None."),
+            setting!(RawMarathon, "key", Optional(FILE), tls.key)
+                .example("\"/etc/pointsman/client.key\"")
+                .means("PEM file with the certificate's key.")
+                .costs("None."),
+            setting!(RawMarathon, "server_name", Optional(HOST), tls_server_name)
+                .example("\"marathon.example.com\"")
+                .by_default("the URL's host")
+                .means("The name that the certificate must have.")
+                .costs("None."),
+        ]),
+    )
 }
 
 fn file() -> Section<RawFile> {

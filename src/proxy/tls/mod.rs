@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCert;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use store::Certificates;
+use store::{Certificates, OnePair};
 
 /// The cryptography in use, made here and passed on explicitly: nothing depends on a default of the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -46,10 +47,22 @@ impl TlsListener {
     /// # Errors
     /// If the cryptography does not have the versions of TLS.
     pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
+        Self::with(certificates.clone(), certificates)
+    }
+
+    /// The same with one certificate for whatever name is asked for.
+    ///
+    /// # Errors
+    /// If the cryptography does not have the versions of TLS.
+    pub fn of_one(pair: OnePair, certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
+        Self::with(Arc::new(pair), certificates)
+    }
+
+    fn with(resolver: Arc<dyn ResolvesServerCert>, certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
+            .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { acceptor: Arc::new(config).into(), certificates })
     }

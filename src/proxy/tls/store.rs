@@ -165,6 +165,27 @@ impl Certificates {
     }
 }
 
+/// One pair of a folder for every connection, whatever name the client asks for.
+#[derive(Debug)]
+pub struct OnePair {
+    certificates: Arc<Certificates>,
+    name: Arc<str>,
+}
+
+impl OnePair {
+    /// The pair called `name`; `None` if there is none now.
+    pub fn new(certificates: Arc<Certificates>, name: Arc<str>) -> Option<Self> {
+        let is_there = certificates.current.load().pairs.contains_key(&*name);
+        is_there.then_some(Self { certificates, name })
+    }
+}
+
+impl ResolvesServerCert for OnePair {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.certificates.current.load().pairs.get(&*self.name).map(|pair| pair.key.clone())
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let store = self.current.load();

@@ -1,47 +1,56 @@
 //! Claims and the routes they come to.
 //!
-//! A claim on a host and path belongs to the service and begins when its first task made it. Of several services
-//! that claim the same, the one that has done so longest holds it; the others have a problem that names it. While a
+//! A claim on a host and path, a port or an app belongs to the service and begins when its first task made it. Of several services
+//! that claim the same, the one with the highest priority, or of equals the one that has done so longest, holds it; the others have a problem that names it. While a
 //! service has no task its claims stand, until it is forgotten.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::digest;
 use super::task::ClaimDraft;
 use crate::cluster::deadline::Deadline;
-use crate::cluster::ledger::{Claim, Ledger, RETAINED_LIMIT, ServiceRecord};
+use crate::cluster::ledger::{Claim, Ledger, Place, RETAINED_LIMIT, ServiceRecord};
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
-use crate::labels::host::HostPattern;
 use crate::model::id::ServiceId;
 use crate::model::problem::{Problem, ProblemCode};
-use crate::model::service::Target;
+use crate::model::rules::Rules;
+use crate::model::service::{Protocol, Target};
 use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::routes::Route;
-
-type Place = (HostPattern, Arc<str>);
+use crate::table::ways::Way;
 
 /// Claims as they are made now.
 #[derive(Debug, Default)]
 pub struct Claims {
-    /// How many tasks (and declarations) of a service make each claim.
-    made: HashMap<ServiceId, Vec<(Place, u32)>>,
-    /// Every claimant of the places that more than one claims.
-    contested: HashMap<Place, BTreeSet<(Timestamp, ServiceId)>>,
+    /// How many tasks (and declarations) of a service make each claim, by place and priority.
+    made: HashMap<ServiceId, Made>,
+    /// Every claimant of the places that more than one claims, the holder first.
+    contested: HashMap<Place, BTreeSet<(Standing, ServiceId)>>,
     /// Places that a service claims and does not hold.
     lost: HashMap<ServiceId, BTreeSet<Place>>,
     /// Services whose problems changed.
     restless: BTreeSet<ServiceId>,
+    /// Ports that cannot be listened on, with their owner.
+    faults: BTreeMap<u16, (ServiceId, Arc<str>)>,
 }
+
+/// How many tasks make a claim on a place with a priority.
+type Made = Vec<((Place, i32), u32)>;
+
+/// What decides between claimants: the higher priority, then the longer claim.
+type Standing = (Reverse<i32>, Timestamp);
 
 impl Claims {
     /// One more task makes the claim.
     pub fn add(&mut self, table: &mut Table, ledger: &mut Ledger, claim: &ClaimDraft, now: Timestamp) {
-        let place = (claim.host.clone(), claim.path.clone());
+        let place = claim.place.clone();
+        let way = (place.clone(), claim.priority);
         let made = self.made.entry(claim.service.clone()).or_default();
-        match made.iter_mut().find(|(known, _)| *known == place) {
+        match made.iter_mut().find(|(known, _)| *known == way) {
             Some((_, count)) => {
                 *count += 1;
                 if *count > 1 {
@@ -51,35 +60,45 @@ impl Claims {
             None => {
                 // Nearly every service makes one claim or two.
                 made.reserve_exact(1);
-                made.push((place.clone(), 1));
+                made.push((way, 1));
             }
         }
         let mut record = ledger.services.get(&claim.service).map(|r| (**r).clone()).unwrap_or_else(|| ServiceRecord {
             claims: Vec::new(),
-            protocol: crate::model::service::Protocol::Http,
+            protocol: Protocol::Http,
+            rules: None,
             empty_since: None,
         });
-        let known = record.claims.iter().find(|c| c.host == claim.host && c.path == claim.path);
-        let since = known.map_or(now, |known| known.since);
-        if known.is_none() {
-            // Most services have one claim, and there may be a million services.
-            record.claims.reserve_exact(1);
-            record.claims.push(Claim {
-                name: claim.name.clone(),
-                host: claim.host.clone(),
-                path: claim.path.clone(),
-                since,
-            });
-            ledger.services.insert(claim.service.clone(), Arc::new(record));
-        }
-        self.contend(table, ledger, &claim.service, &place, since);
+        let known = record.claims.iter().position(|known| known.place == place);
+        let claimed = match known {
+            // What is lower now is lowered in `settle`, when all of the batch is known.
+            Some(at) if record.claims[at].priority >= claim.priority => record.claims[at].clone(),
+            Some(at) => {
+                let former = record.claims[at].clone();
+                record.claims[at].priority = claim.priority;
+                let raised = record.claims[at].clone();
+                ledger.services.insert(claim.service.clone(), Arc::new(record));
+                self.withdraw(table, ledger, &claim.service, &former);
+                raised
+            }
+            None => {
+                let (name, priority) = (claim.name.clone(), claim.priority);
+                let claimed = Claim { name, place, priority, since: now };
+                // Most services have one claim, and there may be a million services.
+                record.claims.reserve_exact(1);
+                record.claims.push(claimed.clone());
+                ledger.services.insert(claim.service.clone(), Arc::new(record));
+                claimed
+            }
+        };
+        self.contend(table, ledger, &claim.service, &claimed);
     }
 
     /// One task less makes the claim. It ends in [`Claims::settle`], so that a deploy does not end it.
     pub fn release(&mut self, claim: &ClaimDraft) {
         if let Some(made) = self.made.get_mut(&claim.service)
             && let Some((_, count)) =
-                made.iter_mut().find(|((host, path), _)| *host == claim.host && *path == claim.path)
+                made.iter_mut().find(|((place, priority), _)| *place == claim.place && *priority == claim.priority)
         {
             *count = count.saturating_sub(1);
         }
@@ -103,7 +122,8 @@ impl Claims {
                 return;
             }
             if record.empty_since.is_none() {
-                let kept = ServiceRecord { empty_since: Some(now), protocol: protocol(table, id), ..(*record).clone() };
+                let (protocol, rules) = last_known(table, id);
+                let kept = ServiceRecord { empty_since: Some(now), protocol, rules, ..(*record).clone() };
                 state.ledger.services.insert(id.clone(), Arc::new(kept));
                 state.ledger.retained += 1;
             }
@@ -114,23 +134,35 @@ impl Claims {
             }
             // After a restart, what the ledger retains is in force again.
             for claim in &record.claims {
-                let place = (claim.host.clone(), claim.path.clone());
-                self.contend(table, &state.ledger, id, &place, claim.since);
+                self.contend(table, &state.ledger, id, claim);
             }
             return;
         }
         let made = self.made.get(id);
-        let is_made = |claim: &Claim| {
-            let is_same = |(host, path): &Place| *host == claim.host && *path == claim.path;
-            made.is_some_and(|made| made.iter().any(|(place, count)| is_same(place) && *count > 0))
+        // The highest priority with which a claim is made; none: it is made no more.
+        let standing = |claim: &Claim| {
+            let alike = made.into_iter().flatten().filter(|((place, _), count)| *place == claim.place && *count > 0);
+            alike.map(|((_, priority), _)| *priority).max()
         };
         // Nearly every change of a task leaves its service's claims alone.
-        if record.empty_since.is_none() && record.claims.iter().all(is_made) {
+        if record.empty_since.is_none() && record.claims.iter().all(|claim| standing(claim) == Some(claim.priority)) {
             return;
         }
-        let (kept, ended): (Vec<Claim>, Vec<Claim>) = record.claims.iter().cloned().partition(is_made);
+        let mut kept = Vec::new();
+        let (mut ended, mut lowered) = (Vec::new(), Vec::new());
+        for claim in &record.claims {
+            match standing(claim) {
+                None => ended.push(claim.clone()),
+                Some(priority) => {
+                    if priority != claim.priority {
+                        lowered.push((claim.clone(), Claim { priority, ..claim.clone() }));
+                    }
+                    kept.push(Claim { priority, ..claim.clone() });
+                }
+            }
+        }
         for claim in &ended {
-            self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);
+            self.withdraw(table, &state.ledger, id, claim);
         }
         if let Some(made) = self.made.get_mut(id) {
             made.retain(|(_, count)| *count > 0);
@@ -138,14 +170,18 @@ impl Claims {
         if record.empty_since.is_some() {
             state.ledger.retained = state.ledger.retained.saturating_sub(1);
         }
-        if !ended.is_empty() || record.empty_since.is_some() {
+        if !ended.is_empty() || !lowered.is_empty() || record.empty_since.is_some() {
             if kept.is_empty() {
                 state.ledger.services.remove(id);
                 self.made.remove(id);
             } else {
-                let record = ServiceRecord { claims: kept, empty_since: None, protocol: record.protocol };
+                let record = ServiceRecord { claims: kept, empty_since: None, protocol: record.protocol, rules: None };
                 state.ledger.services.insert(id.clone(), Arc::new(record));
             }
+        }
+        for (former, claim) in &lowered {
+            self.withdraw(table, &state.ledger, id, former);
+            self.contend(table, &state.ledger, id, claim);
         }
     }
 
@@ -157,37 +193,72 @@ impl Claims {
 
     fn problems(&self, id: &ServiceId) -> Vec<Problem> {
         let lost = self.lost.get(id).into_iter().flatten();
-        lost.map(|(host, path)| {
-            let holder = self.contested.get(&(host.clone(), path.clone())).and_then(|all| all.first());
-            let holder = holder.map_or_else(String::new, |(_, holder)| holder.to_string());
-            Problem {
-                code: ProblemCode::RouteConflict,
-                subject: id.to_string().into(),
-                at: format!("{host}{path}").into(),
-                message: format!("{host}{path} is held by {holder}, which claimed it first").into(),
-                mend: "claim another host or path, or let the holder give it up".into(),
-            }
-        })
-        .collect()
+        let mut problems: Vec<Problem> = lost
+            .map(|place| {
+                let holder = self.contested.get(place).and_then(|all| all.first());
+                let holder = holder.map_or_else(String::new, |(_, holder)| holder.to_string());
+                let (code, mend) = match place {
+                    Place::Path(..) => {
+                        (ProblemCode::RouteConflict, "claim another host or path, or let the holder give it up")
+                    }
+                    Place::Port(_) => (ProblemCode::PortConflict, "claim another port, or let the holder give it up"),
+                    Place::App(_) => {
+                        (ProblemCode::RouteConflict, "let one of the two apps have another id or framework")
+                    }
+                };
+                Problem {
+                    code,
+                    subject: id.to_string().into(),
+                    at: place.to_string().into(),
+                    message: format!("{place} is held by {holder}, which claimed it first or has a higher priority")
+                        .into(),
+                    mend: mend.into(),
+                }
+            })
+            .collect();
+        let faults = self.faults.iter().filter(|(_, (owner, _))| owner == id);
+        problems.extend(faults.map(|(port, (_, why))| Problem {
+            code: ProblemCode::PortUnavailable,
+            subject: id.to_string().into(),
+            at: format!("port {port}").into(),
+            message: why.clone(),
+            mend: "let the app have another port, or free this one on the proxy's host".into(),
+        }));
+        problems
+    }
+
+    /// Takes over which ports cannot be listened on, and why.
+    pub fn set_faults(&mut self, table: &Table, faults: &BTreeMap<u16, Arc<str>>) {
+        let named = |(port, why): (&u16, &Arc<str>)| {
+            let owner = table.ways.ports.get(port)?.owner.clone();
+            Some((*port, (owner, why.clone())))
+        };
+        let next: BTreeMap<u16, (ServiceId, Arc<str>)> = faults.iter().filter_map(named).collect();
+        let former = std::mem::replace(&mut self.faults, next);
+        let changed = former.iter().filter(|(port, fault)| self.faults.get(port) != Some(fault));
+        self.restless.extend(changed.map(|(_, (owner, _))| owner.clone()));
+        let new = self.faults.iter().filter(|(port, fault)| former.get(port) != Some(fault));
+        self.restless.extend(new.map(|(_, (owner, _))| owner.clone()).collect::<Vec<_>>());
     }
 
     fn end_all(&mut self, table: &mut Table, state: &mut ClusterState, id: &ServiceId, record: &ServiceRecord) {
         for claim in &record.claims {
-            self.withdraw(table, &state.ledger, id, &(claim.host.clone(), claim.path.clone()), claim.since);
+            self.withdraw(table, &state.ledger, id, claim);
         }
         self.made.remove(id);
         state.ledger.services.remove(id);
     }
 
-    fn contend(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: &Place, since: Timestamp) {
-        let holder = table.routes.get(&place.0, &place.1).cloned();
-        match holder {
-            None => put(table, ledger, id.clone(), place, since),
-            Some(holder) if holder.owner == *id => {}
+    fn contend(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, claim: &Claim) {
+        let place = &claim.place;
+        let standing = (Reverse(claim.priority), claim.since);
+        match holder(table, place) {
+            None => put(table, ledger, id.clone(), place, standing),
+            Some((_, owner)) if owner == *id => {}
             Some(holder) => {
                 let all = self.contested.entry(place.clone()).or_default();
-                all.insert((holder.since, holder.owner.clone()));
-                all.insert((since, id.clone()));
+                all.insert(holder);
+                all.insert((standing, id.clone()));
                 self.lost.entry(id.clone()).or_default().insert(place.clone());
                 self.restless.insert(id.clone());
                 self.crown(table, ledger, place);
@@ -195,10 +266,10 @@ impl Claims {
         }
     }
 
-    /// Puts the claimant that has claimed longest in force.
+    /// Puts the claimant with the best standing in force.
     fn crown(&mut self, table: &mut Table, ledger: &Ledger, place: &Place) {
-        let Some((since, winner)) = self.contested.get(place).and_then(|all| all.first()).cloned() else { return };
-        let holder = table.routes.get(&place.0, &place.1).map(|route| route.owner.clone());
+        let Some((standing, winner)) = self.contested.get(place).and_then(|all| all.first()).cloned() else { return };
+        let holder = holder(table, place).map(|(_, owner)| owner);
         if let Some(lost) = self.lost.get_mut(&winner)
             && lost.remove(place)
         {
@@ -214,11 +285,12 @@ impl Claims {
         // All losers' problems name the holder.
         let others = self.contested.get(place).into_iter().flatten().map(|(_, id)| id.clone());
         self.restless.extend(others.collect::<Vec<_>>());
-        put(table, ledger, winner, place, since);
+        put(table, ledger, winner, place, standing);
     }
 
-    fn withdraw(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, place: &Place, since: Timestamp) {
-        let held = table.routes.get(&place.0, &place.1).filter(|route| route.owner == *id).cloned();
+    fn withdraw(&mut self, table: &mut Table, ledger: &Ledger, id: &ServiceId, claim: &Claim) {
+        let place = &claim.place;
+        let held = holder(table, place).is_some_and(|(_, owner)| owner == *id);
         if let Some(lost) = self.lost.get_mut(id) {
             lost.remove(place);
             if lost.is_empty() {
@@ -226,14 +298,13 @@ impl Claims {
             }
             self.restless.insert(id.clone());
         }
-        if let Some(route) = &held {
-            table.routes.remove(&place.0, &place.1);
-            table.digest = table.digest.wrapping_sub(digest::route(route));
+        if held {
+            take_away(table, place);
         }
         let Some(all) = self.contested.get_mut(place) else { return };
-        all.remove(&(since, id.clone()));
+        all.remove(&((Reverse(claim.priority), claim.since), id.clone()));
         let left = all.len();
-        if held.is_some() {
+        if held {
             self.crown(table, ledger, place);
         } else {
             self.restless.extend(all.iter().map(|(_, id)| id.clone()));
@@ -244,18 +315,60 @@ impl Claims {
     }
 }
 
-fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, since: Timestamp) {
+/// Who holds a place, and with what standing. Ports and apps have no priorities.
+fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
+    let way = |way: &Arc<Way>| ((Reverse(0), way.since), way.owner.clone());
+    match place {
+        Place::Path(host, path) => {
+            let route = table.routes.get(host, path)?;
+            Some(((Reverse(route.priority), route.since), route.owner.clone()))
+        }
+        Place::Port(port) => table.ways.ports.get(port).map(way),
+        Place::App(app) => table.ways.apps.get(app).map(way),
+    }
+}
+
+fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (priority, since): Standing) {
+    let (host, path) = match place {
+        Place::Path(host, path) => (host.clone(), path.clone()),
+        Place::Port(port) => {
+            take_away(table, place);
+            table.digest = table.digest.wrapping_add(digest::way(place, &owner));
+            table.ways.ports.insert(*port, Arc::new(Way { owner, since }));
+            table.ways.version += 1;
+            return;
+        }
+        Place::App(app) => {
+            take_away(table, place);
+            table.digest = table.digest.wrapping_add(digest::way(place, &owner));
+            table.ways.apps.insert(app.clone(), Arc::new(Way { owner, since }));
+            return;
+        }
+    };
     let record = ledger.services.get(&owner);
-    let claim = record.and_then(|record| record.claims.iter().find(|c| c.host == place.0 && c.path == place.1));
+    let claim = record.and_then(|record| record.claims.iter().find(|claim| claim.place == *place));
     let name = claim.map_or_else(|| "default".into(), |claim| claim.name.clone());
     let targets = Box::new([Target { service: owner.clone(), version: None, weight: 1 }]);
-    let route = Route { owner, name, host: place.0.clone(), path: place.1.clone(), targets, since };
+    let route = Route { owner, name, host, path, targets, priority: priority.0, since };
     table.digest = table.digest.wrapping_add(digest::route(&route));
     if let Some(former) = table.routes.insert(Arc::new(route)) {
         table.digest = table.digest.wrapping_sub(digest::route(&former));
     }
 }
 
-fn protocol(table: &Table, id: &ServiceId) -> crate::model::service::Protocol {
-    table.services.get(id).map(|service| service.protocol).unwrap_or_default()
+fn take_away(table: &mut Table, place: &Place) {
+    let removed = match place {
+        Place::Path(host, path) => table.routes.remove(host, path).map(|route| digest::route(&route)),
+        Place::Port(port) => {
+            table.ways.version += 1;
+            table.ways.ports.remove(port).map(|way| digest::way(place, &way.owner))
+        }
+        Place::App(app) => table.ways.apps.remove(app).map(|way| digest::way(place, &way.owner)),
+    };
+    table.digest = table.digest.wrapping_sub(removed.unwrap_or(0));
+}
+
+/// What is kept of a service whose last task is gone.
+fn last_known(table: &Table, id: &ServiceId) -> (Protocol, Option<Arc<Rules>>) {
+    table.services.get(id).map(|service| (service.protocol, service.rules.clone())).unwrap_or_default()
 }

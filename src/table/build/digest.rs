@@ -3,6 +3,7 @@
 //! Only what another instance that sees the same cluster would have too counts: no times, no run-time state, no
 //! seeded hashes.
 
+use crate::cluster::ledger::Place;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::{ServiceId, TaskKey, stable_hash};
 use crate::model::problem::Problem;
@@ -29,12 +30,18 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         endpoint.state,
         endpoint.sticky,
         &endpoint.balance,
+        &endpoint.rules,
     ))
 }
 
 /// A route in force.
 pub fn route(route: &Route) -> u64 {
     stable_hash(&(service_id(&route.owner), &route.host, &route.path, &route.name))
+}
+
+/// A port or an app in force.
+pub fn way(place: &Place, owner: &ServiceId) -> u64 {
+    stable_hash(&(place, service_id(owner)))
 }
 
 /// A task as far as names show it.

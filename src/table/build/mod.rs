@@ -9,6 +9,7 @@ pub mod names;
 pub mod policy;
 pub mod services;
 pub mod task;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::Table;
 use super::task::TaskView;
 use crate::cluster::change::Changes;
 use crate::cluster::event::DeclaredService;
+use crate::cluster::ledger::Place;
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
@@ -93,6 +95,7 @@ impl Builder {
     /// Derives everything anew; endpoints keep their run-time state.
     fn rebuild(&mut self, state: &mut ClusterState, now: Timestamp) {
         let former = std::mem::replace(&mut self.table, Table::empty(state.config.clone()));
+        self.table.ways.version = former.ways.version + 1;
         self.services = Services::recalling(former.services);
         self.claims = Claims::default();
         self.unaddressed = BTreeMap::new();
@@ -239,6 +242,7 @@ impl Builder {
             self.services.settle(&mut self.table, state, id, lives);
             self.services.turn_ring(&mut self.table, id, &state.config);
         }
+        self.claims.set_faults(&self.table, &state.port_faults);
         for (subject, problems) in self.claims.take_problems() {
             self.set_problems(&subject, problems);
         }
@@ -310,14 +314,15 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
 /// The claims of a declaration: its labels are read as those of a task with the one port.
 fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::ClaimDraft> {
     let spec = crate::labels::read_declared(&declared.labels, declared.id.port(), &config.routing.groups).spec;
-    let routes = spec.ports.iter().filter(|said| said.enabled).flat_map(|said| &said.routes);
+    let ports = spec.ports.iter().filter(|said| said.enabled);
+    let routes = ports.flat_map(|said| said.routes.iter().map(|route| (said.priority, route)));
     routes
-        .flat_map(|route| {
-            route.hosts.iter().map(|host| task::ClaimDraft {
+        .flat_map(|(priority, route)| {
+            route.hosts.iter().map(move |host| task::ClaimDraft {
                 service: declared.id.clone(),
                 name: route.name.clone(),
-                host: host.clone(),
-                path: route.path.clone(),
+                place: Place::Path(host.clone(), route.path.clone()),
+                priority,
             })
         })
         .collect()

@@ -18,8 +18,6 @@ pub struct Claim<'a> {
     pub host: &'a HostPattern,
     /// The path prefix.
     pub path: &'a str,
-    /// The task's port.
-    pub port: u16,
 }
 
 /// What the policies say.
@@ -44,6 +42,7 @@ pub fn check(
         return Decision::Allowed;
     }
     let Some(framework) = framework else { return Decision::NotYet };
+    let refused = |framework, claim: &Claim<'_>, why| refused(framework, claim.service, &claim.place(), why);
     let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, claim.service)) else {
         return refused(framework, claim, "no policy speaks of this framework and service");
     };
@@ -53,9 +52,6 @@ pub fn check(
     let path_allowed = |allowed: &String| crate::table::routes::path_matches(allowed, claim.path);
     if !policy.paths.is_empty() && !policy.paths.iter().any(path_allowed) {
         return refused(framework, claim, "the policy does not allow this path");
-    }
-    if !policy.ports.is_empty() && !policy.ports.contains(&claim.port) {
-        return refused(framework, claim, "the policy does not allow this port");
     }
     Decision::Allowed
 }
@@ -88,6 +84,34 @@ pub fn refused_names(
     names.iter().filter_map(refuse).collect()
 }
 
+/// Checks a claim on a port of the proxy.
+pub fn check_port(
+    policies: &[PolicyConfig],
+    framework: Option<&FrameworkFacts>,
+    service: &str,
+    port: u16,
+    source: SourceKind,
+) -> Decision {
+    if policies.is_empty() || source == SourceKind::File {
+        return Decision::Allowed;
+    }
+    let Some(framework) = framework else { return Decision::NotYet };
+    let place = format!("port {port}");
+    match policies.iter().find(|policy| speaks_of(policy, framework, service)) {
+        None => refused(framework, service, &place, "no policy speaks of this framework and service"),
+        Some(policy) if !policy.ports.is_empty() && !policy.ports.contains(&port) => {
+            refused(framework, service, &place, "the policy does not allow this port")
+        }
+        Some(_) => Decision::Allowed,
+    }
+}
+
+impl Claim<'_> {
+    fn place(&self) -> String {
+        format!("{}{}", self.host, self.path)
+    }
+}
+
 fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, service: &str) -> bool {
     let any = |patterns: &[String], text: &str| patterns.is_empty() || patterns.iter().any(|p| glob(p, text));
     any(&policy.frameworks, &framework.name)
@@ -96,11 +120,11 @@ fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, service: &str) -
         && (policy.roles.is_empty() || framework.roles.iter().any(|role| any(&policy.roles, role)))
 }
 
-fn refused(framework: &FrameworkFacts, claim: &Claim<'_>, why: &str) -> Decision {
+fn refused(framework: &FrameworkFacts, service: &str, place: &str, why: &str) -> Decision {
     Decision::Refused(Box::new(problem(
         ProblemCode::PolicyRefused,
-        format!("{}{}", claim.host, claim.path),
-        &format!("{} of framework {} may not claim {}{}: {why}", claim.service, framework.name, claim.host, claim.path),
+        place,
+        &format!("{service} of framework {} may not claim {place}: {why}", framework.name),
         "change the label, or allow the claim in a [[policy]] of the configuration",
     )))
 }
@@ -164,7 +188,7 @@ mod tests {
 
     fn allowed(policies: &[PolicyConfig], host: &str, path: &str) -> bool {
         let host = HostPattern::parse(host).unwrap();
-        let claim = Claim { service: "web", host: &host, path, port: 80 };
+        let claim = Claim { service: "web", host: &host, path };
         check(policies, Some(&framework()), &claim, SourceKind::Mesos) == Decision::Allowed
     }
 
@@ -202,9 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn ports() {
+        let with = |ports: &[u16]| [PolicyConfig { ports: ports.to_vec(), ..policy(&[], &[]) }];
+        let allowed = |policies: &[PolicyConfig], port| {
+            check_port(policies, Some(&framework()), "web", port, SourceKind::Mesos) == Decision::Allowed
+        };
+        assert!(allowed(&[], 10_000) && allowed(&with(&[]), 10_000) && allowed(&with(&[10_000]), 10_000));
+        assert!(!allowed(&with(&[10_000]), 10_001));
+        assert_eq!(check_port(&with(&[1]), None, "web", 1, SourceKind::Mesos), Decision::NotYet);
+    }
+
+    #[test]
     fn files_are_the_operators_word_and_unknown_frameworks_wait() {
         let host = HostPattern::parse("a.b").unwrap();
-        let claim = Claim { service: "web", host: &host, path: "/", port: 80 };
+        let claim = Claim { service: "web", host: &host, path: "/" };
         let policies = [policy(&["c.d"], &[])];
         assert_eq!(check(&policies, None, &claim, SourceKind::File), Decision::Allowed);
         assert_eq!(check(&policies, None, &claim, SourceKind::Mesos), Decision::NotYet);

@@ -11,6 +11,7 @@ use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
 use crate::model::ring::Ring;
+use crate::model::rules::Rules;
 use crate::model::service::{Protocol, Service};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
@@ -63,6 +64,7 @@ impl Services {
         service.empty_since = None;
         make_available(&mut service, &endpoint, config.routing.panic);
         service.protocol = protocol(&service);
+        set_rules(table, &mut service, former.as_deref().map(|former| &former.rules), Some(&endpoint.rules));
         table.services.insert(id, Arc::new(service));
     }
 
@@ -79,6 +81,7 @@ impl Services {
             choose_available(&mut service, config.routing.panic);
         }
         service.protocol = protocol(&service);
+        set_rules(table, &mut service, Some(&removed.rules), None);
         table.services.insert(id.clone(), Arc::new(service));
     }
 
@@ -107,8 +110,11 @@ impl Services {
                     sticky: SortedList::default(),
                     ring: None,
                     panic: false,
+                    rules: record.and_then(|record| record.rules.clone()),
+                    mixed_rules: false,
                     empty_since,
                 };
+                table.ways.version += u64::from(service.rules.is_some());
                 table.services.insert(id.clone(), Arc::new(service));
             }
         }
@@ -131,6 +137,26 @@ fn protocol(service: &Service) -> Protocol {
     service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
 }
 
+type SharedRules = Option<Arc<Rules>>;
+
+/// Brings a service's rules up to date after an endpoint with these rules left and one with those came. A service
+/// without endpoints keeps the last ones.
+fn set_rules(table: &mut Table, service: &mut Service, left: Option<&SharedRules>, came: Option<&SharedRules>) {
+    // Nearly always all endpoints have the same rules.
+    let is_known = |rules: Option<&SharedRules>| rules.is_none_or(|rules| *rules == service.rules);
+    let is_first = service.endpoints.len() == 1;
+    if service.endpoints.is_empty() || (is_known(left) && is_known(came) && !service.mixed_rules && !is_first) {
+        return;
+    }
+    let first = service.endpoints.at(0).map(|endpoint| endpoint.rules.clone()).unwrap_or_default();
+    service.mixed_rules = service.endpoints.iter().any(|endpoint| endpoint.rules != first);
+    let rules = Rules::merged(service.endpoints.iter().map(|endpoint| &endpoint.rules));
+    if rules != service.rules {
+        service.rules = rules;
+        table.ways.version += 1;
+    }
+}
+
 fn empty(id: ServiceId, view: &TaskView) -> Service {
     Service {
         id,
@@ -141,6 +167,8 @@ fn empty(id: ServiceId, view: &TaskView) -> Service {
         sticky: SortedList::default(),
         ring: None,
         panic: false,
+        rules: None,
+        mixed_rules: false,
         empty_since: None,
     }
 }
@@ -168,6 +196,7 @@ fn make(
         drain_time: draft.drain_time,
         sticky: draft.sticky,
         balance: draft.balance.clone(),
+        rules: draft.rules.clone(),
         run: same_place.map(|former| former.run.clone()).unwrap_or_default(),
     }
 }

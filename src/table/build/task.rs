@@ -11,10 +11,12 @@ use smallvec::SmallVec;
 
 use super::accept;
 use super::policy;
+use super::ways;
+use crate::cluster::ledger::Place;
 use crate::cluster::source::SourceKind;
 use crate::config::Config;
 use crate::config::checked::IpSource;
-use crate::labels::host::HostPattern;
+use crate::labels::Scope;
 use crate::labels::ports::{TaskPort, ports};
 use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
 use crate::model::agent::AgentFacts;
@@ -23,6 +25,7 @@ use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, ServiceId, Version, stable_hash};
 use crate::model::problem::{Problem, ProblemCode};
+use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskState};
 use crate::table::names::group::group_names;
@@ -75,19 +78,21 @@ pub struct EndpointDraft {
     pub sticky: bool,
     /// How the service's requests are to be spread, where labels say so.
     pub balance: Option<Arc<Algorithm>>,
+    /// What its task asks of every request to the service.
+    pub rules: Option<Arc<Rules>>,
 }
 
-/// A claim on a host and path.
+/// A claim on a way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimDraft {
     /// Who claims.
     pub service: ServiceId,
     /// The route's name.
     pub name: Arc<str>,
-    /// The host.
-    pub host: HostPattern,
-    /// The path prefix.
-    pub path: Arc<str>,
+    /// What is claimed.
+    pub place: Place,
+    /// Its standing among others that claim the same.
+    pub priority: i32,
 }
 
 /// What a task's definition says. It stays while the task's state, health and place change, and reading it is most of
@@ -103,7 +108,8 @@ pub struct Said {
 impl Said {
     /// Reads a definition.
     pub fn read(definition: &TaskDefinition, config: &Config) -> Self {
-        let reading = crate::labels::read(definition, &config.routing.groups);
+        let scope = Scope { groups: &config.routing.groups, strict: config.routing.strict_mode };
+        let reading = crate::labels::read_within(definition, &scope);
         let version = version(&reading.spec, definition);
         Self { spec: reading.spec, ports: ports(definition), version, problems: reading.problems }
     }
@@ -153,6 +159,7 @@ pub fn endpoint_state(facts: &TaskFacts, config: &Config) -> EndpointState {
         (TaskState::Killing | TaskState::Ended, _) => EndpointState::Draining,
         (TaskState::Unreachable | TaskState::Lost, _) => EndpointState::Unreachable,
         (TaskState::Running, Health::Unhealthy) => EndpointState::Unhealthy,
+        (TaskState::Running, _) if facts.held => EndpointState::Unverified,
         (TaskState::Running, Health::Healthy) => EndpointState::Ready,
         (TaskState::Running, Health::Unknown)
             if facts.definition.has_health_check && !config.routing.serve_unverified =>
@@ -223,24 +230,41 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             drain_time: said.and_then(|said| said.drain_time),
             sticky: said.is_some_and(|said| said.sticky),
             balance: said.and_then(|said| said.balance.clone()),
+            rules: said.and_then(|said| said.rules.clone()),
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),
     }
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
-            let claim = policy::Claim { service: service.name(), host, path: &route.path, port: port.number };
+            let claim = policy::Claim { service: service.name(), host, path: &route.path };
             match policy::check(&inputs.config.policies, inputs.framework.as_deref(), &claim, inputs.source) {
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
-                    host: host.clone(),
-                    path: route.path.clone(),
+                    place: Place::Path(host.clone(), route.path.clone()),
+                    priority: said.map_or(0, |said| said.priority),
                 }),
                 policy::Decision::NotYet => {}
                 policy::Decision::Refused(problem) => out.problems.push(*problem),
             }
         }
+    }
+    let Some(said) = said else { return };
+    match ways::port(inputs, said, &service, protocol) {
+        Ok(Some(place)) => {
+            out.claims.push(ClaimDraft { service: service.clone(), name: "port".into(), place, priority: 0 })
+        }
+        Ok(None) => {}
+        Err(problem) => out.problems.push(*problem),
+    }
+    // Requests that name an app go to the first of its ports that speaks HTTP.
+    let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
+    if protocol.is_http()
+        && is_first
+        && let Some(place) = ways::app(inputs)
+    {
+        out.claims.push(ClaimDraft { service, name: "app".into(), place, priority: 0 });
     }
 }
 

@@ -97,6 +97,7 @@ fn service_facts(service: &StaticService, definitions: &mut Definitions) -> Vec<
             agent: None,
             state: TaskState::Running,
             health: Health::Healthy,
+            held: false,
             addresses: smallvec![endpoint.address.ip()],
             unreachable_since: None,
             definition: definitions.of(service, endpoint),

@@ -34,6 +34,7 @@ pub fn definition(task: &wire::Task, strings: &mut Interner) -> TaskDefinition {
         has_health_check: task.health_check.is_some(),
         kill_grace: kill_grace(task.kill_policy.as_ref()),
         version: version(task.discovery.as_ref(), strings),
+        app: None,
     }
 }
 

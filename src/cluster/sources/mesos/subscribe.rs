@@ -46,6 +46,11 @@ pub struct SourceControl {
 }
 
 impl SourceControl {
+    /// Tells a source by these.
+    pub fn new(source: SourceName, stop: CancellationToken, snapshot: Arc<Notify>) -> Self {
+        Self { source, stop, snapshot }
+    }
+
     /// Which source this is.
     pub fn source(&self) -> &SourceName {
         &self.source
@@ -63,6 +68,11 @@ impl SourceControl {
 }
 
 impl SourceThread {
+    /// A source that runs on this thread.
+    pub fn new(control: SourceControl, thread: std::thread::JoinHandle<()>) -> Self {
+        Self { control, thread: Some(thread) }
+    }
+
     /// What to tell the source with.
     pub fn control(&self) -> &SourceControl {
         &self.control

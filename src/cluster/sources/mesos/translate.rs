@@ -69,6 +69,7 @@ impl Translator {
             agent: text(task.agent_id.as_ref()).map(|id| self.agent_id(id)),
             state,
             health: latest_first().find_map(health).unwrap_or_default(),
+            held: false,
             addresses: latest_first().find_map(addresses).unwrap_or_default(),
             unreachable_since: latest_first().find_map(away_since).filter(|_| state.is_away()),
             definition: self.definition(task),

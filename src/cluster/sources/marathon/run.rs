@@ -1,0 +1,434 @@
+//! The life of the source: a thread of its own that follows Marathon's events and reads what they name.
+//!
+//! ```text
+//! next URL → /v2/info → /v2/events open → everything read → Live → event → the app it names read → … → lost → pause
+//! ```
+//!
+//! Events are read while an answer is awaited: Marathon drops a client that lags behind.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::changes::{self, Changed, SUBSCRIBED};
+use super::client::{Client, ClientError, Target};
+use super::sse::{Decoder, TooLong};
+use super::translate::{self, Said, SaidTask, Scope};
+use super::wire::Info;
+use crate::cluster::event::{ClusterEvent, EventSender, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent};
+use crate::cluster::sources::mesos::backoff;
+use crate::cluster::sources::mesos::subscribe::{SourceControl, SourceThread};
+use crate::config::checked::MarathonConfig;
+use crate::model::agent::AgentFacts;
+use crate::model::framework::FrameworkFacts;
+use crate::model::id::TaskKey;
+use crate::model::task::TaskStatus;
+use crate::model::time::Timestamp;
+
+/// Marathon's heartbeats come every 10 s: after three the stream is dead.
+const SILENCE: Duration = Duration::from_secs(31);
+/// More changed apps than this are read in one list.
+const MANY: usize = 64;
+/// Ended tasks that are remembered, so that an answer made before their end does not bring them back.
+const ENDED: usize = 8192;
+/// How long a host's address is believed.
+const HOST_TIME: Duration = Duration::from_secs(60);
+/// For the look-up of a host.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What every list of apps is read with.
+const APPS: &str = "/v2/apps?embed=apps.tasks&embed=apps.readiness";
+const PODS: &str = "/v2/pods::status";
+
+/// Starts the source of one Marathon. `alone`: no Mesos source tells of its cluster.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub fn spawn(config: MarathonConfig, alone: bool, events: EventSender) -> std::io::Result<SourceThread> {
+    let (stop, snapshot) = (CancellationToken::new(), Arc::new(Notify::new()));
+    let control = SourceControl::new(config.name.clone(), stop.clone(), snapshot.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("marathon-{}", config.name)).spawn(move || {
+        let source = Source::new(config, alone, events, snapshot);
+        runtime.block_on(stop.run_until_cancelled(source.run()));
+    })?;
+    Ok(SourceThread::new(control, thread))
+}
+
+struct Source {
+    config: MarathonConfig,
+    alone: bool,
+    client: Client,
+    events: EventSender,
+    snapshot: Arc<Notify>,
+    stream: u64,
+    failures: u32,
+    random: fastrand::Rng,
+    /// Tasks by app or pod, as last read.
+    known: HashMap<String, HashSet<TaskKey>>,
+    ended: VecDeque<String>,
+    hosts: HashMap<String, (Option<IpAddr>, Instant)>,
+    agents: HashMap<String, Option<IpAddr>>,
+    last_error: Option<String>,
+}
+
+/// Why a stream is over.
+#[derive(Debug, thiserror::Error)]
+enum Over {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    #[error("{0}")]
+    Other(String),
+    #[error("the program stops")]
+    Stopping,
+}
+
+type Reading<'a> = Pin<Box<dyn Future<Output = Result<Read, ClientError>> + 'a>>;
+
+/// Something that was read.
+enum Read {
+    Everything(Bytes, Option<Bytes>),
+    One(String, Option<Bytes>, Option<Bytes>),
+}
+
+impl Source {
+    fn new(config: MarathonConfig, alone: bool, events: EventSender, snapshot: Arc<Notify>) -> Self {
+        Self {
+            client: Client::new(config.clone()),
+            config,
+            alone,
+            events,
+            snapshot,
+            // A source that is started anew, with other settings, goes before its former self.
+            stream: Timestamp::now().0,
+            failures: 0,
+            random: fastrand::Rng::new(),
+            known: HashMap::new(),
+            ended: VecDeque::new(),
+            hosts: HashMap::new(),
+            agents: HashMap::new(),
+            last_error: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let targets: Vec<Target> = self.config.urls.iter().filter_map(|url| Target::parse(url)).collect();
+        for turn in 0usize.. {
+            let Some(target) = targets.get(turn % targets.len().max(1)) else { return };
+            self.stream += 1;
+            // What was read belongs to the stream that read it; the next one reads everything again.
+            let Err(over) = Box::pin(self.follow(target)).await else { return };
+            if matches!(over, Over::Stopping) {
+                return;
+            }
+            let error = over.to_string();
+            tracing::warn!(source = %self.config.name, error, "Marathon's events are interrupted");
+            if self.last_error.as_ref() != Some(&error) {
+                self.last_error = Some(error.clone());
+                if self.emit(vec![Fact::Lost { error: error.into() }]).await.is_break() {
+                    return;
+                }
+            }
+            self.failures += 1;
+            // Every address of a list is tried before the first pause.
+            if turn % targets.len() == targets.len() - 1 || self.failures as usize >= targets.len() {
+                let pause = backoff::pause(self.failures, self.config.max_backoff, &mut self.random);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// One stream, from its opening to its end.
+    async fn follow(&mut self, target: &Target) -> Result<(), Over> {
+        let info = self.client.read(target, "/v2/info").await?;
+        let info: Info =
+            serde_json::from_slice(&info).map_err(|error| Over::Other(format!("{target}/v2/info: {error}")))?;
+        let Some(framework) = info.framework_id.clone() else {
+            return Err(Over::Other(format!("{target} is not registered at a master yet")));
+        };
+        let scope = Scope {
+            cluster: self.config.cluster.clone(),
+            framework: framework.as_str().into(),
+            use_health: self.config.use_health,
+        };
+        let path = SUBSCRIBED.iter().fold("/v2/events?plan-format=light".to_owned(), |mut path, name| {
+            path.push_str("&event_type=");
+            path.push_str(name);
+            path
+        });
+        // The stream first: what changes while everything is read is then heard of.
+        let mut stream = self.client.get(target, &path, "text/event-stream").await?;
+        tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
+        let client = Client::new(self.config.clone());
+        let mut decoder = Decoder::default();
+        let mut dirty: BTreeSet<String> = BTreeSet::new();
+        let mut reading: Option<Reading<'_>> = Some(everything(&client, target));
+        let mut again = false;
+        let mut heard = Instant::now();
+        let mut whole_at = Instant::now();
+        let mut live = false;
+        let snapshot = self.snapshot.clone();
+        loop {
+            if reading.is_none() {
+                if again || dirty.len() > MANY {
+                    dirty.clear();
+                    again = false;
+                    reading = Some(everything(&client, target));
+                } else if let Some(id) = dirty.pop_first() {
+                    reading = Some(one(&client, target, id));
+                }
+            }
+            tokio::select! {
+                // The stream first: Marathon drops a client that lags.
+                biased;
+                bytes = stream.next() => {
+                    heard = Instant::now();
+                    let Some(bytes) = bytes? else {
+                        return Err(Over::Other(format!("{} ended the stream of events", stream.target)));
+                    };
+                    for event in decoder.push(&bytes)? {
+                        let changed = changes::of(&event.name, event.data.as_bytes());
+                        again |= changed.everything;
+                        self.leaving(&changed, &scope).await?;
+                        dirty.extend(changed.ids);
+                    }
+                }
+                read = pending_or(reading.as_mut()) => {
+                    reading = None;
+                    match read? {
+                        Read::Everything(apps, pods) => {
+                            whole_at = Instant::now();
+                            self.take_everything(&apps, pods.as_deref(), &info, &scope, !live).await?;
+                            live = true;
+                            self.failures = 0;
+                            self.last_error = None;
+                        }
+                        Read::One(id, app, pod) => self.take_one(&id, app.as_deref(), pod.as_deref(), &scope).await?,
+                    }
+                }
+                () = snapshot.notified() => again = true,
+                () = tokio::time::sleep_until(heard + SILENCE) => {
+                    return Err(Over::Other(format!("{} was silent for {} s", stream.target, SILENCE.as_secs())));
+                }
+                () = tokio::time::sleep_until(whole_at + self.config.resync), if live && !again => {
+                    whole_at = Instant::now();
+                    again = true;
+                }
+            }
+        }
+    }
+
+    /// A task that an event says is going: nothing new is sent there while its app is read.
+    async fn leaving(&mut self, changed: &Changed, scope: &Scope) -> Result<(), Over> {
+        let Some((id, state)) = &changed.leaving else { return Ok(()) };
+        if state.is_final() {
+            if self.ended.len() >= ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(id.clone());
+        }
+        let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
+        let known = self.known.values().any(|tasks| tasks.contains(&key));
+        let status =
+            TaskStatus { key, state: *state, health: None, addresses: None, agent: None, unreachable_since: None };
+        if known { self.say(vec![Fact::Status(Box::new(status))]).await } else { Ok(()) }
+    }
+
+    async fn take_everything(
+        &mut self,
+        apps: &[u8],
+        pods: Option<&[u8]>,
+        info: &Info,
+        scope: &Scope,
+        first: bool,
+    ) -> Result<(), Over> {
+        let apps = translate::apps(apps).map_err(|error| Over::Other(format!("/v2/apps: {error}")))?;
+        // Without pods Marathon is old, or they are not ours to read.
+        let pods = pods.and_then(|pods| translate::pods(pods).ok()).unwrap_or_default();
+        let read = apps.into_iter().map(|raw| translate::app(raw, scope));
+        let read: Vec<_> = read.chain(pods.into_iter().map(|raw| translate::pod(raw, scope))).collect();
+        let mut facts = vec![Fact::SnapshotStarted];
+        if self.alone {
+            facts.push(Fact::Framework(Box::new(framework(info, scope))));
+        }
+        self.agents.clear();
+        let mut problems = Vec::new();
+        let mut known = HashMap::new();
+        for said in read {
+            match said {
+                Ok(said) => {
+                    known.insert(said.id.clone(), self.add(said, scope, &mut facts, &mut problems).await);
+                }
+                Err(problem) => problems.push(Fact::Problem(problem)),
+            }
+        }
+        self.known = known;
+        facts.push(Fact::SnapshotFinished(SnapshotScope::default()));
+        facts.append(&mut problems);
+        if first {
+            facts.push(Fact::Live);
+        }
+        self.say(facts).await
+    }
+
+    async fn take_one(&mut self, id: &str, app: Option<&[u8]>, pod: Option<&[u8]>, scope: &Scope) -> Result<(), Over> {
+        let (mut facts, mut problems) = (Vec::new(), Vec::new());
+        let said = match (app, pod) {
+            (Some(app), _) => translate::one_app(app).ok().map(|raw| translate::app(raw, scope)),
+            (None, Some(pod)) => serde_json::from_slice(pod).ok().map(|raw| translate::pod(raw, scope)),
+            // It is no more.
+            (None, None) => Some(Ok(Said { id: id.to_owned(), ..Said::default() })),
+        };
+        match said {
+            None => return Ok(()),
+            Some(Err(problem)) => problems.push(Fact::Problem(problem)),
+            Some(Ok(said)) => {
+                let before = self.known.remove(id).unwrap_or_default();
+                let now = self.add(said, scope, &mut facts, &mut problems).await;
+                facts.extend(before.difference(&now).cloned().map(Fact::TaskGone));
+                if !now.is_empty() {
+                    self.known.insert(id.to_owned(), now);
+                }
+            }
+        }
+        facts.append(&mut problems);
+        self.say(facts).await
+    }
+
+    /// The facts of an app or a pod; returns its tasks.
+    async fn add(
+        &mut self,
+        said: Said,
+        scope: &Scope,
+        facts: &mut Vec<Fact>,
+        problems: &mut Vec<Fact>,
+    ) -> HashSet<TaskKey> {
+        problems.extend(said.problems.into_iter().map(|problem| Fact::Problem(Box::new(problem))));
+        let mut keys = HashSet::new();
+        for SaidTask { facts: task, host } in said.tasks {
+            if self.ended.iter().any(|ended| ended == task.key.task()) {
+                continue;
+            }
+            if let (true, Some(host), Some(agent)) = (self.alone, &host, &task.agent) {
+                let address = self.resolve(host).await;
+                if self.agents.insert(agent.as_str().to_owned(), address) != Some(address) {
+                    facts.push(Fact::Agent(Box::new(AgentFacts {
+                        cluster: scope.cluster.clone(),
+                        id: agent.clone(),
+                        hostname: host.as_str().into(),
+                        address,
+                        port: None,
+                        region: None,
+                        zone: None,
+                        active: true,
+                        recovered: false,
+                    })));
+                }
+            }
+            keys.insert(task.key.clone());
+            facts.push(Fact::Task(Box::new(task)));
+        }
+        keys
+    }
+
+    /// The address of an agent that is named. The last one stands while the name cannot be looked up.
+    async fn resolve(&mut self, host: &str) -> Option<IpAddr> {
+        if let Ok(address) = host.parse() {
+            return Some(address);
+        }
+        let now = Instant::now();
+        let known = self.hosts.get(host).copied();
+        if let Some((address, until)) = known
+            && until > now
+        {
+            return address;
+        }
+        let found = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, 0))).await;
+        let found = found.ok().and_then(Result::ok).and_then(|mut found| found.next()).map(|address| address.ip());
+        let address = found.or(known.and_then(|(address, _)| address));
+        self.hosts.insert(host.to_owned(), (address, now + HOST_TIME));
+        address
+    }
+
+    async fn say(&self, facts: Vec<Fact>) -> Result<(), Over> {
+        match self.emit(facts).await {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Over::Stopping),
+        }
+    }
+
+    async fn emit(&self, facts: Vec<Fact>) -> ControlFlow<()> {
+        let mut facts = facts.into_iter().peekable();
+        while facts.peek().is_some() {
+            let part = facts.by_ref().take(FACTS_PER_EVENT).collect();
+            let event = SourceEvent { source: self.config.name.clone(), stream: self.stream, facts: part };
+            if self.events.send(ClusterEvent::Source(event)).await.is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn framework(info: &Info, scope: &Scope) -> FrameworkFacts {
+    let config = &info.marathon_config;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    FrameworkFacts {
+        cluster: scope.cluster.clone(),
+        id: scope.framework.clone(),
+        name: config.framework_name.clone().unwrap_or_else(|| "marathon".into()).into(),
+        hostname: "".into(),
+        address: None,
+        port: None,
+        principal: text(&config.mesos_principal).into(),
+        roles: config.mesos_role.iter().map(|role| role.as_str().into()).collect(),
+        connected: true,
+    }
+}
+
+fn everything<'a>(client: &'a Client, target: &'a Target) -> Reading<'a> {
+    Box::pin(async move {
+        let apps = client.read(target, APPS).await?;
+        Ok(Read::Everything(apps, absent(client.read(target, PODS).await)?))
+    })
+}
+
+/// An id is an app's or a pod's: which, the first answer tells.
+fn one<'a>(client: &'a Client, target: &'a Target, id: String) -> Reading<'a> {
+    Box::pin(async move {
+        let embed = "embed=app.tasks&embed=app.readiness&embed=apps.tasks&embed=apps.readiness";
+        let app = absent(client.read(target, &format!("/v2/apps{id}?{embed}")).await)?;
+        let pod = match &app {
+            Some(_) => None,
+            None => absent(client.read(target, &format!("/v2/pods{id}::status")).await)?,
+        };
+        Ok(Read::One(id, app, pod))
+    })
+}
+
+/// That there is no such thing is an answer, too.
+fn absent(answer: Result<Bytes, ClientError>) -> Result<Option<Bytes>, ClientError> {
+    match answer {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ClientError::Status { status: 404 | 405, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn pending_or<T>(future: Option<&mut Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

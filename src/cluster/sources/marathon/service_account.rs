@@ -1,0 +1,101 @@
+//! Service accounts of DC/OS: a private key signs for a token, which then goes with every request.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::client::Target;
+
+/// How long what was signed may be used to log in.
+const LOGIN_TIME: Duration = Duration::from_secs(60);
+
+/// A service account cannot be used.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// The file.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is in it.
+    #[error("{path} is no service account: {why}; it has `uid`, `private_key` and `login_endpoint`", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why; nothing of the file's content.
+        why: &'static str,
+    },
+}
+
+/// A service account, as `dcos security org service-accounts` makes it.
+pub struct ServiceAccount {
+    uid: String,
+    key: RsaKeyPair,
+    /// Where a token is had.
+    pub login: Target,
+}
+
+#[derive(Deserialize)]
+struct File {
+    uid: String,
+    private_key: String,
+    login_endpoint: String,
+}
+
+/// What a login answers.
+#[derive(Debug, Deserialize)]
+pub struct LoggedIn {
+    /// The token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for ServiceAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceAccount").field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+impl ServiceAccount {
+    /// Reads an account's file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not whole.
+    pub fn read(path: &Path) -> Result<Self, AccountError> {
+        let text = std::fs::read_to_string(path).map_err(|source| AccountError::Read { path: path.into(), source })?;
+        let invalid = |why| AccountError::Invalid { path: path.into(), why };
+        let file: File = serde_json::from_str(&text).map_err(|_| invalid("its JSON has not the right fields"))?;
+        let key = PrivateKeyDer::from_pem_slice(file.private_key.as_bytes())
+            .map_err(|_| invalid("the private key is not in PEM form"))?;
+        let key = match &key {
+            PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
+            PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
+            _ => return Err(invalid("the private key is not an RSA key")),
+        };
+        let key = key.map_err(|_| invalid("the private key is not an RSA key of 2048 bits or more"))?;
+        let login = Target::parse(&file.login_endpoint).ok_or_else(|| invalid("`login_endpoint` is no URL"))?;
+        Ok(Self { uid: file.uid, key, login })
+    }
+
+    /// The body of a login: who we are, signed (RFC 7519, RS256).
+    pub fn login_body(&self, now: SystemTime) -> Option<String> {
+        let expires = (now + LOGIN_TIME).duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT"}"#);
+        let claims = serde_json::json!({ "uid": self.uid, "exp": expires });
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        Some(serde_json::json!({ "uid": self.uid, "token": token, "exp": expires }).to_string())
+    }
+}

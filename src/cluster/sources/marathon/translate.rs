@@ -1,0 +1,475 @@
+//! Marathon's documents → facts. Pure.
+//!
+//! An app that cannot be read is a problem of its own, a task that cannot be read is one of the task's; neither hides
+//! another. What a task is called here (its key, its service's name, its ports' order) is what it is called where Mesos
+//! tells of it, so that the two can be put together and either alone gives the same services.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::wire::{self, App, Container, PodEndpoint, PodInstance, PodStatus, PortDefinition, Task};
+use crate::model::id::{ClusterName, FrameworkId, TaskKey};
+use crate::model::problem::{Problem, ProblemCode};
+use crate::model::task::{
+    AppFacts, Discovery, DiscoveryPort, Health, Label, NetworkMode, PortMapping, PortRange, PortScope, TaskDefinition,
+    TaskFacts, TaskState,
+};
+
+/// What every fact of one Marathon has in common.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The framework's id.
+    pub framework: FrameworkId,
+    /// Whether its health checks and readiness checks count.
+    pub use_health: bool,
+}
+
+/// What an app or a pod comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Its id.
+    pub id: String,
+    /// Its tasks that have not ended.
+    pub tasks: Vec<SaidTask>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// A task, and where it runs.
+#[derive(Clone, Debug)]
+pub struct SaidTask {
+    /// What is known of it.
+    pub facts: TaskFacts,
+    /// Its agent's name or address.
+    pub host: Option<String>,
+}
+
+/// The apps of a list, unread.
+///
+/// # Errors
+/// It is no list of apps.
+pub fn apps(data: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_slice::<wire::Apps<'_>>(data).map(|list| list.apps)
+}
+
+/// The app of an answer for one, unread.
+///
+/// # Errors
+/// It is no such answer.
+pub fn one_app(data: &[u8]) -> Result<&RawValue, serde_json::Error> {
+    serde_json::from_slice::<wire::OneApp<'_>>(data).map(|one| one.app)
+}
+
+/// The pods of a list, unread.
+///
+/// # Errors
+/// It is no list.
+pub fn pods(data: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    serde_json::from_slice(data)
+}
+
+/// Reads an app with its tasks.
+///
+/// # Errors
+/// What is wrong with it, as its own problem.
+pub fn app(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
+    let app: App = serde_json::from_str(raw.get()).map_err(|error| unreadable("app", &id_of(raw), &error))?;
+    if app.id.is_empty() {
+        return Err(unreadable("app", "", &"it has no id"));
+    }
+    let mut said = Said { id: app.id.clone(), ..Said::default() };
+    let shape = Shape::of(&app, scope, &mut said.problems);
+    let unready: HashSet<&str> = readiness(&app).filter(|_| scope.use_health).collect();
+    for raw in app.tasks.iter().flatten() {
+        match serde_json::from_str::<Task>(raw.get()) {
+            Ok(task) if !task.id.is_empty() => said.tasks.extend(shape.task(&task, &unready, scope)),
+            Ok(_) => said.problems.push(*unreadable("task", &app.id, &"it has no id")),
+            Err(error) => said.problems.push(*unreadable("task", &app.id, &error)),
+        }
+    }
+    Ok(said)
+}
+
+/// Tasks that a readiness check calls not ready. During a deployment alone there are such.
+fn readiness(app: &App) -> impl Iterator<Item = &str> {
+    let results = app.readiness_check_results.iter().flatten();
+    results.filter(|result| result.ready == Some(false)).map(|result| result.task_id.as_str())
+}
+
+/// What the tasks of an app have in common.
+struct Shape {
+    name: Arc<str>,
+    labels: Box<[Label]>,
+    network: NetworkMode,
+    ports: Vec<Port>,
+    has_health_check: bool,
+    kill_grace: Option<Duration>,
+    facts: Arc<AppFacts>,
+}
+
+/// A port of an app.
+struct Port {
+    name: Arc<str>,
+    protocol: Arc<str>,
+    labels: Box<[Label]>,
+    container: Option<u16>,
+    /// Whether the agent has a port for it.
+    on_host: bool,
+}
+
+impl Shape {
+    fn of(app: &App, scope: &Scope, problems: &mut Vec<Problem>) -> Self {
+        let network = network(app);
+        let (ports, service_ports) = ports(app, network);
+        let checks = app.health_checks.iter().flatten().filter(|_| scope.use_health);
+        let checks: Vec<_> = checks.collect();
+        let speaks_http = |check: &&&wire::HealthCheck| {
+            check.protocol.as_deref().is_none_or(|protocol| protocol.to_ascii_uppercase().contains("HTTP"))
+        };
+        let count = u16::try_from(ports.len()).unwrap_or(u16::MAX);
+        let http = app.health_checks.iter().flatten().collect::<Vec<_>>();
+        let http = http.iter().filter(speaks_http).flat_map(|check| match (check.port, check.port_index) {
+            // A check with a port of its own says something of every port, as marathon-lb has it.
+            (Some(_), _) => (0..count).collect::<Vec<_>>(),
+            (None, index) => vec![index.unwrap_or(0)],
+        });
+        let mut http: Vec<u16> = http.collect();
+        http.sort_unstable();
+        http.dedup();
+        Self {
+            name: service_name(&app.id),
+            labels: labels(app.labels.as_ref(), &app.id, problems),
+            network,
+            ports,
+            has_health_check: !checks.is_empty(),
+            kill_grace: app
+                .task_kill_grace_period_seconds
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            facts: Arc::new(AppFacts {
+                id: app.id.as_str().into(),
+                service_ports: service_ports.into(),
+                http_checked: http.into(),
+            }),
+        }
+    }
+
+    fn task(&self, task: &Task, unready: &HashSet<&str>, scope: &Scope) -> Option<SaidTask> {
+        let state = task.state.as_deref().map_or(Some(TaskState::Running), state)?;
+        if state.is_final() {
+            return None;
+        }
+        let host_ports: Vec<u16> = task.ports.iter().flatten().copied().collect();
+        let mut on_host = host_ports.iter().copied();
+        let mut discovery = Vec::new();
+        let mut mappings = Vec::new();
+        for port in &self.ports {
+            let host = if port.on_host { on_host.next() } else { None };
+            let (number, scope) = match (self.network, host, port.container) {
+                (NetworkMode::Container, host, Some(container)) => {
+                    (container.max(host.filter(|_| container == 0).unwrap_or(0)), PortScope::Container)
+                }
+                (_, Some(host), _) => (host, PortScope::Host),
+                // A task of a former version may have fewer ports than the app has now.
+                _ => continue,
+            };
+            if let (Some(host_port), Some(container_port)) = (host, port.container) {
+                mappings.push(PortMapping { host_port, container_port, protocol: port.protocol.clone() });
+            }
+            discovery.push(DiscoveryPort {
+                number,
+                name: port.name.clone(),
+                protocol: port.protocol.clone(),
+                scope,
+                labels: port.labels.clone(),
+            });
+        }
+        let definition = TaskDefinition {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            discovery: Some(Discovery { name: self.name.clone(), ports: discovery.into() }),
+            host_ports: host_ports.iter().map(|port| PortRange { begin: *port, end: *port }).collect(),
+            port_mappings: mappings.into(),
+            network: self.network,
+            has_health_check: self.has_health_check,
+            kill_grace: self.kill_grace,
+            version: task.version.as_deref().map(Into::into),
+            app: Some(self.facts.clone()),
+        };
+        let addresses = task.ip_addresses.iter().flatten().filter_map(|address| address.ip_address.as_deref());
+        let facts = TaskFacts {
+            key: TaskKey::new(scope.cluster.clone(), scope.framework.clone(), task.id.as_str()),
+            agent: task.slave_id.as_deref().or(task.host.as_deref()).map(Into::into),
+            state,
+            health: if scope.use_health { health(task) } else { Health::Unknown },
+            held: unready.contains(task.id.as_str()),
+            addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+            unreachable_since: None,
+            definition: Arc::new(definition),
+        };
+        Some(SaidTask { facts, host: task.host.clone() })
+    }
+}
+
+/// A task is in if any of its checks is good, as marathon-lb has it. No result says nothing: after a change of leader
+/// there is none for a while, and the last verdict stands.
+fn health(task: &Task) -> Health {
+    let results: Vec<bool> =
+        task.health_check_results.iter().flatten().flatten().filter_map(|result| result.alive).collect();
+    match (results.is_empty(), results.contains(&true)) {
+        (true, _) => Health::Unknown,
+        (_, true) => Health::Healthy,
+        _ => Health::Unhealthy,
+    }
+}
+
+/// `/team/shop` is called `shop.team` at Mesos.
+fn service_name(id: &str) -> Arc<str> {
+    let mut segments: Vec<&str> = id.split('/').filter(|segment| !segment.is_empty()).collect();
+    segments.reverse();
+    segments.join(".").into()
+}
+
+fn network(app: &App) -> NetworkMode {
+    let docker = app.container.as_ref().and_then(|container| container.docker.as_ref());
+    let of_mode = |mode: &str| match mode {
+        "container" => NetworkMode::Container,
+        "container/bridge" => NetworkMode::Bridge,
+        _ => NetworkMode::Host,
+    };
+    if let Some(network) = app.networks.as_ref().and_then(|networks| networks.first()) {
+        return of_mode(network.mode.as_deref().unwrap_or("container"));
+    }
+    match docker.and_then(|docker| docker.network.as_deref()) {
+        _ if app.ip_address.is_some() => NetworkMode::Container,
+        Some("BRIDGE") => NetworkMode::Bridge,
+        Some("USER") => NetworkMode::Container,
+        _ => NetworkMode::Host,
+    }
+}
+
+/// The ports of an app, and their service ports, in the order in which labels count them.
+fn ports(app: &App, network: NetworkMode) -> (Vec<Port>, Vec<u16>) {
+    let mapped = |container: &Container| {
+        let inner = container.port_mappings.as_deref().filter(|mappings| !mappings.is_empty());
+        inner.is_some() || container.docker.as_ref().is_some_and(|docker| docker.port_mappings.is_some())
+    };
+    if let Some(container) =
+        app.container.as_ref().filter(|container| network != NetworkMode::Host && mapped(container))
+    {
+        let docker = container.docker.as_ref().and_then(|docker| docker.port_mappings.as_ref());
+        let mappings = container.port_mappings.as_ref().filter(|list| !list.is_empty()).or(docker);
+        let mappings: Vec<&PortDefinition> = mappings.into_iter().flatten().collect();
+        let service_ports = mappings.iter().map(|mapping| mapping.service_port.unwrap_or(0)).collect();
+        let on_host = |mapping: &PortDefinition| network == NetworkMode::Bridge || mapping.host_port.is_some();
+        let ports = mappings.iter().map(|mapping| port(mapping, mapping.container_port, on_host(mapping)));
+        return (ports.collect(), service_ports);
+    }
+    if let Some(discovery) = app.ip_address.as_ref().and_then(|address| address.discovery.as_ref()) {
+        let ports = discovery.ports.iter().flatten().map(|found| Port {
+            name: text(found.name.as_deref()),
+            protocol: found.protocol.as_deref().unwrap_or("tcp").into(),
+            labels: Box::new([]),
+            container: found.number,
+            on_host: false,
+        });
+        let ports: Vec<Port> = ports.collect();
+        // Such ports have no service port at Marathon, but the app may name some.
+        let service_ports = app.ports.clone().unwrap_or_default();
+        return (ports, service_ports);
+    }
+    if let Some(definitions) = app.port_definitions.as_ref().filter(|definitions| !definitions.is_empty()) {
+        let service_ports = definitions.iter().map(|definition| definition.port.unwrap_or(0)).collect();
+        return (definitions.iter().map(|definition| port(definition, None, true)).collect(), service_ports);
+    }
+    let plain = app.ports.clone().unwrap_or_default();
+    let nameless = |_: &u16| Port {
+        name: "".into(),
+        protocol: "tcp".into(),
+        labels: Box::new([]),
+        container: None,
+        on_host: true,
+    };
+    (plain.iter().map(nameless).collect(), plain)
+}
+
+fn port(definition: &PortDefinition, container: Option<u16>, on_host: bool) -> Port {
+    Port {
+        name: text(definition.name.as_deref()),
+        protocol: definition.protocol.as_deref().unwrap_or("tcp").into(),
+        labels: labels(definition.labels.as_ref(), "", &mut Vec::new()),
+        container,
+        on_host,
+    }
+}
+
+fn text(text: Option<&str>) -> Arc<str> {
+    text.unwrap_or_default().into()
+}
+
+fn labels(labels: Option<&BTreeMap<String, Value>>, id: &str, problems: &mut Vec<Problem>) -> Box<[Label]> {
+    let mut out = Vec::new();
+    for (key, value) in labels.into_iter().flatten() {
+        match value.as_str() {
+            Some(value) => out.push(Label { key: key.as_str().into(), value: value.into() }),
+            None => problems.push(*unreadable("label", id, &format_args!("the value of {key:?} is no text"))),
+        }
+    }
+    out.into()
+}
+
+/// A task's state as Marathon writes it: Mesos' own words, and those of Marathon's instances.
+pub fn state(text: &str) -> Option<TaskState> {
+    Some(match text {
+        "TASK_STAGING" | "TASK_CREATED" => TaskState::Staging,
+        "TASK_STARTING" => TaskState::Starting,
+        "TASK_RUNNING" => TaskState::Running,
+        "TASK_KILLING" => TaskState::Killing,
+        "TASK_UNREACHABLE" => TaskState::Unreachable,
+        "TASK_LOST" | "TASK_UNKNOWN" => TaskState::Lost,
+        "TASK_FINISHED"
+        | "TASK_FAILED"
+        | "TASK_KILLED"
+        | "TASK_ERROR"
+        | "TASK_DROPPED"
+        | "TASK_GONE"
+        | "TASK_GONE_BY_OPERATOR" => TaskState::Ended,
+        _ => return None,
+    })
+}
+
+/// Reads a pod's status with its instances.
+///
+/// # Errors
+/// What is wrong with it, as its own problem.
+pub fn pod(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
+    let pod: PodStatus = serde_json::from_str(raw.get()).map_err(|error| unreadable("pod", &id_of(raw), &error))?;
+    if pod.id.is_empty() {
+        return Err(unreadable("pod", "", &"it has no id"));
+    }
+    let mut said = Said { id: pod.id.clone(), ..Said::default() };
+    for raw in &pod.instances {
+        match serde_json::from_str::<PodInstance>(raw.get()) {
+            Ok(instance) => {
+                for container in instance.containers.iter().flatten() {
+                    said.tasks.extend(pod_task(&pod, &instance, container, scope, &mut said.problems));
+                }
+            }
+            Err(error) => said.problems.push(*unreadable("instance", &pod.id, &error)),
+        }
+    }
+    said.problems.sort();
+    said.problems.dedup();
+    Ok(said)
+}
+
+/// A container of an instance is a task at Mesos, called by the instance and the container.
+fn pod_task(
+    pod: &PodStatus,
+    instance: &PodInstance,
+    container: &wire::PodContainerStatus,
+    scope: &Scope,
+    problems: &mut Vec<Problem>,
+) -> Option<SaidTask> {
+    let state = container.status.as_deref().map_or(Some(TaskState::Running), state)?;
+    if state.is_final() || container.name.is_empty() || instance.id.is_empty() {
+        return None;
+    }
+    let defined = pod.spec.containers.iter().flatten().find(|defined| defined.name == container.name);
+    let mode = pod.spec.networks.as_ref().and_then(|networks| networks.first()).and_then(|n| n.mode.as_deref());
+    let network = match mode {
+        Some("container") => NetworkMode::Container,
+        Some("container/bridge") => NetworkMode::Bridge,
+        _ => NetworkMode::Host,
+    };
+    // What a container says goes before what its pod says.
+    let mut all = labels(defined.and_then(|defined| defined.labels.as_ref()), &pod.id, problems).into_vec();
+    let of_pod = labels(pod.spec.labels.as_ref(), &pod.id, problems).into_vec();
+    all.extend(of_pod.into_iter().filter(|label| !all.iter().any(|own| own.key == label.key)).collect::<Vec<_>>());
+    let mut discovery = Vec::new();
+    let mut host_ports = Vec::new();
+    let mut mappings = Vec::new();
+    for endpoint in container.endpoints.iter().flatten() {
+        let known = defined
+            .and_then(|defined| defined.endpoints.iter().flatten().find(|defined| defined.name == endpoint.name));
+        let container_port = known.and_then(|known| known.container_port);
+        host_ports.extend(endpoint.allocated_host_port);
+        if let (Some(host_port), Some(container_port)) = (endpoint.allocated_host_port, container_port) {
+            mappings.push(PortMapping { host_port, container_port, protocol: "tcp".into() });
+        }
+        let (number, scope) = match (network, endpoint.allocated_host_port, container_port) {
+            (NetworkMode::Container, _, Some(container)) => (container, PortScope::Container),
+            (_, Some(host), _) => (host, PortScope::Host),
+            _ => continue,
+        };
+        let protocol = known.and_then(|known| known.protocol.as_ref()).map(|list| list.join(","));
+        discovery.push(DiscoveryPort {
+            number,
+            name: endpoint.name.as_str().into(),
+            protocol: protocol.as_deref().unwrap_or("tcp").into(),
+            scope,
+            labels: labels(known.and_then(|known| known.labels.as_ref()), "", &mut Vec::new()),
+        });
+    }
+    let name = service_name(&pod.id);
+    let definition = TaskDefinition {
+        name: container.name.as_str().into(),
+        labels: all.into(),
+        discovery: Some(Discovery { name, ports: discovery.into() }),
+        host_ports: host_ports.iter().map(|port| PortRange { begin: *port, end: *port }).collect(),
+        port_mappings: mappings.into(),
+        network,
+        has_health_check: scope.use_health && defined.is_some_and(|defined| defined.health_check.is_some()),
+        kill_grace: None,
+        version: pod.spec.version.as_deref().map(Into::into),
+        app: Some(Arc::new(AppFacts { id: pod.id.as_str().into(), ..AppFacts::default() })),
+    };
+    let addresses = instance.networks.iter().flatten().flat_map(|network| network.addresses.iter().flatten());
+    let facts = TaskFacts {
+        key: TaskKey::new(
+            scope.cluster.clone(),
+            scope.framework.clone(),
+            format!("{}.{}", instance.id, container.name).as_str(),
+        ),
+        agent: instance.agent_id.as_deref().or(instance.agent_hostname.as_deref()).map(Into::into),
+        state,
+        health: if scope.use_health { pod_health(container.endpoints.iter().flatten()) } else { Health::Unknown },
+        held: false,
+        addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+        unreachable_since: None,
+        definition: Arc::new(definition),
+    };
+    Some(SaidTask { facts, host: instance.agent_hostname.clone() })
+}
+
+fn pod_health<'a>(endpoints: impl Iterator<Item = &'a PodEndpoint>) -> Health {
+    let said: Vec<bool> = endpoints.filter_map(|endpoint| endpoint.healthy).collect();
+    match (said.is_empty(), said.contains(&false)) {
+        (true, _) => Health::Unknown,
+        (_, true) => Health::Unhealthy,
+        _ => Health::Healthy,
+    }
+}
+
+/// The id of something that cannot be read otherwise, for people.
+fn id_of(raw: &RawValue) -> String {
+    let value: Option<Value> = serde_json::from_str(raw.get()).ok();
+    let id = value.as_ref().and_then(|value| value.get("id")?.as_str());
+    id.unwrap_or_default().chars().take(256).collect()
+}
+
+fn unreadable(what: &str, id: &str, why: &dyn std::fmt::Display) -> Box<Problem> {
+    Box::new(Problem {
+        code: ProblemCode::InvalidFact,
+        subject: id.into(),
+        at: "".into(),
+        message: format!("Marathon's {what} {id} cannot be read: {why}").into(),
+        mend: "look at the app's definition; others are not affected".into(),
+    })
+}

@@ -1,0 +1,111 @@
+//! Ports that services hold: what is open of them, and how it becomes what the table wants. One by one: a port that
+//! cannot be opened touches no other.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::checked::ServicePorts as Settings;
+use crate::proxy::drain::Drain;
+use crate::proxy::listen::{self, Entrance, Listener};
+use crate::proxy::tls::TlsListener;
+use crate::table::ways::WantedPort;
+
+/// The open ones.
+#[derive(Debug, Default)]
+pub(super) struct ServicePorts {
+    open: BTreeMap<u16, OpenPort>,
+    /// Those that went out of service and still have connections: without its sender each would end them at once.
+    leaving: Vec<watch::Sender<Drain>>,
+}
+
+#[derive(Debug)]
+struct OpenPort {
+    wanted: WantedPort,
+    addresses: Vec<SocketAddr>,
+    /// For each address one for each worker: what a successor gets.
+    sockets: Vec<Vec<TcpListener>>,
+    drain: watch::Sender<Drain>,
+}
+
+impl ServicePorts {
+    /// Takes those out of service that are not wanted any more; their connections may go on until then.
+    pub(super) fn close_others(&mut self, wanted: &[WantedPort], until: Drain) {
+        self.leaving.retain(|drain| !drain.is_closed());
+        let is_gone = |port: &u16| wanted.binary_search_by_key(port, |wanted| wanted.port).is_err();
+        for (_, gone) in self.open.extract_if(.., |port, _| is_gone(port)) {
+            gone.drain.send_replace(until);
+            self.leaving.push(gone.drain);
+        }
+    }
+
+    /// Whether a port is open as it is wanted.
+    pub(super) fn is_open(&self, wanted: &WantedPort, settings: &Settings) -> bool {
+        let open = self.open.get(&wanted.port);
+        open.is_some_and(|open| open.wanted == *wanted && open.addresses == addresses(wanted, settings))
+    }
+
+    /// Opens a port, or opens it anew with other settings; what each worker is to serve, address by address.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(super) fn open(
+        &mut self,
+        wanted: &WantedPort,
+        settings: &Settings,
+        tls: Option<&TlsListener>,
+        until: Drain,
+        workers: usize,
+    ) -> Result<Vec<Vec<Listener>>, String> {
+        let addresses = addresses(wanted, settings);
+        let former = self.open.remove(&wanted.port);
+        let (sockets, handed_over) = match former {
+            // The same sockets with another certificate: no connection that waits is lost.
+            Some(former) if former.addresses == addresses => (former.sockets, Some(former.drain)),
+            former => {
+                if let Some(former) = former {
+                    former.drain.send_replace(until);
+                    self.leaving.push(former.drain);
+                }
+                let bound: Result<Vec<_>, _> =
+                    addresses.iter().map(|address| listen::bind(*address, workers)).collect();
+                (bound.map_err(|error| error.to_string())?, None)
+            }
+        };
+        let drain = watch::Sender::new(Drain::Serving);
+        let name: Arc<str> = format!("port {}", wanted.port).into();
+        let start = |socket: &TcpListener| {
+            socket.try_clone().map(|socket| Listener {
+                name: name.clone(),
+                socket,
+                is_inherited: false,
+                tls: tls.cloned(),
+                entrance: Entrance::Port(wanted.port),
+                drain: Some(drain.subscribe()),
+            })
+        };
+        let orders: Result<Vec<Vec<Listener>>, _> =
+            sockets.iter().map(|sockets| sockets.iter().map(start).collect()).collect();
+        let orders = orders.map_err(|error| format!("no further descriptor can be had: {error}"))?;
+        if let Some(former) = handed_over {
+            former.send_replace(Drain::HandedOver);
+            self.leaving.push(former);
+        }
+        self.open.insert(wanted.port, OpenPort { wanted: wanted.clone(), addresses, sockets, drain });
+        Ok(orders)
+    }
+
+    /// Gives the sockets up, so that they close with the workers that serve them.
+    pub(super) fn give_up(&mut self) {
+        self.open.values_mut().for_each(|open| open.sockets.clear());
+    }
+}
+
+fn addresses(wanted: &WantedPort, settings: &Settings) -> Vec<SocketAddr> {
+    match wanted.bind {
+        Some(address) => vec![SocketAddr::new(address, wanted.port)],
+        None => settings.addresses.iter().map(|address| SocketAddr::new(*address, wanted.port)).collect(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Which port of the proxy, and which app's name, a task's port claims.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::policy;
+use super::task::{Inputs, problem};
+use crate::cluster::ledger::Place;
+use crate::config::Config;
+use crate::config::checked::RouteBy;
+use crate::labels::spec::PortSpec;
+use crate::model::id::ServiceId;
+use crate::model::problem::{Problem, ProblemCode};
+use crate::model::service::Protocol;
+
+/// The port of the proxy that is claimed, if any may be claimed here.
+///
+/// # Errors
+/// Why it may not be claimed.
+pub(super) fn port(
+    inputs: &Inputs<'_>,
+    said: &PortSpec,
+    service: &ServiceId,
+    protocol: Protocol,
+) -> Result<Option<Place>, Box<Problem>> {
+    let config = inputs.config;
+    let service_ports = &config.proxy.service_ports;
+    let Some(number) = said.listen.filter(|_| !service_ports.addresses.is_empty()) else { return Ok(None) };
+    let refused = |code, message: &str, mend: &str| {
+        let message = format!("port {number} {message}");
+        Err(Box::new(problem(code, format!("port {number}"), &message, mend)))
+    };
+    if protocol == Protocol::Udp {
+        return refused(ProblemCode::InvalidLabel, "is claimed for UDP, which is not proxied", "claim none for it");
+    }
+    if is_own(config, number) {
+        let mend = "let the app have another port";
+        return refused(ProblemCode::PortConflict, "is one of this program's own listeners'", mend);
+    }
+    if !service_ports.allowed.iter().any(|range| range.contains(number)) {
+        let mend = "claim one of `proxy.service_ports.allowed`, or add it there";
+        return refused(ProblemCode::PolicyRefused, "is not among those that apps may claim", mend);
+    }
+    if let Some(bind) = said.rules.as_ref().and_then(|rules| rules.bind)
+        && !service_ports.addresses.iter().any(|address| covers(*address, bind))
+    {
+        let message = format!("is claimed on {bind}, where apps may claim none");
+        let mend = "claim it on one of `proxy.service_ports.addresses`, or add the address there";
+        return refused(ProblemCode::PolicyRefused, &message, mend);
+    }
+    match policy::check_port(&config.policies, inputs.framework.as_deref(), service.name(), number, inputs.source) {
+        policy::Decision::Allowed => Ok(Some(Place::Port(number))),
+        policy::Decision::NotYet => Ok(None),
+        policy::Decision::Refused(problem) => Err(problem),
+    }
+}
+
+/// Whether a listener of the configuration has the port already.
+fn is_own(config: &Config, port: u16) -> bool {
+    let proxy = config.proxy.listeners.iter().map(|listener| &listener.address);
+    let admin = config.admin.listen.iter().chain(&config.admin.metrics_listen);
+    config.dns.listen.iter().chain(proxy).chain(admin).any(|own| own.port() == port)
+}
+
+/// Whether a socket on `bind` is part of one on `address`.
+fn covers(address: IpAddr, bind: IpAddr) -> bool {
+    address == bind || (address.is_unspecified() && address.is_ipv4() == bind.is_ipv4())
+}
+
+/// The app whose name requests may carry, where a listener routes by it.
+pub(super) fn app(inputs: &Inputs<'_>) -> Option<Place> {
+    if !inputs.config.proxy.listeners.iter().any(|listener| listener.route_by == RouteBy::App) {
+        return None;
+    }
+    let known = inputs.facts.definition.app.as_ref().map(|app| app.id.clone());
+    known.or_else(|| app_of(inputs.facts.key.task())).map(Place::App)
+}
+
+/// The app of a task of Marathon's: its task ids begin with the app's path, `_` for `/` (no segment may have a `_`), and
+/// go on with `.instance-` and a UUID (before 1.5, with the UUID alone).
+fn app_of(task: &str) -> Option<Arc<str>> {
+    let path = match task.rsplit_once(".instance-") {
+        Some((path, _)) => path,
+        None => task.rsplit_once('.').filter(|(_, uuid)| is_uuid(uuid)).map(|(path, _)| path)?,
+    };
+    (!path.is_empty()).then(|| format!("/{}", path.replace('_', "/")).into())
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_of_tasks() {
+        let check = |task: &str, expected: Option<&str>| assert_eq!(app_of(task).as_deref(), expected, "{task}");
+        check("team_shop.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c._app.1", Some("/team/shop"));
+        check("shop.v2.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c.web", Some("/shop.v2"));
+        check("frontend-foosball.083be411-5d1f-11e5-88f7-56b91e7a505b", Some("/frontend-foosball"));
+        check("chronos:1", None);
+        check("a.b", None);
+        check(".instance-x", None);
+    }
+
+    #[test]
+    fn narrower_addresses_are_covered() {
+        let check = |a: &str, b: &str| covers(a.parse().unwrap(), b.parse().unwrap());
+        assert!(check("0.0.0.0", "127.0.0.1") && check("10.0.0.1", "10.0.0.1"));
+        assert!(!check("10.0.0.1", "10.0.0.2") && !check("0.0.0.0", "::1"));
+    }
+}

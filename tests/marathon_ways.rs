@@ -1,0 +1,452 @@
+//! Ports that services hold, requests by app, and the rules that hold on every way in.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+#[path = "common/facts.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod facts;
+mod marathon_common;
+mod proxy_common;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use facts::{CLUSTER, framework};
+use marathon_common::*;
+use pointsman::cluster::event::Fact;
+use pointsman::config::checked::{ListenerConfig, MesosConfig, RouteBy};
+use pointsman::model::agent::AgentFacts;
+use pointsman::model::problem::ProblemCode;
+use pointsman::model::task::TaskFacts;
+use proxy_common::{Backend, body, header, ports, read_all, read_head, status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// `secret`, hashed.
+const HASH: &str = "$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.";
+
+fn running(change: impl FnOnce(&mut pointsman::config::Config)) -> Running {
+    Running::start(|config| {
+        // Nobody is there: the facts come from the test.
+        config.mesos.push(MesosConfig::with_masters(CLUSTER, "mesos", &["127.0.0.1:1"]));
+        config.server.service_retention = Duration::ZERO;
+        change(config);
+    })
+}
+
+fn agent() -> AgentFacts {
+    AgentFacts { address: Some(IpAddr::from([127, 0, 0, 1])), ..facts::agent(1) }
+}
+
+/// A running task whose one port is the backend's.
+fn task(id: &str, name: &str, backend: SocketAddr, labels: &[(&str, &str)]) -> Fact {
+    let facts = facts::task(id, name, 1, backend.port(), labels);
+    let addresses = [backend.ip()].into_iter().collect();
+    Fact::Task(Box::new(TaskFacts { addresses, ..facts }))
+}
+
+fn gone(id: &str) -> Fact {
+    Fact::TaskGone(facts::key(id))
+}
+
+async fn begin(server: &Running, tasks: Vec<Fact>) {
+    let mut said = vec![Fact::SnapshotStarted, Fact::Framework(Box::new(framework("marathon")))];
+    said.push(Fact::Agent(Box::new(agent())));
+    said.extend(tasks);
+    said.extend([Fact::SnapshotFinished(Default::default()), Fact::Live]);
+    server.say(CLUSTER, said).await;
+    server.table_until("the snapshot", |table| table.ready).await;
+}
+
+async fn say(server: &Running, fact: Fact) {
+    server.say(CLUSTER, vec![fact]).await;
+}
+
+/// Sends back what it gets, and says `bye` when the other side has ended.
+async fn echo() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all).await;
+        all.extend_from_slice(b" bye");
+        let _ = stream.write_all(&all).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_port_for_http_comes_and_goes_with_its_service() {
+    let (web, other) = (Backend::saying("web").await, Backend::saying("other").await);
+    let (port, another) = (ports::unused(), ports::unused());
+    let number = port.port().to_string();
+    let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_PORT", &*number), ("HAPROXY_0_MODE", "http")];
+    let server = running(|_| {});
+    begin(&server, vec![task("web.1", "web", web.address, &labels)]).await;
+    let answer = get(port, "whatever.test", "/").await;
+    assert_eq!((status(&answer), body(&answer)), (200, "web"), "{answer}");
+    // Another one comes beside it.
+    let number = another.port().to_string();
+    let labels = [("pointsman.listen", &*number)];
+    say(&server, task("other.1", "other", other.address, &labels)).await;
+    assert_eq!(body(&get(another, "x", "/").await), "other");
+    assert_eq!(body(&get(port, "x", "/").await), "web");
+    // It goes with its service, and the other stays.
+    say(&server, gone("web.1")).await;
+    closed(port).await;
+    assert_eq!(body(&get(another, "x", "/").await), "other");
+}
+
+#[tokio::test]
+async fn a_retained_service_keeps_its_port() {
+    let web = Backend::saying("web").await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let server = running(|config| config.server.service_retention = Duration::from_secs(3600));
+    begin(&server, vec![task("web.1", "web", web.address, &[("pointsman.listen", &number)])]).await;
+    assert_eq!(body(&get(port, "x", "/").await), "web");
+    say(&server, gone("web.1")).await;
+    server.table_until("the task is gone", |table| table.tasks.is_empty()).await;
+    let answer = get(port, "x", "/").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (503, Some("no-endpoint")));
+    say(&server, task("web.2", "web", web.address, &[("pointsman.listen", &number)])).await;
+    server.table_until("the task is back", |table| !table.tasks.is_empty()).await;
+    assert_eq!(body(&get(port, "x", "/").await), "web");
+}
+
+#[tokio::test]
+async fn tcp_is_carried_with_its_half_closed_connections() {
+    let backend = echo().await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    // Neither hosts nor a mode: TCP.
+    let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_PORT", &*number)];
+    let server = running(|_| {});
+    let dead = task("db.0", "db", proxy_common::refusing(), &labels);
+    begin(&server, vec![task("db.1", "db", backend.address, &labels), dead]).await;
+    for _ in 0..20 {
+        let mut stream = connect(port).await;
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut stream).await, "hello bye");
+    }
+    assert_eq!(server.metric("pointsman_proxy_tcp_connections_total{outcome=\"carried\"}"), 20.0);
+    // Without a task, a connection is closed.
+    server.reload(|config| config.server.service_retention = Duration::from_secs(3600)).await;
+    server.say(CLUSTER, vec![gone("db.1"), gone("db.0")]).await;
+    server.table_until("the tasks are gone", |table| table.tasks.is_empty()).await;
+    assert_eq!(read_all(&mut connect(port).await).await, "");
+}
+
+#[tokio::test]
+async fn an_idle_tcp_connection_is_cut() {
+    let backend = Backend::start(|stream, _| async move {
+        let _held = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let server = running(|config| config.proxy.limits.tcp_idle = Duration::from_millis(200));
+    let labels = [("pointsman.listen", &*number), ("pointsman.protocol", "tcp")];
+    begin(&server, vec![task("db.1", "db", backend.address, &labels)]).await;
+    let mut stream = connect(port).await;
+    stream.write_all(b"hello").await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn of_two_apps_on_one_port_the_first_has_it_and_the_other_is_told() {
+    let (first, second) = (Backend::saying("first").await, Backend::saying("second").await);
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let labels = [("pointsman.listen", &*number)];
+    let server = running(|_| {});
+    begin(&server, vec![task("first.1", "first", first.address, &labels)]).await;
+    assert_eq!(body(&get(port, "x", "/").await), "first");
+    say(&server, task("a-second.1", "a-second", second.address, &labels)).await;
+    server.table_until("the problem", |table| table.problems.len() == 1).await;
+    let problem = server.problems().remove(0);
+    assert_eq!((problem.code, &*problem.at), (ProblemCode::PortConflict, &*format!("port {number}")));
+    assert!(problem.subject.contains("a-second") && problem.message.contains("first"), "{problem:?}");
+    // A deploy of the owner's changes nothing.
+    server.say(CLUSTER, vec![task("first.2", "first", first.address, &labels), gone("first.1")]).await;
+    server.table_until("the deploy", |table| table.tasks.get(&facts::key("first.2")).is_some()).await;
+    for _ in 0..5 {
+        assert_eq!(body(&get(port, "x", "/").await), "first");
+    }
+    // When the owner gives it up, the other has it, without a gap.
+    say(&server, task("first.2", "first", first.address, &[])).await;
+    server.table_until("the hand-over", |table| table.problems.is_empty()).await;
+    assert_eq!(body(&get(port, "x", "/").await), "second");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_its_apps_problem_alone() {
+    let (web, other) = (Backend::saying("web").await, Backend::saying("other").await);
+    let (taken, free) = (ports::unused(), ports::unused());
+    let squatter = std::net::TcpListener::bind(taken).unwrap();
+    let (number, another) = (taken.port().to_string(), free.port().to_string());
+    let server = running(|_| {});
+    let tasks = vec![
+        task("web.1", "web", web.address, &[("pointsman.listen", &number)]),
+        task("other.1", "other", other.address, &[("pointsman.listen", &another)]),
+    ];
+    begin(&server, tasks).await;
+    assert_eq!(body(&get(free, "x", "/").await), "other");
+    server.table_until("the problem", |table| table.problems.len() == 1).await;
+    let problem = server.problems().remove(0);
+    assert_eq!(problem.code, ProblemCode::PortUnavailable);
+    assert!(problem.subject.contains("web") && problem.message.contains("in use"), "{problem:?}");
+    drop(squatter);
+    server.table_until("the problem is over", |table| table.problems.is_empty()).await;
+    assert_eq!(body(&get(taken, "x", "/").await), "web");
+}
+
+#[tokio::test]
+async fn ports_are_claimed_by_policy() {
+    let web = Backend::saying("web").await;
+    let server = running(|config| {
+        config.proxy.service_ports.allowed = vec![pointsman::model::task::PortRange { begin: 10_000, end: 10_000 }];
+        config.proxy.listeners.push(ListenerConfig {
+            name: "own".into(),
+            address: ports::unused(),
+            certificates: None,
+            route_by: RouteBy::Host,
+        });
+    });
+    let own = server.more[0].port().to_string();
+    let tasks = vec![
+        task("a.1", "a", web.address, &[("pointsman.listen", "9")]),
+        task("b.1", "b", web.address, &[("pointsman.listen", &own)]),
+        task("c.1", "c", web.address, &[("pointsman.listen", "10000"), ("pointsman.listen_address", "192.0.2.1")]),
+        task("d.1", "d", web.address, &[("pointsman.listen", "many")]),
+    ];
+    begin(&server, tasks).await;
+    let mut codes: Vec<_> = server.problems().into_iter().map(|problem| problem.code).collect();
+    codes.sort();
+    use ProblemCode::{InvalidLabel, PolicyRefused, PortConflict};
+    assert_eq!(codes, [InvalidLabel, PortConflict, PolicyRefused, PolicyRefused]);
+    assert!(server.table().ways.ports.is_empty());
+}
+
+#[tokio::test]
+async fn a_listener_that_goes_finishes_what_was_accepted() {
+    let (release, gate) = tokio::sync::watch::channel(false);
+    let slow = Backend::start(move |mut stream, _| {
+        let mut gate = gate.clone();
+        async move {
+            while read_head(&mut stream).await.is_some() {
+                let _ = gate.wait_for(|open| *open).await;
+                let _ = stream.write_all(proxy_common::ok("slow").as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let server = running(|_| {});
+    let labelled = task("web.1", "web", slow.address, &[("pointsman.listen", &number)]);
+    begin(&server, vec![labelled]).await;
+    let mut held = connect(port).await;
+    held.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    proxy_common::until("the backend has it", || slow.connections() == 1).await;
+    // Connections that are in the queue when the listener goes get an answer, never a reset.
+    let mut queued = Vec::new();
+    for _ in 0..50 {
+        queued.push(connect(port).await);
+    }
+    say(&server, task("web.1", "web", slow.address, &[])).await;
+    for stream in &mut queued {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    }
+    closed(port).await;
+    release.send_replace(true);
+    assert_eq!(body(&read_all(&mut held).await), "slow");
+    for stream in &mut queued {
+        let answer = read_all(stream).await;
+        assert!(matches!(status(&answer), 200 | 404), "{answer}");
+    }
+}
+
+/// The ways into the service `web`: by host, by port, by app.
+struct Ways {
+    server: Running,
+    port: SocketAddr,
+}
+
+const APP: &str = "team_web.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c._app.1";
+
+impl Ways {
+    async fn with(backend: &Backend, labels: &[(&str, &str)]) -> Self {
+        let port = ports::unused();
+        let number = port.port().to_string();
+        let mut all = vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "web.test")];
+        all.push(("HAPROXY_0_PORT", &number));
+        all.extend(labels);
+        let server = running(|_| {});
+        begin(&server, vec![task(APP, "web", backend.address, &all)]).await;
+        Self { server, port }
+    }
+
+    /// Asks on every way.
+    async fn ask(&self, path: &str, lines: &[(&str, &str)]) -> [String; 3] {
+        let mut by_app = lines.to_vec();
+        by_app.push(("X-Marathon-App-Id", "/team/web"));
+        [
+            ask(self.server.http, "GET", "web.test", path, lines).await,
+            ask(self.port, "GET", "web.test", path, lines).await,
+            ask(self.server.apps, "GET", "web.test", path, &by_app).await,
+        ]
+    }
+
+    async fn statuses(&self, path: &str, lines: &[(&str, &str)]) -> [u16; 3] {
+        self.ask(path, lines).await.map(|answer| status(&answer))
+    }
+}
+
+#[tokio::test]
+async fn an_app_is_found_by_its_id() {
+    let web = Backend::saying("web").await;
+    let ways = Ways::with(&web, &[]).await;
+    assert_eq!(ways.statuses("/", &[]).await, [200, 200, 200]);
+    for lines in [&[][..], &[("X-Marathon-App-Id", "/other")], &[("X-Marathon-App-Id", "team/web")]] {
+        let answer = ask(ways.server.apps, "GET", "web.test", "/", lines).await;
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (404, Some("no-app")), "{lines:?}");
+    }
+    // The header means nothing elsewhere.
+    let answer = ask(ways.server.http, "GET", "nobody.test", "/", &[("X-Marathon-App-Id", "/team/web")]).await;
+    assert_eq!(status(&answer), 404);
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_on_every_way_in() {
+    let web = Backend::saying("web").await;
+    let ways = Ways::with(&web, &[("HAPROXY_0_AUTH", &format!("Staff only:ann:{HASH}"))]).await;
+    for answer in ways.ask("/", &[]).await {
+        assert_eq!(status(&answer), 401, "{answer}");
+        assert_eq!(header(&answer, "www-authenticate"), Some("Basic realm=\"Staff only\", charset=\"UTF-8\""));
+        assert_eq!(header(&answer, "x-pointsman-reason"), Some("password-required"));
+    }
+    // ann:secret, ann:wrong, bob:secret, and no base64.
+    let with = |value: &'static str| [("Authorization", value)];
+    assert_eq!(ways.statuses("/", &with("Basic YW5uOnNlY3JldA==")).await, [200; 3]);
+    assert_eq!(ways.statuses("/", &with("Basic YW5uOndyb25n")).await, [401; 3]);
+    assert_eq!(ways.statuses("/", &with("Basic Ym9iOnNlY3JldA==")).await, [401; 3]);
+    assert_eq!(ways.statuses("/", &with("Basic !")).await, [401; 3]);
+    assert_eq!(web.connections(), 1, "only what was let in reached the backend");
+}
+
+#[tokio::test]
+async fn an_auth_label_that_cannot_be_read_lets_nobody_in() {
+    let web = Backend::saying("web").await;
+    for label in ["", "realm:user", "realm:testuser:testpasswd", "a:b:c:d"] {
+        let ways = Ways::with(&web, &[("HAPROXY_0_AUTH", label)]).await;
+        let sent = [("Authorization", "Basic dGVzdHVzZXI6dGVzdHBhc3N3ZA==")];
+        assert_eq!(ways.statuses("/", &sent).await, [401; 3], "{label}");
+        let problems = ways.server.problems();
+        let told = problems.iter().any(|problem| {
+            &*problem.at == "HAPROXY_0_AUTH"
+                && problem.message.contains("[hidden]")
+                && problem.mend.contains("mkpasswd")
+                || problem.mend.contains("realm:user:hash")
+        });
+        assert!(told, "{label}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_kept_out_on_every_way_in() {
+    let web = Backend::saying("web").await;
+    let ways = Ways::with(&web, &[("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "192.0.2.0/24 10.0.0.0/8")]).await;
+    for answer in ways.ask("/", &[("X-Forwarded-For", "10.0.0.1")]).await {
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (403, Some("address-refused")));
+    }
+    let ways = Ways::with(&web, &[("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "127.0.0.1/8")]).await;
+    assert_eq!(ways.statuses("/", &[]).await, [200; 3]);
+    let ways = Ways::with(&web, &[("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "nonsense")]).await;
+    assert_eq!(ways.statuses("/", &[]).await, [403; 3]);
+}
+
+#[tokio::test]
+async fn tcp_from_elsewhere_is_closed() {
+    let backend = echo().await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let server = running(|_| {});
+    let labels = [
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_0_PORT", &*number),
+        ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8"),
+    ];
+    begin(&server, vec![task("db.1", "db", backend.address, &labels)]).await;
+    let mut stream = connect(port).await;
+    let _ = stream.write_all(b"hello").await;
+    assert_eq!(read_all(&mut stream).await, "");
+    assert_eq!(backend.connections(), 0);
+}
+
+#[tokio::test]
+async fn clear_text_by_host_is_sent_to_https() {
+    let web = Backend::saying("web").await;
+    let ways = Ways::with(&web, &[("HAPROXY_0_REDIRECT_TO_HTTPS", "true"), ("HAPROXY_0_USE_HSTS", "true")]).await;
+    let [by_host, by_port, by_app] = ways.ask("/a?b=c", &[]).await;
+    assert_eq!((status(&by_host), header(&by_host, "location")), (301, Some("https://web.test/a?b=c")));
+    assert_eq!((status(&by_port), status(&by_app)), (200, 200));
+    // RFC 6797 section 7.2: never in clear text.
+    assert_eq!(header(&by_port, "strict-transport-security"), None);
+    let answer = ask(ways.server.http, "POST", "web.test", "/", &[("Content-Length", "0")]).await;
+    assert_eq!((status(&answer), header(&answer, "location")), (308, Some("https://web.test/")));
+    // A trusted proxy before us that speaks TLS is believed.
+    ways.server.reload(|config| config.proxy.trusted_proxies.push("127.0.0.0/8".parse().unwrap())).await;
+    let trusted = |table: &pointsman::table::Table| !table.config.proxy.trusted_proxies.is_empty();
+    ways.server.table_until("the new configuration", trusted).await;
+    assert_eq!(ways.statuses("/", &[("X-Forwarded-Proto", "https")]).await, [200; 3]);
+    assert_eq!(status(&get(ways.server.http, "web.test", "/").await), 301);
+}
+
+#[tokio::test]
+async fn paths_are_stripped_and_locations_rewritten() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let length = head.len();
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: {length}\r\n\r\n{head}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let labels = [
+        ("HAPROXY_0_PATH", "/shop"),
+        ("HAPROXY_0_HTTP_BACKEND_PROXYPASS_PATH", "/shop"),
+        ("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "/shop"),
+    ];
+    let ways = Ways::with(&backend, &labels).await;
+    for answer in ways.ask("/shop/cart?x=1", &[]).await {
+        assert!(body(&answer).starts_with("GET /cart?x=1 HTTP/1.1\r\n"), "{answer}");
+        assert_eq!(header(body(&answer), "host"), Some("web.test"));
+        assert_eq!(header(&answer, "location"), Some("/shop"));
+    }
+    assert_eq!(status(&get(ways.server.http, "web.test", "/shopping").await), 404);
+}
+
+#[tokio::test]
+async fn the_root_is_sent_elsewhere() {
+    let web = Backend::saying("web").await;
+    let ways = Ways::with(&web, &[("HAPROXY_0_HTTP_BACKEND_REDIR", "/start")]).await;
+    for answer in ways.ask("/", &[]).await {
+        assert_eq!((status(&answer), header(&answer, "location")), (301, Some("/start")), "{answer}");
+    }
+    assert_eq!(ways.statuses("/start", &[]).await, [200; 3]);
+}
+
+#[tokio::test]
+async fn strict_mode_serves_what_is_enabled_alone() {
+    let web = Backend::saying("web").await;
+    let labels = |more: &[(&'static str, &'static str)]| {
+        let mut all = vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "web.test")];
+        all.extend(more);
+        all
+    };
+    let server = running(|config| config.routing.strict_mode = true);
+    begin(&server, vec![task("web.1", "web", web.address, &labels(&[]))]).await;
+    assert_eq!(status(&get(server.http, "web.test", "/").await), 404);
+    say(&server, task("web.1", "web", web.address, &labels(&[("HAPROXY_0_ENABLED", "true")]))).await;
+    server.table_until("the route", |table| table.routes.iter().count() == 1).await;
+    assert_eq!(body(&get(server.http, "web.test", "/").await), "web");
+}
