@@ -83,9 +83,18 @@ pub fn judge(
     };
     if view.listed == 0 && view.agents == 0 && view.known > 0 {
         // However few: nothing but a second look tells a dead cluster from a master that does not know it yet.
-        let since = empty.map_or(now, |held| held.since);
-        let agreed = empty.is_some() && now.since(since) >= config.confirm_after;
-        return if agreed { Verdict::Believe(absent) } else { hold(absent, view, since, Doubt::Empty) };
+        let Some(first) = empty else { return hold(absent, view, now, Doubt::Empty) };
+        if now.since(first.since) < config.confirm_after {
+            return hold(absent, view, first.since, Doubt::Empty);
+        }
+        // What was not there to be missing the first time has been missing once.
+        let (confirmed, fresh): (HashSet<_>, HashSet<_>) =
+            absent.into_iter().partition(|key| first.tasks.contains(key));
+        if fresh.is_empty() {
+            return Verdict::Believe(confirmed);
+        }
+        let held = Held { tasks: fresh, of: view.known, since: now, doubt: Doubt::Empty };
+        return Verdict::Hold { now: confirmed, held };
     }
     if let Some(before) = before {
         let agreed = now.since(before.since) >= config.confirm_after;
@@ -227,6 +236,19 @@ mod tests {
         let recovered = SnapshotView { known: 100, listed: 70, agents: 3 };
         let later = held(judge(&config, Some(&first), keys(0..30), recovered, at(120)));
         assert_eq!((later.doubt, later.since), (Doubt::Many, at(120)));
+    }
+
+    #[test]
+    fn a_second_empty_view_confirms_only_what_the_first_one_missed() {
+        let config = GuardConfig::default();
+        let empty = SnapshotView { known: 5, listed: 0, agents: 0 };
+        let first = held(judge(&config, None, keys(0..2), empty, at(0)));
+        match judge(&config, Some(&first), keys(0..5), empty, at(60)) {
+            Verdict::Hold { now, held } => {
+                assert_eq!((now, held.tasks, held.since), (keys(0..2), keys(2..5), at(60)));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

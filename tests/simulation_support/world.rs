@@ -436,7 +436,8 @@ impl World {
     /// Applies what is queued, in batches of any size.
     pub fn apply(&mut self) {
         while !self.queue.is_empty() {
-            let count = self.random.usize(1..=16).min(self.queue.len());
+            let most = [1, 1, 3, 16][self.random.usize(..4)];
+            let count = self.random.usize(1..=most).min(self.queue.len());
             let batch = self.queue.drain(..count).collect();
             self.apply_batch(batch);
         }
