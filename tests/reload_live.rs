@@ -51,6 +51,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("log.level", "set through the handle of the log, tests/server_lifecycle.rs starts the program with one"),
     ("state.interval", "passed with each table that is published"),
     ("sources.", "a changed source is opened anew: tests/config_reload.rs, has_same_stream"),
+    ("dns.forward.", "the forwarder makes its settings anew when the configuration differs"),
     ("dns.ip_sources", "everything is derived anew: tests/table_properties.rs"),
     ("dns.srv_weight", "everything is derived anew"),
     ("dns.name_unhealthy", "everything is derived anew"),

@@ -55,6 +55,8 @@ pub enum Count {
     DroppedSend,
     /// Records that no message can express.
     ImpossibleRecords,
+    /// Answers from the cache.
+    Cached,
     /// TCP connections accepted.
     TcpAccepted,
     /// TCP connections closed, whatever the reason.
@@ -78,13 +80,14 @@ const CLOSED: &str = "pointsman_dns_tcp_timeouts_total";
 const QUERIES: &str = "pointsman_dns_queries_total";
 const OPEN: &str = "pointsman_dns_tcp_open_connections";
 
-const EXPORTED: [Exported; 11] = [
+const EXPORTED: [Exported; 12] = [
     Exported(Count::TruncatedUdp, TRUNCATED, Some(("transport", "udp"))),
     Exported(Count::TruncatedTcp, TRUNCATED, Some(("transport", "tcp"))),
     Exported(Count::DroppedShort, DROPPED, Some(("reason", "short"))),
     Exported(Count::DroppedResponse, DROPPED, Some(("reason", "response"))),
     Exported(Count::DroppedSend, DROPPED, Some(("reason", "send"))),
     Exported(Count::ImpossibleRecords, "pointsman_dns_impossible_records_total", None),
+    Exported(Count::Cached, "pointsman_dns_cached_answers_total", None),
     Exported(Count::TcpAccepted, "pointsman_dns_tcp_connections_total", None),
     Exported(Count::TcpIdle, CLOSED, Some(("reason", "idle"))),
     Exported(Count::TcpSlow, CLOSED, Some(("reason", "slow"))),
@@ -92,11 +95,12 @@ const EXPORTED: [Exported; 11] = [
     Exported(Count::AcceptErrors, "pointsman_dns_accept_errors_total", None),
 ];
 
-const HELP: [(&str, &str); 8] = [
+const HELP: [(&str, &str); 9] = [
     (QUERIES, "Answered queries by transport, type asked for and response code."),
     (TRUNCATED, "Answers that did not fit and were flagged as truncated."),
     (DROPPED, "Messages without an answer: too short, responses, or not taken by the kernel."),
     ("pointsman_dns_impossible_records_total", "Records left out of answers because no message can express them."),
+    ("pointsman_dns_cached_answers_total", "Answers that were sent as they had been sent before."),
     ("pointsman_dns_tcp_connections_total", "TCP connections accepted."),
     (CLOSED, "TCP connections closed because nothing complete came, or answers were not taken, in time."),
     (

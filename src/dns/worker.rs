@@ -147,7 +147,12 @@ impl<N: NameSource> Answering<'_, N> {
         out: &mut Vec<u8>,
     ) -> Reply {
         let start = out.len();
-        let answered = match self.cache.answer(&self.authority, transport, message, self.random, out) {
+        let hits = self.cache.hits();
+        let outcome = self.cache.answer(&self.authority, transport, message, self.random, out);
+        if self.cache.hits() > hits {
+            self.metrics.count(Count::Cached);
+        }
+        let answered = match outcome {
             Outcome::Ignored(reason) => {
                 self.metrics.ignored(reason);
                 return Reply::None;
