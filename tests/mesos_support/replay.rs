@@ -109,10 +109,10 @@ impl Replay {
         self.table.tasks.iter().find(|(key, _)| key.task().starts_with(id)).map(|(_, task)| task.clone())
     }
 
-    /// How many endpoints of the service requests go to.
-    pub fn available(&self, service: &str) -> usize {
-        let services = self.table.services.values().filter(|known| known.id.name() == service);
-        services.map(|service| service.available.len()).sum()
+    /// How many endpoints of tasks whose ids begin so requests go to, whichever services they are of.
+    pub fn available(&self, tasks: &str) -> usize {
+        let endpoints = self.table.services.values().flat_map(|service| service.available.iter());
+        endpoints.filter(|endpoint| endpoint.id.task.task().starts_with(tasks)).count()
     }
 
     fn act(&mut self) {
