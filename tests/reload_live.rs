@@ -11,7 +11,7 @@ use dns_common::{ask_udp, query};
 use hickory_proto::rr::RData;
 use pointsman::admin::context::ReloadOutcome;
 use pointsman::config::{self, Environment};
-use pointsman::server::{Options, Server};
+use pointsman::server::{ConfigFile, Options, Server};
 use proxy_common::{Backend, body, header, read_all, read_answer, read_head, soon, status};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -139,7 +139,7 @@ impl World {
         world.write(settings);
         let path = world.path();
         let config = config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-        let options = Options { config_path: Some(path), ..Options::default() };
+        let options = Options { config: Some(ConfigFile::follow(&path)), ..Options::default() };
         let server = tokio::task::block_in_place(|| Server::start(config, options)).unwrap();
         world.server = Some(server);
         let ready = || world.server().table().load().ready;

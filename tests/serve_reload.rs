@@ -14,6 +14,7 @@ use common::backend::Backend;
 use common::ports::unused;
 use common::program::{Folder, PATIENCE, Program, get, listens, until};
 use nix::sys::signal::Signal;
+use pointsman::server::{ConfigFile, Options, Server};
 
 const FILE_SOURCE: &str = "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n";
 
@@ -147,6 +148,37 @@ fn a_taken_address_refuses_the_whole_file() {
     assert!(status["errors"][0].as_str().unwrap().contains(&taken.1.to_string()), "{status}");
     assert!(!listens(second));
     assert_eq!(said(first).as_deref(), Some("200 web"));
+    program.stop();
+}
+
+#[test]
+fn a_change_between_the_reading_and_the_start_is_not_missed() {
+    let (folder, backend) = (Folder::new(), Backend::start("web"));
+    folder.serve_web(&[backend.address]);
+    folder.configure(FILE_SOURCE);
+    let path = folder.path("pointsman.toml");
+    let file = ConfigFile::follow(&path);
+    let config = pointsman::config::load(&path).unwrap();
+    // A start takes its time where much is stored.
+    folder.configure(&format!("{FILE_SOURCE}[routing]\ndrain_time = \"7s\"\n"));
+    let server = Server::start(config, Options { config: Some(file), ..Options::default() }).unwrap();
+    until("the change is in force", || server.table().load().config.routing.drain_time == Duration::from_secs(7));
+    server.stop(Duration::ZERO);
+}
+
+#[test]
+fn an_address_that_was_given_up_just_now_can_be_taken_again() {
+    let (folder, backend) = (Folder::new(), Backend::start("web"));
+    let (first, second) = (unused(), unused());
+    let mut program = start(&folder, &backend, &listener("a", first));
+    for address in [second, first, second, first] {
+        let at = program.api("/v1/config").1["last_reload"]["at"].as_u64().unwrap();
+        folder.configure(&format!("{FILE_SOURCE}{}", listener("a", address)));
+        program.signal(Signal::SIGHUP);
+        program.until_reload("applied", at);
+        // A SYN that the socket before this one ignored is sent again by the client.
+        assert_eq!(said(address).as_deref(), Some("200 web"), "{}", program.log());
+    }
     program.stop();
 }
 

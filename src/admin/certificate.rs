@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use super::bind::AdminError;
-use crate::config::watch::Watch;
+use crate::config::watch::{Changes, Watch};
 
 /// Certificate and key, by path.
 pub(super) type Pair = (PathBuf, PathBuf);
@@ -29,30 +29,37 @@ pub(super) struct Following {
     _task: JoinSet<()>,
 }
 
+/// A pair whose files are watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pair: Pair,
+    /// Those files that the system watches, with what has changed since.
+    watches: Vec<(Watch, Changes)>,
+}
+
+impl Watched {
+    /// Begins to watch. To be called before the pair is read: what changes after that is not missed.
+    pub(super) fn start(pair: &Pair) -> Self {
+        let watches = [&pair.0, &pair.1].into_iter().filter_map(|path| watch(path));
+        Self { pair: pair.clone(), watches: watches.collect() }
+    }
+}
+
 impl Following {
-    /// Begins to follow `pair`; what it becomes is put into `current`.
-    pub(super) fn start(pair: Option<Pair>, current: Current) -> Self {
+    /// Begins to follow a pair; what it becomes is put into `current`.
+    pub(super) fn start(watched: Option<Watched>, current: &Current) -> Self {
         let mut task = JoinSet::new();
-        if let Some(pair) = pair {
-            task.spawn(follow(pair, current));
+        let Some(Watched { pair, watches }) = watched else { return Self { _task: task } };
+        for (watch, changes) in watches {
+            task.spawn(follow(pair.clone(), watch, changes, current.clone()));
         }
         Self { _task: task }
     }
 }
 
-async fn follow((certificate, key): Pair, current: Current) {
-    let watches = (watch(&certificate), watch(&key));
-    let (Some(certificates), Some(keys)) = &watches else { return };
-    let (mut certificates, mut keys) = (certificates.changes(), keys.changes());
-    loop {
-        // Cancel safe: a change that is not seen here is seen in the next turn.
-        let goes_on = tokio::select! {
-            changed = certificates.changed() => changed,
-            changed = keys.changed() => changed,
-        };
-        if !goes_on {
-            return;
-        }
+/// Reads the pair whenever one of its files changes. The watch is held for as long as that is waited for.
+async fn follow((certificate, key): Pair, _watch: Watch, mut changes: Changes, current: Current) {
+    while changes.changed().await {
         match acceptor(&certificate, &key) {
             Ok(acceptor) => {
                 info!(certificate = %certificate.display(), "the admin API's certificate is read again");
@@ -63,11 +70,13 @@ async fn follow((certificate, key): Pair, current: Current) {
     }
 }
 
-fn watch(path: &Path) -> Option<Watch> {
+fn watch(path: &Path) -> Option<(Watch, Changes)> {
     let complain = |error: &std::io::Error| {
         warn!(path = %path.display(), %error, "the admin API's certificate is not followed; a reload with other paths reads it");
     };
-    Watch::start(path).inspect_err(complain).ok()
+    let watch = Watch::start(path).inspect_err(complain).ok()?;
+    let changes = watch.changes();
+    Some((watch, changes))
 }
 
 /// Reads a pair.

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::accept::Listener;
 pub use super::bind::AdminError;
 use super::bind::{Place, Socket};
-use super::certificate::{Current, Following, Pair, acceptor};
+use super::certificate::{Current, Following, Pair, Watched, acceptor};
 use super::context::AdminContext;
 use super::dispatch::Shared;
 use super::metrics::AdminMetrics;
@@ -30,6 +30,7 @@ pub struct AdminServer {
 /// A certificate with the paths it is from.
 struct Tls {
     pair: Option<Pair>,
+    watched: Option<Watched>,
     acceptor: Option<TlsAcceptor>,
 }
 
@@ -99,8 +100,9 @@ impl AdminServer {
 
 impl Tls {
     fn read(config: &AdminConfig) -> Result<Self, AdminError> {
+        let watched = config.tls.as_ref().map(Watched::start);
         let acceptor = config.tls.as_ref().map(|(certificate, key)| acceptor(certificate, key)).transpose()?;
-        Ok(Self { pair: config.tls.clone(), acceptor })
+        Ok(Self { pair: config.tls.clone(), watched, acceptor })
     }
 }
 
@@ -156,7 +158,7 @@ impl RunningAdmin {
         let AdminServer { sockets, tls } = opened;
         if let Some(tls) = tls {
             self.current.send_replace(tls.acceptor);
-            self.following = Following::start(tls.pair.clone(), self.current.clone());
+            self.following = Following::start(tls.watched, &self.current);
             self.pair = tls.pair;
         }
         for (place, socket) in sockets {

@@ -7,7 +7,7 @@ use super::Verdict;
 use super::failure::Failure;
 use crate::admin::ReloadOutcome;
 use crate::server::signals::{Request, Signals};
-use crate::server::{Options, Server, notify, start_logging};
+use crate::server::{ConfigFile, Options, Server, notify, start_logging};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -17,6 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
+    let file = ConfigFile::follow(&arguments.config);
     let config = crate::config::load(&arguments.config).map_err(|errors| Failure::Usage(errors.to_string()))?;
     let log = start_logging(&config.log).map_err(|error| Failure::Usage(format!("log.level: {error}")))?;
     let inherited = notify::Inherited::take_all();
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         let _inside = runtime.enter();
         Signals::take().map_err(program)?
     };
-    let server = start(config, Options { config_path: Some(arguments.config.clone()), log: Some(log), inherited })?;
+    let server = start(config, Options { config: Some(file), log: Some(log), inherited })?;
     notify::ready();
     runtime.block_on(wait(&server, &mut signals));
     notify::stopping();

@@ -269,11 +269,12 @@ impl Listeners {
         }
         // Watched before it is read, so that no change is missed between the two.
         let watch = watch_folder(folder);
+        let changes = watch.as_ref().map(Watch::receiver);
         let (store, bad) =
             Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
         store.report(&bad);
-        if let Some(watch) = &watch {
-            self.control.spawn(store.clone().follow(watch.receiver()));
+        if let Some(changes) = changes {
+            self.control.spawn(store.clone().follow(changes));
         }
         self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
         Ok(store)

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use log::{LogHandle, start_logging};
-pub use reload::Reloader;
+pub use reload::{ConfigFile, Reloader};
 pub use startup::StartError;
 pub use workers::Hurry;
 
@@ -49,8 +49,8 @@ use writer::WriterThread;
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The configuration file, watched for changes; `None`: the configuration never changes by itself.
-    pub config_path: Option<PathBuf>,
+    /// The configuration file; `None`: the configuration never changes by itself.
+    pub config: Option<ConfigFile>,
     /// Where the log level can be changed.
     pub log: Option<LogHandle>,
     /// Sockets that the service manager opened for us.

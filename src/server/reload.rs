@@ -1,24 +1,53 @@
 //! Reloading: a changed file is checked, then applied without dropping a connection where that is possible, else
 //! refused whole with the reason; the old configuration goes on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::listeners::Opened;
 use super::lock;
 use super::log::LogHandle;
 use super::notify::Inherited;
 use super::sources::Sources;
+use super::startup::StartError;
 use super::workers::Workers;
 use crate::admin::context::{ReloadOutcome, ReloadStatus};
-use crate::admin::listen::RunningAdmin;
+use crate::admin::listen::{AdminServer, RunningAdmin};
 use crate::cluster::event::{ClusterEvent, EventSender};
-use crate::config::watch::Watch;
+use crate::config::watch::{Changes, Watch};
 use crate::config::{self, Config};
 use crate::model::time::Timestamp;
+use crate::socket::HANDSHAKES;
+
+/// A configuration file that is followed.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    /// `None`: the system does not watch it.
+    watch: Option<(Watch, Changes)>,
+}
+
+impl ConfigFile {
+    pub(super) fn into_parts(self) -> (PathBuf, Option<(Watch, Changes)>) {
+        (self.path, self.watch)
+    }
+
+    /// Begins to follow a file. To be called before the file is read: what changes after that is not missed.
+    pub fn follow(path: &Path) -> Self {
+        let complain = |error: &std::io::Error| {
+            tracing::warn!(path = %path.display(), %error, "configuration file is not watched; use SIGHUP");
+        };
+        let watch = Watch::start(path).inspect_err(complain).ok().map(|watch| {
+            let changes = watch.changes();
+            (watch, changes)
+        });
+        Self { path: path.to_owned(), watch }
+    }
+}
 
 /// Applies configurations to a running server.
 #[derive(Debug)]
@@ -102,11 +131,10 @@ impl Reloader {
             return Ok(());
         }
         // Sockets first: they alone can fail, and then nothing has changed.
-        let opened = lock(&self.workers).open(&new, &mut Inherited::default()).map_err(|e| vec![e.to_string()])?;
         let mut admin = self.admin.lock().await;
         let stopping = || vec!["the program is stopping".to_owned()];
         let admin = admin.as_mut().ok_or_else(stopping)?;
-        let opened_admin = admin.open(&new.admin).await.map_err(|error| vec![error.to_string()])?;
+        let (opened, opened_admin) = self.open(&new, admin).await.map_err(|error| vec![error.to_string()])?;
         let new = Arc::new(new);
         // The writer takes it in turn with the facts; answers change with the table that it publishes.
         if self.events.send(ClusterEvent::Configured(new.clone())).await.is_err() {
@@ -133,23 +161,32 @@ impl Reloader {
         Ok(())
     }
 
+    /// Binds what a configuration adds. An address that the reload before this one gave up is free in a moment.
+    async fn open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Opened, AdminServer), StartError> {
+        match self.try_open(new, admin).await {
+            Err(error) if error.is_in_use() => {
+                tokio::time::sleep(HANDSHAKES * 2).await;
+                self.try_open(new, admin).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn try_open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Opened, AdminServer), StartError> {
+        let opened = lock(&self.workers).open(new, &mut Inherited::default())?;
+        Ok((opened, admin.open(&new.admin).await?))
+    }
+
     /// Follows the file until `stop`.
     pub(super) fn follow(
         self: &Arc<Self>,
+        watch: Option<(Watch, Changes)>,
         control: &tokio::runtime::Handle,
         stop: CancellationToken,
     ) -> Option<tokio::task::JoinHandle<()>> {
-        let path = self.path.as_ref()?;
-        let watch = match Watch::start(path) {
-            Ok(watch) => watch,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "configuration file is not watched; use SIGHUP");
-                return None;
-            }
-        };
+        let (watch, mut changes) = watch?;
         let reloader = self.clone();
         Some(control.spawn(async move {
-            let mut changes = watch.changes();
             while let Some(true) = stop.run_until_cancelled(changes.changed()).await {
                 reloader.reload().await;
             }

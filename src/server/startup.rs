@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::{StoreMetrics, WriterMetrics};
 use super::notify::HalfInherited;
-use super::reload::{Admin, Reloader, ReloaderParts};
+use super::reload::{Admin, ConfigFile, Reloader, ReloaderParts};
 use super::sources::{Sources, Wanted};
 use super::store::{Store, StoreSender};
 use super::workers::{WorkerParts, Workers};
@@ -68,6 +68,18 @@ pub enum StartError {
     /// Two metrics of one name: a fault of this program.
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// Whether somebody has an address, who may be about to give it up.
+    pub(super) fn is_in_use(&self) -> bool {
+        match self {
+            Self::Dns(error) => matches!(error, DnsBindError::InUse { .. }),
+            Self::Proxy(error) => matches!(error, ProxyBindError::InUse { .. }),
+            Self::Admin(AdminError::Bind { source, .. }) => source.kind() == std::io::ErrorKind::AddrInUse,
+            _ => false,
+        }
+    }
 }
 
 /// The control runtime and what runs on it.
@@ -156,8 +168,9 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let admin = Arc::new(tokio::sync::Mutex::new(Some(running)));
     let workers = Arc::new(Mutex::new(workers));
     let sources = Arc::new(Mutex::new(sources));
+    let (config_path, config_watch) = options.config.map(ConfigFile::into_parts).unzip();
     let reloader = Arc::new(Reloader::new(ReloaderParts {
-        path: options.config_path,
+        path: config_path,
         running: config.clone(),
         events: events.clone(),
         workers: workers.clone(),
@@ -168,7 +181,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         registry: &registry,
     })?);
     let stop = CancellationToken::new();
-    let reload = reloader.follow(runtime.handle(), stop.clone());
+    let reload = reloader.follow(config_watch.flatten(), runtime.handle(), stop.clone());
     let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
     let ports = runtime.spawn(ports);
     Ok(Server {
