@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use common::facts;
 use fastrand::Rng;
 use pointsman::cluster::event::Fact;
-use pointsman::cluster::sources::{file, marathon, mesos::decode};
+use pointsman::cluster::sources::mesos::{decode, state_document};
+use pointsman::cluster::sources::{file, marathon};
 use pointsman::cluster::state::ClusterState;
 use pointsman::model::time::Timestamp;
 use pointsman::table::writer::Writer;
@@ -32,6 +33,8 @@ const TARGETS: &[Target] = &[
     ("state", pointsman::cluster::store::fuzz_state),
     ("marathon", marathon::fuzz_marathon_json),
     ("sse", marathon::fuzz_sse),
+    ("state_document", state_document::fuzz_state_document),
+    ("upstream", pointsman::dns::forward::fuzz_upstream),
 ];
 
 /// The longest input: findings in longer ones are rarely others.

@@ -358,6 +358,27 @@ pub(super) fn is_within(name: &[u8], zone: &[u8]) -> bool {
     }
 }
 
+/// Reads arbitrary octets as an answer, as they are and behind the question that was asked: must neither panic nor
+/// loop, and what comes out is no longer than a message may be.
+pub(super) fn fuzz(data: &[u8]) {
+    let bounds = TtlBounds { min: 0, max: 1000, max_negative: 60 };
+    let name = b"\x03www\x07example\x00";
+    for record_type in [record_type::A, record_type::ANY] {
+        let Some(key) = Key::of_name(name, record_type) else { continue };
+        let query = query(&key, 7, None);
+        let mut counted = query.clone();
+        counted.truncate(HEADER_LEN + name.len() + 4);
+        counted[2] = 0x80;
+        counted[6..HEADER_LEN].copy_from_slice(&[0, 3, 0, 2, 0, 0]);
+        counted.extend_from_slice(data);
+        for response in [data, &counted] {
+            if let Ok(Reply::Answer(answer)) = read(&key, &query, response, bounds) {
+                assert!(answer.octets.len() <= MAX_MESSAGE);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::key::wire_name;

@@ -32,3 +32,9 @@ pub(crate) use answer::RA;
 pub(crate) use key::Request;
 pub(crate) use metrics::Denial;
 pub(crate) use resolver::{Begun, Forwarder, Waiting};
+
+/// Reads arbitrary octets as an upstream server's answer. For the fuzz target.
+#[doc(hidden)]
+pub fn fuzz_upstream(data: &[u8]) {
+    message::fuzz(data);
+}

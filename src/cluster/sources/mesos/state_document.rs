@@ -339,3 +339,13 @@ impl Framework {
         Some(Item::StateFramework(Box::new(framework), self.pid))
     }
 }
+
+/// Reads arbitrary bytes as a state document, plain and packed: must neither panic nor loop.
+#[doc(hidden)]
+pub fn fuzz_state_document(data: &[u8]) {
+    for encoding in [None, Some("gzip")] {
+        let Ok(mut reader) = StateReader::new(encoding, RandomState::new()) else { continue };
+        let mut items = Vec::new();
+        let _ = reader.push(data, &mut items).and_then(|()| reader.finish(Some(0), &mut items));
+    }
+}
