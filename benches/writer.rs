@@ -225,6 +225,7 @@ fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
         health: Health::Healthy,
         held: false,
         addresses: [address(agent)].into_iter().collect(),
+        labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
     }
@@ -237,6 +238,7 @@ fn status(n: usize, apps: usize, state: TaskState, health: Option<Health>, inter
         health,
         addresses: None,
         agent: None,
+        labelled: None,
         unreachable_since: None,
     }))
 }

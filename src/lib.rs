@@ -21,6 +21,8 @@ pub mod labels;
 
 pub mod config;
 
+pub mod mesos_dns;
+
 pub mod cluster;
 
 pub mod table;

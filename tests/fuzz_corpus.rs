@@ -27,6 +27,7 @@ const TARGETS: &[Target] = &[
     ("event", decode::fuzz_event),
     ("labels", pointsman::labels::fuzz_labels),
     ("config", pointsman::config::fuzz_config),
+    ("mesos_dns_config", pointsman::mesos_dns::fuzz_mesos_dns_config),
     ("document", file::fuzz_document),
     ("zone", file::fuzz_zone),
     ("query", pointsman::dns::fuzz_query),

@@ -84,7 +84,9 @@ impl Listener {
                     (socket.accept().await, permit)
                 } => match accepted {
                     (Ok((stream, peer)), permit) => {
-                        let tls = matches!(peer, Peer::Tcp { .. }).then(|| self.tls.borrow().clone()).flatten();
+                        // Mesos-DNS's API is in clear text, as there.
+                        let may_have_tls = matches!(peer, Peer::Tcp { .. }) && self.scope != Scope::MesosDns;
+                        let tls = may_have_tls.then(|| self.tls.borrow().clone()).flatten();
                         let connection = Connection { stream, peer, tls, stop: self.stop.clone() };
                         let (shared, scope) = (self.shared.clone(), self.scope);
                         connections.spawn(async move {

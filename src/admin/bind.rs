@@ -59,6 +59,8 @@ pub(super) enum Place {
     Api(SocketAddr),
     /// `admin.metrics_listen`
     Metrics(SocketAddr),
+    /// `admin.mesos_dns_listen`
+    MesosDns(SocketAddr),
     /// `admin.socket`
     Socket(PathBuf),
 }
@@ -83,6 +85,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Api(address) => address.fmt(f),
             Self::Metrics(address) => write!(f, "{address} (metrics and health alone)"),
+            Self::MesosDns(address) => write!(f, "{address} (Mesos-DNS's API)"),
             Self::Socket(path) => path.display().fmt(f),
         }
     }
@@ -94,7 +97,8 @@ impl Place {
         let api = config.listen.map(Self::Api);
         let metrics = config.metrics_listen.map(Self::Metrics);
         let socket = config.socket.clone().map(Self::Socket);
-        [api, metrics, socket].into_iter().flatten().collect()
+        let mesos_dns = config.mesos_dns_listen.map(Self::MesosDns);
+        [api, metrics, mesos_dns, socket].into_iter().flatten().collect()
     }
 
     /// What is served there.
@@ -102,6 +106,7 @@ impl Place {
         match self {
             Self::Api(_) | Self::Socket(_) => Scope::Api,
             Self::Metrics(_) => Scope::Metrics,
+            Self::MesosDns(_) => Scope::MesosDns,
         }
     }
 
@@ -113,6 +118,7 @@ impl Place {
         match self {
             Self::Api(address) => bind_tcp(*address, "admin.listen").await.map(Socket::Tcp),
             Self::Metrics(address) => bind_tcp(*address, "admin.metrics_listen").await.map(Socket::Tcp),
+            Self::MesosDns(address) => bind_tcp(*address, "admin.mesos_dns_listen").await.map(Socket::Tcp),
             Self::Socket(path) => bind_unix(path).map(|(listener, own)| Socket::Unix(listener, own)),
         }
     }

@@ -17,7 +17,7 @@ use super::query::{Query, decode};
 use super::reply::{Answer, ApiError, Body, Reply};
 use super::router::{self, Endpoint, Scope};
 use super::security::{self, Peer};
-use super::{explain, health, problems, scrape, services, settings, sources, tables, tasks};
+use super::{explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks};
 use crate::model::time::Timestamp;
 
 /// The largest body of a request.
@@ -59,10 +59,29 @@ impl Shared {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, caller: &Caller, request: Request<Incoming>) -> Response<Body> {
+        if caller.scope == Scope::MesosDns {
+            return self.mesos_dns(request).await;
+        }
         let endpoint = router::endpoint(caller.scope, request.uri().path()).map(|(endpoint, _)| endpoint);
         let call = endpoint.as_ref().map_or("unknown", |endpoint| endpoint.template());
         let response = self.checked(caller, request).await.unwrap_or_else(ApiError::into_response);
         self.metrics.requests.with_label_values(&[call, response.status().as_str()]).inc();
+        response
+    }
+
+    /// Mesos-DNS's API has no rules on hosts: its clients call it by any name.
+    async fn mesos_dns(&self, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let context = self.context.clone();
+        let computed = match self.computing.acquire().await {
+            Ok(_permit) => {
+                let answer = move || mesos_dns::answer(&context.table.load(), &method, &path);
+                tokio::task::spawn_blocking(answer).await.map_err(|error| ApiError::internal(&error))
+            }
+            Err(error) => Err(ApiError::internal(&error)),
+        };
+        let response = computed.map_or_else(ApiError::into_response, Reply::into_response);
+        self.metrics.requests.with_label_values(&["mesos-dns", response.status().as_str()]).inc();
         response
     }
 

@@ -70,7 +70,7 @@ impl AdminServer {
         Ok(Self { sockets, tls })
     }
 
-    /// The TCP addresses that were bound, in the order `listen`, `metrics_listen`.
+    /// The TCP addresses that were bound, in the order `listen`, `metrics_listen`, `mesos_dns_listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let address = |(_, socket): &(Place, Socket)| match socket {
             Socket::Tcp(tcp) => tcp.local_addr().ok(),

@@ -26,6 +26,7 @@ pub mod secrets;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod health;
+pub(crate) mod mesos_dns;
 pub(crate) mod nearest;
 pub(crate) mod paging;
 pub(crate) mod problems;

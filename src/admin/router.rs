@@ -11,6 +11,8 @@ pub(crate) enum Scope {
     Api,
     /// Metrics and health alone.
     Metrics,
+    /// Mesos-DNS's API and nothing else.
+    MesosDns,
 }
 
 macro_rules! endpoints {
@@ -63,6 +65,7 @@ endpoints! {
 /// The call that a path means, with its argument still percent-encoded.
 pub(crate) fn endpoint(scope: Scope, path: &str) -> Result<(Endpoint, &str), ApiError> {
     let found = match (scope, path) {
+        (Scope::MesosDns, _) => None,
         (_, "/healthz") => Some((Endpoint::Alive, "")),
         (_, "/readyz") => Some((Endpoint::Ready, "")),
         (_, "/metrics") => Some((Endpoint::Metrics, "")),
@@ -71,6 +74,7 @@ pub(crate) fn endpoint(scope: Scope, path: &str) -> Result<(Endpoint, &str), Api
     };
     let mend = match scope {
         Scope::Api => "/v1/openapi.json lists every path",
+        Scope::MesosDns => "this listener has the paths of Mesos-DNS alone",
         Scope::Metrics => "this listener has /metrics, /healthz and /readyz; the others are on the admin listener",
     };
     found.ok_or_else(|| ApiError::not_found("there is no such path", mend))

@@ -1,6 +1,8 @@
-//! `pointsman migrate`: prints the configuration that does what another balancer's flags do.
+//! `pointsman migrate`: prints the configuration that does what another program's does.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::{Output, Verdict};
@@ -19,13 +21,42 @@ enum From {
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<String>,
     },
+    /// Mesos-DNS: its config.json
+    MesosDns {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verdict, Failure> {
-    let From::MarathonLb { flags } = &arguments.from;
-    let flags = Flags::read(flags).map_err(Failure::Usage)?;
-    write!(output.out, "{}", flags.configuration())?;
+    match &arguments.from {
+        From::MarathonLb { flags } => {
+            let flags = Flags::read(flags).map_err(Failure::Usage)?;
+            write!(output.out, "{}", flags.configuration())?;
+        }
+        From::MesosDns { file } => mesos_dns(file, output)?,
+    }
     Ok(Verdict::Positive)
+}
+
+fn mesos_dns(file: &Path, output: &mut Output<'_>) -> Result<(), Failure> {
+    let migration = crate::mesos_dns::load(file).map_err(|errors| Failure::Usage(errors.to_string()))?.migration;
+    if output.json {
+        let warnings: Vec<_> = migration
+            .warnings
+            .iter()
+            .map(|warning| serde_json::json!({ "option": warning.option, "reason": warning.reason }))
+            .collect();
+        let document = serde_json::json!({ "configuration": migration.text, "warnings": warnings });
+        writeln!(output.out, "{document:#}")?;
+        return Ok(());
+    }
+    write!(output.out, "{}", migration.text)?;
+    for warning in &migration.warnings {
+        // Standard output is the file; whoever redirects it still sees these.
+        let _ = writeln!(io::stderr(), "pointsman: {}: {}", warning.option, warning.reason);
+    }
+    Ok(())
 }
 
 /// marathon-lb's flags, as far as they mean something here.
@@ -225,7 +256,7 @@ mod tests {
             "event -m http://m1 -l http://x -u http://x --dcos-auth-credentials /etc/account.json",
         ] {
             let text = read(flags).unwrap().configuration();
-            let path = std::path::Path::new("/etc/pointsman/pointsman.toml");
+            let path = Path::new("/etc/pointsman/pointsman.toml");
             let config = crate::config::check(&text, path, crate::config::Environment::empty());
             let config = config.unwrap_or_else(|errors| panic!("{flags}\n{text}\n{errors}"));
             assert_eq!(config.marathon.len(), 1);

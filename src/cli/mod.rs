@@ -94,7 +94,7 @@ enum Command {
     Check(check::Arguments),
     /// Print the commented sample configuration or the reference of all settings
     Config(config::Arguments),
-    /// Print the configuration that does what another balancer's flags do
+    /// Print the configuration that does what another program's does
     Migrate(migrate::Arguments),
     /// List services, or show one with its endpoints and routes
     Services(services::Arguments),

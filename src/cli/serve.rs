@@ -1,25 +1,35 @@
 //! `pointsman serve`: runs the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Verdict;
 use super::failure::Failure;
 use crate::admin::ReloadOutcome;
+use crate::config::{Config, ConfigErrors};
 use crate::server::signals::{Request, Signals};
-use crate::server::{ConfigFile, Options, Server, notify, start_logging};
+use crate::server::{ConfigFile, LoadConfig, Options, Server, notify, start_logging};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/pointsman/pointsman.toml")]
     config: PathBuf,
+    /// Run in place of Mesos-DNS with its own file (config.json), as it is
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    mesos_dns_config: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
-    let file = ConfigFile::follow(&arguments.config);
-    let config = crate::config::load(&arguments.config).map_err(|errors| Failure::Usage(errors.to_string()))?;
+    let file = ConfigFile::follow(arguments.mesos_dns_config.as_ref().unwrap_or(&arguments.config));
+    let usage = |errors: ConfigErrors| Failure::Usage(errors.to_string());
+    let (path, load, config): (_, LoadConfig, _) = match &arguments.mesos_dns_config {
+        None => (&arguments.config, crate::config::load, crate::config::load(&arguments.config).map_err(usage)?),
+        // Read for what it says of logging; what it warns of is told once there is a log.
+        Some(path) => (path, load_mesos_dns, crate::mesos_dns::load(path).map_err(usage)?.config),
+    };
     let log = start_logging(&config.log).map_err(|error| Failure::Usage(format!("log.level: {error}")))?;
+    let config = if arguments.mesos_dns_config.is_some() { load(path).map_err(usage)? } else { config };
     let inherited = notify::Inherited::take_all();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(program)?;
     // From here on no signal ends us unprepared: whoever sends one may do so as soon as the process exists.
@@ -27,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         let _inside = runtime.enter();
         Signals::take().map_err(program)?
     };
-    let server = start(config, Options { config: Some(file), log: Some(log), inherited })?;
+    let server = start(config, Options { config: Some(file), load, log: Some(log), inherited })?;
     notify::ready();
     runtime.block_on(wait(&server, &mut signals));
     notify::stopping();
@@ -42,11 +52,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     Ok(Verdict::Positive)
 }
 
+/// Reads a Mesos-DNS file and logs what is not obeyed.
+fn load_mesos_dns(path: &Path) -> Result<Config, ConfigErrors> {
+    let loaded = crate::mesos_dns::load(path)?;
+    for warning in &loaded.migration.warnings {
+        tracing::warn!(option = %warning.option, reason = %warning.reason, "Mesos-DNS option is not obeyed to the letter");
+    }
+    Ok(loaded.config)
+}
+
 /// Starts the server; what goes wrong is the user's to mend.
-pub(super) fn start(config: crate::config::Config, options: Options) -> Result<Server, Failure> {
+pub(super) fn start(config: Config, options: Options) -> Result<Server, Failure> {
     let server = Server::start(config, options).map_err(|error| Failure::Program(error.to_string()))?;
     let addresses = server.addresses();
-    tracing::info!(dns = ?addresses.dns, proxy = ?addresses.proxy, admin = ?addresses.admin, "serving");
+    tracing::info!(dns = ?addresses.dns, proxy = ?addresses.proxy, admin = ?addresses.admin, mesos_dns = ?addresses.mesos_dns, "serving");
     Ok(server)
 }
 

@@ -143,6 +143,7 @@ mod tests {
             health,
             held: false,
             addresses: Default::default(),
+            labelled: None,
             unreachable_since: None,
             definition: Arc::new(TaskDefinition { labels: labels.collect(), app, ..TaskDefinition::default() }),
         }

@@ -136,6 +136,15 @@ pub enum RecordData {
     Txt(Box<[Arc<str>]>),
 }
 
+impl From<std::net::IpAddr> for RecordData {
+    fn from(address: std::net::IpAddr) -> Self {
+        match address.to_canonical() {
+            std::net::IpAddr::V4(address) => Self::A(address),
+            std::net::IpAddr::V6(address) => Self::Aaaa(address),
+        }
+    }
+}
+
 /// An operator's command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {

@@ -277,11 +277,12 @@ pub struct DnsConfig {
     pub negative_ttl_seconds: u32,
     /// The largest answer over UDP, octets.
     pub max_udp_size: u16,
-    /// SOA and NS: the first label(s) of the name server's name below each zone (`ns1`).
+    /// SOA and NS: the first label(s) of the name server's name below each zone (`ns1`), or its absolute name with a
+    /// final dot.
     pub nameserver: Arc<str>,
     /// Addresses of this server, for the name server's A and AAAA; empty: those it listens on.
     pub nameserver_addresses: Vec<IpAddr>,
-    /// SOA RNAME's first labels below the zone (`root.ns1`).
+    /// SOA RNAME's first labels below the zone (`root.ns1`), or the absolute name with a final dot.
     pub contact: Arc<str>,
     /// SOA refresh, seconds.
     pub soa_refresh_seconds: u32,
@@ -297,8 +298,12 @@ pub struct DnsConfig {
     pub max_tcp_connections: usize,
     /// An idle TCP connection is closed after this.
     pub tcp_idle: Duration,
-    /// Whether unhealthy tasks are named while a healthy one exists.
-    pub name_unhealthy: bool,
+    /// Whether unhealthy tasks are named.
+    pub name_unhealthy: NameUnhealthy,
+    /// Whether a name exists while none of its tasks runs.
+    pub hold_names: bool,
+    /// How labels are made from the names of tasks and frameworks.
+    pub label_rule: LabelRule,
     /// Names that are nobody's here.
     pub forward: ForwardConfig,
 }
@@ -373,11 +378,58 @@ impl std::fmt::Display for UpstreamServer {
     }
 }
 
+impl IpSource {
+    /// The source that Mesos-DNS calls so, as our own setting does.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "netinfo" => Self::Netinfo,
+            "mesos" => Self::Mesos,
+            "docker" => Self::Docker,
+            "host" => Self::Host,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Netinfo => "netinfo",
+            Self::Mesos => "mesos",
+            Self::Docker => "docker",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// When unhealthy tasks are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameUnhealthy {
+    /// While no task of the name is better.
+    #[default]
+    Fallback,
+    /// Always, as Mesos-DNS does: exactly the running tasks whose agent is known are named.
+    Always,
+}
+
+/// How labels are made from names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelRule {
+    /// Up to 63 letters, digits and hyphens.
+    #[default]
+    Rfc1123,
+    /// Up to 24, a letter first.
+    Rfc952,
+}
+
 /// Where a task's address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpSource {
     /// Its containers' addresses.
     Netinfo,
+    /// The address that the Mesos containerizer put into a label of the task's status.
+    Mesos,
+    /// The address that the Docker containerizer put into a label of the task's status.
+    Docker,
     /// Its agent's address.
     Host,
 }
@@ -558,7 +610,7 @@ pub struct PolicyConfig {
 }
 
 /// The admin API.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
     /// TCP address; `None`: only the socket.
     pub listen: Option<SocketAddr>,
@@ -572,10 +624,29 @@ pub struct AdminConfig {
     pub hosts: Vec<String>,
     /// A listener for `/metrics`, `/healthz` and `/readyz` alone.
     pub metrics_listen: Option<SocketAddr>,
+    /// A listener for Mesos-DNS's HTTP API.
+    pub mesos_dns_listen: Option<SocketAddr>,
+    /// Whether it lists whole zones (`/v1/enumerate`, `/v1/axfr`).
+    pub mesos_dns_enumeration: bool,
 }
 
 /// Asked once: a quota that changes while the program runs must not look like a changed setting.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            socket: None,
+            token: None,
+            tls: None,
+            hosts: Vec::new(),
+            metrics_listen: None,
+            mesos_dns_listen: None,
+            mesos_dns_enumeration: true,
+        }
+    }
+}
 
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -657,7 +728,9 @@ impl Default for DnsConfig {
             srv_weight: 1,
             max_tcp_connections: 1024,
             tcp_idle: Duration::from_secs(10),
-            name_unhealthy: false,
+            name_unhealthy: NameUnhealthy::Fallback,
+            hold_names: true,
+            label_rule: LabelRule::Rfc1123,
             forward: ForwardConfig::default(),
         }
     }

@@ -276,8 +276,9 @@ fn listened(raw: &Raw) -> impl Iterator<Item = (String, SocketAddr)> {
     let proxy =
         listeners.filter_map(|(at, listener)| Some((format!("proxy.listeners[{at}].address"), listener.address?)));
     let admin = config.admin.listen.map(|address| ("admin.listen".to_owned(), address));
+    let mesos_dns = config.admin.mesos_dns_listen.map(|address| ("admin.mesos_dns_listen".to_owned(), address));
     let metrics = config.admin.metrics_listen.map(|address| ("admin.metrics_listen".to_owned(), address));
-    dns.chain(proxy).chain(admin).chain(metrics)
+    dns.chain(proxy).chain(admin).chain(metrics).chain(mesos_dns)
 }
 
 /// Whether two sockets could not be told apart. Port 0 is another one each time; the families have a socket each.

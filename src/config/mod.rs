@@ -38,7 +38,8 @@ pub use kind::size::{format_size, parse_size};
 pub use reload::{ReloadPlan, RestartNeeded, reload};
 pub use setting::Reload;
 
-use error::Lines;
+pub(crate) use environment::read_bounded;
+pub(crate) use error::Lines;
 use raw::Raw;
 use reader::{Place, Reader};
 
@@ -69,7 +70,7 @@ pub fn check(text: &str, path: &Path, environment: Environment<'_>) -> Result<Co
 /// # Errors
 /// As [`check`], and where the file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = environment::read_bounded(path, LONGEST_FILE).map_err(|error| {
+    let text = read_bounded(path, LONGEST_FILE).map_err(|error| {
         let (file, message) = (path.display().to_string(), format!("the file cannot be read: {error}"));
         let mend = "check the path and who may read it; `pointsman config sample` writes a new one".to_owned();
         ConfigErrors::new(vec![ConfigError { file, line: None, column: None, key: String::new(), message, mend }])

@@ -180,6 +180,23 @@ fn a_name_server_below_several_labels_makes_them_exist() {
 }
 
 #[test]
+fn a_name_server_may_be_absolute_and_in_the_zone_at_its_apex_or_elsewhere() {
+    let show_of = |nameserver: &str, name, record_type| {
+        let mut names = names();
+        names.config.nameserver = nameserver.into();
+        names.config.contact = "root.example.com.".into();
+        names.config.nameserver_addresses = vec![[203, 0, 113, 1].into()];
+        show(&ask_over(Transport::Udp, &names, &query(name, record_type)).0)
+    };
+    let soa = |nameserver| format!("0 aa | mesos. 5 SOA {nameserver} root.example.com. 7 60 600 86400 1 |  | ");
+    assert_eq!(show_of("ns.mesos.", "mesos.", SOA), soa("ns.mesos."));
+    assert_eq!(show_of("ns.mesos.", "ns.mesos.", A), "0 aa | ns.mesos. 5 A 203.0.113.1 |  | ");
+    assert_eq!(show_of("mesos.", "mesos.", NS), "0 aa | mesos. 5 NS mesos. |  | mesos. 5 A 203.0.113.1");
+    assert_eq!(show_of("ns.example.com.", "mesos.", NS), "0 aa | mesos. 5 NS ns.example.com. |  | ");
+    assert!(show_of("ns.example.com.", "ns1.mesos.", A).starts_with("3 aa"));
+}
+
+#[test]
 fn aliases_are_followed_within_our_zones() {
     check(
         "alias.mesos.",

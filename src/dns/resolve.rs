@@ -3,7 +3,6 @@
 //! Pure. Invariants: a record set that does not fit is cut to a random choice of whole records and flagged; what is
 //! merely additional never flags; chains of aliases end after `MAX_ALIASES` or at the first repetition.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -155,29 +154,23 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             Found::Outside | Found::Unready(_) => return found,
             Found::Missing(zone) | Found::Node(zone, _) => zone,
         };
-        let nameserver = &*self.config().nameserver;
-        match labels_below(name, &zone.name) {
+        let Some(nameserver) = nameserver_below(&self.config().nameserver, &zone.name) else { return found };
+        match labels_below(name, &zone.name).unwrap_or_default() {
             // The name is the program's own: it takes no additions from tasks.
-            Some(below) if below == nameserver => Found::Node(zone.clone(), self.nameserver_node()),
+            below if below == nameserver => Found::Node(zone.clone(), self.nameserver_node(below.is_empty())),
             // RFC 8020: what lies above an existing name exists.
-            Some(below) if is_below(nameserver, below) && matches!(found, Found::Missing(_)) => {
+            below if is_below(nameserver, below) && matches!(found, Found::Missing(_)) => {
                 Found::Node(zone.clone(), Node::default())
             }
             _ => found,
         }
     }
 
-    fn nameserver_node(&self) -> Node {
+    fn nameserver_node(&self, is_apex: bool) -> Node {
         let configured = &self.config().nameserver_addresses;
         let addresses = if configured.is_empty() { self.authority.own_addresses } else { configured };
-        let records = addresses.iter().map(|address| Record {
-            data: match address.to_canonical() {
-                IpAddr::V4(address) => RecordData::A(address),
-                IpAddr::V6(address) => RecordData::Aaaa(address),
-            },
-            ttl: None,
-        });
-        Node { is_apex: false, records: records.collect() }
+        let records = addresses.iter().map(|address| Record { data: (*address).into(), ttl: None });
+        Node { is_apex, records: records.collect() }
     }
 
     /// The answer of a name that exists and is no alias to be followed.
@@ -225,8 +218,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         let config = self.config();
         let (nameserver, ttl) = (&*config.nameserver, config.ttl_seconds);
         if self.write_answer(owner, ttl, Data::Ns(nameserver, &zone.name)) {
-            let host =
-                if zone.name.is_empty() { nameserver.into() } else { format!("{nameserver}.{}", zone.name).into() };
+            let host = match nameserver.strip_suffix('.') {
+                Some(absolute) => absolute.into(),
+                None if zone.name.is_empty() => nameserver.into(),
+                None => format!("{nameserver}.{}", zone.name).into(),
+            };
             self.targets.push(host);
         }
     }
@@ -313,6 +309,15 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
 /// RFC 8482 §4.1: to "whatever there is", one record set is answer enough.
 fn one_type_of(node: &Node) -> Option<u16> {
     if node.is_apex { Some(record_type::SOA) } else { node.records.first().map(|record| type_of(&record.data)) }
+}
+
+/// The name server's labels below the zone, empty where it is the zone's own name; `None`: it lies elsewhere.
+fn nameserver_below<'n>(nameserver: &'n str, zone: &str) -> Option<&'n str> {
+    match nameserver.strip_suffix('.') {
+        Some(absolute) if absolute == zone => Some(""),
+        Some(absolute) => labels_below(absolute, zone),
+        None => Some(nameserver),
+    }
 }
 
 /// The labels of `name` below `zone`; `None`: it is the zone itself, or elsewhere.

@@ -26,10 +26,22 @@ pub struct TaskFacts {
     /// Addresses of the task's containers as its statuses give them, in the order given. Empty in host networking
     /// on some sources: the agent's address counts then.
     pub addresses: SmallVec<[IpAddr; 1]>,
+    /// Addresses in labels of its statuses, if there are any.
+    pub labelled: Option<Box<LabelledAddresses>>,
     /// When its agent was lost, where the source says so.
     pub unreachable_since: Option<Timestamp>,
     /// What was fixed when the task was launched.
     pub definition: Arc<TaskDefinition>,
+}
+
+/// Addresses that containerizers put into labels of a task's status: how containers had addresses before Mesos 0.25,
+/// and how some tools say theirs to this day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledAddresses {
+    /// Label `MesosContainerizer.NetworkSettings.IPAddress`.
+    pub mesos: SmallVec<[IpAddr; 1]>,
+    /// Label `Docker.NetworkSettings.IPAddress`.
+    pub docker: SmallVec<[IpAddr; 1]>,
 }
 
 /// What is fixed when a task is launched.
@@ -239,6 +251,8 @@ pub struct TaskStatus {
     pub health: Option<Health>,
     /// Addresses, if the status has any. Statuses made by a master have none.
     pub addresses: Option<SmallVec<[IpAddr; 1]>>,
+    /// Addresses in its labels, if it has any.
+    pub labelled: Option<Box<LabelledAddresses>>,
     /// The agent, if the status names one.
     pub agent: Option<AgentId>,
     /// When the agent was lost, if the status says so.
@@ -254,6 +268,9 @@ impl TaskFacts {
         }
         if let Some(addresses) = &status.addresses {
             self.addresses.clone_from(addresses);
+        }
+        if status.labelled.is_some() {
+            self.labelled.clone_from(&status.labelled);
         }
         if let Some(agent) = &status.agent {
             self.agent = Some(agent.clone());

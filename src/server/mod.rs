@@ -26,7 +26,7 @@ pub mod notify;
 pub mod signals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub use workers::Hurry;
 
 use crate::admin::context::Phase;
 use crate::cluster::event::EventSender;
-use crate::config::Config;
+use crate::config::{self, Config, ConfigErrors};
 use crate::table::handle::TableHandle;
 use sources::Sources;
 use store::Store;
@@ -47,14 +47,25 @@ use workers::Workers;
 use writer::WriterThread;
 
 /// What a server is started with beside its configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// The configuration file; `None`: the configuration never changes by itself.
     pub config: Option<ConfigFile>,
+    /// What reads it.
+    pub load: LoadConfig,
     /// Where the log level can be changed.
     pub log: Option<LogHandle>,
     /// Sockets that the service manager opened for us.
     pub inherited: notify::Inherited,
+}
+
+/// Reads and checks a configuration file.
+pub type LoadConfig = fn(&Path) -> Result<Config, ConfigErrors>;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { config: None, load: config::load, log: None, inherited: notify::Inherited::default() }
+    }
 }
 
 /// A running server. Dropping it without [`Server::stop`] ends its threads without draining.
@@ -86,6 +97,8 @@ pub struct Addresses {
     pub admin_socket: Option<PathBuf>,
     /// `/metrics`, `/healthz`, `/readyz` alone.
     pub metrics: Option<SocketAddr>,
+    /// Mesos-DNS's API.
+    pub mesos_dns: Option<SocketAddr>,
 }
 
 impl Server {

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::listeners::Opened;
-use super::lock;
 use super::log::LogHandle;
 use super::notify::Inherited;
 use super::sources::Sources;
 use super::startup::StartError;
 use super::workers::Workers;
+use super::{LoadConfig, lock};
 use crate::admin::context::{ReloadOutcome, ReloadStatus};
 use crate::admin::listen::{AdminServer, RunningAdmin};
 use crate::cluster::event::{ClusterEvent, EventSender};
@@ -53,6 +53,7 @@ impl ConfigFile {
 #[derive(Debug)]
 pub struct Reloader {
     path: Option<PathBuf>,
+    load: LoadConfig,
     running: tokio::sync::Mutex<Arc<Config>>,
     events: EventSender,
     workers: Arc<Mutex<Workers>>,
@@ -66,6 +67,7 @@ pub struct Reloader {
 
 pub(super) struct ReloaderParts<'a> {
     pub(super) path: Option<PathBuf>,
+    pub(super) load: LoadConfig,
     pub(super) running: Arc<Config>,
     pub(super) events: EventSender,
     pub(super) workers: Arc<Mutex<Workers>>,
@@ -93,6 +95,7 @@ impl Reloader {
         parts.registry.register(Box::new(last.clone()))?;
         Ok(Self {
             path: parts.path,
+            load: parts.load,
             running: tokio::sync::Mutex::new(parts.running),
             events: parts.events,
             workers: parts.workers,
@@ -110,7 +113,8 @@ impl Reloader {
         let Some(path) = self.path.clone() else {
             return self.tell(Err(vec!["there is no configuration file to read again".into()]));
         };
-        let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        let load = self.load;
+        let read = tokio::task::spawn_blocking(move || load(&path)).await;
         let result = match read {
             Ok(Ok(new)) => self.apply(new).await,
             Ok(Err(errors)) => Err(errors.to_string().lines().map(str::to_owned).collect()),

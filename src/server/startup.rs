@@ -171,6 +171,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (config_path, config_watch) = options.config.map(ConfigFile::into_parts).unzip();
     let reloader = Arc::new(Reloader::new(ReloaderParts {
         path: config_path,
+        load: options.load,
         running: config.clone(),
         events: events.clone(),
         workers: workers.clone(),
@@ -256,5 +257,6 @@ fn addresses(config: &Config, listening: &super::listeners::Listening, admin: &A
         admin: config.admin.listen.and_then(|_| bound.next()),
         admin_socket: config.admin.socket.clone(),
         metrics: config.admin.metrics_listen.and_then(|_| bound.next()),
+        mesos_dns: config.admin.mesos_dns_listen.and_then(|_| bound.next()),
     }
 }

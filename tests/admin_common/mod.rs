@@ -221,6 +221,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         health: Health::Healthy,
         held: false,
         addresses: Default::default(),
+        labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
     };

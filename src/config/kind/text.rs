@@ -52,8 +52,8 @@ pub(crate) const NAME: Text = Text { noun: "a name", example: "\"main\"", parse:
 /// A DNS zone.
 pub(crate) const ZONE: Text = Text { noun: "a DNS zone", example: "\"mesos\"", parse: domain };
 
-/// Labels of a DNS name below a zone.
-pub(crate) const LABELS: Text = Text { noun: "a DNS name", example: "\"ns1\"", parse: domain };
+/// A DNS name below each zone; an absolute one has a final dot.
+pub(crate) const LABELS: Text = Text { noun: "a DNS name", example: "\"ns1\"", parse: labels };
 
 /// A host without port.
 pub(crate) const HOST: Text = Text { noun: "a host", example: "\"pointsman.example.com\"", parse: host };
@@ -196,6 +196,11 @@ fn domain(text: &str) -> Result<String, String> {
     }
 }
 
+fn labels(text: &str) -> Result<String, String> {
+    let name = domain(text)?;
+    Ok(if text.ends_with('.') { format!("{name}.") } else { name })
+}
+
 fn host(text: &str) -> Result<String, String> {
     match text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
         Ok(address) => Ok(address.to_string()),
@@ -274,6 +279,8 @@ mod tests {
     fn texts() {
         accepts(&NAME, "main-1", "main-1");
         accepts(&ZONE, "Mesos.Example.", "mesos.example");
+        accepts(&LABELS, "NS1", "ns1");
+        accepts(&LABELS, "ns1.example.com.", "ns1.example.com.");
         accepts(&HOST, "[::1]", "::1");
         accepts(&HOST, "Admin.example.com", "admin.example.com");
         accepts(&PATTERN, "*team*", "*team*");

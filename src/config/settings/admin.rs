@@ -2,7 +2,7 @@
 
 use crate::config::kind::network::Socket;
 use crate::config::kind::text::{FILE, HOST, Hidden, SOCKET};
-use crate::config::kind::{Many, Optional};
+use crate::config::kind::{Flag, Many, Optional};
 use crate::config::raw::Raw;
 use crate::config::section::Section;
 use crate::config::setting::{Reload, Setting, setting};
@@ -54,5 +54,14 @@ pub(super) fn section() -> Section<Raw> {
             .means("Another address for `/metrics`, `/healthz` and `/readyz` alone.")
             .costs("None.")
             .reloads(Reload::Listener),
+        setting!(Raw, "mesos_dns_listen", Optional(Socket), config.admin.mesos_dns_listen)
+            .example("\"127.0.0.1:8123\"")
+            .by_default("none")
+            .means("An address for the HTTP API of Mesos-DNS, about the first Mesos source's zone.")
+            .costs("As there, whoever reaches it can read all names, and what the sources are; secrets are hidden.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "mesos_dns_enumeration", Flag, config.admin.mesos_dns_enumeration)
+            .means("Whether that API lists the whole zone (`/v1/enumerate`, `/v1/axfr`).")
+            .costs("An answer of all names; each takes a core for a while in a large cluster."),
     ])
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::checked::{ForwardZone, IpSource};
+use crate::config::checked::{ForwardZone, IpSource, LabelRule, NameUnhealthy};
 use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
@@ -20,13 +20,13 @@ pub(super) fn section() -> Section<Raw> {
         "The DNS server. It answers for the zones of the sources; every other name is forwarded or refused.",
     )
     .settings(answers())
+    .settings(naming())
     .settings(transport())
     .section(soa())
     .section(forward())
 }
 
-fn answers() -> [Setting<Raw>; 6] {
-    let words = Choice(&[("netinfo", IpSource::Netinfo), ("host", IpSource::Host)]);
+fn answers() -> [Setting<Raw>; 4] {
     [
         setting!(Raw, "listen", Many::new(Socket, "addresses", 64), config.dns.listen)
             .example("[\"127.0.0.1:10053\"]")
@@ -40,18 +40,47 @@ fn answers() -> [Setting<Raw>; 6] {
         setting!(Raw, "negative_ttl", Seconds::between(0, 86_400), config.dns.negative_ttl_seconds)
             .means("How long resolvers may remember that a name or record does not exist (the SOA's minimum).")
             .costs("A new service is not seen for so long by those who asked too early."),
-        setting!(Raw, "ip_sources", Many::new(words, "sources of addresses", 2).some(), config.dns.ip_sources)
-            .means(
-                "Which address a task's name has, the first that is known: its containers' own (netinfo) or its \
-                agent's (host).",
-            )
-            .costs("None."),
         setting!(Raw, "srv_weight", Whole::between(0, 65_535), config.dns.srv_weight)
             .means("The weight of SRV records.")
             .costs("None."),
-        setting!(Raw, "name_unhealthy", Flag, config.dns.name_unhealthy)
-            .means("Whether unhealthy tasks are named while a healthy one exists.")
-            .costs("Clients are sent to tasks that are known to fail."),
+    ]
+}
+
+fn naming() -> [Setting<Raw>; 4] {
+    let sources = Choice(&[
+        ("netinfo", IpSource::Netinfo),
+        ("mesos", IpSource::Mesos),
+        ("docker", IpSource::Docker),
+        ("host", IpSource::Host),
+    ]);
+    let unhealthy = Choice(&[("fallback", NameUnhealthy::Fallback), ("always", NameUnhealthy::Always)]);
+    let rules = Choice(&[("rfc1123", LabelRule::Rfc1123), ("rfc952", LabelRule::Rfc952)]);
+    [
+        setting!(Raw, "ip_sources", Many::new(sources, "sources of addresses", 4).some(), config.dns.ip_sources)
+            .means(
+                "Which addresses a task's name has, those of the first source that knows any: its containers' own \
+                (netinfo), the address in the label `MesosContainerizer.NetworkSettings.IPAddress` (mesos) or \
+                `Docker.NetworkSettings.IPAddress` (docker) of its status, or its agent's (host).",
+            )
+            .costs("None."),
+        setting!(Raw, "name_unhealthy", unhealthy, config.dns.name_unhealthy)
+            .means(
+                "Whether unhealthy tasks are named: only while no healthy one has the name (fallback), or always, \
+                as Mesos-DNS does, which names the running tasks and no other.",
+            )
+            .costs("With \"always\", clients are sent to tasks that are known to fail."),
+        setting!(Raw, "hold_names", Flag, config.dns.hold_names)
+            .means(
+                "Whether a name exists, without records, while its tasks start or end and for \
+                `server.service_retention` after the last one. Without it such a name is NXDOMAIN, as in Mesos-DNS.",
+            )
+            .costs("Some hundred octets a name that is held."),
+        setting!(Raw, "label_rule", rules, config.dns.label_rule)
+            .means(
+                "How labels are made from the names of tasks and frameworks: up to 63 letters, digits and hyphens \
+                (rfc1123), or up to 24 with a letter first (rfc952, Mesos-DNS's `EnforceRFC952`).",
+            )
+            .costs("All names that the rules differ on change with it."),
     ]
 }
 
@@ -84,7 +113,7 @@ fn soa() -> Section<Raw> {
     Section::new("soa", "What the zones' SOA and NS records say; only secondary servers and people read it.").settings(
         [
             setting!(Raw, "nameserver", LABELS, config.dns.nameserver)
-                .means("The name server's name, below each zone.")
+                .means("The name server's name, below each zone; with a final dot it is absolute.")
                 .costs("Tasks cannot have this name."),
             setting!(Raw, "nameserver_addresses", Many::new(Address, "addresses", 16), config.dns.nameserver_addresses)
                 .example("[\"10.0.0.53\"]")
@@ -92,7 +121,7 @@ fn soa() -> Section<Raw> {
                 .means("The name server's addresses, where clients reach it under others than it listens on.")
                 .costs("None."),
             setting!(Raw, "contact", LABELS, config.dns.contact)
-                .means("Whom to write to, below each zone: the first dot stands for the at sign.")
+                .means("Whom to write to, below each zone, or absolute with a final dot: the first dot stands for the at sign.")
                 .costs("None."),
             setting!(Raw, "refresh", Seconds::between(1, year), config.dns.soa_refresh_seconds)
                 .means("How often secondary servers look for a new version.")

@@ -17,7 +17,7 @@ pub enum Owner<'a> {
 pub enum Data<'a> {
     /// As the table has it.
     Record(&'a RecordData),
-    /// A zone's name server: its labels below the zone, and the zone.
+    /// A zone's name server: its labels below the zone (or its absolute name with a final dot), and the zone.
     Ns(&'a str, &'a str),
     /// A zone's start of authority.
     Soa(&'a Soa<'a>),
@@ -28,9 +28,9 @@ pub enum Data<'a> {
 pub struct Soa<'a> {
     /// The zone.
     pub zone: &'a str,
-    /// MNAME's labels below the zone.
+    /// MNAME's labels below the zone, or its absolute name with a final dot.
     pub nameserver: &'a str,
-    /// RNAME's labels below the zone.
+    /// RNAME's labels below the zone, or its absolute name with a final dot.
     pub contact: &'a str,
     /// The zone's version.
     pub serial: u32,

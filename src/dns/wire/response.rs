@@ -244,7 +244,11 @@ impl<'b> Response<'b> {
         Ok(())
     }
 
+    /// A name below the zone; with a final dot it is absolute.
     fn name_below(&mut self, below: &str, zone: &str) -> Result<(), NotAName> {
+        if let Some(absolute) = below.strip_suffix('.') {
+            return self.compressed_name(absolute);
+        }
         check_length(below.len() + 1 + zone.len())?;
         let mut rest = below;
         while !rest.is_empty() {

@@ -9,14 +9,16 @@ use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
 use crate::model::framework::FrameworkFacts;
-use crate::model::id::ClusterName;
+use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
 use crate::table::Table;
-use crate::table::names::cluster::{ClusterNames, SchedulerAddresses, member_parents};
+use crate::table::names::cluster::{ClusterNames, SchedulerAddresses};
 use crate::table::names::group::{Member, TaskGroup, group_names};
-use crate::table::names::label::domain_frag;
+use crate::table::names::label::service_label;
+use crate::table::names::rules::NamingRules;
+use crate::table::names::services::member_parents;
 use crate::table::names::{Content, Names, StaticNames, Zone, ZoneNames, below};
 use crate::table::task::TaskView;
 
@@ -28,8 +30,8 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
         let names = ClusterNames {
             cluster: mesos.cluster.clone(),
             zone: mesos.zone.clone(),
+            rules: NamingRules::new(&config.dns, &mesos.zone),
             srv_weight: config.dns.srv_weight,
-            name_unhealthy: config.dns.name_unhealthy,
             ..ClusterNames::default()
         };
         zones.entry(mesos.zone.clone()).or_insert(Content::Cluster(names));
@@ -69,10 +71,11 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
     let masters = state.sources.values().find(|s| s.cluster == *cluster && s.masters.leader.is_some());
     let masters = masters.map(|source| Arc::new(source.masters.clone())).unwrap_or_default();
     let agents = agent_addresses(state, cluster);
-    let frameworks = framework_addresses(state, cluster);
     with_cluster(table, cluster, |names| {
+        let frameworks = framework_addresses(state, cluster, &names.rules);
         names.masters = masters;
         names.agents = agents;
+        names.framework_names = framework_names(state, cluster);
         let former = std::mem::take(&mut names.frameworks);
         for (frag, _) in former.iter().filter(|(frag, _)| !frameworks.contains_key(*frag)) {
             names.parents.remove_ancestors(frag);
@@ -125,33 +128,28 @@ pub(super) fn swap_task(
     let sum = |view: Option<&TaskView>| view.map_or(0, digest::task);
     table.digest = table.digest.wrapping_sub(sum(old)).wrapping_add(sum(new.map(|view| &**view)));
     let Some(cluster) = old.or(new.map(|v| &**v)).map(|view| view.facts.key.cluster().clone()) else { return };
-    let before = old.map(allowed_names).unwrap_or_default();
-    let after = new.map(|view| allowed_names(view)).unwrap_or_default();
+    let mut after = Vec::new();
     let mut emptied = Vec::new();
+    let mut holds = false;
     with_cluster(table, &cluster, |names| {
+        let rules = names.rules.clone();
+        holds = rules.hold;
+        after = new.map(|view| allowed_names(view, &rules)).unwrap_or_default();
         if let Some(old) = old {
-            let stays = |name: &&Arc<str>| after.contains(name);
-            for name in before.iter().filter(|name| !stays(name)) {
+            let before = allowed_names(old, &rules);
+            for name in before.iter().filter(|name| !after.contains(name)) {
                 if leave(names, name, old) {
                     emptied.push(name.clone());
                 }
             }
-            if let Some(framework) = &old.framework {
-                let member = Member::new(Arc::new(old.clone()));
-                for parent in member_parents(&member, &domain_frag(&framework.name)) {
-                    names.parents.remove(&parent);
-                    names.parents.remove_ancestors(&parent);
-                }
-            }
+            let member = Member::new(Arc::new(old.clone()));
+            own_name_parents(names, &member, &before, false);
+            own_names(names, &member, &before, false);
         }
         if let Some(new) = new {
             let member = Member::new(new.clone());
-            if let Some(framework) = &new.framework {
-                for parent in member_parents(&member, &domain_frag(&framework.name)) {
-                    names.parents.add(&parent);
-                    names.parents.add_ancestors(&parent);
-                }
-            }
+            own_name_parents(names, &member, &after, true);
+            own_names(names, &member, &after, true);
             for name in &after {
                 join(names, name, &member);
             }
@@ -162,7 +160,7 @@ pub(super) fn swap_task(
     }
     for name in emptied {
         let until = now.plus(state.config.server.service_retention);
-        if state.ledger.names.len() < RETAINED_LIMIT && until > now {
+        if holds && state.ledger.names.len() < RETAINED_LIMIT && until > now {
             state.ledger.names.insert((cluster.clone(), name.clone()), until);
             state.deadlines.set(until, Deadline::Name(cluster.clone(), name));
         } else {
@@ -172,10 +170,45 @@ pub(super) fn swap_task(
 }
 
 /// The names of a task's groups that the policies let it have.
-fn allowed_names(view: &TaskView) -> Vec<Arc<str>> {
-    let mut names = group_names(view);
+fn allowed_names(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
+    let mut names = group_names(view, rules);
     names.retain(|name| !view.refused_names.contains(name));
     names
+}
+
+/// Names that exist for those that one task has alone.
+fn own_name_parents(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add: bool) {
+    for parent in member_parents(member, groups, &names.rules) {
+        if add {
+            names.parents.add(&parent);
+            names.parents.add_ancestors(&parent);
+        } else {
+            names.parents.remove(&parent);
+            names.parents.remove_ancestors(&parent);
+        }
+    }
+}
+
+/// Files a task under its own names where those had to be cut, so that its group is not found by them.
+fn own_names(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add: bool) {
+    let (Some(suffix), Some(framework)) = (member.suffix(), &member.view.framework) else { return };
+    for part in names.rules.framework_parts(&framework.name) {
+        for group in groups {
+            let Some(task) = group.strip_suffix(&*part).and_then(|task| task.strip_suffix('.')) else { continue };
+            let Some(own) = member.canonical(task).filter(|own| *own != format!("{task}{suffix}")) else { continue };
+            let name: Arc<str> = format!("{own}.{part}").into();
+            let mut members = names.cut.get(&name).map(|group| group.members.clone()).unwrap_or_default();
+            if add {
+                members.insert(member.clone());
+            } else {
+                members.remove(&Member::key_of(&member.view.facts.key));
+            }
+            match members.is_empty() {
+                true => drop(names.cut.remove(&name)),
+                false => drop(names.cut.insert(name, Arc::new(TaskGroup { members }))),
+            }
+        }
+    }
 }
 
 /// Forgets a name whose retention is over.
@@ -244,6 +277,16 @@ fn retain(names: &mut ClusterNames, name: &Arc<str>) {
 }
 
 fn name_parents(names: &mut ClusterNames, name: &str, add: bool) {
+    if let Some((label, rest)) = name.split_once('.') {
+        let short = service_label(label);
+        if short != label {
+            let key: Arc<str> = format!("{short}.{rest}").into();
+            match add {
+                true => drop(names.shortened.insert(key, name.into())),
+                false => drop(names.shortened.remove(&key)),
+            }
+        }
+    }
     let on_agents = format!("{name}.slave");
     for owner in [name, &on_agents] {
         if add {
@@ -261,16 +304,21 @@ fn agent_addresses(state: &ClusterState, cluster: &ClusterName) -> Arc<[(IpAddr,
     addresses.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn framework_addresses(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, SchedulerAddresses> {
+fn framework_addresses(
+    state: &ClusterState,
+    cluster: &ClusterName,
+    rules: &NamingRules,
+) -> BTreeMap<Arc<str>, SchedulerAddresses> {
     let mut by_name: BTreeMap<Arc<str>, BTreeSet<(IpAddr, Option<u16>)>> = BTreeMap::new();
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };
-        let frag = domain_frag(&framework.name);
-        if frag.is_empty() {
+        let address = framework_address(state, framework);
+        if address.is_none() && !rules.hold {
             continue;
         }
-        let addresses = by_name.entry(frag.into()).or_default();
-        addresses.extend(framework_address(state, framework).map(|address| (address, framework.port)));
+        for part in rules.framework_parts(&framework.name) {
+            by_name.entry(part).or_default().extend(address.map(|address| (address, framework.port)));
+        }
     }
     by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
 }
@@ -299,6 +347,13 @@ fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
             .into(),
         mend: mend.into(),
     }
+}
+
+fn framework_names(state: &ClusterState, cluster: &ClusterName) -> Arc<[(FrameworkId, Arc<str>)]> {
+    let ours = state.frameworks.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    let mut names: Vec<_> = ours.map(|framework| (framework.id.clone(), framework.name.clone())).collect();
+    names.sort();
+    names.into()
 }
 
 /// A framework's address: what its source knows, else its host's where an agent has that host name.

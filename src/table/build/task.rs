@@ -29,6 +29,8 @@ use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskState};
 use crate::table::names::group::group_names;
+use crate::table::names::label::{self, LABEL, agent_tail};
+use crate::table::names::rules::NamingRules;
 use crate::table::task::TaskView;
 
 /// What a task's part of the table is made from.
@@ -143,6 +145,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
     refuse_names(inputs, spec, &mut out);
     out.view.scrape = scrape(inputs, spec, ports);
+    out.problems.extend(name_problem(facts, config));
     if !out.problems.is_empty() {
         let subject: Arc<str> = facts.key.to_string().into();
         out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
@@ -194,7 +197,7 @@ fn refuse_names(inputs: &Inputs<'_>, spec: &TaskSpec, out: &mut Derivation) {
     let (Some(framework), Some(zone)) = (&inputs.framework, zone_of(config, inputs.facts.key.cluster())) else {
         return;
     };
-    let names = group_names(&out.view);
+    let names = group_names(&out.view, &NamingRules::new(&config.dns, zone));
     let service = service_name(&inputs.facts, spec);
     let refused = policy::refused_names(&config.policies, framework, &service, &names, zone);
     let (names, problems): (Vec<Arc<str>>, Vec<Problem>) = refused.into_iter().unzip();
@@ -311,6 +314,8 @@ fn addresses(facts: &TaskFacts, agent: Option<&AgentFacts>, config: &Config) -> 
     for source in &config.dns.ip_sources {
         let found: SmallVec<[IpAddr; 1]> = match source {
             IpSource::Netinfo => facts.addresses.clone(),
+            IpSource::Mesos => facts.labelled.as_ref().map(|labelled| labelled.mesos.clone()).unwrap_or_default(),
+            IpSource::Docker => facts.labelled.as_ref().map(|labelled| labelled.docker.clone()).unwrap_or_default(),
             IpSource::Host => agent.and_then(|agent| agent.address).into_iter().collect(),
         };
         if !found.is_empty() {
@@ -336,6 +341,32 @@ fn version(spec: &TaskSpec, definition: &TaskDefinition) -> Version {
         definition.discovery.iter().flat_map(|d| d.ports.iter()).map(|p| (&p.name, &p.protocol)).collect();
     let hash = stable_hash(&(&definition.name, &definition.labels, ports, definition.has_health_check));
     format!("h{:08x}", hash >> 32).into()
+}
+
+/// What is wrong with a Mesos task's DNS names: none can be made, or its own had to be cut.
+fn name_problem(facts: &TaskFacts, config: &Config) -> Option<Problem> {
+    let definition = &facts.definition;
+    let discovery = definition.discovery.as_ref().map(|discovery| &*discovery.name).filter(|name| !name.is_empty());
+    let name = discovery.unwrap_or(&definition.name);
+    let tail = facts.agent.as_ref().map_or(0, |agent| agent_tail(agent.as_str()).len());
+    let room = LABEL.saturating_sub("-HHHHH-".len() + tail);
+    // Nearly every name: short, and with a letter.
+    if name.len() <= room && name.bytes().any(|octet| octet.is_ascii_alphabetic()) {
+        return None;
+    }
+    zone_of(config, facts.key.cluster())?;
+    let label = label::spec(name, config.dns.label_rule);
+    let invalid = |message: &str, mend: &str| Some(problem(ProblemCode::InvalidName, "", message, mend));
+    match label.len() {
+        0 => invalid("its name has nothing that a DNS label can be made of", "name it with letters or digits of ASCII"),
+        length if length > room => invalid(
+            &format!(
+                "its own DNS name is longer than a label's 63 octets with the hash and agent added; it is cut to {room}"
+            ),
+            &format!("choose a name of at most {room} octets"),
+        ),
+        _ => None,
+    }
 }
 
 /// A problem whose subject the caller fills in.

@@ -10,17 +10,19 @@
 //! | `T.FW.slave`, `T-HASH-TAIL.FW.slave` | addresses of their agents |
 //! | `_T._PROTO.FW`, `_PORT._T._PROTO.FW` | SRV to the canonical names |
 //! | `_T._PROTO.FW.slave` | SRV with the host ports |
+//!
+//! Every rule that knows a name adds its records: a framework may be called `slave`, a task `framework`.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Record;
-use super::group::{Member, NameRank, TaskGroup};
-use super::label::{LABEL, parse_hash, spec};
+use super::group::TaskGroup;
 use super::parents::Parents;
+use super::rules::NamingRules;
 use crate::cluster::event::RecordData;
-use crate::model::id::ClusterName;
+use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::network::MastersFacts;
 use crate::model::persistent::PersistentMap;
 
@@ -34,8 +36,14 @@ pub struct ClusterNames {
     pub(crate) cluster: ClusterName,
     /// The zone's name, for the targets of SRV records.
     pub(crate) zone: Arc<str>,
+    /// How names are made.
+    pub(crate) rules: NamingRules,
     /// Task groups by `task.framework`.
     pub(crate) groups: PersistentMap<Arc<str>, Arc<TaskGroup>>,
+    /// Tasks whose own label had to be cut, by it: `t-HASH-TAIL.framework`.
+    pub(crate) cut: PersistentMap<Arc<str>, Arc<TaskGroup>>,
+    /// Groups whose label has no room for an underscore, by the shortened one.
+    pub(crate) shortened: PersistentMap<Arc<str>, Arc<str>>,
     /// Addresses and ports of the schedulers, by the framework's part of the name.
     pub(crate) frameworks: PersistentMap<Arc<str>, SchedulerAddresses>,
     /// Names that exist for those below them.
@@ -46,101 +54,86 @@ pub struct ClusterNames {
     pub(crate) masters: Arc<MastersFacts>,
     /// Weight of SRV records.
     pub(crate) srv_weight: u16,
-    /// Every running task is named, whatever its health.
-    pub(crate) name_unhealthy: bool,
+    /// Every framework, by id: its name.
+    pub(crate) framework_names: Arc<[(FrameworkId, Arc<str>)]>,
+}
+
+/// What the rules found for a name.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Whether some rule knows the name, with records or without.
+    known: bool,
+    records: Vec<Record>,
+}
+
+impl Findings {
+    /// A rule knows the name: these are its records.
+    pub(super) fn add(&mut self, records: impl IntoIterator<Item = Record>) {
+        self.known = true;
+        self.records.extend(records);
+    }
+
+    /// A rule knows the name: these are its addresses.
+    pub(super) fn add_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.add(addresses.into_iter().map(|address| Record { data: address.into(), ttl: None }));
+    }
+
+    /// Equal records collapse.
+    fn into_records(mut self) -> Option<Vec<Record>> {
+        self.records.sort_by(|a, b| a.data.cmp(&b.data));
+        self.records.dedup();
+        self.known.then_some(self.records)
+    }
 }
 
 impl ClusterNames {
     /// The records of a name relative to the zone; `None` if it does not exist.
     pub fn find(&self, name: &str) -> Option<Vec<Record>> {
+        let mut found = Findings::default();
         if name.starts_with('_') {
-            if let Some(records) = self.services(name) {
-                return Some(records);
-            }
-        } else if let Some(records) = self.hosts(name) {
-            return Some(records);
+            self.fixed_services(name, &mut found);
+            self.task_services(name, &mut found);
+        } else {
+            self.fixed_hosts(name, &mut found);
         }
-        // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
-        (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Vec::new)
+        // A discovery name as it was written may begin with an underscore.
+        self.task_hosts(name, &mut found);
+        // Names that are not held exist by their records alone.
+        found.known &= self.rules.hold || !found.records.is_empty();
+        found.into_records().or_else(|| {
+            // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
+            (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Vec::new)
+        })
     }
 
-    // --- addresses
-
-    fn hosts(&self, name: &str) -> Option<Vec<Record>> {
-        let fixed = self.fixed(name);
-        // A framework may be called `slave` or `master`; its addresses then join, as they do in Mesos-DNS.
-        let framework = self.frameworks.get(name).map(|known| known.iter().map(|(address, _)| *address).collect());
-        let tasks = self.tasks(name);
-        merge([fixed, framework, tasks])
-    }
-
-    fn fixed(&self, name: &str) -> Option<Vec<IpAddr>> {
+    fn fixed_hosts(&self, name: &str, found: &mut Findings) {
         match name {
-            "leader" => Some(self.leader().map(|leader| leader.ip()).into_iter().collect()),
-            "slave" => Some(self.agents.iter().map(|(address, _)| *address).collect()),
-            "master" => Some(self.masters.masters.iter().chain(&self.masters.leader).map(SocketAddr::ip).collect()),
-            _ => {
-                let number: usize = name.strip_prefix("master")?.parse().ok()?;
-                Some(vec![self.masters.masters.get(number)?.ip()])
+            "leader" => found.add_addresses(self.masters.leader.map(|leader| leader.ip())),
+            "slave" => found.add_addresses(self.agents.iter().map(|(address, _)| *address)),
+            "master" => {
+                found.add_addresses(self.masters.masters.iter().chain(&self.masters.leader).map(SocketAddr::ip));
             }
-        }
-    }
-
-    fn leader(&self) -> Option<SocketAddr> {
-        self.masters.leader
-    }
-
-    fn tasks(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let (name, on_agents) = match name.strip_suffix(".slave") {
-            Some(rest) => (rest, true),
-            None => (name, false),
-        };
-        let addresses = |members: Vec<&Member>| -> Vec<IpAddr> {
-            let of = |member: &Member| -> Vec<IpAddr> {
-                if on_agents { member.agent_addresses().collect() } else { member.view.addresses.to_vec() }
-            };
-            members.into_iter().flat_map(of).collect()
-        };
-        if let Some(group) = self.groups.get(name) {
-            return Some(addresses(group.named(self.name_unhealthy)));
-        }
-        self.canonical(name)
-            .map(|members| addresses(members.into_iter().filter(|member| member.rank() != NameRank::Never).collect()))
-    }
-
-    /// The task that a canonical name stands for: some label ends in `-HASH-TAIL`, and without it names a group.
-    fn canonical(&self, name: &str) -> Option<Vec<&Member>> {
-        let mut start = 0;
-        for label in name.split('.') {
-            let end = start + label.len();
-            if let Some((base, hash, tail)) = split_canonical(label) {
-                let group = format!("{}{base}{}", &name[..start], &name[end..]);
-                let members: Vec<_> = self
-                    .groups
-                    .get(&*group)
-                    .into_iter()
-                    .flat_map(|group| group.with_hash(hash))
-                    .filter(|member| member.suffix().is_some_and(|suffix| suffix.ends_with(&format!("-{tail}"))))
-                    .collect();
-                if !members.is_empty() {
-                    return Some(members);
+            _ => {
+                let number = name.strip_prefix("master").and_then(number);
+                if let Some(address) = number.and_then(|number| numbered_masters(&self.masters).nth(number)) {
+                    found.add_addresses([address]);
                 }
             }
-            start = end + 1;
         }
-        None
+        // A framework may be called `slave` or `master`; its addresses then join, as they do in Mesos-DNS.
+        if let Some(known) = self.frameworks.get(name) {
+            found.add_addresses(known.iter().map(|(address, _)| *address));
+        }
     }
 
-    // --- services
-
-    fn services(&self, name: &str) -> Option<Vec<Record>> {
+    fn fixed_services(&self, name: &str, found: &mut Findings) {
         match name {
             "_leader._tcp" | "_leader._udp" => {
-                return Some(self.leader().map(|leader| self.srv(leader.port(), "leader")).into_iter().collect());
+                found.add(self.masters.leader.map(|leader| self.srv(leader.port(), "leader")));
             }
             "_slave._tcp" => {
                 let ports: BTreeSet<u16> = self.agents.iter().map(|(_, port)| *port).collect();
-                return Some(ports.into_iter().map(|port| self.srv(port, "slave")).collect());
+                found.add(ports.into_iter().map(|port| self.srv(port, "slave")));
             }
             _ => {}
         }
@@ -148,150 +141,38 @@ impl ClusterNames {
             && let Some(known) = self.frameworks.get(framework)
         {
             let ports: BTreeSet<u16> = known.iter().filter_map(|(_, port)| *port).collect();
-            return Some(ports.into_iter().map(|port| self.srv(port, framework)).collect());
+            found.add(ports.into_iter().map(|port| self.srv(port, framework)));
         }
-        self.task_services(name)
     }
 
-    fn task_services(&self, name: &str) -> Option<Vec<Record>> {
-        let query = ServiceName::parse(name)?;
-        // `_a._b._tcp.fw`: port `a` of task `b`. `_a._tcp.fw`: task `a`. A discovery name as it was written may
-        // have dots, so the task's part may be several labels.
-        let mut readings: Vec<(Option<&str>, &str)> = vec![(None, query.service)];
-        if let Some((port, task)) = query.service.split_once("._") {
-            readings.push((Some(port), task));
-        }
-        for (port, task) in readings {
-            let key = format!("{task}.{}", query.framework);
-            if let Some(group) = self.groups.get(&*key) {
-                if query.on_agents && port.is_some() {
-                    return None;
-                }
-                return self.group_services(group, task, port, &query);
-            }
-        }
-        None
-    }
-
-    fn group_services(
-        &self,
-        group: &TaskGroup,
-        task: &str,
-        port: Option<&str>,
-        query: &ServiceName<'_>,
-    ) -> Option<Vec<Record>> {
-        // The name exists while any task of the group, named or not, declares such a port; else it is missing.
-        let declares = |member: &Member| !member_ports(member, port, query).is_empty();
-        if !group.members.is_empty() && !group.members.iter().any(declares) {
-            return None;
-        }
-        let mut records = Vec::new();
-        for member in group.named(self.name_unhealthy) {
-            let Some(suffix) = member.suffix() else { continue };
-            let below = if query.on_agents || !member.has_discovery() { ".slave" } else { "" };
-            let host = format!("{task}{suffix}");
-            if host.rsplit('.').next().is_some_and(|label| label.len() > LABEL) {
-                continue;
-            }
-            let target = format!("{host}.{}{below}", query.framework);
-            records.extend(member_ports(member, port, query).into_iter().map(|port| self.srv(port, &target)));
-        }
-        Some(unique(records))
-    }
-
-    fn srv(&self, port: u16, host: &str) -> Record {
+    /// An SRV record for a host below the zone.
+    pub(super) fn srv(&self, port: u16, host: &str) -> Record {
         let target = format!("{host}.{}", self.zone).into();
         Record { data: RecordData::Srv { priority: 0, weight: self.srv_weight, port, target }, ttl: None }
     }
 }
 
-/// `_SERVICE._PROTO.FRAMEWORK[.slave]`.
-struct ServiceName<'a> {
-    /// What stands before the protocol, without the first underscore: the task, or `port._task`.
-    service: &'a str,
-    protocol: &'a str,
-    framework: &'a str,
-    on_agents: bool,
-}
-
-impl<'a> ServiceName<'a> {
-    fn parse(name: &'a str) -> Option<Self> {
-        let service = name.strip_prefix('_')?;
-        // The protocol is the last label that begins with an underscore: frameworks' labels never do.
-        let at = service.rfind("._")?;
-        let (protocol, rest) = service[at + 2..].split_once('.')?;
-        let (framework, on_agents) = match rest.strip_suffix(".slave") {
-            Some(framework) => (framework, true),
-            None => (rest, false),
-        };
-        Some(Self { service: &service[..at], protocol, framework, on_agents })
-    }
-}
-
-/// The numbers of a task's ports that a service name asks for.
-fn member_ports(member: &Member, name: Option<&str>, query: &ServiceName<'_>) -> Vec<u16> {
-    let any_protocol = matches!(query.protocol, "tcp" | "udp");
-    if query.on_agents || !member.has_discovery() {
-        // Host ports carry no protocol and no name: both protocols list them all.
-        return if any_protocol && name.is_none() { member.host_ports().collect() } else { Vec::new() };
-    }
-    let Some(discovery) = &member.view.facts.definition.discovery else { return Vec::new() };
-    let speaks = |written: &str| match spec(written).as_str() {
-        "" => any_protocol,
-        protocol => protocol == query.protocol,
-    };
-    let called = |written: &str| name.is_none_or(|name| spec(written) == *name);
-    let wanted = discovery.ports.iter().filter(|port| speaks(&port.protocol) && called(&port.name));
-    wanted.map(|port| port.number).collect()
-}
-
-/// Names that exist because of one member, beside the group's own: `_PROTO.FW`, `FW.slave` and so on.
-pub(crate) fn member_parents(member: &Member, framework: &str) -> BTreeSet<String> {
-    let definition = &member.view.facts.definition;
-    let mut names = BTreeSet::new();
-    let mut service = |protocol: &str, below: &str| {
-        names.insert(format!("_{protocol}.{framework}{below}"));
-    };
-    if !definition.host_ports.is_empty() {
-        for protocol in ["tcp", "udp"] {
-            service(protocol, ".slave");
-            if definition.discovery.is_none() {
-                service(protocol, "");
-            }
+/// The addresses of `master0`, `master1` and so on: each master once, the leader in its place in the list, or last
+/// where the list does not have it.
+pub(crate) fn numbered_masters(facts: &MastersFacts) -> impl Iterator<Item = IpAddr> {
+    let leader = facts.leader;
+    let mut seen: BTreeSet<IpAddr> = leader.iter().map(SocketAddr::ip).collect();
+    let mut leader_is_numbered = false;
+    let mut addresses: Vec<IpAddr> = Vec::with_capacity(facts.masters.len() + 1);
+    for master in &facts.masters {
+        let is_leader = Some(*master) == leader;
+        let is_new = if is_leader { !leader_is_numbered } else { seen.insert(master.ip()) };
+        leader_is_numbered |= is_leader;
+        if is_new {
+            addresses.push(master.ip());
         }
     }
-    for port in definition.discovery.iter().flat_map(|discovery| discovery.ports.iter()) {
-        match spec(&port.protocol).as_str() {
-            "" => ["tcp", "udp"].into_iter().for_each(|protocol| service(protocol, "")),
-            protocol => service(protocol, ""),
-        }
-    }
-    names
+    addresses.extend(leader.filter(|_| !leader_is_numbered).map(|leader| leader.ip()));
+    addresses.into_iter()
 }
 
-/// `T-HASH-TAIL` → (`T`, hash, `TAIL`).
-fn split_canonical(label: &str) -> Option<(&str, u32, &str)> {
-    let (rest, tail) = label.rsplit_once('-')?;
-    let (base, hash) = rest.rsplit_once('-')?;
-    Some((base, parse_hash(hash)?, tail)).filter(|(base, _, _)| !base.is_empty())
-}
-
-/// Joins what several rules say of one name; equal addresses collapse. `None` where no rule knows the name.
-fn merge<const N: usize>(rules: [Option<Vec<IpAddr>>; N]) -> Option<Vec<Record>> {
-    let known: Vec<Vec<IpAddr>> = rules.into_iter().flatten().collect();
-    if known.is_empty() {
-        return None;
-    }
-    let addresses: BTreeSet<IpAddr> = known.into_iter().flatten().map(|address| address.to_canonical()).collect();
-    let record = |address| match address {
-        IpAddr::V4(address) => Record { data: RecordData::A(address), ttl: None },
-        IpAddr::V6(address) => Record { data: RecordData::Aaaa(address), ttl: None },
-    };
-    Some(addresses.into_iter().map(record).collect())
-}
-
-fn unique(mut records: Vec<Record>) -> Vec<Record> {
-    records.sort_by(|a, b| a.data.cmp(&b.data));
-    records.dedup();
-    records
+/// A number as it is written in a name: without a sign or leading zeros.
+fn number(text: &str) -> Option<usize> {
+    let number: usize = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::label::{agent_tail, domain_frag, hash_text, spec, task_hash};
+use super::label::{LABEL, agent_tail, hash_text, suffixed, task_hash};
+use super::rules::NamingRules;
+use crate::config::checked::NameUnhealthy;
 use crate::model::endpoint::EndpointState;
 use crate::model::id::TaskKey;
 use crate::model::sorted::{SortKey, SortedList};
-use crate::model::task::TaskState;
+use crate::model::task::{DiscoveryPort, TaskState};
 use crate::table::task::TaskView;
 
 /// Tasks of one name in one framework.
@@ -41,25 +43,37 @@ impl SortKey for Member {
     }
 }
 
-/// The names that a task's group goes by, relative to the zone: `task.framework`, and the discovery name as it was
-/// written where that differs (dots and all), as Mesos-DNS does for the sake of older clients.
-pub fn group_names(view: &TaskView) -> Vec<Arc<str>> {
-    let Some(framework) = &view.framework else { return Vec::new() };
-    let framework = domain_frag(&framework.name);
+/// The labels that a task goes by: the one made of its discovery name, else of its own; and the discovery name as it
+/// was written where that differs (dots and all), as Mesos-DNS does for the sake of older clients.
+pub fn task_labels(view: &TaskView, rules: &NamingRules) -> Vec<String> {
     let definition = &view.facts.definition;
     let discovery = definition.discovery.as_ref().map(|d| &*d.name).filter(|name| !name.is_empty());
-    let label = spec(discovery.unwrap_or(&definition.name));
-    if label.is_empty() || framework.is_empty() {
+    let label = rules.label(discovery.unwrap_or(&definition.name));
+    if label.is_empty() {
         return Vec::new();
     }
-    let mut names: Vec<Arc<str>> = vec![format!("{label}.{framework}").into()];
-    if let Some(raw) = discovery.map(str::to_ascii_lowercase)
-        && raw != label
-        && raw.split('.').all(|label| !label.is_empty() && label.len() <= super::label::LABEL)
-    {
-        names.push(format!("{raw}.{framework}").into());
+    // What is no plain presentation of a name (capitals, empty or long labels, octets that need an escape) Mesos-DNS
+    // keeps too, and never finds: it looks for questions in lower case and with escapes.
+    let raw = discovery.filter(|raw| {
+        let is_plain =
+            |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !br#"();@"\"#.contains(&byte);
+        **raw != *label
+            && raw.bytes().all(is_plain)
+            && raw.split('.').all(|label| !label.is_empty() && label.len() <= LABEL)
+    });
+    [label.clone()].into_iter().chain(raw.map(str::to_owned)).collect()
+}
+
+/// The names that a task's groups go by, relative to the zone: `task.framework` for each of its labels. Empty where
+/// the task is not named and names are not held.
+pub fn group_names(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
+    let Some(framework) = &view.framework else { return Vec::new() };
+    if !rules.hold && rank(view, rules.unhealthy) == NameRank::Never {
+        return Vec::new();
     }
-    names
+    let parts = rules.framework_parts(&framework.name);
+    let labels = task_labels(view, rules);
+    labels.iter().flat_map(|label| parts.iter().map(move |part| format!("{label}.{part}").into())).collect()
 }
 
 impl Member {
@@ -84,19 +98,19 @@ impl Member {
         self.view.agent.iter().filter_map(|agent| agent.address)
     }
 
+    /// The task's own name in place of `task` (its label, or its discovery name as written): `T-HASH-TAIL`, cut
+    /// where the label would be too long.
+    pub fn canonical(&self, task: &str) -> Option<String> {
+        let suffix = self.suffix()?;
+        match task.rsplit_once('.') {
+            Some((front, last)) => Some(format!("{front}.{}", suffixed(last, &suffix)?)),
+            None => suffixed(task, &suffix),
+        }
+    }
+
     /// How eagerly the task is named.
-    pub fn rank(&self) -> NameRank {
-        if self.view.facts.state != TaskState::Running || self.view.agent.is_none() {
-            return match self.view.state {
-                EndpointState::Unreachable => NameRank::Reserve,
-                _ => NameRank::Never,
-            };
-        }
-        match self.view.state {
-            EndpointState::Unhealthy | EndpointState::Unreachable => NameRank::Reserve,
-            EndpointState::Draining | EndpointState::Starting => NameRank::Never,
-            EndpointState::Ready | EndpointState::Unverified => NameRank::First,
-        }
+    pub fn rank(&self, unhealthy: NameUnhealthy) -> NameRank {
+        rank(&self.view, unhealthy)
     }
 
     /// Host ports, for the names below `slave`.
@@ -104,9 +118,23 @@ impl Member {
         self.view.facts.definition.host_ports.iter().flat_map(|range| range.iter())
     }
 
-    /// Whether the task's framework gave discovery information.
-    pub fn has_discovery(&self) -> bool {
-        self.view.facts.definition.discovery.is_some()
+    /// The ports that the task declares; `None` without a discovery name: then its host ports count.
+    pub fn declared_ports(&self) -> Option<&[DiscoveryPort]> {
+        let discovery = self.view.facts.definition.discovery.as_ref()?;
+        (!discovery.name.is_empty()).then_some(&*discovery.ports)
+    }
+}
+
+fn rank(view: &TaskView, unhealthy: NameUnhealthy) -> NameRank {
+    let runs = view.facts.state == TaskState::Running && view.agent.is_some();
+    if unhealthy == NameUnhealthy::Always {
+        return if runs { NameRank::First } else { NameRank::Never };
+    }
+    match view.state {
+        EndpointState::Unreachable => NameRank::Reserve,
+        EndpointState::Unhealthy if runs => NameRank::Reserve,
+        EndpointState::Ready | EndpointState::Unverified if runs => NameRank::First,
+        _ => NameRank::Never,
     }
 }
 
@@ -122,12 +150,9 @@ pub enum NameRank {
 }
 
 impl TaskGroup {
-    /// The tasks that are named now. With `all`, every running one, whatever its health.
-    pub fn named(&self, all: bool) -> Vec<&Member> {
-        let of = |rank: NameRank| self.members.iter().filter(move |member| member.rank() == rank);
-        if all {
-            return self.members.iter().filter(|member| member.rank() != NameRank::Never).collect();
-        }
+    /// The tasks that are named now.
+    pub fn named(&self, unhealthy: NameUnhealthy) -> Vec<&Member> {
+        let of = |rank: NameRank| self.members.iter().filter(move |member| member.rank(unhealthy) == rank);
         let first: Vec<_> = of(NameRank::First).collect();
         if first.is_empty() { of(NameRank::Reserve).collect() } else { first }
     }

@@ -5,8 +5,12 @@
 
 pub mod cluster;
 pub mod group;
+mod hosts;
 pub mod label;
+mod list;
 pub mod parents;
+pub mod rules;
+pub(crate) mod services;
 
 use std::sync::Arc;
 

@@ -240,8 +240,15 @@ impl Source {
         }
         let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
         let known = self.known.values().any(|tasks| tasks.contains(&key));
-        let status =
-            TaskStatus { key, state: *state, health: None, addresses: None, agent: None, unreachable_since: None };
+        let status = TaskStatus {
+            key,
+            state: *state,
+            health: None,
+            addresses: None,
+            labelled: None,
+            agent: None,
+            unreachable_since: None,
+        };
         if known { self.say(vec![Fact::Status(Box::new(status))]).await } else { Ok(()) }
     }
 

@@ -210,6 +210,7 @@ impl Shape {
             health: if scope.use_health { health(task) } else { Health::Unknown },
             held: unready.contains(task.id.as_str()),
             addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+            labelled: None,
             unreachable_since: None,
             definition: Arc::new(definition),
         };
@@ -442,6 +443,7 @@ fn pod_task(
         health: if scope.use_health { pod_health(container.endpoints.iter().flatten()) } else { Health::Unknown },
         held: false,
         addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+        labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
     };

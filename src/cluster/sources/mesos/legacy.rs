@@ -92,6 +92,7 @@ struct Status {
     state: Option<String>,
     timestamp: Option<f64>,
     healthy: Option<bool>,
+    labels: Vec<wire::Label>,
     container_status: Option<ContainerStatus>,
     unreachable_time: Option<wire::Nanoseconds>,
 }
@@ -248,6 +249,7 @@ fn status(status: Status) -> wire::TaskStatus {
         state: status.state.as_deref().map(wire::task_state::number),
         timestamp: status.timestamp,
         healthy: status.healthy,
+        labels: (!status.labels.is_empty()).then_some(wire::Labels { labels: status.labels }),
         container_status,
         unreachable_time: status.unreachable_time,
         ..Default::default()

@@ -20,7 +20,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, TaskKey};
 use crate::model::intern::Interner;
-use crate::model::task::{Health, TaskDefinition, TaskFacts, TaskState, TaskStatus};
+use crate::model::task::{Health, LabelledAddresses, TaskDefinition, TaskFacts, TaskState, TaskStatus};
 use crate::model::time::Timestamp;
 
 /// Definitions that are remembered to be shared.
@@ -64,13 +64,16 @@ impl Translator {
         let last = task.statuses.last();
         let state = lifecycle(task.state, last.and_then(|status| status.state)).ok_or(lacks("state"))?;
         let latest_first = || task.statuses.iter().rev();
+        // A task that never ran, or whose running status was pruned, has what it last had.
+        let shown = newest_running(&task.statuses).or_else(|| latest_first().find(|s| addresses(s).is_some()));
         Ok(TaskFacts {
             key: self.key(framework, task_id),
             agent: text(task.agent_id.as_ref()).map(|id| self.agent_id(id)),
             state,
             health: latest_first().find_map(health).unwrap_or_default(),
             held: false,
-            addresses: latest_first().find_map(addresses).unwrap_or_default(),
+            addresses: shown.and_then(addresses).unwrap_or_default(),
+            labelled: shown.and_then(labelled),
             unreachable_since: latest_first().find_map(away_since).filter(|_| state.is_away()),
             definition: self.definition(task),
         })
@@ -91,6 +94,7 @@ impl Translator {
             state,
             health: health(status),
             addresses: addresses(status),
+            labelled: labelled(status),
             agent: text(status.agent_id.as_ref()).map(|id| self.agent_id(id)),
             unreachable_since: away_since(status).filter(|_| state.is_away()),
         })
@@ -185,6 +189,7 @@ impl Translator {
             state: TaskState::Ended,
             health: None,
             addresses: None,
+            labelled: None,
             agent: None,
             unreachable_since: None,
         }
@@ -260,6 +265,34 @@ fn addresses(status: &wire::TaskStatus) -> Option<SmallVec<[IpAddr; 1]>> {
     let texts = networks.iter().flat_map(|network| &network.ip_addresses).filter_map(|ip| ip.ip_address.as_deref());
     let addresses: SmallVec<[IpAddr; 1]> = texts.filter_map(ip_address).collect();
     (!addresses.is_empty()).then_some(addresses)
+}
+
+/// The status that tells a running task's addresses, as Mesos-DNS chooses it: the order of statuses in a master's
+/// answer is not that of their times.
+fn newest_running(statuses: &[wire::TaskStatus]) -> Option<&wire::TaskStatus> {
+    let runs = |status: &&wire::TaskStatus| {
+        status.source != Some(SOURCE_MASTER) && status.state.and_then(task_state) == Some(TaskState::Running)
+    };
+    statuses.iter().filter(runs).reduce(|best, next| {
+        let is_newer = match (best.timestamp, next.timestamp) {
+            (Some(best), Some(next)) => next > best,
+            (best, next) => next.is_some() || best.is_none(),
+        };
+        if is_newer { next } else { best }
+    })
+}
+
+fn labelled(status: &wire::TaskStatus) -> Option<Box<LabelledAddresses>> {
+    let labels = &status.labels.as_ref()?.labels;
+    let of = |key: &str| -> SmallVec<[IpAddr; 1]> {
+        let labels = labels.iter().filter(|label| label.key.as_deref() == Some(key));
+        labels.filter_map(|label| ip_address(label.value.as_deref()?)).collect()
+    };
+    let found = LabelledAddresses {
+        mesos: of("MesosContainerizer.NetworkSettings.IPAddress"),
+        docker: of("Docker.NetworkSettings.IPAddress"),
+    };
+    (found != LabelledAddresses::default()).then(|| Box::new(found))
 }
 
 /// Since when the agent is away: as the status says, else, where it tells of a loss, since it was made.
@@ -346,6 +379,25 @@ mod tests {
         assert_eq!(lost(r#"{"state":"TASK_LOST","timestamp":7.25}"#), Some(Timestamp(7250)));
         assert_eq!(lost(r#"{"state":"TASK_LOST","timestamp":-1.0}"#), None);
         assert_eq!(lost(r#"{"state":"TASK_STARTING","timestamp":6.0}"#), None, "that tells of no loss");
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_newest_running_status() {
+        let facts = task(
+            r#"{"task_id":{"value":"t"},"framework_id":{"value":"f"},"state":"TASK_RUNNING","statuses":[
+            {"state":"TASK_RUNNING","timestamp":20.5,"container_status":{"network_infos":[
+              {"ip_addresses":[{"ip_address":"9.0.0.2"}]}]},"labels":{"labels":[
+              {"key":"Docker.NetworkSettings.IPAddress","value":"172.17.0.2"},
+              {"key":"Docker.NetworkSettings.IPAddress","value":"none"},
+              {"key":"MesosContainerizer.NetworkSettings.IPAddress","value":"::2"}]}},
+            {"state":"TASK_RUNNING","timestamp":10.5,"container_status":{"network_infos":[
+              {"ip_addresses":[{"ip_address":"9.0.0.1"}]}]}},
+            {"state":"TASK_KILLING","timestamp":30.5}]}"#,
+        );
+        assert_eq!(facts.addresses[..], ["9.0.0.2".parse::<IpAddr>().unwrap()]);
+        let labelled = facts.labelled.unwrap();
+        assert_eq!(labelled.docker[..], ["172.17.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(labelled.mesos[..], ["::2".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]

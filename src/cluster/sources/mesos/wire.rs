@@ -337,6 +337,7 @@ messages! {
         #[prost(double, optional, tag = "6")] #[serde(skip_serializing_if = "Option::is_none")] timestamp: Option<f64>,
         #[prost(bool, optional, tag = "8")] #[serde(skip_serializing_if = "Option::is_none")] healthy: Option<bool>,
         #[prost(int32, optional, tag = "9")] #[serde(with = "status_source", skip_serializing_if = "Option::is_none")] source: Option<i32>,
+        #[prost(message, optional, tag = "12")] #[serde(skip_serializing_if = "Option::is_none")] labels: Option<Labels>,
         #[prost(message, optional, tag = "13")] #[serde(skip_serializing_if = "Option::is_none")] container_status: Option<ContainerStatus>,
         #[prost(message, optional, tag = "14")] #[serde(skip_serializing_if = "Option::is_none")] unreachable_time: Option<Nanoseconds>,
     }

@@ -1,0 +1,315 @@
+//! Options of Mesos-DNS → our own configuration file, commented, with a warning for each option that is not obeyed to
+//! the letter.
+//!
+//! Running with a Mesos-DNS file is nothing but this and reading the outcome: so both come to the same by construction.
+
+use std::path::Path;
+
+use super::options::Options;
+
+/// A configuration file made from options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// TOML.
+    pub text: String,
+    /// What is not obeyed, or otherwise than Mesos-DNS does.
+    pub warnings: Vec<Warning>,
+    /// By line, the option that it comes from.
+    origins: Vec<Option<&'static str>>,
+}
+
+/// Why an option is not obeyed, or not to the letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The option.
+    pub option: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Migration {
+    /// The file that does what `options` say. Relative paths in them start at `folder`, where Mesos-DNS was started.
+    pub fn new(options: &Options, folder: &Path) -> Self {
+        let mut writer = Writer { options, folder, text: String::new(), origins: Vec::new(), warnings: Vec::new() };
+        writer.dns();
+        writer.forwarding();
+        writer.api();
+        writer.source();
+        writer.guard();
+        writer.ignored();
+        writer.finish()
+    }
+
+    /// The option that a line of the text comes from; lines count from 1.
+    pub fn origin(&self, line: usize) -> Option<&'static str> {
+        self.origins.get(line.checked_sub(1)?).copied().flatten()
+    }
+}
+
+struct Writer<'a> {
+    options: &'a Options,
+    folder: &'a Path,
+    text: String,
+    origins: Vec<Option<&'static str>>,
+    warnings: Vec<Warning>,
+}
+
+impl Writer<'_> {
+    // --- lines
+
+    fn line(&mut self, text: &str, origin: Option<&'static str>) {
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.origins.push(origin);
+    }
+
+    fn section(&mut self, name: &str, about: &str) {
+        self.line("", None);
+        self.line(&format!("# {about}"), None);
+        self.line(name, None);
+    }
+
+    /// A setting with the option that it comes from.
+    fn set(&mut self, key: &str, literal: &str, option: &'static str) {
+        self.line(&format!("{key} = {literal} # {option}"), Some(option));
+    }
+
+    /// A setting that Mesos-DNS has no option for, since it knows no other way.
+    fn always(&mut self, key: &str, literal: &str, why: &str) {
+        self.line(&format!("{key} = {literal} # {why}"), None);
+    }
+
+    fn warn(&mut self, option: &str, reason: impl Into<String>) {
+        self.warnings.push(Warning { option: option.to_owned(), reason: reason.into() });
+    }
+
+    /// A warning for an option that the file gives.
+    fn warn_if_given(&mut self, option: &str, reason: &str) {
+        if self.options.has(option) {
+            self.warn(option, reason);
+        }
+    }
+
+    /// The same, where its value matters.
+    fn warn_if_given_as(&mut self, matters: bool, option: &str, reason: &str) {
+        if matters {
+            self.warn_if_given(option, reason);
+        }
+    }
+
+    /// A number of seconds, moved into the bounds of our own setting.
+    fn seconds(&mut self, option: &'static str, value: i64, least: i64, most: i64) -> String {
+        let bounded = value.clamp(least, most);
+        if bounded != value {
+            self.warn(option, format!("{value} seconds are out of bounds here; {bounded} are used"));
+        }
+        text(&format!("{bounded}s"))
+    }
+
+    // --- parts
+
+    fn dns(&mut self) {
+        let options = self.options;
+        let domain = options.domain.to_ascii_lowercase();
+        self.section("[server]", "Mesos-DNS forgets a name with its last task.");
+        self.always("service_retention", "\"0s\"", "as Mesos-DNS");
+        self.section("[dns]", "Names, who is named and times to live are Mesos-DNS's own.");
+        if options.dns_on {
+            let listen = join(&options.listener, options.port);
+            self.set("listen", &format!("[{}]", text(&listen)), if options.has("port") { "port" } else { "listener" });
+        }
+        let ttl = self.seconds("ttl", options.ttl, 0, 86_400);
+        self.set("ttl", &ttl, "ttl");
+        self.set("negative_ttl", &ttl, "ttl");
+        self.set("srv_weight", &options.srv_weight.to_string(), "SRVRecordDefaultWeight");
+        self.set("ip_sources", &list(options.ip_sources.iter().map(String::as_str)), "IPSources");
+        self.set("label_rule", if options.enforce_rfc952 { "\"rfc952\"" } else { "\"rfc1123\"" }, "EnforceRFC952");
+        self.always("name_unhealthy", "\"always\"", "Mesos-DNS does not look at health");
+        self.always("hold_names", "false", "a name without running tasks is NXDOMAIN");
+        let year = 31_536_000;
+        self.section("[dns.soa]", "What the zone's SOA and NS records say.");
+        self.set("nameserver", &text(&below(&options.soa_mname, &domain)), "SOAMname");
+        self.set("contact", &text(&below(&options.soa_rname.replace('@', "."), &domain)), "SOARname");
+        let refresh = self.seconds("SOARefresh", options.soa_refresh, 1, year);
+        self.set("refresh", &refresh, "SOARefresh");
+        let retry = self.seconds("SOARetry", options.soa_retry, 1, year);
+        self.set("retry", &retry, "SOARetry");
+        let expire = self.seconds("SOAExpire", options.soa_expire, 1, year);
+        self.set("expire", &expire, "SOAExpire");
+    }
+
+    fn forwarding(&mut self) {
+        let options = self.options;
+        if !options.external_on {
+            self.warn_if_given_as(options.recurse_on, "recurseOn", "RA is not set where nothing is forwarded");
+            return;
+        }
+        self.section("[dns.forward]", "externalOn: names outside the domain.");
+        self.set("upstreams", &list(options.resolvers.iter().map(String::as_str)), "resolvers");
+        if options.resolvers.is_empty() {
+            self.warn("resolvers", "/etc/resolv.conf is not read: name the resolvers here");
+        }
+        // Mesos-DNS takes none for its default.
+        let timeout = self.seconds("timeout", if options.timeout == 0 { 5 } else { options.timeout }, 1, 30);
+        self.set("timeout", &timeout, "timeout");
+        for (zone, resolvers) in &options.zone_resolvers {
+            self.line("[[dns.forward.zone]]", Some("zoneResolvers"));
+            self.set("zone", &text(zone), "zoneResolvers");
+            self.set("upstreams", &list(resolvers.iter().map(String::as_str)), "zoneResolvers");
+        }
+        let reason = "only clients in private networks are served (`dns.forward.allow`); Mesos-DNS is an open resolver";
+        self.warn("externalOn", reason);
+        self.warn_if_given_as(!options.recurse_on, "recurseOn", "RA is set for clients that names are forwarded for");
+    }
+
+    fn api(&mut self) {
+        let options = self.options;
+        self.section("[admin]", "Mesos-DNS's HTTP API.");
+        if options.http_on {
+            let listen = join(&options.http_listener, options.http_port);
+            let option = if options.has("httpPort") { "httpPort" } else { "HTTPListener" };
+            self.set("mesos_dns_listen", &text(&listen), option);
+        }
+        self.set("mesos_dns_enumeration", &options.enumeration_on.to_string(), "EnumerationOn");
+    }
+
+    fn source(&mut self) {
+        let options = self.options;
+        self.section("[[sources.mesos]]", "The cluster.");
+        self.always("name", "\"mesos\"", "its name in logs and metrics");
+        self.set("zone", &text(&options.domain.to_ascii_lowercase()), "domain");
+        if options.zk.is_empty() {
+            self.set("masters", &list(options.masters.iter().map(String::as_str)), "masters");
+        } else {
+            self.set("masters", &text(&options.zk), "zk");
+            self.warn_if_given("masters", "ZooKeeper says who the masters are, so the list is not needed");
+        }
+        self.always("mode", "\"state\"", "Mesos-DNS reads /master/state");
+        let interval = self.seconds("refreshSeconds", options.refresh_seconds, 1, 86_400);
+        self.set("poll_interval", &interval, "refreshSeconds");
+        let timeout = self.seconds("stateTimeoutSeconds", options.state_timeout_seconds, 1, 3600);
+        self.set("poll_timeout", &timeout, "stateTimeoutSeconds");
+        match options.mesos_authentication.as_str() {
+            "basic" => {
+                self.set("principal", &text(&options.principal), "MesosCredentials");
+                self.set("secret", &text(&options.secret), "MesosCredentials");
+            }
+            "iam" => self.warn(
+                "IAMConfigFile",
+                "logging in with a service account is not done here; give the source a token (`token_file`), or the \
+                 masters will refuse",
+            ),
+            _ => {
+                let reason = "`MesosAuthentication` is empty, so Mesos-DNS does not use it";
+                self.warn_if_given("MesosCredentials", reason);
+                self.warn_if_given("IAMConfigFile", reason);
+            }
+        }
+        if options.mesos_https_on {
+            self.tls();
+        } else {
+            for (option, file) in [
+                ("CACertFile", &options.ca_cert_file),
+                ("CertFile", &options.cert_file),
+                ("KeyFile", &options.key_file),
+            ] {
+                if !file.is_empty() {
+                    self.warn(option, "`MesosHTTPSOn` is false, so Mesos-DNS does not use it");
+                }
+            }
+        }
+    }
+
+    fn guard(&mut self) {
+        self.section("[sources.mesos.guard]", "Mesos-DNS believes a state however many tasks it lacks.");
+        self.always("max_share", "1.0", "nothing is held back for being many");
+    }
+
+    fn tls(&mut self) {
+        let options = self.options;
+        self.section("[sources.mesos.tls]", "MesosHTTPSOn.");
+        for (key, file, option) in [
+            ("ca", &options.ca_cert_file, "CACertFile"),
+            ("certificate", &options.cert_file, "CertFile"),
+            ("key", &options.key_file, "KeyFile"),
+        ] {
+            if !file.is_empty() {
+                self.set(key, &text(&self.folder.join(file).to_string_lossy()), option);
+            }
+        }
+        if options.ca_cert_file.is_empty() {
+            self.warn(
+                "MesosHTTPSOn",
+                "without `CACertFile` Mesos-DNS believes any certificate; here the masters' are verified against the \
+                 system's authorities",
+            );
+        }
+    }
+
+    fn ignored(&mut self) {
+        let options = self.options;
+        self.warn_if_given(
+            "zkDetectionTimeout",
+            "this program never ends because ZooKeeper is away; it goes on trying",
+        );
+        if options.has("SOAMinttl") && options.soa_minttl != options.ttl {
+            self.warn("SOAMinttl", "Mesos-DNS never uses it: the minimum is `ttl`, as here");
+        }
+        self.warn_if_given("SOASerial", "Mesos-DNS overwrites it, and so is it here: it rises when the zone changes");
+        self.warn_if_given("File", "Mesos-DNS overwrites it");
+        if !options.set_truncate_bit {
+            self.warn(
+                "SetTruncateBit",
+                "an answer that was cut always says so (RFC 2181 section 9): clients would take a part for the whole",
+            );
+        }
+        for option in ["email", "ns"] {
+            self.warn_if_given(option, "Mesos-DNS ignores it; `SOARname` and `SOAMname` took its place");
+        }
+        for (key, _) in &options.unknown {
+            self.warn(key, "Mesos-DNS knows no such option and ignores it");
+        }
+    }
+
+    fn finish(self) -> Migration {
+        let mut head = vec![
+            "# Made by `pointsman migrate mesos-dns`: what a Mesos-DNS configuration means here. Behind each setting stands"
+                .to_owned(),
+            "# the option that it comes from; `pointsman config sample` explains all settings.".to_owned(),
+        ];
+        if !self.warnings.is_empty() {
+            head.extend(["#".to_owned(), "# Not obeyed to the letter:".to_owned()]);
+            let line = |warning: &Warning| format!("# - {}: {}.", one_line(&warning.option), warning.reason);
+            head.extend(self.warnings.iter().map(line));
+        }
+        let origins = head.iter().map(|_| None).chain(self.origins).collect();
+        Migration { text: head.join("\n") + "\n" + &self.text, warnings: self.warnings, origins }
+    }
+}
+
+/// A string in TOML.
+fn text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", texts.map(text).collect::<Vec<_>>().join(", "))
+}
+
+/// A key that may be any text, in a comment.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn join(address: &str, port: i64) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// A name as our settings have it: what lies below the domain without it, others with a final dot.
+fn below(name: &str, domain: &str) -> String {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    match name.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.')) {
+        Some(labels) if !labels.is_empty() => labels.to_owned(),
+        _ => format!("{name}."),
+    }
+}

@@ -1,0 +1,253 @@
+//! Mesos-DNS's configuration file, read as it is: every option obeyed or warned about by name.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use pointsman::config::checked::{IpSource, LabelRule, Masters, MesosCredentials, MesosMode, NameUnhealthy, Secret};
+use pointsman::config::{self, Config, Environment};
+use pointsman::mesos_dns::{Loaded, check};
+use serde_json::{Value, json};
+
+fn load(text: &str) -> Result<Loaded, String> {
+    let folder = Path::new("/etc/mesos-dns");
+    check(text, Path::new("config.json"), folder, Environment::empty()).map_err(|errors| errors.to_string())
+}
+
+fn loaded(text: &str) -> Loaded {
+    let loaded = load(text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+    // What `pointsman migrate` prints passes `pointsman check` and is the same configuration.
+    let printed = config::check(&loaded.migration.text, Path::new("/elsewhere/p.toml"), Environment::empty());
+    assert_eq!(printed.as_ref(), Ok(&loaded.config), "{}", loaded.migration.text);
+    loaded
+}
+
+/// A file with `masters` and these options.
+fn with(options: &Value) -> Loaded {
+    let mut document = json!({"masters": ["10.0.0.1:5050"]});
+    document.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    loaded(&document.to_string())
+}
+
+fn config_with(options: &Value) -> Config {
+    with(options).config
+}
+
+fn warned(options: &Value) -> BTreeSet<String> {
+    with(options).migration.warnings.into_iter().map(|warning| warning.option).collect()
+}
+
+fn refused(text: &str) -> String {
+    load(text).map(|_| ()).expect_err(text)
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_smallest_file_has_the_defaults_of_mesos_dns() {
+    let Loaded { config, .. } = loaded(r#"{"masters": ["10.0.0.1:5050"]}"#);
+    assert_eq!(config.dns.listen, [socket("0.0.0.0:53")]);
+    assert_eq!((config.dns.ttl_seconds, config.dns.negative_ttl_seconds), (60, 60));
+    assert_eq!(config.dns.ip_sources, [IpSource::Netinfo, IpSource::Mesos, IpSource::Host]);
+    assert_eq!((config.dns.label_rule, config.dns.srv_weight), (LabelRule::Rfc1123, 1));
+    assert_eq!((&*config.dns.nameserver, &*config.dns.contact), ("ns1", "root.ns1"));
+    let soa = (config.dns.soa_refresh_seconds, config.dns.soa_retry_seconds, config.dns.soa_expire_seconds);
+    assert_eq!(soa, (60, 600, 86_400));
+    assert_eq!(config.admin.mesos_dns_listen, Some(socket("0.0.0.0:8123")));
+    assert!(config.admin.mesos_dns_enumeration);
+    // Who is named is Mesos-DNS's own.
+    assert_eq!((config.dns.name_unhealthy, config.dns.hold_names), (NameUnhealthy::Always, false));
+    assert!(config.server.service_retention.is_zero());
+    let [mesos] = config.mesos.as_slice() else { panic!("one source") };
+    assert_eq!((&*mesos.zone, &mesos.masters), ("mesos", &Masters::List(vec!["10.0.0.1:5050".into()])));
+    assert_eq!((mesos.mode, mesos.poll_interval.as_secs(), mesos.poll_timeout.as_secs()), (MesosMode::State, 60, 300));
+    assert_eq!((mesos.credentials.as_ref(), mesos.tls.as_ref()), (None, None));
+    assert_eq!(config.dns.forward.upstreams[0].to_string(), "8.8.8.8:53");
+    assert!(config.proxy.listeners.is_empty() && config.admin.listen.is_none());
+}
+
+#[test]
+fn every_option_is_obeyed() {
+    let config = config_with(&json!({
+        "ttl": 7, "domain": "Cluster.Example", "listener": "127.0.0.1", "port": 5353, "httpPort": 8124,
+        "HTTPListener": "127.0.0.2", "SOAMname": "dns.cluster.example", "SOARname": "admin@cluster.example.",
+        "SOARefresh": 1, "SOARetry": 2, "SOAExpire": 3, "SRVRecordDefaultWeight": 9, "EnforceRFC952": true,
+        "IPSources": ["host", "docker"], "EnumerationOn": false, "refreshSeconds": 3, "stateTimeoutSeconds": 4,
+    }));
+    assert_eq!(config.dns.listen, [socket("127.0.0.1:5353")]);
+    assert_eq!(config.admin.mesos_dns_listen, Some(socket("127.0.0.2:8124")));
+    assert!(!config.admin.mesos_dns_enumeration);
+    assert_eq!((config.mesos[0].poll_interval.as_secs(), config.mesos[0].poll_timeout.as_secs()), (3, 4));
+    assert_eq!((config.dns.ttl_seconds, config.dns.negative_ttl_seconds, config.dns.srv_weight), (7, 7, 9));
+    assert_eq!((&*config.mesos[0].zone, &*config.dns.nameserver), ("cluster.example", "dns"));
+    assert_eq!((&*config.dns.contact, config.dns.label_rule), ("admin", LabelRule::Rfc952));
+    assert_eq!((config.dns.soa_refresh_seconds, config.dns.soa_retry_seconds), (1, 2));
+    assert_eq!((config.dns.soa_expire_seconds, &*config.dns.ip_sources), (3, &[IpSource::Host, IpSource::Docker][..]));
+    let forwarding = json!({
+        "resolvers": ["10.0.0.2", "10.0.0.3:5353", "[fd00::1]:53"], "timeout": 2, "zoneResolvers": {"weave": ["10.0.0.4"]},
+    });
+    let forward = config_with(&forwarding).dns.forward;
+    let servers: Vec<String> = forward.upstreams.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.2:53", "10.0.0.3:5353", "[fd00::1]:53"]);
+    assert_eq!((forward.timeout.as_secs(), &*forward.zones[0].zone), (2, "weave"));
+    assert_eq!(forward.zones[0].upstreams[0].to_string(), "10.0.0.4:53");
+    assert!(config_with(&json!({"externalOn": false})).dns.forward.upstreams.is_empty());
+    assert!(config_with(&json!({"dnsOn": false})).dns.listen.is_empty());
+    assert_eq!(config_with(&json!({"httpOn": false})).admin.mesos_dns_listen, None);
+    let v6 = config_with(&json!({"listener": "::1", "port": 54}));
+    assert_eq!(v6.dns.listen, [socket("[::1]:54")]);
+}
+
+#[test]
+fn names_outside_the_domain_are_absolute() {
+    let config = config_with(&json!({"domain": "dc1", "SOARname": "me@example.com"}));
+    assert_eq!((&*config.dns.nameserver, &*config.dns.contact), ("ns1.mesos.", "me.example.com."));
+    assert_eq!(&*config_with(&json!({"SOAMname": "mesos"})).dns.nameserver, "mesos.");
+}
+
+#[test]
+fn masters_zookeeper_tls_and_credentials() {
+    let zk = loaded(r#"{"zk": "zk://a:b@zk1:2181,zk2:2181/mesos", "masters": ["10.0.0.1:5050"]}"#);
+    let Masters::ZooKeeper { servers, path, auth } = &zk.config.mesos[0].masters else { panic!("ZooKeeper") };
+    assert_eq!((servers.len(), path.as_str(), auth.as_ref()), (2, "/mesos", Some(&Secret("a:b".into()))));
+    assert!(zk.migration.warnings.iter().any(|warning| warning.option == "masters"));
+    let config = config_with(&json!({
+        "MesosHTTPSOn": true, "CACertFile": "ca.pem", "CertFile": "/a/cert.pem", "KeyFile": "/a/key.pem",
+        "MesosAuthentication": "basic", "MesosCredentials": {"Principal": "p\"q", "Secret": "s\\#e"},
+    }));
+    let tls = config.mesos[0].tls.clone().unwrap();
+    assert_eq!(tls.ca.as_deref(), Some(Path::new("/etc/mesos-dns/ca.pem")));
+    assert_eq!(tls.key.as_deref(), Some(Path::new("/a/key.pem")));
+    let basic = MesosCredentials::Basic { principal: "p\"q".into(), secret: Secret("s\\#e".into()) };
+    assert_eq!(config.mesos[0].credentials, Some(basic));
+    assert_eq!(config_with(&json!({"CACertFile": "/ca.pem"})).mesos[0].tls, None);
+}
+
+#[test]
+fn what_is_not_obeyed_is_warned_about_by_name() {
+    let none = BTreeSet::new();
+    assert_eq!(warned(&json!({"externalOn": false, "recurseOn": false})), none);
+    for (options, expected) in [
+        (json!({"zkDetectionTimeout": 0}), "zkDetectionTimeout"),
+        (json!({"SOAMinttl": 5}), "SOAMinttl"),
+        (json!({"SOASerial": 5}), "SOASerial"),
+        (json!({"SetTruncateBit": false}), "SetTruncateBit"),
+        (json!({"email": "a@b"}), "email"),
+        (json!({"ns": "ns1"}), "ns"),
+        (json!({"File": "x"}), "File"),
+        (json!({"nonsense\n": 1}), "nonsense\n"),
+        (json!({"MesosHTTPSOn": true}), "MesosHTTPSOn"),
+        (json!({"CACertFile": "/x"}), "CACertFile"),
+        (json!({"MesosAuthentication": "iam", "IAMConfigFile": "/x"}), "IAMConfigFile"),
+        (json!({"MesosCredentials": {"Principal": "p", "Secret": "s"}}), "MesosCredentials"),
+        (json!({"ttl": 100_000}), "ttl"),
+        (json!({"SOARefresh": 0}), "SOARefresh"),
+    ] {
+        let warnings = warned(&options);
+        assert!(warnings.contains(expected), "{options}: {warnings:?}");
+        let mut quiet = options;
+        quiet["externalOn"] = false.into();
+        assert_eq!(warned(&quiet), [expected.to_owned()].into(), "{quiet}");
+    }
+}
+
+/// Every option of the table in Mesos-DNS's documentation is known: given alone it is no unknown key.
+#[test]
+fn every_option_is_known() {
+    let options = json!({
+        "zk": "zk://h:1/mesos", "masters": ["h:1"], "zkDetectionTimeout": 1, "refreshSeconds": 1, "stateTimeoutSeconds": 1,
+        "ttl": 1, "domain": "d", "listener": "127.0.0.1", "port": 1, "dnsOn": true, "httpOn": true, "httpPort": 2,
+        "HTTPListener": "127.0.0.1", "externalOn": true, "resolvers": ["1.1.1.1", "[::1]:5353"],
+        "zoneResolvers": {"weave": ["1.1.1.1:54"]}, "timeout": 1, "recurseOn": true, "SOAMname": "a.b", "SOARname": "a.b",
+        "SOARefresh": 1, "SOARetry": 1, "SOAExpire": 1, "SOAMinttl": 1, "SRVRecordDefaultWeight": 1,
+        "SetTruncateBit": true, "EnforceRFC952": true, "IPSources": ["netinfo"], "EnumerationOn": true,
+        "MesosHTTPSOn": false, "CACertFile": "", "CertFile": "", "KeyFile": "", "MesosAuthentication": "",
+        "MesosCredentials": {"Principal": "", "Secret": ""}, "IAMConfigFile": "", "email": "", "ns": "",
+    });
+    let unknown = |loaded: &Loaded| {
+        let told = loaded.migration.warnings.iter().filter(|warning| warning.reason.contains("knows no such option"));
+        told.map(|warning| warning.option.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(unknown(&with(&options)), [] as [String; 0]);
+    // Keys have no case.
+    let shouted: serde_json::Map<String, Value> =
+        options.as_object().unwrap().iter().map(|(key, value)| (key.to_uppercase(), value.clone())).collect();
+    let loud = loaded(&Value::Object(shouted).to_string());
+    assert_eq!(unknown(&loud), [] as [String; 0]);
+    assert_eq!(loud.config, with(&options).config);
+}
+
+#[test]
+fn values_are_read_as_mesos_dns_reads_them() {
+    // A null leaves the default, and the last of two counts.
+    assert_eq!(config_with(&json!({"ttl": null})).dns.ttl_seconds, 60);
+    let twice = loaded(r#"{"masters": ["h:1"], "ttl": 1, "TTL": 2}"#);
+    assert_eq!(twice.config.dns.ttl_seconds, 2);
+    assert_eq!(config_with(&json!({"domain": "mEsOs"})).mesos[0].zone, "mesos".into());
+}
+
+#[test]
+fn faults_are_told_at_once_with_their_places() {
+    let text = "{\n  \"masters\": [\"h:1\"],\n  \"ttl\": \"60\",\n  \"port\": 0.5,\n  \"dnsOn\": 1,\n  \"IPSources\": \"host\"\n}";
+    assert_eq!(
+        refused(text),
+        "config.json:3:10: ttl: found a string, expected a whole number from -2147483648 to 2147483647; write it like 60\n\
+         config.json:4:11: port: found a fraction, expected a whole number; write it like 60\n\
+         config.json:5:12: dnsOn: found a whole number, expected true or false; write it like true\n\
+         config.json:6:16: IPSources: found a string, expected a list of strings; write it like [\"one\", \"two\"]"
+    );
+    let broken = refused("{\n  \"masters\": [\"h:1\"],\n  \"ttl\" 60\n}");
+    assert!(broken.starts_with("config.json:3:9: this is no Mesos-DNS configuration: expected `:`"), "{broken}");
+    assert!(refused("").starts_with("config.json:1:1: "), "{}", refused(""));
+    assert!(refused("[]").contains("expected an object"), "{}", refused("[]"));
+    assert!(refused("{}").starts_with("config.json: masters: there is neither `zk` nor `masters`"));
+}
+
+#[test]
+fn what_mesos_dns_refuses_or_dies_of_is_refused() {
+    for (options, expected) in [
+        (json!({"dnsOn": false, "httpOn": false}), "dnsOn: neither DNS nor HTTP is on"),
+        (json!({"masters": ["h:1", "h:1"]}), "masters: \"h:1\" stands in the list twice"),
+        (json!({"masters": ["h"], "port": 70_000}), "port: 70000 is no port"),
+        (json!({"listener": "localhost"}), "listener: \"localhost\" is no IP address"),
+        (json!({"IPSources": []}), "IPSources: the list is empty"),
+        (json!({"IPSources": ["rkt"]}), "IPSources: \"rkt\" is no source"),
+        (json!({"IPSources": ["host", "host"]}), "IPSources: \"host\" stands in the list twice"),
+        (json!({"domain": "a..b"}), "domain: \"a..b\" is no domain"),
+        (json!({"domain": "a_b"}), "domain: \"a_b\" is no domain"),
+        (json!({"resolvers": ["dns.example"]}), "resolvers: \"dns.example\" is no resolver"),
+        (json!({"zoneResolvers": {"a.mesos": ["1.1.1.1"]}}), "zoneResolvers: \"a.mesos\" and the domain"),
+        (json!({"zoneResolvers": {"a": ["1.1.1.1"], "b.a": ["1.1.1.1"]}}), "zoneResolvers: \"b.a\" lies within \"a\""),
+        (json!({"zoneResolvers": {"a": []}}), "zoneResolvers: \"a\" has no resolver"),
+        (json!({"stateTimeoutSeconds": 0}), "stateTimeoutSeconds: 0 seconds are no time"),
+        (json!({"refreshSeconds": -1}), "refreshSeconds: -1 seconds are no time"),
+        (json!({"CertFile": "/x"}), "CertFile: there is no `KeyFile` with it"),
+        (json!({"MesosAuthentication": "kerberos"}), "MesosAuthentication: \"kerberos\" is no way"),
+        (json!({"MesosAuthentication": "basic"}), "MesosCredentials: basic authentication needs"),
+        (json!({"MesosAuthentication": "iam"}), "IAMConfigFile: authentication by \"iam\" needs"),
+        (json!({"zk": "zookeeper"}), "zk: it is no ZooKeeper URL"),
+        (json!({"zk": "zk://h:2181"}), "zk: the path of the masters' nodes in ZooKeeper is missing"),
+        (json!({"ttl": -1}), "ttl: -1 is no time to live"),
+    ] {
+        let mut document = json!({"masters": ["10.0.0.1:5050"]});
+        document.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        let told = refused(&document.to_string());
+        assert!(told.contains(expected), "{options}: {told}");
+        assert!(told.lines().all(|line| line.starts_with("config.json")), "{told}");
+    }
+    // Resolvers count only where they are used.
+    let unused = json!({"externalOn": false, "resolvers": ["dns.example"]});
+    assert_eq!(warned(&unused), BTreeSet::new());
+}
+
+#[test]
+fn secrets_are_in_no_message() {
+    let told = refused(r#"{"masters": ["h:1"], "MesosCredentials": {"Principal": "p", "Secret": 12345}}"#);
+    assert!(told.contains("MesosCredentials") && !told.contains("12345"), "{told}");
+    let told = refused(
+        r#"{"masters": ["h:1"], "MesosAuthentication": "basic", "MesosCredentials": {"Principal": "p", "Secret": "hunter\n2"}}"#,
+    );
+    assert!(told.contains("MesosCredentials") && !told.contains("hunter"), "{told}");
+}
