@@ -31,6 +31,8 @@ pub mod dns;
 
 pub mod proxy;
 
+pub mod health;
+
 pub mod admin;
 
 pub mod server;

@@ -45,6 +45,7 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         rules: None,
         sticky: false,
         balance: None,
+        check: None,
         run: Arc::default(),
     }
 }

@@ -119,3 +119,20 @@ async fn a_loop_ends() {
     let answer = proxy.get("a.example", "/").await;
     assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (508, Some("loop")), "{answer}");
 }
+
+/// RFC 9209, by choice.
+#[tokio::test]
+async fn answers_of_its_own_carry_a_proxy_status() {
+    let cases = [("a", "/", "destination_unavailable", "no-endpoint"), ("b", "/", "destination_not_found", "no-route")];
+    for is_wanted in [true, false] {
+        let proxy = Cluster::with(|config| config.proxy.proxy_status = is_wanted)
+            .service("web", Protocol::Http, &[])
+            .route("a", "/", "web")
+            .serve();
+        for (host, path, error, code) in cases {
+            let answer = proxy.get(host, path).await;
+            let expected = format!("pointsman; error={error}; details=\"{code}\"");
+            assert_eq!(header(&answer, "proxy-status"), is_wanted.then_some(&*expected), "{answer}");
+        }
+    }
+}

@@ -86,3 +86,19 @@ fn the_commands_it_shows_parse() {
     }
     assert!(tried >= 5, "the tour shows commands");
 }
+
+/// A test is named as `file::function`.
+#[test]
+fn the_tests_it_names_exist() {
+    let text = readme();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut found = 0;
+    let words = text.split('`').filter(|word| word.starts_with("proxy_"));
+    for (file, function) in words.filter_map(|word| word.split_once("::")) {
+        let source = std::fs::read_to_string(folder.join(file).with_extension("rs"));
+        let source = source.unwrap_or_else(|error| panic!("{file}::{function}: {error}"));
+        assert!(source.contains(&format!("fn {function}()")), "{file} has no test {function}");
+        found += 1;
+    }
+    assert!(found >= 20, "the table of the strictness tests");
+}

@@ -8,9 +8,13 @@ use super::paging::Page;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use crate::admin::nearest::nearest;
+use crate::model::balance::Algorithm;
+use crate::model::check::CheckState;
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::ServiceId;
+use crate::model::run::Moment;
 use crate::model::service::Service;
+use crate::proxy::balance::choose;
 use crate::table::Table;
 use crate::table::routes::Route;
 
@@ -78,6 +82,27 @@ pub(crate) struct EndpointView {
     pub in_flight: u64,
     pub requests: u64,
     pub failures: u64,
+    /// How long it takes to answer of late, as the workers see it on the average; absent where nothing is known.
+    pub latency_ms: Option<f64>,
+    /// What the balancer compares, for algorithms that do: the smaller one of two gets the request.
+    pub score: Option<f64>,
+    /// How long it is still spared because it failed; 0 while a probe is due or under way.
+    pub spared_ms: Option<u64>,
+    /// What active checks say of it.
+    pub check: Option<CheckView>,
+}
+
+/// What active checks say of an endpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CheckView {
+    /// `tcp`, `http` or `grpc`.
+    pub kind: String,
+    /// `waiting` for a first success, `good` or `bad`.
+    pub verdict: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: Option<u64>,
+    /// Why the last check failed, if it did.
+    pub error: Option<String>,
 }
 
 /// One route.
@@ -115,7 +140,7 @@ pub(crate) fn list(table: &Table, query: &Query) -> Answer {
 pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
     query.only(&[])?;
     let service = find(table, wanted)?;
-    let endpoints = service.endpoints.iter().map(|endpoint| EndpointView::of(service, endpoint)).collect();
+    let endpoints = service.endpoints.iter().map(|endpoint| EndpointView::of(table, service, endpoint)).collect();
     let leads_here = |route: &&Arc<Route>| {
         route.owner == service.id || route.targets.iter().any(|target| target.service == service.id)
     };
@@ -166,8 +191,18 @@ impl ServiceSummary {
 }
 
 impl EndpointView {
-    pub(crate) fn of(service: &Service, endpoint: &Endpoint) -> Self {
+    pub(crate) fn of(table: &Table, service: &Service, endpoint: &Endpoint) -> Self {
+        let now = Moment::of(std::time::Instant::now());
         let available = service.available.get(&endpoint.id).is_some() && endpoint.weight.0 > 0;
+        let spared = endpoint.run.ejection.left(now);
+        let latency = endpoint.run.latency(now);
+        let check = CheckView::of(table, endpoint);
+        let reason = match (available, spared) {
+            (false, _) => Some(why_not(endpoint, check.as_ref())),
+            (true, Some(left)) if left.is_zero() => Some("it failed; one request tries whether it works again".into()),
+            (true, Some(left)) => Some(format!("it failed and is spared for another {} ms", left.as_millis())),
+            (true, None) => None,
+        };
         Self {
             id: endpoint.id.to_string(),
             task: endpoint.id.task.to_string(),
@@ -177,12 +212,16 @@ impl EndpointView {
             state: endpoint.state.as_str().to_owned(),
             sticky: endpoint.sticky,
             available,
-            reason: (!available).then(|| why_not(endpoint)),
+            reason,
             agent: endpoint.agent.as_ref().map(ToString::to_string),
             ready_since: endpoint.ready_since.map(|at| at.0),
             in_flight: endpoint.run.in_flight(),
             requests: endpoint.run.requests(),
             failures: endpoint.run.failures(),
+            latency_ms: latency.map(|seconds| seconds * 1000.0),
+            score: available.then(|| score(table, service, endpoint, latency)).flatten(),
+            spared_ms: spared.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            check,
         }
     }
 }
@@ -205,8 +244,39 @@ impl RouteView {
     }
 }
 
+impl CheckView {
+    fn of(table: &Table, endpoint: &Endpoint) -> Option<Self> {
+        let spec = endpoint.check.as_ref()?;
+        let view = table.tasks.get(&endpoint.id.task);
+        let verdict = view.and_then(|view| view.verdicts.as_ref()?.get(&endpoint.id.port));
+        Some(Self {
+            kind: spec.kind.as_str().to_owned(),
+            verdict: verdict.map_or(CheckState::Waiting, |verdict| verdict.state).as_str().to_owned(),
+            since: verdict.map(|verdict| verdict.since.0),
+            error: verdict.and_then(|verdict| verdict.error.as_deref().map(str::to_owned)),
+        })
+    }
+}
+
+/// By what a balancer that compares endpoints compares this one, as all workers together see it.
+fn score(table: &Table, service: &Service, endpoint: &Endpoint, latency: Option<f64>) -> Option<f64> {
+    let (pending, weight) = (endpoint.run.in_flight() as f64, f64::from(endpoint.weight.0));
+    match service.algorithm(&table.config.proxy.balance.algorithm) {
+        Algorithm::PeakEwma => Some(choose::latency_score(latency, pending, weight)),
+        Algorithm::LeastRequest => Some(choose::queue_score(pending, weight)),
+        Algorithm::RoundRobin | Algorithm::Random | Algorithm::Hash(_) => None,
+    }
+}
+
 /// Why no request goes to an endpoint.
-fn why_not(endpoint: &Endpoint) -> String {
+fn why_not(endpoint: &Endpoint, check: Option<&CheckView>) -> String {
+    if let Some(check) = check.filter(|check| check.verdict != CheckState::Good.as_str())
+        && matches!(endpoint.state, EndpointState::Unverified | EndpointState::Unhealthy)
+    {
+        let waits = check.verdict == CheckState::Waiting.as_str();
+        let what = if waits { "no active check has succeeded yet" } else { "its active checks fail" };
+        return check.error.as_ref().map_or_else(|| what.to_owned(), |error| format!("{what}: {error}"));
+    }
     let reason = match endpoint.state {
         EndpointState::Ready if endpoint.weight.0 == 0 => "its weight is 0",
         EndpointState::Ready => "it is ready and not among the service's available endpoints",

@@ -212,7 +212,7 @@ fn full_key(text: &str) -> Option<TaskKey> {
 fn endpoints(table: &Table, task: &TaskView) -> Vec<services::EndpointView> {
     let view = |(service, endpoint): &(ServiceId, crate::model::endpoint::EndpointId)| {
         let service = table.service(service)?;
-        Some(services::EndpointView::of(service, service.endpoint(endpoint)?))
+        Some(services::EndpointView::of(table, service, service.endpoint(endpoint)?))
     };
     task.endpoints.iter().filter_map(view).collect()
 }

@@ -96,8 +96,10 @@ fn request_lines(request: &RequestExplanation, out: &mut dyn Write) -> io::Resul
         let service = clean(&target.service);
         writeln!(
             out,
-            "to {service}, version {version}, weight {}, {} available{panic}",
-            target.weight, target.available
+            "to {service}, version {version}, weight {}, {} available, chosen by {}{panic}",
+            target.weight,
+            target.available,
+            clean(or_dash(target.balance.as_deref()))
         )?;
         endpoints(&target.endpoints).write(out)?;
     }

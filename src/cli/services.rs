@@ -61,11 +61,35 @@ fn one(name: &str, client: &Client, output: &mut Output<'_>) -> Result<Verdict, 
 }
 
 pub(super) fn endpoints(endpoints: &[EndpointView]) -> Columns {
-    let mut columns =
-        Columns::new(&["ADDRESS", "STATE", "CHOSEN", "VERSION", "WEIGHT", "IN FLIGHT", "TASK", "WHY NOT"]);
+    let mut columns = Columns::new(&[
+        "ADDRESS",
+        "STATE",
+        "CHOSEN",
+        "VERSION",
+        "WEIGHT",
+        "IN FLIGHT",
+        "LATENCY",
+        "SCORE",
+        "TASK",
+        "WHY NOT",
+    ]);
     for e in endpoints {
         let why = e.reason.as_deref().unwrap_or_default();
-        columns.row(&[&e.address, &e.state, &yes(e.available), &e.version, &e.weight, &e.in_flight, &e.task, &why]);
+        let latency = e.latency_ms.map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1} ms"));
+        let score = e.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.6}"));
+        let chosen = yes(e.available);
+        columns.row(&[
+            &e.address,
+            &e.state,
+            &chosen,
+            &e.version,
+            &e.weight,
+            &e.in_flight,
+            &latency,
+            &score,
+            &e.task,
+            &why,
+        ]);
     }
     columns
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
+use crate::model::check::CheckReport;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::network::MastersFacts;
@@ -24,6 +25,8 @@ pub enum ClusterEvent {
     Command(Command),
     /// The ports of services that cannot be listened on at present, and why.
     PortFaults(BTreeMap<u16, Arc<str>>),
+    /// Active checks have come to other verdicts.
+    Checked(Vec<CheckReport>),
     /// A deadline of the state may have passed; the writer passes the time itself.
     DeadlineReached,
 }

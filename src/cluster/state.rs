@@ -22,6 +22,7 @@ use super::status::{SourceState, SourceStatus};
 use crate::config::Config;
 use crate::config::checked::GuardConfig;
 use crate::model::agent::AgentFacts;
+use crate::model::check::{CheckReport, Verdicts};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::persistent::PersistentMap;
@@ -45,6 +46,8 @@ pub struct ClusterState {
     pub(crate) agents: PersistentMap<(ClusterName, AgentId), Arc<BySource<AgentFacts>>>,
     pub(crate) frameworks: PersistentMap<(ClusterName, FrameworkId), Arc<BySource<FrameworkFacts>>>,
     pub(crate) declared: PersistentMap<ServiceId, Arc<BySource<DeclaredService>>>,
+    /// What active checks say of tasks.
+    pub(crate) verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
     agent_counts: HashMap<ClusterName, usize>,
     by_agent: HashMap<(ClusterName, AgentId), HashSet<TaskKey>>,
     by_framework: HashMap<(ClusterName, FrameworkId), HashSet<TaskKey>>,
@@ -69,6 +72,7 @@ impl ClusterState {
             agents: PersistentMap::new(),
             frameworks: PersistentMap::new(),
             declared: PersistentMap::new(),
+            verdicts: PersistentMap::new(),
             agent_counts: HashMap::new(),
             by_agent: HashMap::new(),
             by_framework: HashMap::new(),
@@ -99,6 +103,7 @@ impl ClusterState {
                     self.port_faults = faults;
                 }
             }
+            ClusterEvent::Checked(reports) => reports.into_iter().for_each(|report| self.check(report, changes)),
             ClusterEvent::DeadlineReached => {}
         }
         self.apply_deadlines(now, changes);
@@ -440,6 +445,7 @@ impl ClusterState {
         changes.tasks.insert(key.clone());
         if entry.is_empty() {
             self.tasks.remove(key);
+            self.verdicts.remove(key);
             self.move_indexes(key, agent.as_ref(), None, changes);
             let framework = (key.cluster().clone(), key.framework().clone());
             if let Some(tasks) = self.by_framework.get_mut(&framework) {
@@ -797,6 +803,25 @@ impl ClusterState {
         let Some(held) = self.sources.get_mut(name).and_then(|source| source.held.take()) else { return };
         changes.sources = true;
         self.remove_tasks(name, held.tasks, "held removal believed", changes);
+    }
+
+    /// Takes a verdict of an active check. Of tasks that are gone meanwhile nothing is kept.
+    fn check(&mut self, report: CheckReport, changes: &mut Changes) {
+        let CheckReport { task, port, verdict } = report;
+        if self.tasks.get(&task).is_none() {
+            return;
+        }
+        let mut verdicts = self.verdicts.get(&task).map(|known| (**known).clone()).unwrap_or_default();
+        let state = verdict.state;
+        let former = verdicts.insert(port, verdict.clone());
+        if former.as_ref() == Some(&verdict) {
+            return;
+        }
+        if former.is_none_or(|former| former.state != state) {
+            changes.cause(|| format!("task {}: checks say {}", task.task(), state.as_str()));
+        }
+        self.verdicts.insert(task.clone(), Arc::new(verdicts));
+        changes.tasks.insert(task);
     }
 
     // --- deadlines

@@ -23,6 +23,7 @@ use super::source::SourceKind;
 use super::state::ClusterState;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
+use crate::model::check::Verdicts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::intern::Interner;
@@ -82,6 +83,7 @@ pub struct StateView {
     records: Vec<(SourceName, Arc<[StaticRecord]>)>,
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
+    verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
 }
 
 /// What is stored of a source; its place in the list is its rank.
@@ -107,7 +109,10 @@ struct StoredHeld {
 
 #[derive(Serialize, Deserialize)]
 enum Record {
-    Header { taken_at: Timestamp, sources: Vec<StoredSource> },
+    Header {
+        taken_at: Timestamp,
+        sources: Vec<StoredSource>,
+    },
     Task(Vec<(SourceRank, TaskFacts)>),
     Agent(Vec<(SourceRank, AgentFacts)>),
     Framework(Vec<(SourceRank, FrameworkFacts)>),
@@ -117,7 +122,11 @@ enum Record {
     Name(ClusterName, Arc<str>, Timestamp),
     Serial(Arc<str>, u32),
     Deadline(Timestamp, Deadline),
-    End { records: u64 },
+    End {
+        records: u64,
+    },
+    /// Since 0.2. At the end: records are told apart by their place here.
+    Verdicts(TaskKey, Verdicts),
 }
 
 impl ClusterState {
@@ -153,6 +162,7 @@ impl ClusterState {
             records: self.sources.iter().map(|(name, source)| (name.clone(), source.records.clone())).collect(),
             ledger: self.ledger.clone(),
             deadlines: self.deadlines.iter().cloned().collect(),
+            verdicts: self.verdicts.clone(),
         }
     }
 }
@@ -219,6 +229,9 @@ impl StateView {
         }
         for (at, deadline) in &self.deadlines {
             writer.put(&Record::Deadline(*at, deadline.clone()))?;
+        }
+        for (task, verdicts) in self.verdicts.iter() {
+            writer.put(&Record::Verdicts(task.clone(), (**verdicts).clone()))?;
         }
         let records = writer.records;
         writer.put(&Record::End { records })?;
@@ -317,6 +330,11 @@ impl Loading {
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
             Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),
+            Record::Verdicts(task, verdicts) => {
+                if self.state.tasks.get(&task).is_some() {
+                    self.state.verdicts.insert(task, Arc::new(verdicts));
+                }
+            }
             Record::Header { .. } | Record::End { .. } => {}
         }
     }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::labels::host::HostPattern;
 use crate::model::balance::Algorithm;
+use crate::model::check::CheckKind;
 use crate::model::id::{ClusterName, SourceName};
 use crate::model::task::PortRange;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// Who is served, and when.
     pub routing: RoutingConfig,
+    /// Active checks.
+    pub health: HealthConfig,
     /// Which addresses requests may be sent to.
     pub upstreams: UpstreamsConfig,
     /// Who may claim what; the first policy that matches decides. Empty: everybody may claim everything.
@@ -445,6 +448,8 @@ pub struct ProxyConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The name in `Via`.
     pub via: Arc<str>,
+    /// Answers of its own carry `Proxy-Status`.
+    pub proxy_status: bool,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
     /// Attempts per request in all, the first one included.
@@ -579,6 +584,39 @@ pub struct RoutingConfig {
     pub require_port_resource: bool,
     /// Ports that `HAPROXY_GROUP` selects are off unless `HAPROXY_{n}_ENABLED` is true.
     pub strict_mode: bool,
+}
+
+/// Active checks of endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthConfig {
+    /// Of ports whose labels say nothing; `None`: they are not checked.
+    pub check: Option<CheckKind>,
+    /// The path that is asked for, for HTTP.
+    pub path: Arc<str>,
+    /// How often.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// Successes in a row that bring an endpoint back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+    /// Checks at a time.
+    pub concurrency: usize,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            check: None,
+            path: "/".into(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            concurrency: 64,
+        }
+    }
 }
 
 /// Which addresses requests may be sent to.
@@ -767,6 +805,7 @@ impl Default for ProxyConfig {
             limits: ProxyLimits::default(),
             trusted_proxies: Vec::new(),
             via: "pointsman".into(),
+            proxy_status: false,
             balance: BalanceConfig::default(),
             max_attempts: 3,
             retry_ratio: 0.2,

@@ -50,6 +50,8 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         protocol: None,
         weight: None,
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
+        health_check: None,
+        health_interval: None,
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
@@ -69,6 +71,12 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if let Some(Value::Weight(weight)) = of(Field::Weight) {
         spec.weight = Some(*weight);
+    }
+    if let Some(Value::Check(kind)) = of(Field::HealthCheck) {
+        spec.health_check = Some(*kind);
+    }
+    if let Some(Value::Time(time)) = of(Field::HealthInterval) {
+        spec.health_interval = Some(*time);
     }
     if let Some(Value::Balance(algorithm)) = of(Field::Balance) {
         spec.balance = Some(Arc::new(algorithm.clone()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::host::HostPattern;
 use crate::model::balance::Algorithm;
+use crate::model::check::CheckKind;
 use crate::model::endpoint::Weight;
 use crate::model::id::Version;
 use crate::model::problem::Problem;
@@ -39,6 +40,10 @@ pub struct PortSpec {
     pub weight: Option<Weight>,
     /// Path of an HTTP health check.
     pub health_path: Option<Arc<str>>,
+    /// What kind of check, `Some(None)` for none, where said.
+    pub health_check: Option<Option<CheckKind>>,
+    /// How often it is checked.
+    pub health_interval: Option<Duration>,
     /// How long requests in flight may go on when the task goes away.
     pub drain_time: Option<Duration>,
     /// A cookie keeps a client on one endpoint.

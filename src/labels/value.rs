@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::host::{HostPattern, InvalidHost};
 use super::path;
 use crate::model::balance::{ALGORITHMS, Algorithm};
+use crate::model::check::CheckKind;
 use crate::model::endpoint::Weight;
 use crate::model::password::{InvalidHash, PasswordHash};
 use crate::model::rules::BasicAuth;
@@ -35,6 +36,7 @@ pub(super) enum Kind {
     Address,
     Networks,
     Auth,
+    Check,
 }
 
 /// A value that has been understood.
@@ -54,6 +56,7 @@ pub(super) enum Value {
     Address(Option<IpAddr>),
     Networks(Box<[IpNet]>),
     Auth(BasicAuth),
+    Check(Option<CheckKind>),
 }
 
 /// What is wrong with a value, and the mend. Neither quotes the whole value: that is up to the caller, who knows
@@ -94,6 +97,7 @@ impl Kind {
             Self::Protocol => "`http`, `h2c`, `tcp` or `udp`",
             Self::Weight => "0 to 65535",
             Self::Balance => ALGORITHMS,
+            Self::Check => "`none`, `tcp`, `http` or `grpc`",
             Self::Time => "a time: `500ms`, `30s`, `5m`, `1h`",
             Self::Number => "1 to 65535",
             Self::Index => "a port's index, from 0",
@@ -126,6 +130,7 @@ impl Kind {
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
             Self::Balance => balance(text).map(Value::Balance),
+            Self::Check => check(text).map(Value::Check),
             Self::Number => number(text).map(Value::Number),
             Self::Index => text.parse().map(Value::Number).map_err(|_| Fault::new("it is no index", "write 0, 1, …")),
             Self::Priority => text
@@ -229,6 +234,16 @@ fn protocol(text: &str) -> Result<Protocol, Fault> {
         };
         Fault::new("it is no protocol that is understood", mend)
     })
+}
+
+fn check(text: &str) -> Result<Option<CheckKind>, Fault> {
+    let kinds = [CheckKind::Tcp, CheckKind::Http, CheckKind::Grpc];
+    match kinds.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text)) {
+        None if !text.eq_ignore_ascii_case("none") => {
+            Err(Fault::new("it is no kind of check", "write `none`, `tcp`, `http` or `grpc`"))
+        }
+        kind => Ok(kind),
+    }
 }
 
 fn balance(text: &str) -> Result<Algorithm, Fault> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::balance::Algorithm;
+use super::check::CheckSpec;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
 use super::rules::Rules;
 use super::run::EndpointRun;
@@ -97,6 +98,8 @@ pub struct Endpoint {
     pub balance: Option<Arc<Algorithm>>,
     /// What its task asks of every request to the service.
     pub rules: Option<Arc<Rules>>,
+    /// How it is checked, where it is.
+    pub check: Option<Arc<CheckSpec>>,
     /// State that changes per request; shared by all tables that hold this endpoint.
     pub run: Arc<EndpointRun>,
 }
@@ -117,6 +120,7 @@ impl PartialEq for Endpoint {
             && self.sticky == other.sticky
             && self.balance == other.balance
             && self.rules == other.rules
+            && self.check == other.check
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod balance;
+pub mod check;
 pub mod edit_distance;
 pub mod endpoint;
 pub mod framework;

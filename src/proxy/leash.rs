@@ -148,6 +148,7 @@ mod tests {
             sticky: false,
             balance: None,
             rules: None,
+            check: None,
             run: Arc::default(),
         })
     }

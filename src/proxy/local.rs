@@ -1,13 +1,16 @@
 //! Answers that this proxy gives by itself.
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::account::Account;
 use super::answer_body::AnswerBody;
 use super::headers::REASON;
+use super::reason::Reason;
 use super::rules::Refusal;
 use super::worker::Worker;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The methods named where one is refused (RFC 9110 section 15.5.6); others are forwarded as well.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -27,6 +30,14 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     headers.insert(REASON, HeaderValue::from_static(entry.code));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(DATE, worker.date());
+    let proxy = &worker.config().proxy;
+    if proxy.proxy_status && reason != Reason::MaxForwards {
+        // RFC 9209 section 2.1: who says it, what went wrong, and the code that people search for.
+        let status = format!("{}; error={}; details=\"{}\"", proxy.via, reason.proxy_error(), entry.code);
+        if let Ok(status) = HeaderValue::try_from(status) {
+            headers.insert(PROXY_STATUS, status);
+        }
+    }
     match entry.status {
         StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         StatusCode::METHOD_NOT_ALLOWED => drop(headers.insert(ALLOW, HeaderValue::from_static(ALLOWED))),

@@ -198,6 +198,26 @@ impl Reason {
         self.entry().status
     }
 
+    /// The type of error that RFC 9209 section 2.3 has for it.
+    pub fn proxy_error(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "destination_unavailable",
+            Self::NoRoute => "destination_not_found",
+            Self::ConnectFailed => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::UpstreamReset => "connection_terminated",
+            Self::UpstreamInvalid => "http_protocol_error",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::Loop => "proxy_loop_detected",
+            Self::MethodRefused => "http_request_denied",
+            _ => match self.entry().party {
+                Party::Client => "http_request_error",
+                Party::Upstream => "destination_unavailable",
+                Party::Ourselves => "proxy_internal_error",
+            },
+        }
+    }
+
     /// Whether the connection must close after the answer, because what follows on it cannot be trusted.
     pub fn closes(self) -> bool {
         matches!(

@@ -6,7 +6,7 @@
 //! | `writer` | the one owner of the state; publishes tables |
 //! | `store` | writes the state to disk |
 //! | one per Mesos cluster | its event stream |
-//! | `control` | admin API, file sources, reloading, signals |
+//! | `control` | admin API, file sources, health checks, reloading, signals |
 //!
 //! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
 

@@ -24,6 +24,9 @@ use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::BindError as DnsBindError;
+use crate::health;
+use crate::health::metrics::HealthMetrics;
+use crate::health::run::HealthParts;
 use crate::model::time::Timestamp;
 use crate::proxy::listen::BindError as ProxyBindError;
 use crate::proxy::metrics::ProxyMetrics;
@@ -90,6 +93,7 @@ pub(super) struct Control {
     admin: Arc<tokio::sync::Mutex<Admin>>,
     reload: Option<tokio::task::JoinHandle<()>>,
     ports: tokio::task::JoinHandle<()>,
+    health: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// How long the API's requests may go on when everything else has ended.
@@ -100,8 +104,8 @@ impl Control {
     pub(super) fn stop(mut self) {
         self.stop.cancel();
         self.runtime.block_on(async {
-            if let Some(reload) = self.reload.take() {
-                let _ = reload.await;
+            for task in [self.reload.take(), self.health.take()].into_iter().flatten() {
+                let _ = task.await;
             }
             let _ = self.ports.await;
             if let Some(admin) = self.admin.lock().await.take() {
@@ -185,6 +189,13 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let reload = reloader.follow(config_watch.flatten(), runtime.handle(), stop.clone());
     let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
     let ports = runtime.spawn(ports);
+    let checks = HealthParts {
+        table: table.clone(),
+        events: events.clone(),
+        metrics: HealthMetrics::register(&registry)?,
+        stop: stop.clone(),
+    };
+    let health = Some(runtime.spawn(health::run::run(checks)));
     Ok(Server {
         table,
         events,
@@ -194,7 +205,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         sources,
         writer: Some(writer),
         store,
-        control: Some(Control { runtime, stop, admin, reload, ports }),
+        control: Some(Control { runtime, stop, admin, reload, ports, health }),
         reloader,
         addresses,
     })

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::source::SourceKind;
 use crate::model::agent::AgentFacts;
+use crate::model::check::Verdicts;
 use crate::model::endpoint::{EndpointId, EndpointState};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ServiceId, Version};
@@ -23,6 +24,8 @@ pub struct TaskView {
     pub framework: Option<Arc<FrameworkFacts>>,
     /// Where the facts come from.
     pub source: SourceKind,
+    /// Verdicts of active checks on its ports.
+    pub verdicts: Option<Arc<Verdicts>>,
     /// Whether it may be chosen.
     pub state: EndpointState,
     /// The version it runs.

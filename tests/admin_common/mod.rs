@@ -177,6 +177,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         sticky: false,
         balance: None,
         rules: None,
+        check: None,
         run: Arc::default(),
     })
 }
@@ -241,6 +242,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         facts: Arc::new(facts),
         agent: Some(Arc::new(agent)),
         framework: None,
+        verdicts: None,
         state: endpoint.state,
         version: endpoint.version.clone(),
         endpoints: [(service.id.clone(), endpoint.id.clone())].into_iter().collect(),

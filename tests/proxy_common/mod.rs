@@ -122,6 +122,7 @@ impl Cluster {
             sticky: false,
             balance: None,
             rules: None,
+            check: None,
             run: known.unwrap_or_default(),
         })
     }

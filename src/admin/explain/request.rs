@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::admin::services::{EndpointView, RouteView};
-use crate::model::service::{Service, Target};
+use crate::model::service::Target;
 use crate::proxy::authority::authority_to_host;
 use crate::proxy::path::normalise_path;
 use crate::table::Table;
@@ -61,6 +61,8 @@ pub(crate) struct TargetExplanation {
     pub version: Option<String>,
     pub weight: u32,
     pub protocol: Option<String>,
+    /// How an endpoint is chosen.
+    pub balance: Option<String>,
     /// Unhealthy endpoints are served, because none is ready.
     pub panic: bool,
     /// Endpoints of the target that requests may go to.
@@ -172,16 +174,19 @@ impl Trace for Steps {
 }
 
 fn targets(table: &Table, route: &Route) -> Vec<TargetExplanation> {
-    route.targets.iter().map(|target| TargetExplanation::of(target, table.service(&target.service))).collect()
+    route.targets.iter().map(|target| TargetExplanation::of(table, target)).collect()
 }
 
 impl TargetExplanation {
-    fn of(target: &Target, service: Option<&Arc<Service>>) -> Self {
+    fn of(table: &Table, target: &Target) -> Self {
+        let service = table.service(&target.service);
+        let default = &table.config.proxy.balance.algorithm;
         let mut out = Self {
             service: target.service.to_string(),
             version: target.version.as_ref().map(ToString::to_string),
             weight: target.weight,
             protocol: service.map(|service| service.protocol.as_str().to_owned()),
+            balance: service.map(|service| service.algorithm(default).to_string()),
             panic: service.is_some_and(|service| service.panic),
             available: 0,
             by_state: BTreeMap::new(),
@@ -191,7 +196,7 @@ impl TargetExplanation {
         let Some(service) = service else { return out };
         let of_version = |version: &_| target.version.as_ref().is_none_or(|wanted| wanted == version);
         for endpoint in service.endpoints.iter().filter(|endpoint| of_version(&endpoint.version)) {
-            let view = EndpointView::of(service, endpoint);
+            let view = EndpointView::of(table, service, endpoint);
             *out.by_state.entry(view.state.clone()).or_default() += 1;
             out.available += usize::from(view.available);
             if out.endpoints.len() < MAX_ENDPOINTS {

@@ -64,6 +64,9 @@ pub(crate) const PATTERN: Text = Text { noun: "a pattern", example: "\"team-a-*\
 /// The beginning of a URL's path.
 pub(crate) const PATH_PREFIX: Text = Text { noun: "a path prefix", example: "\"/api\"", parse: path_prefix };
 
+/// A path that is asked for.
+pub(crate) const CHECK_PATH: Text = Text { noun: "a path", example: "\"/healthz\"", parse: check_path };
+
 /// Any text of one line.
 pub(crate) const LINE: Text = Text { noun: "a string", example: "\"value\"", parse: line };
 
@@ -215,6 +218,10 @@ fn pattern(text: &str) -> Result<String, String> {
         return Err("`*` can only stand at its beginning and its end".into());
     }
     line(text)
+}
+
+fn check_path(text: &str) -> Result<String, String> {
+    crate::labels::path::target(text).map(|path| path.to_string()).map_err(|error| error.to_string())
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {

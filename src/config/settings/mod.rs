@@ -6,6 +6,7 @@
 
 mod admin;
 mod dns;
+mod health;
 mod program;
 mod proxy;
 mod routing;
@@ -27,6 +28,7 @@ pub(crate) fn root() -> &'static Section<Raw> {
             .section(dns::section())
             .section(proxy::section())
             .section(routing::routing())
+            .section(health::section())
             .section(routing::upstreams());
         routing::policies(root).section(admin::section())
     });

@@ -10,7 +10,7 @@ use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FOLDER, NAME, PSEUDONYM};
-use crate::config::kind::{Choice, Many, Optional};
+use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::{Raw, RawListener};
 use crate::config::section::{Example, ListRules, Section};
 use crate::config::setting::{Reload, Setting, setting};
@@ -114,7 +114,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 7] {
+fn proxy() -> [Setting<Raw>; 8] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -126,6 +126,9 @@ fn proxy() -> [Setting<Raw>; 7] {
         setting!(Raw, "via", PSEUDONYM, config.proxy.via)
             .means("This proxy's name in `Via`. Instances that forward to one another share it: by it loops are found.")
             .costs("None."),
+        setting!(Raw, "proxy_status", Flag, config.proxy.proxy_status)
+            .means("Whether answers of the proxy's own carry `Proxy-Status` (RFC 9209) beside `x-pointsman-reason`.")
+            .costs("Clients learn a little of what is behind the proxy."),
         setting!(Raw, "max_hops", Whole::between(1, 100), config.proxy.max_hops)
             .unit("entries of ours in `Via`")
             .means("A request that passed so many proxies of this name is looping and gets 508.")

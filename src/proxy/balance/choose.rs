@@ -109,24 +109,31 @@ fn pick<'a>(
     }
 }
 
+/// Latency in seconds times queue, over the weight.
+pub fn latency_score(latency: Option<f64>, pending: f64, weight: f64) -> f64 {
+    let cost = match latency {
+        Some(latency) => latency * (pending + 1.0),
+        // Nothing is known of it: one request finds out.
+        None if pending == 0.0 => 0.0,
+        None => UNPROVEN * pending,
+    };
+    cost / weight
+}
+
+/// Queue over the weight.
+pub fn queue_score(pending: f64, weight: f64) -> f64 {
+    (pending + 1.0) / weight
+}
+
 impl Ask<'_> {
-    /// Latency times queue, over the weight.
     fn cost(&self, endpoint: &Endpoint) -> f64 {
         let line = self.seat.line(endpoint);
-        let pending = f64::from(line.in_flight.load(Relaxed));
-        let cost = match line.latency.read(self.now, endpoint.run.ejection.restored()) {
-            Some(latency) => latency * (pending + 1.0),
-            // Nothing is known of it: one request finds out.
-            None if pending == 0.0 => 0.0,
-            None => UNPROVEN * pending,
-        };
-        cost / self.weight(endpoint)
+        let latency = line.latency.read(self.now, endpoint.run.ejection.restored());
+        latency_score(latency, f64::from(line.in_flight.load(Relaxed)), self.weight(endpoint))
     }
 
-    /// Queue over the weight.
     fn pending(&self, endpoint: &Endpoint) -> f64 {
-        let pending = f64::from(self.seat.line(endpoint).in_flight.load(Relaxed));
-        (pending + 1.0) / self.weight(endpoint)
+        queue_score(f64::from(self.seat.line(endpoint).in_flight.load(Relaxed)), self.weight(endpoint))
     }
 
     /// The part of the heaviest endpoint's turns that this one has.

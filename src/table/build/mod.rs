@@ -297,6 +297,7 @@ impl TaskView {
             agent: self.agent.clone(),
             framework: self.framework.clone(),
             source: self.source,
+            verdicts: self.verdicts.clone(),
             config,
         }
     }
@@ -308,7 +309,8 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
     let agent = facts.agent.as_ref().and_then(|id| state.agent(key.cluster(), id)).cloned();
     let framework = state.framework(key.cluster(), key.framework()).cloned();
     let source = state.kind_of(key).unwrap_or(SourceKind::Mesos);
-    Some(Inputs { facts, agent, framework, source, config: &state.config })
+    let verdicts = state.verdicts.get(key).cloned();
+    Some(Inputs { facts, agent, framework, source, verdicts, config: &state.config })
 }
 
 /// The claims of a declaration: its labels are read as those of a task with the one port.

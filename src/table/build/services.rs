@@ -197,6 +197,7 @@ fn make(
         sticky: draft.sticky,
         balance: draft.balance.clone(),
         rules: draft.rules.clone(),
+        check: draft.check.clone(),
         run: same_place.map(|former| former.run.clone()).unwrap_or_default(),
     }
 }

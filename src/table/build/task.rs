@@ -21,6 +21,7 @@ use crate::labels::ports::{TaskPort, ports};
 use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
 use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
+use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
 use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, ServiceId, Version, stable_hash};
@@ -44,6 +45,8 @@ pub struct Inputs<'a> {
     pub framework: Option<Arc<FrameworkFacts>>,
     /// Where the facts come from.
     pub source: SourceKind,
+    /// Verdicts of active checks.
+    pub verdicts: Option<Arc<Verdicts>>,
     /// The configuration.
     pub config: &'a Config,
 }
@@ -82,6 +85,8 @@ pub struct EndpointDraft {
     pub balance: Option<Arc<Algorithm>>,
     /// What its task asks of every request to the service.
     pub rules: Option<Arc<Rules>>,
+    /// How it is checked.
+    pub check: Option<Arc<CheckSpec>>,
 }
 
 /// A claim on a way in.
@@ -127,6 +132,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
             agent: agent.clone(),
             framework: framework.clone(),
             source: inputs.source,
+            verdicts: inputs.verdicts.clone(),
             state: endpoint_state(facts, config),
             version: said.version.clone(),
             endpoints: SmallVec::new(),
@@ -142,6 +148,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
         add_port(inputs, spec, port, said, &mut out);
     }
+    out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
     refuse_names(inputs, spec, &mut out);
     out.view.scrape = scrape(inputs, spec, ports);
@@ -171,6 +178,39 @@ pub fn endpoint_state(facts: &TaskFacts, config: &Config) -> EndpointState {
         }
         (TaskState::Running, Health::Unknown) => EndpointState::Ready,
     }
+}
+
+/// What active checks make of a task's state. They speak of single ports and decide about the task, as those of the
+/// cluster do: names and traffic never disagree.
+fn checked_state(state: EndpointState, endpoints: &[EndpointDraft], inputs: &Inputs<'_>) -> EndpointState {
+    if !matches!(state, EndpointState::Ready | EndpointState::Unverified) {
+        return state;
+    }
+    let verdict = |draft: &EndpointDraft| inputs.verdicts.as_ref()?.get(&draft.id.port).map(|verdict| verdict.state);
+    let mut checked = endpoints.iter().filter(|draft| draft.check.is_some()).map(verdict);
+    if checked.clone().any(|verdict| verdict == Some(CheckState::Bad)) {
+        return EndpointState::Unhealthy;
+    }
+    let is_waiting = checked.any(|verdict| verdict != Some(CheckState::Good));
+    if is_waiting && !inputs.config.routing.serve_unverified { EndpointState::Unverified } else { state }
+}
+
+/// How a port is checked: as its labels say, else as configured.
+fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option<Arc<CheckSpec>> {
+    let path = said.and_then(|said| said.health_path.clone());
+    let label = said.and_then(|said| said.health_check);
+    let default = match config.health.check {
+        // Of what does not speak HTTP no answer of HTTP can be expected.
+        Some(kind) if kind != CheckKind::Tcp && !protocol.is_http() => Some(CheckKind::Tcp),
+        kind => kind,
+    };
+    let kind = label.unwrap_or(if path.is_some() { Some(CheckKind::Http) } else { default })?;
+    if protocol == Protocol::Udp {
+        return None;
+    }
+    let path = path.unwrap_or_else(|| config.health.path.clone());
+    let interval = said.and_then(|said| said.health_interval);
+    Some(Arc::new(CheckSpec { kind, path, interval }))
 }
 
 /// The id of the service that a port of the task serves.
@@ -234,6 +274,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             sticky: said.is_some_and(|said| said.sticky),
             balance: said.and_then(|said| said.balance.clone()),
             rules: said.and_then(|said| said.rules.clone()),
+            check: check(said, protocol, inputs.config),
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),

@@ -59,6 +59,8 @@ const SERVICE_KEYS: &[&str] = &[
     "sticky",
     "weight",
     "health_path",
+    "health_check",
+    "balance",
     "drain_time",
     "version",
     "routes",
@@ -76,6 +78,8 @@ const SERVICE_LABELS: &[(&str, &str)] = &[
     ("sticky", "pointsman.sticky"),
     ("weight", "pointsman.weight"),
     ("health_path", "pointsman.health.path"),
+    ("health_check", "pointsman.health.check"),
+    ("balance", "pointsman.balance"),
     ("drain_time", "pointsman.drain_time"),
     ("version", "pointsman.version"),
 ];

@@ -9,7 +9,7 @@
 //! hosts = ["shop.example.com"]       # one route …
 //! path = "/"
 //! endpoints = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 50, version = "2" }]
-//! # also: weight, version, sticky, health_path, drain_time; they mean what the labels of these names mean
+//! # also: weight, version, sticky, balance, health_path, health_check, drain_time; they mean what the labels of these names mean
 //!
 //! [[services.routes]]                # … or several
 //! name = "api"

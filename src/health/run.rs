@@ -1,0 +1,235 @@
+//! The loop that checks: follows the table, asks who is due, tells the writer what changed.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::HealthMetrics;
+use super::probe;
+use super::streak::Streak;
+use crate::cluster::event::{ClusterEvent, EventSender};
+use crate::config::checked::HealthConfig;
+use crate::model::check::{CheckReport, CheckSpec, CheckState, Verdict};
+use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
+use crate::model::id::ServiceId;
+use crate::model::service::{Protocol, Service};
+use crate::model::time::Timestamp;
+use crate::table::Table;
+use crate::table::handle::TableHandle;
+
+/// The shortest time between two looks at the table: a storm of tables must not cost the checks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// While nothing is decided, an endpoint is asked at least so often.
+const HASTE: Duration = Duration::from_secs(1);
+/// The spread of the checks in time, as a part of their interval to both sides.
+const JITTER: f64 = 0.1;
+
+/// What the loop works with.
+#[derive(Debug)]
+pub struct HealthParts {
+    /// The tables.
+    pub table: Arc<TableHandle>,
+    /// The way to the writer.
+    pub events: EventSender,
+    /// What is counted.
+    pub metrics: HealthMetrics,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// An endpoint that is checked.
+#[derive(Debug)]
+struct Target {
+    address: SocketAddr,
+    protocol: Protocol,
+    spec: Arc<CheckSpec>,
+    streak: Streak,
+    error: Option<Arc<str>>,
+    since: Timestamp,
+    /// Tells this life of the target from a former one: an outcome that comes late counts for none.
+    life: u64,
+}
+
+#[derive(Debug, Default)]
+struct Targets {
+    all: HashMap<EndpointId, Target>,
+    /// The services as they were looked at last.
+    services: HashMap<ServiceId, Arc<Service>>,
+    /// Who is due when; of entries of former lives nothing comes.
+    due: BinaryHeap<Reverse<(Instant, u64, EndpointId)>>,
+    lives: u64,
+}
+
+type Outcome = (EndpointId, u64, Result<(), Arc<str>>);
+
+/// Checks until it is stopped.
+pub async fn run(parts: HealthParts) {
+    let HealthParts { table, events, metrics, stop } = parts;
+    let mut generations = table.watch();
+    let mut targets = Targets::default();
+    let mut running: JoinSet<Outcome> = JoinSet::new();
+    let mut config = targets.follow(&table.load());
+    let mut looked = Instant::now();
+    let mut is_stale = false;
+    loop {
+        let has_room = running.len() < config.concurrency;
+        let next = targets.next().filter(|_| has_room);
+        // Every branch is cancel safe: `cancelled`, `changed`, `join_next` and sleeping lose nothing.
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(done) = running.join_next(), if !running.is_empty() => {
+                let Ok(outcome) = done else { continue };
+                metrics.checked(outcome.2.is_ok());
+                if let Some(report) = targets.take(outcome, &config) {
+                    targets.show(&metrics);
+                    tracing::info!(task = %report.task, port = %report.port, verdict = report.verdict.state.as_str(),
+                        error = report.verdict.error.as_deref(), "health check");
+                    // A full queue makes the checks wait: it is the writer that is behind.
+                    if events.send(ClusterEvent::Checked(vec![report])).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            changed = generations.changed(), if !is_stale => {
+                if changed.is_err() {
+                    break;
+                }
+                is_stale = true;
+            }
+            () = sleep_until(looked + LOOK_PAUSE), if is_stale => {
+                is_stale = false;
+                generations.borrow_and_update();
+                config = targets.follow(&table.load());
+                targets.show(&metrics);
+                looked = Instant::now();
+            }
+            () = until(next) => {
+                if next.is_some_and(|at| at.elapsed() > HASTE) {
+                    metrics.late.inc();
+                }
+                if let Some((id, life, target)) = targets.take_due() {
+                    let (address, protocol, spec) = (target.address, target.protocol, target.spec.clone());
+                    let limit = config.timeout;
+                    running.spawn(async move {
+                        let asked = timeout(limit, probe::ask(address, protocol, &spec)).await;
+                        (id, life, asked.unwrap_or_else(|_| Err("no answer in time".into())))
+                    });
+                }
+            }
+        }
+    }
+    running.shutdown().await;
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Targets {
+    /// Takes over what a table says is to be checked. Costs what changed, and a comparison for each service.
+    fn follow(&mut self, table: &Table) -> HealthConfig {
+        let is_known = |known: &HashMap<ServiceId, Arc<Service>>, id: &ServiceId, service: &Arc<Service>| {
+            known.get(id).is_some_and(|known| Arc::ptr_eq(known, service))
+        };
+        let changed: Vec<_> =
+            table.services.iter().filter(|(id, service)| !is_known(&self.services, id, service)).collect();
+        for (id, service) in changed {
+            let former = self.services.insert(id.clone(), service.clone());
+            self.replace(table, former.as_deref(), Some(service));
+        }
+        if self.services.len() > table.services.len() {
+            let gone: Vec<_> = self.services.extract_if(|id, _| table.service(id).is_none()).collect();
+            gone.iter().for_each(|(_, former)| self.replace(table, Some(former), None));
+        }
+        table.config.health.clone()
+    }
+
+    /// A service as it is now takes the place of what it was.
+    fn replace(&mut self, table: &Table, former: Option<&Service>, next: Option<&Service>) {
+        let wanted = |endpoint: &Endpoint| {
+            let state = endpoint.state;
+            let runs = matches!(state, EndpointState::Ready | EndpointState::Unverified | EndpointState::Unhealthy);
+            endpoint.check.as_ref().filter(|_| runs).cloned()
+        };
+        let stays =
+            |id: &EndpointId| next.and_then(|next| next.endpoint(id)).is_some_and(|next| wanted(next).is_some());
+        for endpoint in former.into_iter().flat_map(|former| former.endpoints.iter()) {
+            if endpoint.check.is_some() && !stays(&endpoint.id) {
+                self.all.remove(&endpoint.id);
+            }
+        }
+        for endpoint in next.into_iter().flat_map(|next| next.endpoints.iter()) {
+            let Some(spec) = wanted(endpoint) else { continue };
+            if !self.all.get(&endpoint.id).is_some_and(|known| known.is_for(endpoint, &spec)) {
+                let target = self.begin(table, endpoint, &spec);
+                self.all.insert(endpoint.id.clone(), target);
+            }
+        }
+    }
+
+    fn begin(&mut self, table: &Table, endpoint: &Endpoint, spec: &Arc<CheckSpec>) -> Target {
+        self.lives += 1;
+        let former = table.tasks.get(&endpoint.id.task).and_then(|view| view.verdicts.as_ref()?.get(&endpoint.id.port));
+        // Soon, and not all at the same moment.
+        let at = Instant::now() + HASTE.mul_f64(fastrand::f64() * JITTER);
+        self.due.push(Reverse((at, self.lives, endpoint.id.clone())));
+        Target {
+            address: endpoint.address,
+            protocol: endpoint.protocol,
+            spec: spec.clone(),
+            // A verdict of before this life of the process holds until it is contradicted.
+            streak: Streak::from(former.map_or(CheckState::Waiting, |former| former.state)),
+            error: former.and_then(|former| former.error.clone()),
+            since: former.map_or_else(Timestamp::now, |former| former.since),
+            life: self.lives,
+        }
+    }
+
+    fn show(&self, metrics: &HealthMetrics) {
+        metrics.show(|state| self.all.values().filter(|target| target.streak.state() == state).count());
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Who is due now, unless that is nobody any more.
+    fn take_due(&mut self) -> Option<(EndpointId, u64, &Target)> {
+        let Reverse((_, life, id)) = self.due.pop()?;
+        let target = self.all.get(&id).filter(|target| target.life == life)?;
+        Some((id, life, target))
+    }
+
+    /// Takes the outcome of a check; returns what the writer must know.
+    fn take(&mut self, (id, life, outcome): Outcome, config: &HealthConfig) -> Option<CheckReport> {
+        let target = self.all.get_mut(&id).filter(|target| target.life == life)?;
+        let (state, error) = (target.streak.state(), target.error.clone());
+        target.streak.push(outcome.is_ok(), config.rise, config.fall);
+        target.error = outcome.err();
+        let interval = target.spec.interval.unwrap_or(config.interval);
+        let interval = if target.streak.is_undecided() { interval.min(HASTE) } else { interval };
+        let pause = interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0));
+        if target.streak.state() != state {
+            target.since = Timestamp::now();
+        }
+        let changed = target.streak.state() != state || target.error != error;
+        let verdict = Verdict { state: target.streak.state(), since: target.since, error: target.error.clone() };
+        self.due.push(Reverse((Instant::now() + pause, life, id.clone())));
+        changed.then_some(CheckReport { task: id.task, port: id.port, verdict })
+    }
+}
+
+impl Target {
+    fn is_for(&self, endpoint: &Endpoint, spec: &Arc<CheckSpec>) -> bool {
+        self.address == endpoint.address && self.protocol == endpoint.protocol && self.spec == *spec
+    }
+}
