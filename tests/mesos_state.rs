@@ -138,7 +138,7 @@ fn model_of(facts: &[Fact]) -> Model {
 fn fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/mesos-state");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        println!("SKIP: {} is not there", folder.display());
+        println!("SKIP: no recorded state documents of Mesos ({} is not there)", folder.display());
         return Vec::new();
     };
     let mut found: Vec<_> = entries

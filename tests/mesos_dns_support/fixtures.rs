@@ -13,7 +13,7 @@ pub fn folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    println!("SKIP: {} is absent", folder.display());
+    println!("SKIP: no recorded state documents of Mesos ({} is not there)", folder.display());
     None
 }
 
