@@ -88,7 +88,7 @@ pub struct Options {
     pub iam_config_file: String,
     /// The file's own path; overwritten.
     pub file: String,
-    /// Options that the file gives, by their name in [`NAMES`], with their places.
+    /// Options that the file gives, by their names in it, with their places.
     pub given: Vec<(&'static str, Range<usize>)>,
     /// Keys that Mesos-DNS does not know and ignores.
     pub unknown: Vec<(String, Range<usize>)>,
