@@ -4,7 +4,7 @@
 //! Memory: one element, one framework without its tasks, and what was listed as hashes of identities. A task is handed
 //! on before the rest is read; whether the list is complete and whose it is shows at the end only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 
@@ -70,10 +70,18 @@ pub struct StateReader {
     /// Something is there that an empty cluster has not.
     has_content: bool,
     hasher: RandomState,
-    listed: HashSet<u64>,
+    listed: Listed,
     frameworks: HashSet<u64>,
     ended: Vec<(String, String)>,
     ended_frameworks: Vec<String>,
+}
+
+/// The tasks of a document, as hashes of their identities.
+#[derive(Debug, Default)]
+struct Listed {
+    tasks: HashSet<u64>,
+    /// The number that the next task of an id gets, by the identity that is there more than once.
+    twins: HashMap<u64, u32>,
 }
 
 /// What the document said of its master.
@@ -128,7 +136,7 @@ impl StateReader {
             has_frameworks: false,
             has_content: false,
             hasher,
-            listed: HashSet::new(),
+            listed: Listed::default(),
             frameworks: HashSet::new(),
             ended: Vec::new(),
             ended_frameworks: Vec::new(),
@@ -170,7 +178,7 @@ impl StateReader {
         self.check_recovery(now)?;
         let mut ended = std::mem::take(&mut self.ended);
         // An id may be used again: a task that runs did not end.
-        ended.retain(|(framework, task)| !self.listed.contains(&self.hash(framework, task)));
+        ended.retain(|(framework, task)| !self.listed.tasks.contains(&self.hash(framework, task)));
         let mut frameworks = std::mem::take(&mut self.ended_frameworks);
         frameworks.retain(|id| !self.frameworks.contains(&self.hasher.hash_one(id)));
         Ok(Ended { tasks: ended, frameworks })
@@ -178,7 +186,7 @@ impl StateReader {
 
     /// Hashes of the tasks that the document listed as not ended.
     pub fn into_listed(self) -> HashSet<u64> {
-        self.listed
+        self.listed.tasks
     }
 
     /// The hash of a task's identity.
@@ -274,13 +282,22 @@ impl StateReader {
 }
 
 /// Notes a task; a second one of one id gets a number, so that both are served as their document says.
-fn list(listed: &mut HashSet<u64>, hasher: &RandomState, framework: &str, id: &mut String) {
-    let (said, mut number) = (id.len(), 2);
-    while !listed.insert(hasher.hash_one((framework, id.as_str()))) {
+fn list(listed: &mut Listed, hasher: &RandomState, framework: &str, id: &mut String) {
+    let hash = hasher.hash_one((framework, id.as_str()));
+    if listed.tasks.insert(hash) {
+        return;
+    }
+    let said = id.len();
+    // Counting goes on where it stopped: a document may well repeat one id a million times.
+    let number = listed.twins.entry(hash).or_insert(2);
+    loop {
         id.truncate(said);
         id.push(TWIN);
         id.push_str(&number.to_string());
-        number += 1;
+        *number += 1;
+        if listed.tasks.insert(hasher.hash_one((framework, id.as_str()))) {
+            return;
+        }
     }
 }
 
