@@ -56,7 +56,7 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, marathon, forwarding] = blocks.as_slice() else {
+    let [configuration, services, forwarding, marathon] = blocks.as_slice() else {
         panic!("{} TOML blocks", blocks.len())
     };
     let whole = format!("{configuration}\n{forwarding}").replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1);
