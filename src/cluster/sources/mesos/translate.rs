@@ -45,12 +45,14 @@ pub struct Translator {
     cluster: ClusterName,
     strings: Interner,
     definitions: HashSet<Arc<TaskDefinition>>,
+    /// Definitions that found no room and may still come before room is looked for again.
+    until_sweep: usize,
 }
 
 impl Translator {
     /// A translator for `cluster`.
     pub fn new(cluster: ClusterName) -> Self {
-        Self { cluster, strings: Interner::default(), definitions: HashSet::new() }
+        Self { cluster, strings: Interner::default(), definitions: HashSet::new(), until_sweep: 0 }
     }
 
     /// A whole task.
@@ -219,13 +221,24 @@ impl Translator {
         }
         let shared = Arc::new(definition);
         if self.definitions.len() >= KEPT_DEFINITIONS {
-            // Those that nobody holds any more make room; if none is free, new ones are simply not shared.
-            self.definitions.retain(|definition| Arc::strong_count(definition) > 1);
+            self.make_room();
         }
         if self.definitions.len() < KEPT_DEFINITIONS {
             self.definitions.insert(shared.clone());
         }
         shared
+    }
+
+    /// Definitions that nobody holds any more make room; if none is free, new ones are simply not shared. All of them
+    /// are looked at once in as many new ones: in a cluster of more definitions than are kept, a look for each new one
+    /// was half of the work of reading the snapshot.
+    fn make_room(&mut self) {
+        if let Some(left) = self.until_sweep.checked_sub(1) {
+            self.until_sweep = left;
+            return;
+        }
+        self.definitions.retain(|definition| Arc::strong_count(definition) > 1);
+        self.until_sweep = KEPT_DEFINITIONS;
     }
 }
 
