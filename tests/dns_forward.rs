@@ -156,7 +156,12 @@ fn a_dead_server_costs_a_moment_and_then_nothing() {
     }
     let count = dead.asked().len();
     assert!(count < 20, "{count} of 40 queries went to a dead server");
-    assert!(server.metric("pointsman_dns_forward_failures_total", "slow") >= 1.0);
+    // Its silence counts when its time is over, which may be after the last answer; by lot it may not have been asked.
+    if count > 0 {
+        until("a dead server's silence is counted", || {
+            server.metric("pointsman_dns_forward_failures_total", "slow") >= 1.0
+        });
+    }
 }
 
 #[test]
