@@ -380,26 +380,20 @@ fn equal_queries_wait_for_one_answer_and_only_so_many_wait_at_all() {
 
 #[test]
 fn a_server_that_sends_our_queries_back_is_found_out() {
-    let us = Arc::new(std::sync::Mutex::new(None));
-    let looping = Upstream::start({
-        let us = us.clone();
-        move |asked| {
-            // As a forwarder that has us as its upstream.
-            if let Some(us) = *us.lock().unwrap() {
-                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                socket.send_to(&asked.octets, us).unwrap();
-            }
-            Vec::new()
-        }
+    // Known before we start, so that the one probe at the start finds the loop.
+    let us = ports::unused();
+    let looping = Upstream::start(move |asked| {
+        // As a forwarder that has us as its upstream.
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&asked.octets, us).unwrap();
+        Vec::new()
     });
-    let server = server(&[&looping], |forward| forward.timeout = Duration::from_millis(400));
-    *us.lock().unwrap() = Some(server.address);
-    // The probe at the start may have been before the other side knew us: another server of the same address.
-    let again = self::server(&[&looping], |forward| forward.timeout = Duration::from_millis(400));
-    until("the loop is found", || {
-        let found = |server: &Server| server.metric("pointsman_dns_forward_denied_total", "loop");
-        found(&server) + found(&again) >= 1.0
-    });
+    let forward = ForwardConfig {
+        upstreams: vec![looping.server()],
+        timeout: Duration::from_millis(400),
+        ..ForwardConfig::default()
+    };
+    let server = Server::start_on(&us.to_string(), 1, &Arc::new(names(forward)));
+    until("the loop is found", || server.metric("pointsman_dns_forward_denied_total", "loop") >= 1.0);
     let before = looping.asked().len();
     for number in 0..5 {
         let answer = ask(&server, &format!("n{number}.example."));
