@@ -34,6 +34,20 @@ fn quiet() -> DemoOptions {
     options
 }
 
+/// Everything that a master is asked for but the stream.
+const CALLS: [&str; 10] = [
+    "GET_STATE",
+    "GET_TASKS",
+    "GET_AGENTS",
+    "GET_FRAMEWORKS",
+    "GET_EXECUTORS",
+    "GET_ROLES",
+    "GET_FLAGS",
+    "GET_MASTER",
+    "GET_VERSION",
+    "GET_HEALTH",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_older_state_says_what_get_state_says() {
     let cluster = start(quiet()).await;
@@ -81,18 +95,7 @@ async fn answers_have_the_members_that_a_real_master_gives_them() {
     assert!(!list(&state["frameworks"][0]["unreachable_tasks"]).collect::<Vec<_>>().is_empty());
     assert_eq!(state["unreachable_slaves"], 1);
     is_like(&state, &recordings::json("scenario/calls/legacy-master-state.json"), "/state");
-    for kind in [
-        "GET_STATE",
-        "GET_TASKS",
-        "GET_AGENTS",
-        "GET_FRAMEWORKS",
-        "GET_EXECUTORS",
-        "GET_ROLES",
-        "GET_FLAGS",
-        "GET_MASTER",
-        "GET_VERSION",
-        "GET_HEALTH",
-    ] {
+    for kind in CALLS {
         let answer = call(leader, kind).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{kind}");
         assert_eq!(answer.json()["type"], kind);
@@ -136,18 +139,7 @@ fn merge(all: &mut Value, more: &Value) {
 async fn json_and_protobuf_answers_agree() {
     let cluster = start(quiet()).await;
     let leader = cluster.masters()[0];
-    for kind in [
-        "GET_STATE",
-        "GET_TASKS",
-        "GET_AGENTS",
-        "GET_FRAMEWORKS",
-        "GET_EXECUTORS",
-        "GET_ROLES",
-        "GET_FLAGS",
-        "GET_MASTER",
-        "GET_VERSION",
-        "GET_HEALTH",
-    ] {
+    for kind in CALLS {
         let json: wire::Response = serde_json::from_value(call(leader, kind).await.json()).unwrap();
         let headers = "Content-Type: application/x-protobuf\r\nAccept: application/x-protobuf\r\n";
         let request = wire::Call { r#type: Some(wire::call_type::number(kind)) }.encode_to_vec();
