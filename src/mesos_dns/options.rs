@@ -338,40 +338,11 @@ impl Options {
         for source in self.ip_sources.iter().filter(|source| IpSource::from_name(source).is_none()) {
             fault("IPSources", format!("{source:?} is no source"), "known are netinfo, mesos, docker and host");
         }
-        let no_domain = |domain: &str| {
-            domain.split('.').any(|l| l.is_empty() || !l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-        };
         if no_domain(&self.domain) {
             fault("domain", format!("{:?} is no domain", self.domain), "write it like \"mesos\"");
         }
         if self.external_on {
-            if let Some(bad) = self.resolvers.iter().find(|text| resolver(text).is_none()) {
-                fault("resolvers", format!("{bad:?} is no resolver"), "write an IP address, with a port if not 53");
-            }
-            for (zone, resolvers) in &self.zone_resolvers {
-                let clash = |other: &str| zone == other || format!(".{zone}").ends_with(&format!(".{other}"));
-                let others = self.zone_resolvers.iter().map(|(other, _)| other.as_str()).filter(|other| other != zone);
-                let within = |other: &str| clash(other) || format!(".{other}").ends_with(&format!(".{zone}"));
-                if no_domain(zone) {
-                    fault("zoneResolvers", format!("{zone:?} is no domain"), "write it like \"example.com\"");
-                } else if within(&self.domain.to_ascii_lowercase()) {
-                    let message = format!("{zone:?} and the domain {:?} lie within one another", self.domain);
-                    fault("zoneResolvers", message, "the domain's own names are never forwarded");
-                } else if let Some(other) = others.clone().find(|other| clash(other)) {
-                    let message = format!("{zone:?} lies within {other:?}, which masks it");
-                    fault("zoneResolvers", message, "remove one of the two");
-                }
-                if resolvers.is_empty() {
-                    fault("zoneResolvers", format!("{zone:?} has no resolver"), "name at least one");
-                }
-                if let Some(bad) = resolvers.iter().find(|text| resolver(text).is_none()) {
-                    fault(
-                        "zoneResolvers",
-                        format!("{bad:?} is no resolver"),
-                        "write an IP address, with a port if not 53",
-                    );
-                }
-            }
+            self.check_resolvers(&mut fault);
         }
         for (given, file, missing, other) in [
             ("CertFile", &self.cert_file, "KeyFile", &self.key_file),
@@ -381,6 +352,38 @@ impl Options {
                 fault(given, format!("there is no `{missing}` with it"), "give both, or neither");
             }
         }
+        self.check_credentials(fault);
+    }
+
+    /// The servers that other names are forwarded to.
+    fn check_resolvers(&self, mut fault: impl FnMut(&str, String, &str)) {
+        if let Some(bad) = self.resolvers.iter().find(|text| resolver(text).is_none()) {
+            fault("resolvers", format!("{bad:?} is no resolver"), "write an IP address, with a port if not 53");
+        }
+        for (zone, resolvers) in &self.zone_resolvers {
+            let clash = |other: &str| zone == other || format!(".{zone}").ends_with(&format!(".{other}"));
+            let others = self.zone_resolvers.iter().map(|(other, _)| other.as_str()).filter(|other| other != zone);
+            let within = |other: &str| clash(other) || format!(".{other}").ends_with(&format!(".{zone}"));
+            if no_domain(zone) {
+                fault("zoneResolvers", format!("{zone:?} is no domain"), "write it like \"example.com\"");
+            } else if within(&self.domain.to_ascii_lowercase()) {
+                let message = format!("{zone:?} and the domain {:?} lie within one another", self.domain);
+                fault("zoneResolvers", message, "the domain's own names are never forwarded");
+            } else if let Some(other) = others.clone().find(|other| clash(other)) {
+                let message = format!("{zone:?} lies within {other:?}, which masks it");
+                fault("zoneResolvers", message, "remove one of the two");
+            }
+            if resolvers.is_empty() {
+                fault("zoneResolvers", format!("{zone:?} has no resolver"), "name at least one");
+            }
+            if let Some(bad) = resolvers.iter().find(|text| resolver(text).is_none()) {
+                fault("zoneResolvers", format!("{bad:?} is no resolver"), "write an IP address, with a port if not 53");
+            }
+        }
+    }
+
+    /// How the masters are to know us.
+    fn check_credentials(&self, mut fault: impl FnMut(&str, String, &str)) {
         match self.mesos_authentication.as_str() {
             "" => {}
             "basic" if self.principal.is_empty() || self.secret.is_empty() => {
@@ -396,6 +399,11 @@ impl Options {
             }
         }
     }
+}
+
+/// What is not made of labels of letters, digits and hyphens.
+fn no_domain(domain: &str) -> bool {
+    domain.split('.').any(|l| l.is_empty() || !l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
 }
 
 /// The address of a resolver: `ip` or `ip:port`.
