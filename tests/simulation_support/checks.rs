@@ -35,8 +35,10 @@ impl World {
         }
         for (key, task) in self.table.tasks.iter().filter(|(key, _)| of_cluster(key)) {
             if task.facts.state.is_away() {
-                // One that is met for the first time has been away for as long as the master says.
-                let told = task.facts.unreachable_since.filter(|_| !before.tasks.contains_key(key));
+                // One that is met for the first time has been away for as long as the master says. One that was first
+                // told to live has been away since its loss was heard of, also where one batch told both.
+                let is_known = before.tasks.contains_key(key) || self.knowledge.told_alive.contains(key.task());
+                let told = task.facts.unreachable_since.filter(|_| !is_known);
                 let since = told.map_or(self.now, |since| since.since(START).min(self.now));
                 self.knowledge.away_since.entry(key.task().to_owned()).or_insert(since);
             } else {

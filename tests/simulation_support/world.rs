@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::cluster::event::{ClusterEvent, SourceEvent};
+use pointsman::cluster::event::{ClusterEvent, Fact, SourceEvent};
 use pointsman::cluster::sources::file;
 use pointsman::cluster::sources::mesos::decode::ResponseDecoder;
 use pointsman::cluster::sources::mesos::session::{Action, Request, Session};
@@ -62,10 +62,24 @@ pub struct Knowledge {
     pub ends_received: BTreeSet<String>,
     /// Since when the table has held a task for away.
     pub away_since: BTreeMap<String, Duration>,
+    /// Tasks of which the present batch says that they live: whatever else it says of them, they were here first.
+    pub told_alive: BTreeSet<String>,
     /// Since when a task has been in the table and not in what the master lists, while that was listened to.
     pub absent_since: BTreeMap<String, Duration>,
     /// Tasks that were seen ready, and of which nothing was told since.
     pub ready: BTreeSet<String>,
+}
+
+fn told_alive(batch: &[ClusterEvent]) -> BTreeSet<String> {
+    let facts = batch.iter().filter_map(|event| match event {
+        ClusterEvent::Source(said) => Some(&said.facts),
+        _ => None,
+    });
+    let alive = facts.flatten().filter_map(|fact| match fact {
+        Fact::Task(task) if !task.state.is_away() => Some(task.key.task().to_owned()),
+        _ => None,
+    });
+    alive.collect()
 }
 
 impl Story for World {
@@ -447,6 +461,7 @@ impl World {
     }
 
     pub fn apply_batch(&mut self, batch: Vec<ClusterEvent>) {
+        self.knowledge.told_alive = told_alive(&batch);
         let outcome = self.writer.apply(batch, self.wall());
         if let Some((table, record)) = outcome.table {
             self.table_causes = record.causes;
