@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::facts::{CLUSTER, agent, config, key, snapshot, status, task};
-use common::world::{World, at, marathon, running, world_of};
+use common::world::{World, at, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
 use pointsman::model::agent::AgentFacts;
@@ -268,7 +268,7 @@ fn a_service_is_retained_as_long_as_the_setting_says_that_holds_in_the_end() {
     config.server.service_retention = Duration::from_secs(7200);
     world.say(ClusterEvent::Configured(std::sync::Arc::new(config)));
     world.pass(7199);
-    assert!(world.table().routes.find("one.example.com", "/").is_some());
+    assert!(route(&world.table(), "one.example.com", "/").is_some());
     world.pass(1);
-    assert!(world.table().routes.find("one.example.com", "/").is_none());
+    assert!(route(&world.table(), "one.example.com", "/").is_none());
 }

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::facts::{CLUSTER, agent, config, framework, key, snapshot, status, task};
-use common::world::{World, at, many, marathon, running, world_of};
+use common::world::{World, at, many, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
 use pointsman::config::checked::PolicyConfig;
@@ -34,13 +34,13 @@ fn a_service_without_tasks_keeps_its_route_beneath_anothers_wildcard() {
     ));
     world.facts(1, vec![Fact::Status(Box::new(status("one", TaskState::Ended, None)))]);
     let table = world.table();
-    let route = table.routes.find("one.example.com", "/").unwrap().clone();
-    assert_eq!(route.owner.name(), "one");
-    let service = table.service(&route.owner).unwrap();
+    let found = route(&table, "one.example.com", "/").unwrap().clone();
+    assert_eq!(found.owner.name(), "one");
+    let service = table.service(&found.owner).unwrap();
     assert!(service.endpoints.is_empty() && service.empty_since.is_some());
     // After the retention the name falls to the wildcard.
     world.pass(3600);
-    assert_eq!(world.table().routes.find("one.example.com", "/").unwrap().owner.name(), "all");
+    assert_eq!(route(&world.table(), "one.example.com", "/").unwrap().owner.name(), "all");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_challenger_does_not_win_through_the_owners_deploy_or_a_restart() {
     world.say(snapshot(1, vec![at(1), marathon(), running("z1", "zeta", 1, &claim)]));
     world.pass(10);
     world.facts(1, vec![running("a1", "alpha", 1, &claim)]);
-    let owner = |table: &Table| table.routes.find("shop.example.com", "/").unwrap().owner.name().to_owned();
+    let owner = |table: &Table| route(table, "shop.example.com", "/").unwrap().owner.name().to_owned();
     assert_eq!(owner(&world.table()), "zeta");
     assert_eq!(world.table().problems.len(), 1);
     world.facts(1, vec![Fact::Status(Box::new(status("z1", TaskState::Ended, None)))]);
@@ -304,7 +304,7 @@ fn what_is_deleted_from_a_file_is_gone_at_once() {
         let facts = document.contents.into_facts(&"file".into()).collect();
         let event = pointsman::cluster::event::SourceEvent { source: "file".into(), stream, facts };
         world.say(ClusterEvent::Source(event));
-        world.table().routes.find("shop.example.com", "/").is_some()
+        route(&world.table(), "shop.example.com", "/").is_some()
     };
     let shop = "[[services]]\nname = \"shop\"\nhosts = [\"shop.example.com\"]\nendpoints = [\"10.0.0.1:80\"]\n";
     let other = "[[services]]\nname = \"other\"\nhosts = [\"other.example.com\"]\n";
@@ -368,7 +368,7 @@ fn a_name_that_the_policies_refuse_is_a_problem_and_the_rest_counts() {
     let problems = table.problems.get(&*key("b").to_string()).unwrap();
     let told: Vec<_> = problems.iter().map(|problem| (problem.code.as_str(), &*problem.at)).collect();
     assert_eq!(told, [("policy-refused", "db.marathon.mesos")]);
-    assert!(table.routes.find("db.test", "/").is_some() && table.services.values().all(|s| s.available.len() == 1));
+    assert!(route(&table, "db.test", "/").is_some() && table.services.values().all(|s| s.available.len() == 1));
     // A policy that changes gives the name, and the problem is gone.
     config.policies[0].names = vec!["*".into()];
     world.say(ClusterEvent::Configured(Arc::new(config)));
@@ -429,4 +429,72 @@ fn a_framework_without_an_address_is_a_problem_until_it_has_one() {
     assert_eq!(codes(&world.table()), ["framework-address-unknown"]);
     world.facts(1, vec![marathon()]);
     assert!(codes(&world.table()).is_empty());
+}
+
+#[test]
+fn claims_that_ask_for_different_things_do_not_meet_and_those_that_ask_for_the_same_have_one_holder() {
+    let host = ("pointsman.host", "shop.example.com");
+    let canary = |value: &'static str| [host, ("pointsman.header", value)];
+    let mut world = World::new();
+    let (all, one, two) = ([host], canary("x-canary=1; x-b"), canary("X-B ;X-Canary=1"));
+    world.say(snapshot(1, vec![at(1), marathon(), running("s1", "stable", 1, &all), running("c1", "canary", 1, &one)]));
+    assert!(world.table().problems.is_empty(), "{:?}", world.table().problems);
+    world.pass(5);
+    world.facts(1, vec![running("r1", "rival", 1, &two)]);
+    let table = world.table();
+    let problems: Vec<_> = table.problems.values().flat_map(|list| list.iter()).collect();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].subject.contains("rival") && problems[0].message.contains("canary"), "{problems:?}");
+    assert_eq!(&*problems[0].at, "shop.example.com/ [header x-b, header x-canary=1]");
+    let owner = |table: &Table, lines: &[(&'static str, &'static str)]| {
+        let fields = lines
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+        let (host, fields) = ("shop.example.com", fields.collect::<http::HeaderMap>());
+        let head = pointsman::model::refinement::Head { host, path: "/", query: None, method: "GET", fields: &fields };
+        table.routes.find(&head).unwrap().owner.name().to_owned()
+    };
+    let asking = [("x-canary", "1"), ("x-b", "")];
+    assert_eq!((owner(&table, &[]).as_str(), owner(&table, &asking).as_str()), ("stable", "canary"));
+    // The claim is stored as it is, and stands after a restart before any task has come back.
+    let bytes = world.writer.state().view(world.now).write(Vec::new()).unwrap();
+    let state =
+        pointsman::cluster::store::read(&bytes[..], std::path::Path::new("state"), Arc::new(config()), world.now);
+    let mut restarted = World { writer: Writer::new(state.unwrap(), 2, world.now), now: world.now };
+    assert_eq!(owner(&restarted.table(), &asking), "canary");
+    // When the holder is gone for good, the other has it.
+    world.facts(1, vec![Fact::Status(Box::new(status("c1", TaskState::Ended, None)))]);
+    assert_eq!(owner(&world.table(), &asking), "canary");
+    world.pass(3600);
+    assert_eq!(owner(&world.table(), &asking), "rival");
+    assert!(world.table().problems.is_empty());
+}
+
+#[test]
+fn who_may_not_claim_every_host_and_path_claims_by_no_expression() {
+    let policy = |hosts: &[&str], paths: &[&str]| PolicyConfig {
+        frameworks: Vec::new(),
+        principals: Vec::new(),
+        roles: Vec::new(),
+        apps: Vec::new(),
+        hosts: hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
+        paths: paths.iter().map(|path| (*path).into()).collect(),
+        ports: Vec::new(),
+        names: Vec::new(),
+    };
+    let told = |policy: PolicyConfig, labels: &[(&str, &str)]| {
+        let mut config = config();
+        config.policies.push(policy);
+        let mut world = World::with(config);
+        world.say(snapshot(1, vec![at(1), marathon(), running("a", "a", 1, labels)]));
+        (world.table().routes.iter().count(), world.table().problems.len())
+    };
+    let by_host = [("pointsman.host_regex", "a[.]example[.]com")];
+    assert_eq!(told(policy(&["*.example.com"], &[]), &by_host), (0, 1));
+    assert_eq!(told(policy(&["*"], &[]), &by_host), (1, 0));
+    let by_path = [("pointsman.host", "a.example.com"), ("pointsman.path_regex", "/a/[0-9]+")];
+    assert_eq!(told(policy(&["*.example.com"], &["/a"]), &by_path), (0, 1));
+    assert_eq!(told(policy(&["*.example.com"], &[]), &by_path), (1, 0));
+    let exact = [("pointsman.host", "a.example.com"), ("pointsman.path_exact", "/a/b")];
+    assert_eq!(told(policy(&["*.example.com"], &["/a"]), &exact), (1, 0));
 }

@@ -292,3 +292,52 @@ fn the_documented_example_is_read() {
     let document = read(&example.join("\n"), &config.path, &config).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((document.contents.services[0].endpoints.len(), document.contents.records.len()), (2, 1));
 }
+
+#[test]
+fn routes_of_a_file_ask_for_what_labels_can_ask_for() {
+    let text = r#"
+[[services]]
+name = "shop"
+[[services.routes]]
+name = "canary"
+hosts = ["a.test", "*.a.test"]
+path = "/x"
+method = ["GET", "HEAD"]
+header = ["X-Version=2", "X-Beta"]
+query = "debug"
+cookie = "canary=yes"
+[[services.routes]]
+name = "users"
+host_regex = 'v[0-9]\.test'
+path_regex = '/users/\d+'
+[[services.routes]]
+name = "login"
+hosts = "a.test"
+path_exact = "/login"
+"#;
+    let facts = facts(text);
+    let declared = facts.iter().find_map(|fact| match fact {
+        Fact::Declared(declared) => Some(declared),
+        _ => None,
+    });
+    let reading = labels::read_declared(&declared.unwrap().labels, "0", &["*".to_owned()]);
+    assert_eq!(reading.problems, []);
+    let shown = reading.spec.ports[0].routes.iter().map(|route| {
+        let refined = route.refined.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{} {} {}{refined}", route.name, route.hosts.last().unwrap(), route.path)
+    });
+    let expected = [
+        "canary *.a.test /x [method GET or HEAD, header x-beta, header x-version=2, query debug, cookie canary=yes]",
+        "login a.test /login [exact path]",
+        r"users ~v[0-9]\.test /users/\d+ [path by expression]",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+    faulty(
+        "[[services]]\nname = 'a'\n[[services.routes]]\nhosts = ['a']\nheader = ['x=~(']",
+        &["5:10: services[0].routes[0].header: the value"],
+    );
+    faulty(
+        "[[services]]\nname = 'a'\n[[services.routes]]\nhosts = ['a']\npath_regex = ['x']",
+        &["5:14: services[0].routes[0].path_regex: it is of type array, not a text"],
+    );
+}

@@ -415,3 +415,60 @@ proptest! {
         prop_assert_eq!(read_lines(&lines), read_lines(&shuffled));
     }
 }
+
+/// The routes of the first port with what they ask.
+fn asked(lines: &[&str]) -> (Vec<String>, usize) {
+    let reading = reading(&["web"], lines);
+    let routes = reading.spec.ports.iter().flat_map(|port| &port.routes).map(|route| {
+        let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
+        let refined = route.refined.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{} {}{}{refined}", route.name, hosts.join(","), route.path)
+    });
+    (routes.collect(), reading.problems.len())
+}
+
+#[test]
+fn routes_ask_for_more_than_host_and_path() {
+    let (routes, problems) = asked(&[
+        "pointsman.host=a.test",
+        "pointsman.host_regex=shop-[0-9]+[.]test",
+        "pointsman.method=POST,GET",
+        "pointsman.web.route.canary.host=a.test",
+        "pointsman.web.route.canary.path=/x",
+        "pointsman.web.route.canary.header=X-Version=2; User-Agent=~.*Mobile.*",
+        "pointsman.web.route.canary.query=debug",
+        "pointsman.web.route.canary.cookie=canary=yes",
+        "pointsman.web.route.login.host=a.test",
+        "pointsman.web.route.login.path_exact=/login",
+        "pointsman.web.route.users.host=a.test",
+        "pointsman.web.route.users.path_regex=/v[0-9]/users",
+    ]);
+    let expected = [
+        "default a.test,~shop-[0-9]+[.]test/ [method GET or POST]",
+        "canary a.test/x [header user-agent=~.*Mobile.*, header x-version=2, query debug, cookie canary=yes]",
+        "login a.test/login [exact path]",
+        "users a.test/v[0-9]/users [path by expression]",
+    ];
+    assert_eq!((routes, problems), (expected.map(str::to_owned).to_vec(), 0));
+}
+
+#[test]
+fn a_condition_that_cannot_be_read_makes_no_route_and_spoils_no_other() {
+    for bad in ["header==1", "method=get", "path_exact=x", "path_regex=(", "query=a=~[", "cookie=a b", "header=Host=a"]
+    {
+        let bad = format!("pointsman.web.route.bad.{bad}");
+        let (routes, problems) = asked(&["pointsman.host=a.test", "pointsman.web.route.bad.host=b.test", &bad]);
+        assert_eq!((routes, problems), (vec!["default a.test/".to_owned()], 1), "{bad}");
+    }
+    // Of hosts each stands by itself.
+    let (routes, problems) = asked(&["pointsman.host=a.test", "pointsman.host_regex=Shop"]);
+    assert_eq!((routes, problems), (vec!["default a.test/".to_owned()], 1));
+    let (routes, problems) = asked(&["pointsman.host_regex=("]);
+    assert_eq!((routes.len(), problems), (0, 1));
+    let (routes, problems) = asked(&["pointsman.header=x-a"]);
+    assert_eq!((routes.len(), problems), (0, 1), "no host");
+    // Of several readings of the path the narrowest counts, and the others are told.
+    let (routes, problems) =
+        asked(&["pointsman.host=a.test", "pointsman.path=/a", "pointsman.path_exact=/b", "pointsman.path_regex=/c"]);
+    assert_eq!((routes, problems), (vec!["default a.test/b [exact path]".to_owned()], 2));
+}

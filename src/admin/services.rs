@@ -110,6 +110,8 @@ pub(crate) struct CheckView {
 pub(crate) struct RouteView {
     pub host: String,
     pub path: String,
+    /// What is asked beside host and path prefix.
+    pub conditions: Vec<String>,
     pub name: String,
     /// The service that holds the claim.
     pub owner: String,
@@ -236,6 +238,7 @@ impl RouteView {
         Self {
             host: route.host.to_string(),
             path: route.path.to_string(),
+            conditions: route.refined.as_ref().map(|refined| refined.describe()).unwrap_or_default(),
             name: route.name.to_string(),
             owner: route.owner.to_string(),
             targets: targets.collect(),

@@ -88,7 +88,9 @@ fn request_lines(request: &RequestExplanation, out: &mut dyn Write) -> io::Resul
     }
     if let Some(route) = &request.route {
         let (host, path, owner) = (clean(&route.host), clean(&route.path), clean(&route.owner));
-        writeln!(out, "route {} of {owner}: {host}{path}", clean(&route.name))?;
+        let conditions =
+            if route.conditions.is_empty() { String::new() } else { format!(" [{}]", route.conditions.join(", ")) };
+        writeln!(out, "route {} of {owner}: {host}{path}{}", clean(&route.name), clean(&conditions))?;
     }
     for target in &request.targets {
         let version = clean(target.version.as_deref().unwrap_or("all"));

@@ -95,9 +95,10 @@ pub(super) fn endpoints(endpoints: &[EndpointView]) -> Columns {
 }
 
 pub(super) fn routes(routes: &[RouteView]) -> Columns {
-    let mut columns = Columns::new(&["HOST", "PATH", "SERVICE", "SINCE"]);
+    let mut columns = Columns::new(&["HOST", "PATH", "ASKS", "SERVICE", "SINCE"]);
     for route in routes {
-        columns.row(&[&route.host, &route.path, &route.owner, &ago(route.since)]);
+        let asks = route.conditions.join(", ");
+        columns.row(&[&route.host, &route.path, &asks, &route.owner, &ago(route.since)]);
     }
     columns
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::labels::host::HostPattern;
 use crate::model::id::{ClusterName, ServiceId};
 use crate::model::persistent::PersistentMap;
+use crate::model::refinement::Refinement;
 use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
@@ -63,6 +64,30 @@ pub enum Place {
     Port(u16),
     /// Requests that name an app (`X-Marathon-App-Id`).
     App(Arc<str>),
+    /// Requests for a host and a path that have more beside. At the end: stored states know the others by their place.
+    Refined(HostPattern, Arc<str>, Arc<Refinement>),
+}
+
+/// A route's host, path, and what it asks beside.
+pub type RouteParts<'a> = (&'a HostPattern, &'a Arc<str>, Option<&'a Arc<Refinement>>);
+
+impl Place {
+    /// The place of a route.
+    pub fn of_route(host: HostPattern, path: Arc<str>, refined: Option<Arc<Refinement>>) -> Self {
+        match refined {
+            None => Self::Path(host, path),
+            Some(refined) => Self::Refined(host, path, refined),
+        }
+    }
+
+    /// What a route on this place asks, if it is one of routes.
+    pub fn route(&self) -> Option<RouteParts<'_>> {
+        match self {
+            Self::Path(host, path) => Some((host, path, None)),
+            Self::Refined(host, path, refined) => Some((host, path, Some(refined))),
+            Self::Port(_) | Self::App(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -71,6 +96,7 @@ impl fmt::Display for Place {
             Self::Path(host, path) => write!(f, "{host}{path}"),
             Self::Port(port) => write!(f, "port {port}"),
             Self::App(app) => write!(f, "app {app}"),
+            Self::Refined(host, path, refined) => write!(f, "{host}{path}{refined}"),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::value::Value;
 use super::{MAX_HOSTS, MAX_ROUTES, is_served};
 use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
+use crate::model::refinement::{PathMeaning, Refinement};
 use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 
@@ -132,22 +133,17 @@ fn rules(port: usize, routes: &[RouteSpec], statements: &Statements) -> Rules {
 
 /// The routes of a port: every claim once, within the bounds of the task.
 fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statements: &mut Statements) -> Vec<RouteSpec> {
-    let mut out = Vec::new();
-    let mut claims: HashSet<(HostPattern, Arc<str>)> = HashSet::new();
+    let mut out: Vec<RouteSpec> = Vec::new();
+    let mut claims: HashSet<(HostPattern, Arc<str>, Option<Arc<Refinement>>)> = HashSet::new();
     for name in statements.routes(port.index) {
-        let place = || Place::Route(port.index, name.clone());
-        let said_path = statements.at(place(), Field::Path).cloned();
-        let Some(said) = statements.at(place(), Field::Hosts).cloned() else {
-            complain_of_missing_host(said_path.as_ref(), statements);
-            continue;
-        };
+        let place = Place::Route(port.index, name.clone());
+        let Some((said, mut hosts)) = hosts(&place, statements) else { continue };
         if !speaks_http(port, protocol) {
             complain_of_protocol(&said, protocol, statements);
             continue;
         }
-        let path = text(said_path.as_ref()).unwrap_or_else(|| "/".into());
-        let Value::Hosts(mut hosts) = said.value else { continue };
-        hosts.retain(|host| claims.insert((host.clone(), path.clone())));
+        let Some((path, refined)) = asked(&place, statements) else { continue };
+        hosts.retain(|host| claims.insert((host.clone(), path.clone(), refined.clone())));
         if hosts.is_empty() {
             continue;
         }
@@ -163,9 +159,69 @@ fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statemen
         }
         left.routes -= 1;
         left.hosts -= hosts.len();
-        out.push(RouteSpec { name, hosts, path });
+        out.push(RouteSpec { name, hosts, path, refined });
     }
     out
+}
+
+/// The hosts of a route, and what said the first of them.
+fn hosts(place: &Place, statements: &mut Statements) -> Option<(Said, Vec<HostPattern>)> {
+    let at = |field| statements.at(place.clone(), field).cloned();
+    let (listed, expression) = (at(Field::Hosts), at(Field::HostPattern));
+    let Some(first) = listed.clone().or_else(|| expression.clone()) else {
+        let narrowing = ROUTE_FIELDS.iter().find_map(|field| at(*field));
+        complain_of_missing_host(narrowing.as_ref(), statements);
+        return None;
+    };
+    let named = |said: Option<Said>| match said.map(|said| said.value) {
+        Some(Value::Hosts(hosts)) => hosts,
+        _ => Vec::new(),
+    };
+    let hosts: Vec<HostPattern> = [listed, expression].into_iter().flat_map(named).collect();
+    (!hosts.is_empty()).then_some((first, hosts))
+}
+
+/// What says of a route which requests for its hosts are its own.
+const ROUTE_FIELDS: [Field; 7] =
+    [Field::Path, Field::ExactPath, Field::PathPattern, Field::Methods, Field::Header, Field::Query, Field::Cookie];
+
+/// What a route asks beside its hosts; `None`: something that cannot be understood, which was said already.
+fn asked(place: &Place, statements: &mut Statements) -> Option<(Arc<str>, Option<Arc<Refinement>>)> {
+    let at = |field| statements.at(place.clone(), field);
+    if ROUTE_FIELDS.iter().any(|field| matches!(at(*field), Some(Said { value: Value::Nothing, .. }))) {
+        return None;
+    }
+    let mut refined = Refinement::default();
+    if let Some(Value::Methods(methods)) = at(Field::Methods).map(|said| &said.value) {
+        refined.methods = methods.clone();
+    }
+    let conditions = [Field::Header, Field::Query, Field::Cookie].into_iter().filter_map(|field| match at(field) {
+        Some(Said { value: Value::Conditions(conditions), .. }) => Some(conditions),
+        _ => None,
+    });
+    refined.conditions = conditions.flat_map(|conditions| conditions.iter().cloned()).collect();
+    let (prefix, exact, expression) = (at(Field::Path), at(Field::ExactPath), at(Field::PathPattern));
+    // The narrower reading counts where several are said.
+    let path = match (exact.map(|said| &said.value), expression.map(|said| &said.value)) {
+        (Some(Value::Text(path)), _) => {
+            refined.path = PathMeaning::Exact;
+            path.clone()
+        }
+        (_, Some(Value::Pattern(pattern))) => {
+            refined.path = PathMeaning::Pattern(pattern.clone());
+            pattern.as_str().into()
+        }
+        _ => text(prefix).unwrap_or_else(|| "/".into()),
+    };
+    let said: Vec<Arc<str>> =
+        [exact, expression, prefix].into_iter().flatten().map(|said| said.label.clone()).collect();
+    if let [first, others @ ..] = &said[..] {
+        for other in others {
+            let message = format!("the path is said already by `{first}`, which counts");
+            statements.complaints.add(ProblemCode::InvalidLabel, other, message, "remove one of the two labels");
+        }
+    }
+    Some((path, refined.shared()))
 }
 
 /// Whether requests can be sent to a port, as far as labels and what the task announces say.
@@ -173,11 +229,12 @@ fn speaks_http(port: &TaskPort, protocol: Option<Protocol>) -> bool {
     protocol.map_or(port.transports.tcp, Protocol::is_http)
 }
 
-fn complain_of_missing_host(path: Option<&Said>, statements: &mut Statements) {
-    let Some(path) = path else { return };
-    let host = path.label.rsplit_once('.').map_or("pointsman", |(start, _)| start);
-    let mend = format!("add `{host}.host` (`*` for every host), or remove the path");
-    statements.complaints.add(ProblemCode::InvalidLabel, &path.label, "a path has no effect without hosts", mend);
+fn complain_of_missing_host(narrowing: Option<&Said>, statements: &mut Statements) {
+    let Some(said) = narrowing else { return };
+    let (start, what) = said.label.rsplit_once('.').unwrap_or(("pointsman", "condition"));
+    let mend = format!("add `{start}.host` (`*` for every host), or remove the {what}");
+    let message = format!("a {what} has no effect without hosts");
+    statements.complaints.add(ProblemCode::InvalidLabel, &said.label, message, mend);
 }
 
 fn complain_of_protocol(hosts: &Said, protocol: Option<Protocol>, statements: &mut Statements) {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::pattern::{InvalidPattern, Pattern};
+
 /// A host that a route answers for: a name, or every name one or more labels below it (`*.example.com`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HostPattern {
@@ -14,6 +16,8 @@ pub enum HostPattern {
     Wildcard(Arc<str>),
     /// Every host (`*`).
     Any,
+    /// Every host that the expression stands for. At the end: stored states know the others by their place.
+    Pattern(Pattern),
 }
 
 /// Why a text is no host.
@@ -31,6 +35,12 @@ pub enum InvalidHost {
     /// A character that host names cannot have.
     #[error("the character {0:?} cannot be in a host name")]
     Character(char),
+    /// No expression that can be used.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+    /// A capital in an expression: hosts are compared in lower case, so that it would stand for none.
+    #[error("the capital {0:?} stands for no host, because hosts are compared in lower case")]
+    Capital(char),
 }
 
 impl HostPattern {
@@ -48,6 +58,22 @@ impl HostPattern {
         }
     }
 
+    /// Reads a regular expression that stands for whole hosts, in lower case.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn expression(text: &str) -> Result<Self, InvalidHost> {
+        let mut quoted = false;
+        for character in text.chars() {
+            // `\D` and its like are no capitals of a host.
+            if character.is_ascii_uppercase() && !quoted {
+                return Err(InvalidHost::Capital(character));
+            }
+            quoted = character == '\\' && !quoted;
+        }
+        Ok(Self::Pattern(Pattern::parse(text)?))
+    }
+
     /// Whether the pattern answers for `host` (lower case, without port and final dot).
     pub fn matches(&self, host: &str) -> bool {
         match self {
@@ -56,6 +82,7 @@ impl HostPattern {
                 host.strip_suffix(&**base).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
             }
             Self::Any => true,
+            Self::Pattern(pattern) => pattern.matches(host.as_bytes()),
         }
     }
 
@@ -64,6 +91,8 @@ impl HostPattern {
         match (self, other) {
             (Self::Any, _) => true,
             (_, Self::Any) => false,
+            // Which hosts an expression stands for is not found out: only who may claim every host may claim by one.
+            (Self::Pattern(_), _) | (_, Self::Pattern(_)) => false,
             (_, Self::Exact(host)) => self.matches(host),
             (Self::Wildcard(base), Self::Wildcard(narrower)) => base == narrower || self.matches(narrower),
             (Self::Exact(_), Self::Wildcard(_)) => false,
@@ -77,6 +106,7 @@ impl fmt::Display for HostPattern {
             Self::Exact(name) => f.write_str(name),
             Self::Wildcard(base) => write!(f, "*.{base}"),
             Self::Any => f.write_str("*"),
+            Self::Pattern(pattern) => write!(f, "~{pattern}"),
         }
     }
 }
@@ -127,5 +157,17 @@ mod tests {
         assert_eq!(HostPattern::parse("a b"), Err(InvalidHost::Character(' ')));
         assert_eq!(HostPattern::parse("-a"), Err(InvalidHost::Label("-a".into())));
         assert!(HostPattern::parse("a.*.b").is_err());
+    }
+
+    #[test]
+    fn expressions() {
+        let shop = HostPattern::expression(r"shop-\d+\.example\.com").unwrap();
+        assert!(shop.matches("shop-12.example.com") && !shop.matches("a.shop-12.example.com"));
+        assert!(!shop.matches("shop-12xexample.com"));
+        assert_eq!(shop.to_string(), r"~shop-\d+\.example\.com");
+        assert_eq!(HostPattern::expression("Shop"), Err(InvalidHost::Capital('S')));
+        assert!(HostPattern::expression(r"\D+").is_ok() && HostPattern::expression("(").is_err());
+        let exact = HostPattern::parse("shop-1.example.com").unwrap();
+        assert!(HostPattern::Any.covers(&shop) && !shop.covers(&exact) && !exact.covers(&shop));
     }
 }

@@ -1,6 +1,7 @@
 //! The one table of labels: parser, documentation and problem texts come from it.
 
 use super::value::Kind;
+use crate::model::refinement::Part;
 
 /// What a label sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +35,14 @@ pub(super) enum Field {
     Priority,
     HealthPort,
     Hosts,
+    HostPattern,
     Path,
+    ExactPath,
+    PathPattern,
+    Methods,
+    Header,
+    Query,
+    Cookie,
 }
 
 /// What a key is about, and with that what it means without a port.
@@ -76,6 +84,27 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "path", also: "", field: Field::Path, about: About::Route, kind: Kind::Prefix,
         default: "/", example: "/api",
         meaning: "Only requests whose path begins with this, on segment bounds: `/api` stands for `/api` and `/api/x`, not for `/apis`. The longest one wins." },
+    Key { name: "host_regex", also: "", field: Field::HostPattern, about: About::Route, kind: Kind::HostPattern,
+        default: "none", example: "shop-[0-9]+\\.example\\.com",
+        meaning: "Hosts that a regular expression stands for as a whole, in lower case; only where no exact host and no wildcard stands for them, longer expressions first." },
+    Key { name: "path_exact", also: "", field: Field::ExactPath, about: About::Route, kind: Kind::ExactPath,
+        default: "none", example: "/login",
+        meaning: "In place of `path`: the path itself and nothing below it. Goes before every other path." },
+    Key { name: "path_regex", also: "", field: Field::PathPattern, about: About::Route, kind: Kind::PathPattern,
+        default: "none", example: "/v[0-9]+/users(/.*)?",
+        meaning: "In place of `path`: paths that a regular expression stands for as a whole. Goes before every prefix, longer expressions first." },
+    Key { name: "method", also: "methods", field: Field::Methods, about: About::Route, kind: Kind::Methods,
+        default: "all", example: "GET, HEAD",
+        meaning: "Only requests with one of these methods." },
+    Key { name: "header", also: "headers", field: Field::Header, about: About::Route, kind: Kind::Conditions(Part::Header),
+        default: "none", example: "X-Version=2; User-Agent=~.*Mobile.*",
+        meaning: "Only requests that have all of these header fields; of several values of one field one suffices." },
+    Key { name: "query", also: "", field: Field::Query, about: About::Route, kind: Kind::Conditions(Part::Query),
+        default: "none", example: "debug; page=1",
+        meaning: "Only requests whose query has all of these parameters, compared decoded." },
+    Key { name: "cookie", also: "cookies", field: Field::Cookie, about: About::Route, kind: Kind::Conditions(Part::Cookie),
+        default: "none", example: "canary=yes",
+        meaning: "Only requests that bring all of these cookies." },
     Key { name: "protocol", also: "", field: Field::Protocol, about: About::FirstPort, kind: Kind::Protocol,
         default: "http", example: "h2c",
         meaning: "What the port speaks. `h2c` is HTTP/2 in clear text, as gRPC servers speak it." },
@@ -138,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Where requests for `/` itself are sent (301)." },
     Key { name: "priority", also: "", field: Field::Priority, about: About::FirstPort, kind: Kind::Priority,
         default: "0", example: "10",
-        meaning: "Of several services that claim one host and path, the one with the highest priority has it; of equals, the one that has claimed it longest." },
+        meaning: "Of several services that claim the same host, path and conditions, the one with the highest priority has them; of equals, the one that has claimed them longest. It also decides between routes that ask for different things, but for as many." },
     Key { name: "service", also: "", field: Field::Service, about: About::Task, kind: Kind::Name,
         default: "the task's own name", example: "shop",
         meaning: "Name of the service that the task belongs to." },

@@ -255,7 +255,7 @@ fn complain(label: &Label, lost: Lost, ports: &[TaskPort], complaints: &mut Comp
             ProblemCode::UnknownLabel,
             &label.key,
             "there is no such label of a route",
-            "write `route.<name>.host` or `route.<name>.path`, the name of 1 to 63 visible characters",
+            "write `route.<name>.host`, `….path`, `….header` or another key of routes, the name of 1 to 63 visible characters",
         ),
     }
 }

@@ -51,13 +51,20 @@ const INTRODUCTION: &str = "\
 |---|---|
 | `pointsman.<key>` | the task |
 | `pointsman.<port>.<key>` | one port, by name or by index from 0 |
-| `pointsman.<port>.route.<name>.<key>` | one of several routes of a port; keys `host` and `path` |
+| `pointsman.<port>.route.<name>.<key>` | one of several routes of a port; keys from `host` to `cookie` |
 | `pointsman.route.<name>.<key>` | the same for the first port |
 
 A port is sought by name first, then by index. A key wins over a port that is named like its first word \
 (`scrape`, `health`, `route`, `port`): such a port is reached by its index, or as `pointsman.port.<port>.<key>`. \
 The labels of a discovery port itself may carry `pointsman.<key>` too, and speak of that port.
 Capitals do not matter in keys; they do in names of ports and routes.
+
+Of several routes that a request has everything for, one is chosen by this order alone: the host (exact, wildcard from \
+long to short, expression from long to short, `*`; the first that any route names decides alone), the path (exact, \
+expression, prefix, each from long to short), a method before none, more headers and cookies, more parameters of the \
+query, the priority, and since when the route has been claimed. Regular expressions stand for the whole text and have \
+no look-around and no back-references, so that each is tried in one pass; one that cannot be read makes no route, as \
+does any other condition that cannot be read.
 
 What is said of a port counts more than what is said of the task. A label that cannot be understood is listed as a \
 problem of the task, and the rest still counts.

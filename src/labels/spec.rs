@@ -9,6 +9,7 @@ use crate::model::check::CheckKind;
 use crate::model::endpoint::Weight;
 use crate::model::id::Version;
 use crate::model::problem::Problem;
+use crate::model::refinement::{PathMeaning, Refinement};
 use crate::model::rules::Rules;
 use crate::model::service::Protocol;
 
@@ -76,8 +77,21 @@ pub struct RouteSpec {
     pub name: Arc<str>,
     /// The hosts, at least one.
     pub hosts: Vec<HostPattern>,
-    /// The path prefix: begins with `/`, matches on segment bounds, `/` for all; no trailing slash otherwise.
+    /// The path prefix: begins with `/`, matches on segment bounds, `/` for all; no trailing slash otherwise. Or what
+    /// [`RouteSpec::refined`] says that it means.
     pub path: Arc<str>,
+    /// What is asked beside host and path prefix.
+    pub refined: Option<Arc<Refinement>>,
+}
+
+impl RouteSpec {
+    /// A path prefix that every path of the route surely has.
+    pub fn least_path(&self) -> &str {
+        match self.refined.as_deref() {
+            Some(Refinement { path: PathMeaning::Pattern(_), .. }) => "/",
+            _ => &self.path,
+        }
+    }
 }
 
 /// Where a Prometheus finds the task's metrics.

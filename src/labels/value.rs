@@ -7,11 +7,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::host::{HostPattern, InvalidHost};
-use super::path;
+use super::{asked, path};
 use crate::model::balance::{ALGORITHMS, Algorithm};
 use crate::model::check::CheckKind;
 use crate::model::endpoint::Weight;
 use crate::model::password::{InvalidHash, PasswordHash};
+use crate::model::pattern::Pattern;
+use crate::model::refinement::{Condition, Part};
 use crate::model::rules::BasicAuth;
 use crate::model::service::Protocol;
 
@@ -37,6 +39,11 @@ pub(super) enum Kind {
     Networks,
     Auth,
     Check,
+    HostPattern,
+    ExactPath,
+    PathPattern,
+    Methods,
+    Conditions(Part),
 }
 
 /// A value that has been understood.
@@ -57,6 +64,11 @@ pub(super) enum Value {
     Networks(Box<[IpNet]>),
     Auth(BasicAuth),
     Check(Option<CheckKind>),
+    Pattern(Pattern),
+    Methods(Box<[Arc<str>]>),
+    Conditions(Box<[Condition]>),
+    /// What was meant to narrow a route and cannot be understood: there is no route.
+    Nothing,
 }
 
 /// What is wrong with a value, and the mend. Neither quotes the whole value: that is up to the caller, who knows
@@ -105,6 +117,10 @@ impl Kind {
             Self::Address => "an IP address, or `*`",
             Self::Networks => "networks and addresses, separated by commas or spaces",
             Self::Auth => "`realm:user:hash`",
+            Self::HostPattern | Self::PathPattern => "a regular expression",
+            Self::ExactPath => "a path",
+            Self::Methods => "methods, separated by commas",
+            Self::Conditions(_) => "`name`, `name=value` or `name=~expression`, separated by `;`",
         }
     }
 
@@ -117,6 +133,13 @@ impl Kind {
             Self::Networks => return Some(Value::Networks(networks(text, faults))),
             Self::Auth => return Some(Value::Auth(auth(text, faults))),
             _ => {}
+        }
+        // … and what was meant to narrow a route and cannot be understood makes none.
+        if let Some(asked) = self.asked(text) {
+            return Some(asked.unwrap_or_else(|fault| {
+                faults.push(fault);
+                Value::Nothing
+            }));
         }
         let read = match self {
             Self::Name => name(text).map(Value::Text),
@@ -139,8 +162,25 @@ impl Kind {
                 .map_err(|_| Fault::new("it is no whole number", "write a number such as `10` or `-1`")),
             Self::Address => address(text).map(Value::Address),
             Self::Hosts | Self::Networks | Self::Auth => unreachable!("read above"),
+            Self::HostPattern | Self::ExactPath | Self::PathPattern | Self::Methods | Self::Conditions(_) => {
+                unreachable!("read above")
+            }
         };
         read.map_err(|fault| faults.push(fault)).ok()
+    }
+
+    /// Reads what a route asks beside host and path prefix; `None`: the value is of another kind.
+    fn asked(self, text: &str) -> Option<Result<Value, Fault>> {
+        Some(match self {
+            Self::HostPattern => {
+                HostPattern::expression(text).map(|host| Value::Hosts(vec![host])).map_err(|e| host_fault(text, &e))
+            }
+            Self::ExactPath => asked::exact_path(text).map(Value::Text),
+            Self::PathPattern => asked::pattern(text).map(Value::Pattern),
+            Self::Methods => asked::methods(text).map(Value::Methods),
+            Self::Conditions(part) => asked::conditions(part, text).map(Value::Conditions),
+            _ => return None,
+        })
     }
 }
 
@@ -219,6 +259,8 @@ fn host_fault(word: &str, error: &InvalidHost) -> Fault {
         InvalidHost::Character(':') => "write the host without scheme and port",
         InvalidHost::Character('*') => "a wildcard is `*.` and a name: `*.example.com`",
         InvalidHost::Character(c) if !c.is_ascii() => "write the name in its ASCII form (`xn--…`)",
+        InvalidHost::Pattern(error) => error.mend(),
+        InvalidHost::Capital(_) => "write the expression in lower case",
         _ => "write a host name such as `www.example.com`",
     };
     Fault::new(format!("of the host {:?}: {error}", shorten(word, 80)), mend)

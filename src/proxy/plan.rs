@@ -19,6 +19,7 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Refusal};
 use super::upgrade;
 use crate::config::Config;
+use crate::model::refinement;
 use crate::model::rules::Rules;
 
 /// What is to be done with a request.
@@ -98,7 +99,14 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Des
                 return Err(Reason::WrongName);
             }
             let mut rng = worker.rng.borrow_mut();
-            worker.with_table(|table| route::find(table, &host, admitted.path(), &head.headers, &mut rng))
+            let asked = refinement::Head {
+                host: &host,
+                path: admitted.path(),
+                query: admitted.target.query(),
+                method: head.method.as_str(),
+                fields: &head.headers,
+            };
+            worker.with_table(|table| route::find(table, &asked, &head.headers, &mut rng))
         }
         Entrance::App => worker.with_table(|table| route::by_app(table, &head.headers)),
         Entrance::Port(port) => worker.with_table(|table| route::by_port(table, port, &head.headers)),

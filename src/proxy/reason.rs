@@ -76,8 +76,8 @@ reasons! {
         "No source has told what runs yet; nothing can be said about any name.",
         "Wait; `/readyz` says which source is missing.";
     NoRoute "no-route" NOT_FOUND Client,
-        "No route claims this host and path.",
-        "`pointsman explain URL` shows the nearest routes; check the task's host and path labels.";
+        "No route claims this host and path, or those that do ask for something that the request has not.",
+        "`pointsman explain URL` shows what each route asked and the nearest ones; check the task's labels of routes.";
     NoEndpoint "no-endpoint" SERVICE_UNAVAILABLE Upstream,
         "The route's service has no endpoint that may be chosen now.",
         "`pointsman services` shows the endpoints and their states.";

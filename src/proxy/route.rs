@@ -15,6 +15,7 @@ use super::reason::Reason;
 use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::id::{ServiceId, Version};
+use crate::model::refinement::Head;
 use crate::model::service::{Protocol, Service, Target};
 use crate::table::Table;
 
@@ -32,13 +33,13 @@ pub struct Destination {
     pub session: Option<Session>,
 }
 
-/// Finds the destination of a request. `host`: as [`super::authority::authority_to_host`] gives it; `path`: normal;
-/// `headers`: asked for the client's session where there is something to choose.
+/// Finds the destination of a request. The head's host: as [`super::authority::authority_to_host`] gives it; its path:
+/// normal; `headers`: asked for the client's session where there is something to choose.
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn find(table: &Table, host: &str, path: &str, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
-    let Some(route) = table.routes.find(host, path) else {
+pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
+    let Some(route) = table.routes.find(head) else {
         // While a source has not spoken yet, nobody may conclude that there is no route.
         return Err(if table.ready { Reason::NoRoute } else { Reason::NotReady });
     };

@@ -14,7 +14,7 @@ pub fn dump(table: &Table) -> String {
     let mut out = String::new();
     services(table, &mut out);
     for route in table.routes.sorted() {
-        line(&mut out, format_args!("route {}{} → {} ({})", route.host, route.path, route.owner, route.name));
+        line(&mut out, format_args!("route {} → {} ({})", route.place(), route.owner, route.name));
     }
     ways(table, &mut out);
     let mut tasks: Vec<_> = table.tasks.iter().collect();

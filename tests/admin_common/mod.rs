@@ -295,6 +295,7 @@ pub fn table(config: Arc<Config>) -> Table {
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),
             path: "/".into(),
+            refined: None,
             priority: 0,
             since: Timestamp(1),
         }));

@@ -6,8 +6,10 @@ use std::time::Duration;
 use pointsman::cluster::event::{ClusterEvent, Fact};
 use pointsman::cluster::state::ClusterState;
 use pointsman::config::Config;
+use pointsman::model::refinement::Head;
 use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
+use pointsman::table::routes::Route;
 use pointsman::table::writer::{Outcome, Writer};
 
 use super::facts::{agent, config, event, framework, snapshot, task};
@@ -78,4 +80,9 @@ pub fn world_of(count: usize) -> World {
     world.say(snapshot(1, facts));
     assert_eq!(world.tasks(), count);
     world
+}
+
+/// The route of a GET without a header.
+pub fn route<'a>(table: &'a Table, host: &str, path: &str) -> Option<&'a Arc<Route>> {
+    table.routes.find(&Head { host, path, query: None, method: "GET", fields: &http::HeaderMap::new() })
 }

@@ -16,6 +16,7 @@ use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
 use pointsman::model::id::{ServiceId, TaskKey};
 use pointsman::model::service::{Protocol, Service, Target};
+use pointsman::model::task::Label;
 use pointsman::model::time::Timestamp;
 use pointsman::proxy::balance::WorkerSeat;
 use pointsman::proxy::drain::Drain;
@@ -152,9 +153,37 @@ impl Cluster {
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),
             path: path.into(),
+            refined: None,
             priority: 0,
             since: Timestamp(0),
         }));
+        self
+    }
+
+    /// The routes that labels come to, `key=value` each.
+    pub fn labelled(mut self, labels: &[&str], service: &str) -> Self {
+        let label = |line: &&str| {
+            let (key, value) = line.split_once('=').unwrap();
+            Label { key: key.into(), value: value.into() }
+        };
+        let labels: Vec<Label> = labels.iter().map(label).collect();
+        let reading = pointsman::labels::read_declared(&labels, "0", &["*".to_owned()]);
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        let owner = service_id(service);
+        for route in reading.spec.ports.iter().flat_map(|port| &port.routes) {
+            for host in &route.hosts {
+                self.0.routes.insert(Arc::new(Route {
+                    targets: Box::new([Target { service: owner.clone(), version: None, weight: 1 }]),
+                    owner: owner.clone(),
+                    name: route.name.clone(),
+                    host: host.clone(),
+                    path: route.path.clone(),
+                    refined: route.refined.clone(),
+                    priority: 0,
+                    since: Timestamp(0),
+                }));
+            }
+        }
         self
     }
 

@@ -7,6 +7,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use http::HeaderMap;
 use pointsman::dns::answer::{Authority, answer};
 use pointsman::dns::wire::Transport;
+use pointsman::model::refinement::Head;
 use pointsman::proxy::reason::Reason;
 use pointsman::proxy::route;
 use pointsman::table::Table;
@@ -37,7 +38,9 @@ pub fn srv_ports(table: &Table, app: &str, random: &mut fastrand::Rng) -> BTreeS
 /// The ports of the endpoints that the proxy chooses among for an app's requests.
 pub fn proxy_ports(table: &Table, app: &str, random: &mut fastrand::Rng) -> BTreeSet<u16> {
     let host = format!("{app}.example.com");
-    let destination = match route::find(table, &host, "/", &HeaderMap::new(), random) {
+    let fields = HeaderMap::new();
+    let head = Head { host: &host, path: "/", query: None, method: "GET", fields: &fields };
+    let destination = match route::find(table, &head, &fields, random) {
         Ok(destination) => destination,
         Err(Reason::NoRoute) => return BTreeSet::new(),
         Err(reason) => {

@@ -5,12 +5,13 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderName, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::admin::services::{EndpointView, RouteView};
+use crate::model::refinement::Head;
 use crate::model::service::Target;
 use crate::proxy::authority::authority_to_host;
 use crate::proxy::path::normalise_path;
@@ -47,7 +48,7 @@ pub(crate) struct RequestExplanation {
 /// One step of the search for a route.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
-    /// `host` or `path`.
+    /// `host` or `route`.
     pub compared: String,
     /// The pattern.
     pub pattern: String,
@@ -86,7 +87,7 @@ pub(super) fn explain(
 ) -> Result<RequestExplanation, ApiError> {
     let request = Request::parse(url, method, headers)?;
     let mut steps = Steps::default();
-    let route = table.routes.find_traced(&request.host, &request.path, &mut steps);
+    let route = table.routes.find_traced(&request.head(), &mut steps);
     let targets = route.map(|route| targets(table, route)).unwrap_or_default();
     let (outcome, reason, status) = outcome(table, route.is_some(), &targets);
     let near = if route.is_none() { near_routes(table, &request) } else { Vec::new() };
@@ -111,15 +112,28 @@ struct Request {
     /// Lower case, without port and final dot.
     host: String,
     path: String,
+    query: Option<String>,
+    headers: HeaderMap,
 }
 
 impl Request {
+    fn head(&self) -> Head<'_> {
+        Head {
+            host: &self.host,
+            path: &self.path,
+            query: self.query.as_deref(),
+            method: self.method.as_str(),
+            fields: &self.headers,
+        }
+    }
+
     fn parse(url: &str, method: &str, headers: &[&str]) -> Result<Self, ApiError> {
         let shown: String = url.chars().take(200).collect();
         let invalid = || ApiError::bad_request(format!("{shown:?} is no URL"), "give http://host/path");
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = with_scheme.parse().map_err(|_| invalid())?;
-        let authority = host_header(headers)?.or_else(|| uri.authority().cloned()).ok_or_else(invalid)?;
+        let headers = read_headers(headers)?;
+        let authority = host_header(&headers)?.or_else(|| uri.authority().cloned()).ok_or_else(invalid)?;
         let method = method
             .parse()
             .map_err(|_| ApiError::bad_request(format!("{method:?} is no method"), "give GET, POST, …"))?;
@@ -131,24 +145,37 @@ impl Request {
             )
         };
         let host = authority_to_host(authority.as_str()).map_err(|fault| refused("host", &fault))?.into_owned();
+        let query = uri.query().map(str::to_owned);
         let path = uri.path_and_query().map_or("/", PathAndQuery::path);
         let path = normalise_path(path).map_err(|fault| refused("path", &fault))?.into_owned();
-        Ok(Self { method, host, path })
+        Ok(Self { method, host, path, query, headers })
     }
 }
 
-/// The `Host` among the headers, which counts instead of the URL's; every header must be one.
-fn host_header(headers: &[&str]) -> Result<Option<Authority>, ApiError> {
-    let mut host = None;
+fn no_header(header: &str) -> ApiError {
+    ApiError::bad_request(format!("{header:?} is no header"), "give header=Name:value")
+}
+
+fn read_headers(headers: &[&str]) -> Result<HeaderMap, ApiError> {
+    let read = |header: &&str| {
+        let (name, value) = header.split_once(':')?;
+        let name: HeaderName = name.trim().parse().ok()?;
+        let value: HeaderValue = value.trim().parse().ok()?;
+        Some((name, value))
+    };
+    let mut out = HeaderMap::new();
     for header in headers {
-        let invalid = || ApiError::bad_request(format!("{header:?} is no header"), "give header=Name:value");
-        let (name, value) = header.split_once(':').ok_or_else(invalid)?;
-        let name: HeaderName = name.trim().parse().map_err(|_| invalid())?;
-        if name == http::header::HOST {
-            host = Some(value.trim().parse().map_err(|_| invalid())?);
-        }
+        let (name, value) = read(header).ok_or_else(|| no_header(header))?;
+        out.append(name, value);
     }
-    Ok(host)
+    Ok(out)
+}
+
+/// The last `Host` among the headers, which counts instead of the URL's.
+fn host_header(headers: &HeaderMap) -> Result<Option<Authority>, ApiError> {
+    let Some(host) = headers.get_all(http::header::HOST).iter().next_back() else { return Ok(None) };
+    let read = host.to_str().ok().and_then(|host| host.parse().ok());
+    read.map(Some).ok_or_else(|| no_header("Host"))
 }
 
 /// Writes down how a route was found.
@@ -168,8 +195,8 @@ impl Trace for Steps {
         self.push("host", pattern.to_string(), found);
     }
 
-    fn path(&mut self, route: &Route, matches: bool) {
-        self.push("path", format!("{}{}", route.host, route.path), matches);
+    fn route(&mut self, route: &Route, matches: bool) {
+        self.push("route", route.place().to_string(), matches);
     }
 }
 
@@ -218,7 +245,7 @@ fn outcome(table: &Table, has_route: bool, targets: &[TargetExplanation]) -> (&'
     if !has_route && !table.ready {
         ("not-ready", "the table is not ready: nobody may conclude that there is no route", Some(503))
     } else if !has_route {
-        ("no-route", "no route matches the host and the path", Some(404))
+        ("no-route", "no route of the host asks for what the request has", Some(404))
     } else if !targets.iter().any(|target| usable(&target)) {
         ("no-endpoint", "the route's services have no endpoint that requests may go to", Some(503))
     } else if !targets.iter().filter(usable).any(TargetExplanation::is_http) {

@@ -224,7 +224,7 @@ impl Store {
             match host {
                 HostPattern::Exact(host) => self.exact.entry(host.clone()).or_insert_with(|| pair.clone()),
                 HostPattern::Wildcard(base) => self.wildcard.entry(base.clone()).or_insert_with(|| pair.clone()),
-                HostPattern::Any => continue,
+                HostPattern::Any | HostPattern::Pattern(_) => continue,
             };
         }
         self.pairs.insert(name, pair);
@@ -253,7 +253,7 @@ impl Pair {
         self.names.iter().any(|name| match name {
             HostPattern::Exact(exact) => **exact == *host,
             HostPattern::Wildcard(base) => host.split_once('.').is_some_and(|(_, rest)| *rest == **base),
-            HostPattern::Any => false,
+            HostPattern::Any | HostPattern::Pattern(_) => false,
         })
     }
 }

@@ -198,7 +198,7 @@ impl Claims {
                 let holder = self.contested.get(place).and_then(|all| all.first());
                 let holder = holder.map_or_else(String::new, |(_, holder)| holder.to_string());
                 let (code, mend) = match place {
-                    Place::Path(..) => {
+                    Place::Path(..) | Place::Refined(..) => {
                         (ProblemCode::RouteConflict, "claim another host or path, or let the holder give it up")
                     }
                     Place::Port(_) => (ProblemCode::PortConflict, "claim another port, or let the holder give it up"),
@@ -319,8 +319,9 @@ impl Claims {
 fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
     let way = |way: &Arc<Way>| ((Reverse(0), way.since), way.owner.clone());
     match place {
-        Place::Path(host, path) => {
-            let route = table.routes.get(host, path)?;
+        Place::Path(..) | Place::Refined(..) => {
+            let (host, path, refined) = place.route()?;
+            let route = table.routes.get(host, path, refined)?;
             Some(((Reverse(route.priority), route.since), route.owner.clone()))
         }
         Place::Port(port) => table.ways.ports.get(port).map(way),
@@ -329,8 +330,9 @@ fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
 }
 
 fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (priority, since): Standing) {
-    let (host, path) = match place {
-        Place::Path(host, path) => (host.clone(), path.clone()),
+    let (host, path, refined) = match place {
+        Place::Path(host, path) => (host.clone(), path.clone(), None),
+        Place::Refined(host, path, refined) => (host.clone(), path.clone(), Some(refined.clone())),
         Place::Port(port) => {
             take_away(table, place);
             table.digest = table.digest.wrapping_add(digest::way(place, &owner));
@@ -349,7 +351,7 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
     let claim = record.and_then(|record| record.claims.iter().find(|claim| claim.place == *place));
     let name = claim.map_or_else(|| "default".into(), |claim| claim.name.clone());
     let targets = Box::new([Target { service: owner.clone(), version: None, weight: 1 }]);
-    let route = Route { owner, name, host, path, targets, priority: priority.0, since };
+    let route = Route { owner, name, host, path, refined, targets, priority: priority.0, since };
     table.digest = table.digest.wrapping_add(digest::route(&route));
     if let Some(former) = table.routes.insert(Arc::new(route)) {
         table.digest = table.digest.wrapping_sub(digest::route(&former));
@@ -358,7 +360,10 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
 
 fn take_away(table: &mut Table, place: &Place) {
     let removed = match place {
-        Place::Path(host, path) => table.routes.remove(host, path).map(|route| digest::route(&route)),
+        Place::Path(..) | Place::Refined(..) => place
+            .route()
+            .and_then(|(host, path, refined)| table.routes.remove(host, path, refined))
+            .map(|route| digest::route(&route)),
         Place::Port(port) => {
             table.ways.version += 1;
             table.ways.ports.remove(port).map(|way| digest::way(place, &way.owner))

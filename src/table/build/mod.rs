@@ -323,7 +323,7 @@ fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::Cla
             route.hosts.iter().map(move |host| task::ClaimDraft {
                 service: declared.id.clone(),
                 name: route.name.clone(),
-                place: Place::Path(host.clone(), route.path.clone()),
+                place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
                 priority,
             })
         })

@@ -281,12 +281,13 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     }
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
-            let claim = policy::Claim { service: service.name(), host, path: &route.path };
+            // Which paths an expression stands for is not found out: it may stand for all.
+            let claim = policy::Claim { service: service.name(), host, path: route.least_path() };
             match policy::check(&inputs.config.policies, inputs.framework.as_deref(), &claim, inputs.source) {
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
-                    place: Place::Path(host.clone(), route.path.clone()),
+                    place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
                     priority: said.map_or(0, |said| said.priority),
                 }),
                 policy::Decision::NotYet => {}

@@ -66,7 +66,8 @@ const SERVICE_KEYS: &[&str] = &[
     "routes",
     "endpoints",
 ];
-const ROUTE_KEYS: &[&str] = &["name", "hosts", "path"];
+const ROUTE_KEYS: &[&str] =
+    &["name", "hosts", "host_regex", "path", "path_exact", "path_regex", "method", "header", "query", "cookie"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "version"];
 const RECORD_KEYS: &[&str] = &["name", "type", "value", "ttl"];
 
@@ -218,12 +219,14 @@ impl Reader<'_> {
                 self.fault(span.clone(), &key, format!("the route's name {name:?} is taken or no name"), mend);
                 continue;
             }
-            if find(route, "hosts").is_none() {
+            if find(route, "hosts").or_else(|| find(route, "host_regex")).is_none() {
                 self.fault(span, &key, "the route has no hosts", "add `hosts` (`[\"*\"]` for every host)");
                 continue;
             }
-            self.write(written, route, &key, "hosts", &format!("pointsman.route.{name}.host"));
-            self.write(written, route, &key, "path", &format!("pointsman.route.{name}.path"));
+            for word in ROUTE_KEYS.iter().filter(|word| **word != "name") {
+                let label = if *word == "hosts" { "host" } else { *word };
+                self.write(written, route, &key, word, &format!("pointsman.route.{name}.{label}"));
+            }
             names.push(name);
         }
     }

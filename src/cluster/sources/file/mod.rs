@@ -15,6 +15,7 @@
 //! name = "api"
 //! hosts = ["api.example.com", "*.api.example.com"]
 //! path = "/v1"
+//! # also: host_regex, path_exact, path_regex, method, header, query, cookie; lists of texts in place of separators
 //!
 //! [[records]]
 //! name = "www.example.com"           # absolute, in one of the source's zones

@@ -81,10 +81,11 @@ impl<'a> Reader<'a> {
     pub fn write(&mut self, written: &mut Written, table: &DeTable<'_>, at: &str, key: &str, name: &str) {
         let Some(value) = find(table, key) else { return };
         let at = join(at, key);
+        let separator = separator(key);
         let text = match value.get_ref() {
-            DeValue::Array(items) if key == "hosts" => {
+            DeValue::Array(items) if separator.is_some() => {
                 let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-                texts.map(|texts| texts.join(","))
+                texts.map(|texts| texts.join(separator.unwrap_or_default()))
             }
             other => plain(other),
         };
@@ -94,7 +95,7 @@ impl<'a> Reader<'a> {
                 value.span(),
                 &at,
                 value.get_ref(),
-                if key == "hosts" { "a list of texts" } else { "a text" },
+                if separator.is_some() { "a list of texts" } else { "a text" },
             ),
         }
     }
@@ -172,6 +173,15 @@ impl<'a> Reader<'a> {
 
 pub(super) fn find<'t, 'v>(table: &'t DeTable<'v>, key: &str) -> Option<&'t Value<'v>> {
     table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+}
+
+/// What parts the values of a key that may have a list.
+fn separator(key: &str) -> Option<&'static str> {
+    match key {
+        "hosts" | "method" => Some(","),
+        "header" | "query" | "cookie" => Some(";"),
+        _ => None,
+    }
 }
 
 /// Texts, numbers and booleans as labels write them.
