@@ -128,6 +128,22 @@ fn nothing_is_missed_of_an_agent_while_nobody_listens() {
 }
 
 #[test]
+fn a_list_of_agents_that_is_ahead_of_the_stream_begins_no_announcement() {
+    let mut world = two_agents();
+    after_failover(&mut world, 2, vec![at(1), marathon(), running("a", "web", 1, &[])], &[2]);
+    // Asked for on a connection of its own, while the stream is late by more than an announcement takes.
+    world.facts(2, vec![Fact::AgentsListed(vec![agent(1), agent(2)])]);
+    world.pass(60);
+    assert!(has(&mut world, "b"), "nothing says yet that its agent is back without it");
+    // From here on the stream tells.
+    world.facts(2, vec![at(2)]);
+    world.pass(29);
+    assert!(has(&mut world, "b"));
+    world.pass(1);
+    assert!(!has(&mut world, "b"));
+}
+
+#[test]
 fn an_agent_that_unregisters_before_it_was_back_loses_its_tasks_in_their_time() {
     let mut world = two_agents();
     after_failover(&mut world, 2, vec![at(1), marathon(), running("a", "web", 1, &[])], &[2]);

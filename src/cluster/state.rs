@@ -308,12 +308,15 @@ impl ClusterState {
             }
             Fact::TaskUnreadable(key) => self.confirm(name, &key, changes),
             Fact::TaskGone(key) => self.remove_task(name, &key, "withdrawn", changes),
-            Fact::Agent(facts) => self.set_agent(name, *facts, now, changes),
+            Fact::Agent(facts) => {
+                self.notice_return(name, &facts, now, changes);
+                self.set_agent(name, *facts, changes);
+            }
             Fact::AgentGone(id) => {
                 self.lose_unconfirmed(name, &id, now, changes);
                 self.remove_agent(name, &id, changes);
             }
-            Fact::AgentsListed(agents) => self.list_agents(name, agents, now, changes),
+            Fact::AgentsListed(agents) => self.list_agents(name, agents, changes),
             Fact::Framework(facts) => self.set_framework(name, *facts, changes),
             Fact::FrameworkGone(id) => self.remove_framework(name, &id, changes),
             Fact::Masters(masters) => self.set_masters(name, masters, changes),
@@ -486,20 +489,26 @@ impl ClusterState {
 
     // --- agents, frameworks, masters
 
-    fn set_agent(&mut self, name: &SourceName, facts: AgentFacts, now: Timestamp, changes: &mut Changes) {
+    /// The stream says that an agent is registered: from here on it says which tasks the agent has. Lists of agents are
+    /// asked for beside the stream and may be ahead of it, so they begin no such time.
+    fn notice_return(&mut self, name: &SourceName, facts: &AgentFacts, now: Timestamp, changes: &mut Changes) {
+        let Some(source) = self.sources.get_mut(name) else { return };
+        if facts.recovered {
+            return;
+        }
+        if let Some(snapshot) = &mut source.snapshot {
+            snapshot.agents.insert(facts.id.clone());
+        }
+        if source.recovered.remove(&facts.id) {
+            changes.sources = true;
+            let returned = Deadline::AgentReturned(name.clone(), facts.id.clone());
+            self.deadlines.set(now.plus(ANNOUNCE_TIME), returned);
+        }
+    }
+
+    fn set_agent(&mut self, name: &SourceName, facts: AgentFacts, changes: &mut Changes) {
         let Some(rank) = self.rank(name) else { return };
         let place = (facts.cluster.clone(), facts.id.clone());
-        let Some(source) = self.sources.get_mut(name) else { return };
-        if !facts.recovered {
-            if let Some(snapshot) = &mut source.snapshot {
-                snapshot.agents.insert(facts.id.clone());
-            }
-            if source.recovered.remove(&facts.id) {
-                changes.sources = true;
-                let returned = Deadline::AgentReturned(name.clone(), facts.id.clone());
-                self.deadlines.set(now.plus(ANNOUNCE_TIME), returned);
-            }
-        }
         self.leaving.remove(&place);
         let mut entry = self.agents.get(&place).map(|entry| (**entry).clone()).unwrap_or_default();
         let mut facts = facts;
@@ -565,7 +574,7 @@ impl ClusterState {
         }
     }
 
-    fn list_agents(&mut self, name: &SourceName, agents: Vec<AgentFacts>, now: Timestamp, changes: &mut Changes) {
+    fn list_agents(&mut self, name: &SourceName, agents: Vec<AgentFacts>, changes: &mut Changes) {
         let Some(source) = self.sources.get(name) else { return };
         let cluster = source.cluster.clone();
         let listed: HashSet<AgentId> = agents.iter().map(|agent| agent.id.clone()).collect();
@@ -580,7 +589,7 @@ impl ClusterState {
             return;
         }
         for facts in agents {
-            self.set_agent(name, facts, now, changes);
+            self.set_agent(name, facts, changes);
         }
         for id in silent {
             self.remove_agent(name, &id, changes);
