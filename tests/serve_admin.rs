@@ -78,23 +78,28 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
         let counts = &program.api("/v1/table").1["counts"];
         versions >= 2 && counts["tasks"] == 3 && program.api("/v1/services/api").1["service"]["available"] == 1
     });
-    let task = {
+    let (task, own_name) = {
         let (_, tasks) = world.program.api("/v1/tasks?service=api");
-        tasks["tasks"][0]["key"].as_str().unwrap().to_owned()
+        let said = |what: &str| tasks["tasks"][0][what].as_str().unwrap().to_owned();
+        (said("key"), said("dns_name"))
     };
+    assert!(own_name.ends_with(".id.marathon.mesos"), "{own_name}");
     let history = world.program.api("/v1/table/history").1;
     let version = |at: usize| history["versions"][at]["generation"].to_string();
     let (from, to) = (version(1), version(0));
     let document: Value = serde_json::from_str(pointsman::admin::OPENAPI).unwrap();
     let program = &world.program;
     // What is asked, its exit code, what people read, and the schema of what machines read.
-    let cases: [(&[&str], i32, &str, &str); 23] = [
+    let cases: [(&[&str], i32, &str, &str); 26] = [
         (&["services"], 0, "AVAILABLE", "ServiceList"),
         (&["services", "web"], 0, "web.test", "ServiceDetails"),
         (&["services", "wob"], 1, "did you mean", ""),
         (&["tasks"], 0, "SERVED AS", "TaskList"),
         (&["tasks", "--service", "api"], 0, "api", "TaskList"),
         (&["tasks", &task], 0, "state running", "TaskDetails"),
+        (&["tasks", &task], 0, &format!("DNS name {own_name}"), "TaskDetails"),
+        (&["resolve", &own_name, "A"], 0, "127.0.0.", "Explanation"),
+        (&["explain", &format!("x.{own_name}")], 1, "nxdomain", "Explanation"),
         (&["tasks", "web"], 1, "stands for 2 tasks", ""),
         (&["tasks", "--state", "sleeping"], 2, "there is no state", ""),
         (&["resolve", "web.marathon.mesos"], 0, "TTL", "Explanation"),

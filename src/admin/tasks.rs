@@ -42,6 +42,8 @@ pub(crate) struct TaskSummary {
     pub endpoint_state: String,
     pub version: String,
     pub addresses: Vec<String>,
+    /// The DNS name that stands for this task alone, without the final dot; none where it has none now.
+    pub dns_name: Option<String>,
     /// The full ids of the services it serves.
     pub services: Vec<String>,
 }
@@ -78,7 +80,7 @@ pub(crate) fn list(table: &Table, query: &Query) -> Answer {
     let filter = Filter { service: service.map(|s| &s.id), agent: query.text("agent"), state: state(query)? };
     let matching = table.tasks.iter().filter(|(_, task)| filter.lets_pass(task));
     let (tasks, next_cursor) = page.take(matching.map(|(key, task)| (key.to_string(), task)));
-    let tasks = tasks.into_iter().map(|task| TaskSummary::of(task)).collect();
+    let tasks = tasks.into_iter().map(|task| TaskSummary::of(table, task)).collect();
     Reply::json(&TaskList { generation: table.generation, tasks, next_cursor })
 }
 
@@ -97,7 +99,7 @@ pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
     };
     Reply::json(&TaskDetails {
         generation: table.generation,
-        task: TaskSummary::of(task),
+        task: TaskSummary::of(table, task),
         labels: definition.labels.iter().map(label).collect(),
         host_ports: definition.host_ports.iter().map(port_range).collect(),
         network: format!("{:?}", definition.network).to_lowercase(),
@@ -110,7 +112,7 @@ pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
 }
 
 impl TaskSummary {
-    fn of(task: &TaskView) -> Self {
+    fn of(table: &Table, task: &TaskView) -> Self {
         let facts = &task.facts;
         Self {
             key: facts.key.to_string(),
@@ -123,6 +125,7 @@ impl TaskSummary {
             endpoint_state: task.state.as_str().to_owned(),
             version: task.version.to_string(),
             addresses: task.addresses.iter().map(ToString::to_string).collect(),
+            dns_name: table.names.name_by_id(task),
             services: task.endpoints.iter().map(|(service, _)| service.to_string()).collect(),
         }
     }

@@ -70,6 +70,9 @@ fn one(task: &str, client: &Client, output: &mut Output<'_>) -> Result<Verdict, 
     writeln!(output.out, "{}  {}", clean(&task.key), clean(&task.name))?;
     writeln!(output.out, "state {}, health {}, served as {}", task.state, task.health, task.endpoint_state)?;
     writeln!(output.out, "addresses {}", clean(&task.addresses.join(", ")))?;
+    if let Some(name) = &task.dns_name {
+        writeln!(output.out, "DNS name {name}")?;
+    }
     for label in labels {
         writeln!(output.out, "label {} = {}", clean(&label.key), clean(&label.value))?;
     }

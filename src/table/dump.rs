@@ -109,6 +109,9 @@ fn names(names: &Names, out: &mut String) {
                 .collect();
             line(out, format_args!("  name {name}: {}", members.join(" ")));
         }
+        for (label, key) in names.ids.sorted() {
+            line(out, format_args!("  id {label}: {key}"));
+        }
         let mut frameworks: Vec<_> = names.frameworks.iter().collect();
         frameworks.sort_by(|a, b| a.0.cmp(b.0));
         line(out, format_args!("  frameworks {frameworks:?} agents {:?} masters {:?}", names.agents, names.masters));

@@ -5,6 +5,7 @@
 mod accept;
 pub mod claims;
 pub mod digest;
+mod ids;
 pub mod names;
 pub mod policy;
 pub mod services;
@@ -317,14 +318,14 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
 fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::ClaimDraft> {
     let spec = crate::labels::read_declared(&declared.labels, declared.id.port(), &config.routing.groups).spec;
     let ports = spec.ports.iter().filter(|said| said.enabled);
-    let routes = ports.flat_map(|said| &said.routes);
+    let routes = ports.flat_map(|said| said.routes.iter().map(|route| (said.priority, route)));
     routes
-        .flat_map(|route| {
+        .flat_map(|(priority, route)| {
             route.hosts.iter().map(move |host| task::ClaimDraft {
                 service: declared.id.clone(),
                 name: route.name.clone(),
                 place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
-                priority: route.priority,
+                priority,
             })
         })
         .collect()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::digest;
+use super::{digest, ids};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
@@ -134,6 +134,7 @@ pub(super) fn swap_task(
     with_cluster(table, &cluster, |names| {
         let rules = names.rules.clone();
         holds = rules.hold;
+        ids::swap_task(names, old, new);
         after = new.map(|view| allowed_names(view, &rules)).unwrap_or_default();
         if let Some(old) = old {
             let before = allowed_names(old, &rules);

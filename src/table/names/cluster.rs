@@ -10,8 +10,10 @@
 //! | `T.FW.slave`, `T-HASH-TAIL.FW.slave` | addresses of their agents |
 //! | `_T._PROTO.FW`, `_PORT._T._PROTO.FW` | SRV to the canonical names |
 //! | `_T._PROTO.FW.slave` | SRV with the host ports |
+//! | `ID.id.FW`, `ID.id.FW.slave` | one task by its id, see [`super::ids`] |
 //!
-//! Every rule that knows a name adds its records: a framework may be called `slave`, a task `framework`.
+//! Every rule that knows a name adds its records: a framework may be called `slave`, a task `framework`. Only a name by
+//! id stands for one task and nothing else.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use super::Record;
 use super::group::TaskGroup;
+use super::ids::TaskIds;
 use super::parents::Parents;
 use super::rules::NamingRules;
 use crate::cluster::event::RecordData;
@@ -42,6 +45,8 @@ pub struct ClusterNames {
     pub(crate) groups: PersistentMap<Arc<str>, Arc<TaskGroup>>,
     /// Tasks whose own label had to be cut, by it: `t-HASH-TAIL.framework`.
     pub(crate) cut: PersistentMap<Arc<str>, Arc<TaskGroup>>,
+    /// Single tasks, by id.
+    pub(crate) ids: TaskIds,
     /// Groups whose label has no room for an underscore, by the shortened one.
     pub(crate) shortened: PersistentMap<Arc<str>, Arc<str>>,
     /// Addresses and ports of the schedulers, by the framework's part of the name.
@@ -79,7 +84,7 @@ impl Findings {
     }
 
     /// Equal records collapse.
-    fn into_records(mut self) -> Option<Vec<Record>> {
+    pub(super) fn into_records(mut self) -> Option<Vec<Record>> {
         self.records.sort_by(|a, b| a.data.cmp(&b.data));
         self.records.dedup();
         self.known.then_some(self.records)
@@ -89,6 +94,9 @@ impl Findings {
 impl ClusterNames {
     /// The records of a name relative to the zone; `None` if it does not exist.
     pub fn find(&self, name: &str) -> Option<Vec<Record>> {
+        if let Some(records) = self.find_by_id(name) {
+            return Some(records);
+        }
         let mut found = Findings::default();
         if name.starts_with('_') {
             self.fixed_services(name, &mut found);

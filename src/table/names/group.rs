@@ -125,7 +125,8 @@ impl Member {
     }
 }
 
-fn rank(view: &TaskView, unhealthy: NameUnhealthy) -> NameRank {
+/// How eagerly a task is named.
+pub(super) fn rank(view: &TaskView, unhealthy: NameUnhealthy) -> NameRank {
     let runs = view.facts.state == TaskState::Running && view.agent.is_some();
     if unhealthy == NameUnhealthy::Always {
         return if runs { NameRank::First } else { NameRank::Never };

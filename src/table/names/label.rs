@@ -85,6 +85,21 @@ pub fn hash_text(hash: u32) -> String {
     (0..5).map(|at| char::from(ALPHABET[((hash >> (20 - 5 * at)) & 31) as usize])).collect()
 }
 
+/// A hash that tells all texts apart that people meet: the first 50 bits of the SHA-1, ten characters (zbase32). It
+/// begins with the five of [`task_hash`].
+pub fn long_hash_text(text: &str) -> String {
+    let digest = Sha1::digest(text.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    let hash = u64::from_be_bytes(first) >> 14;
+    (0..10).map(|at| char::from(ALPHABET[((hash >> (45 - 5 * at)) & 31) as usize])).collect()
+}
+
+/// Whether a text reads like one of [`long_hash_text`].
+pub fn is_long_hash(text: &str) -> bool {
+    text.len() == 10 && text.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
 /// The hash that five characters stand for.
 pub fn parse_hash(text: &str) -> Option<u32> {
     if text.len() != 5 {
@@ -181,6 +196,8 @@ mod tests {
         assert_eq!(hash_text(task_hash("liquor-store.b8db9f73-562f-11e4-a088-c20493233aa5")), "4dfjd");
         assert_eq!(parse_hash("iffe9"), Some(task_hash("test")));
         assert_eq!(parse_hash("iff0l"), None);
+        assert!(long_hash_text("test").starts_with("iffe9") && is_long_hash(&long_hash_text("test")));
+        assert!(!is_long_hash("iffe9") && !is_long_hash("iffe9iff0l"));
         assert_eq!(agent_tail("20140803-125133-3041283216-5050-2410-0"), "0");
         assert_eq!(agent_tail("0a1b-S17"), "s17");
     }

@@ -13,7 +13,8 @@ use crate::table::task::TaskView;
 
 impl Names {
     /// Every name of a zone that has records, absolute, sorted, without the final dot; the apex' SOA and NS and the
-    /// name server's addresses are not in the table. `None`: there is no such zone, or its source has not spoken.
+    /// name server's addresses are not in the table. Names by id are left out: they double the zone and say nothing more.
+    /// `None`: there is no such zone, or its source has not spoken.
     pub fn list(&self, zone: &str) -> Option<Vec<(String, Vec<Record>)>> {
         let zone = self.ready_zone(zone)?;
         let names: BTreeSet<String> = match &zone.content {
@@ -35,6 +36,16 @@ impl Names {
             Content::Cluster(names) => Some(names),
             Content::Static(_) => None,
         }
+    }
+
+    /// The absolute name that finds just this task, without the final dot, once its cluster's source has spoken.
+    pub fn name_by_id(&self, view: &TaskView) -> Option<String> {
+        self.zones.iter().filter(|zone| zone.ready).find_map(|zone| match &zone.content {
+            Content::Cluster(names) if names.cluster == *view.facts.key.cluster() => {
+                Some(format!("{}.{}", names.name_by_id(view)?, zone.zone.name))
+            }
+            _ => None,
+        })
     }
 
     fn ready_zone(&self, zone: &str) -> Option<&ZoneNames> {

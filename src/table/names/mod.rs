@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod group;
 mod hosts;
+pub mod ids;
 pub mod label;
 mod list;
 pub mod parents;

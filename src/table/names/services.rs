@@ -9,12 +9,12 @@ use super::label::{NAME, service_label};
 use super::rules::NamingRules;
 
 /// `_SERVICE._PROTO.FRAMEWORK[.slave]`.
-struct ServiceName<'a> {
+pub(super) struct ServiceName<'a> {
     /// What stands before the protocol, without the first underscore: the task, or `port._task`.
-    service: &'a str,
-    protocol: &'a str,
-    framework: &'a str,
-    on_agents: bool,
+    pub(super) service: &'a str,
+    pub(super) protocol: &'a str,
+    pub(super) framework: &'a str,
+    pub(super) on_agents: bool,
 }
 
 impl<'a> ServiceName<'a> {
@@ -87,7 +87,12 @@ impl ClusterNames {
 }
 
 /// The numbers of a task's ports that a service name asks for.
-fn member_ports(member: &Member, name: Option<&str>, query: &ServiceName<'_>, rules: &NamingRules) -> Vec<u16> {
+pub(super) fn member_ports(
+    member: &Member,
+    name: Option<&str>,
+    query: &ServiceName<'_>,
+    rules: &NamingRules,
+) -> Vec<u16> {
     let any_protocol = matches!(query.protocol, "tcp" | "udp");
     let declared = member.declared_ports().filter(|_| !query.on_agents);
     let Some(declared) = declared else {
