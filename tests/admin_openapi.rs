@@ -47,6 +47,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/v1/problems", &["/v1/problems", "/v1/problems?code=x", "/v1/problems?subject=nobody"]),
     ("/v1/sources", &["/v1/sources"]),
     ("/v1/config", &["/v1/config"]),
+    ("/v1/drains", &["/v1/drains", "/v1/drains?x=1"]),
     ("/v1/prometheus/targets", &["/v1/prometheus/targets"]),
     ("/v1/openapi.json", &["/v1/openapi.json"]),
     ("/healthz", &["/healthz"]),
@@ -81,7 +82,13 @@ fn every_path_answers_as_the_document_says() {
     check(&document, "/readyz", "get", &waiting.send("GET", "/readyz", &[], ""));
     check(&document, "/v1/prometheus/targets", "get", &waiting.send("GET", "/v1/prometheus/targets", &[], ""));
 
-    let covered = ["/v1/sources/{source}/accept-removals", "/v1/log", "/v1/events"];
+    let covered = [
+        "/v1/drains/tasks/{task}",
+        "/v1/drains/agents/{agent}",
+        "/v1/sources/{source}/accept-removals",
+        "/v1/log",
+        "/v1/events",
+    ];
     for path in document["paths"].as_object().unwrap().keys() {
         let is_called = CALLS.iter().any(|(template, _)| template == path) || covered.contains(&path.as_str());
         assert!(is_called, "{path} is described and never called here");

@@ -4,9 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::facts::{agent, config, event, framework, key, snapshot, status, task};
-use pointsman::cluster::event::{ClusterEvent, Fact};
+use common::facts::{CLUSTER, agent, config, event, framework, key, snapshot, status, task};
+use pointsman::cluster::event::{ClusterEvent, Command, Fact};
 use pointsman::cluster::state::ClusterState;
+use pointsman::model::drain::DrainSubject;
 use pointsman::model::task::TaskState;
 use pointsman::model::time::Timestamp;
 use pointsman::table::dump::dump;
@@ -114,6 +115,24 @@ fn run(tasks: &[Vec<Step>], seed: u64) -> (Writer, String) {
     (writer, text)
 }
 
+/// Takes a task and an agent out of service, and puts some back.
+fn drain_some(writer: &mut Writer, seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0xaaaa);
+    let actor: Arc<str> = "test".into();
+    for _ in 0..4 {
+        let subject = match random.bool() {
+            true => DrainSubject::Task(key(&format!("t{}", random.usize(..8)))),
+            false => DrainSubject::Agent(CLUSTER.into(), agent(random.u8(..4)).id),
+        };
+        let command = match random.usize(..4) {
+            0 => Command::Undrain { subject, actor: actor.clone() },
+            _ => Command::Drain { subject, actor: actor.clone() },
+        };
+        writer.apply([ClusterEvent::Command(command)], NOW);
+    }
+    dump(&writer.first(NOW))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("POINTSMAN_FULL").is_some() { 20_000 } else { 300 }))]
 
@@ -133,7 +152,8 @@ proptest! {
         tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
         seed in any::<u64>(),
     ) {
-        let (mut writer, incremental) = run(&tasks, seed);
+        let (mut writer, _) = run(&tasks, seed);
+        let incremental = drain_some(&mut writer, seed);
         writer.apply([ClusterEvent::Configured(Arc::new(config()))], NOW);
         let rebuilt = dump(&writer.first(NOW));
         prop_assert_eq!(incremental, rebuilt);
@@ -144,7 +164,8 @@ proptest! {
         tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
         seed in any::<u64>(),
     ) {
-        let (writer, before) = run(&tasks, seed);
+        let (mut writer, _) = run(&tasks, seed);
+        let before = drain_some(&mut writer, seed);
         let bytes = writer.state().view(NOW).write(Vec::new()).unwrap();
         let path = std::path::Path::new("state");
         let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW).unwrap();

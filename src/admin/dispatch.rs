@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -17,7 +17,8 @@ use super::query::{Query, decode};
 use super::reply::{Answer, ApiError, Body, Reply};
 use super::router::{self, Endpoint, Scope};
 use super::security::{self, Peer};
-use super::{explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks};
+use super::{drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks};
+use crate::model::drain::DrainSubject;
 use crate::model::time::Timestamp;
 
 /// The largest body of a request.
@@ -29,12 +30,16 @@ const MAX_STREAMS: usize = 32;
 /// Answers that are computed at a time: large ones take a core for a while, and the control plane has others to do.
 const MAX_COMPUTING: usize = 4;
 
+/// Calls that wait for something to be drained, at a time.
+const MAX_WAITING: usize = 64;
+
 /// What every connection shares.
 pub(crate) struct Shared {
     pub context: Arc<AdminContext>,
     pub metrics: AdminMetrics,
     streams: Arc<Semaphore>,
     computing: Semaphore,
+    waiting: Semaphore,
 }
 
 /// Whose requests a connection brings.
@@ -54,7 +59,13 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn new(context: Arc<AdminContext>, metrics: AdminMetrics) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { context, metrics, streams, computing: Semaphore::new(MAX_COMPUTING) }
+        Self {
+            context,
+            metrics,
+            streams,
+            computing: Semaphore::new(MAX_COMPUTING),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
     }
 
     /// Answers one request.
@@ -112,11 +123,30 @@ impl Shared {
                 let body = body(request).await?;
                 settings::set_log_level(&self.context, &body, &actor).map(Reply::into_response)
             }
+            Endpoint::DrainTask | Endpoint::DrainAgent => {
+                let is_order = !matches!(*request.method(), Method::GET | Method::HEAD);
+                let actor = is_order.then(|| security::check_change(peer, request.headers(), token)).transpose()?;
+                drop(table);
+                let subject = self.drain_subject(endpoint, argument).await?;
+                let _permit = self.waiting.try_acquire().map_err(|_| too_many_waits())?;
+                drains::order(&self.context, request.method(), subject, &query, actor).await.map(Reply::into_response)
+            }
             // Whoever asks whether we live must not wait behind those who ask for everything.
             Endpoint::Alive => health::alive().map(Reply::into_response),
             Endpoint::Ready => health::ready(&self.context.phase.borrow(), &table).map(Reply::into_response),
             _ => self.compute(endpoint, argument, query).await.map(Reply::into_response),
         }
+    }
+
+    /// What an order to drain is about; found beside the runtime's own threads.
+    async fn drain_subject(&self, endpoint: Endpoint, argument: String) -> Result<DrainSubject, ApiError> {
+        let _permit = self.computing.acquire().await.map_err(|error| ApiError::internal(&error))?;
+        let table = self.context.table.load();
+        let find = move || match endpoint {
+            Endpoint::DrainTask => drains::task(&table, &argument),
+            _ => drains::agent(&table, &argument),
+        };
+        tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(ApiError::internal(&error)))
     }
 
     /// Computes an answer beside the runtime's own threads.
@@ -143,6 +173,11 @@ impl Shared {
     }
 }
 
+fn too_many_waits() -> ApiError {
+    let message = format!("{MAX_WAITING} calls wait for something to be drained already");
+    ApiError::unavailable(message, "ask again later; orders given before hold")
+}
+
 /// The calls that read.
 fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Query) -> Answer {
     let table = context.table.load();
@@ -158,6 +193,7 @@ fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Quer
         Endpoint::Version => tables::content(context, argument, query, now),
         Endpoint::Explain => explain::explain(&table, query, now),
         Endpoint::Problems => problems::list(&table, query),
+        Endpoint::Drains => drains::list(&table, query),
         Endpoint::Sources => sources::list(&table, query, now),
         Endpoint::Config => settings::config(context, &table, query),
         Endpoint::Targets => scrape::targets(&table, query),
@@ -167,9 +203,13 @@ fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Quer
             content_type: "application/json",
             body: bytes::Bytes::from_static(super::OPENAPI.as_bytes()),
         }),
-        Endpoint::Alive | Endpoint::Ready | Endpoint::Events | Endpoint::AcceptRemovals | Endpoint::Log => {
-            Err(ApiError::internal(&"this call is answered elsewhere"))
-        }
+        Endpoint::Alive
+        | Endpoint::Ready
+        | Endpoint::Events
+        | Endpoint::AcceptRemovals
+        | Endpoint::DrainTask
+        | Endpoint::DrainAgent
+        | Endpoint::Log => Err(ApiError::internal(&"this call is answered elsewhere")),
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVe
 use super::problems;
 use super::process::ProcessMetrics;
 use super::reply::{Answer, ApiError, Reply};
+use crate::model::drain::DrainSubject;
 use crate::model::endpoint::EndpointState;
 use crate::model::problem::ProblemCode;
 use crate::model::time::Timestamp;
@@ -90,6 +91,7 @@ struct Gauges {
     source_state: IntGaugeVec,
     source_tasks: IntGaugeVec,
     source_held: IntGaugeVec,
+    drains: IntGaugeVec,
     build: IntGaugeVec,
 }
 
@@ -113,11 +115,12 @@ impl Gauges {
             source_state: labelled("pointsman_source_state", "1 for the state a source is in", &["source", "state"])?,
             source_tasks: labelled("pointsman_source_tasks", "Tasks known from a source", &["source"])?,
             source_held: labelled("pointsman_source_removals_held", "Removals that the guard holds back", &["source"])?,
+            drains: labelled("pointsman_table_drains", "What operators took out of service, by kind", &["kind"])?,
             build: labelled("pointsman_build_info", "1; the version is the label", &["version"])?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 14] {
+    fn all(&self) -> [&dyn Collector; 15] {
         [
             &self.generation,
             &self.age,
@@ -132,6 +135,7 @@ impl Gauges {
             &self.source_state,
             &self.source_tasks,
             &self.source_held,
+            &self.drains,
             &self.build,
         ]
     }
@@ -155,6 +159,10 @@ impl Gauges {
             self.source_tasks.with_label_values(&[name]).set(saturating(source.tasks));
             let held = source.held.as_ref().map_or(0, |held| held.tasks);
             self.source_held.with_label_values(&[name]).set(saturating(held));
+        }
+        for kind in DrainSubject::KINDS {
+            let count = table.drains.iter().filter(|(subject, _)| subject.kind() == kind).count();
+            self.drains.with_label_values(&[kind]).set(saturating(count));
         }
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }

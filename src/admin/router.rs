@@ -52,6 +52,9 @@ endpoints! {
     Problems = "/v1/problems", "GET, HEAD";
     Sources = "/v1/sources", "GET, HEAD";
     AcceptRemovals = "/v1/sources/{source}/accept-removals", "POST";
+    Drains = "/v1/drains", "GET, HEAD";
+    DrainTask = "/v1/drains/tasks/{task}", "GET, HEAD, PUT, DELETE";
+    DrainAgent = "/v1/drains/agents/{agent}", "GET, HEAD, PUT, DELETE";
     Events = "/v1/events", "GET";
     Config = "/v1/config", "GET, HEAD";
     Log = "/v1/log", "PUT";
@@ -103,6 +106,7 @@ fn api(path: &str) -> Option<(Endpoint, &str)> {
         "explain" => plain(Endpoint::Explain),
         "problems" => plain(Endpoint::Problems),
         "sources" => plain(Endpoint::Sources),
+        "drains" => plain(Endpoint::Drains),
         "events" => plain(Endpoint::Events),
         "config" => plain(Endpoint::Config),
         "log" => plain(Endpoint::Log),
@@ -122,6 +126,12 @@ fn with_argument(path: &str) -> Option<(Endpoint, &str)> {
         "services" => Some((Endpoint::Service, argument)),
         "tasks" => Some((Endpoint::Task, argument)),
         "table" if !argument.contains('/') => Some((Endpoint::Version, argument)),
+        "drains" => match argument.split_once('/')? {
+            (_, "") => None,
+            ("tasks", task) => Some((Endpoint::DrainTask, task)),
+            ("agents", agent) => Some((Endpoint::DrainAgent, agent)),
+            _ => None,
+        },
         "sources" => {
             let name = argument.strip_suffix("/accept-removals")?;
             (!name.is_empty() && !name.contains('/')).then_some((Endpoint::AcceptRemovals, name))
@@ -149,6 +159,11 @@ mod tests {
         check("/v1/sources/prod/accept-removals", Some((Endpoint::AcceptRemovals, "prod")));
         check("/v1/sources//accept-removals", None);
         check("/v1/sources/prod", None);
+        check("/v1/drains", Some((Endpoint::Drains, "")));
+        check("/v1/drains/tasks/c/f/t", Some((Endpoint::DrainTask, "c/f/t")));
+        check("/v1/drains/agents/a", Some((Endpoint::DrainAgent, "a")));
+        check("/v1/drains/agents/", None);
+        check("/v1/drains/others/a", None);
         check("/healthz", Some((Endpoint::Alive, "")));
         check("/", None);
         check("/v1", None);

@@ -200,7 +200,7 @@ impl EndpointView {
         let latency = endpoint.run.latency(now);
         let check = CheckView::of(table, endpoint);
         let reason = match (available, spared) {
-            (false, _) => Some(why_not(endpoint, check.as_ref())),
+            (false, _) => Some(why_not(table, endpoint, check.as_ref())),
             (true, Some(left)) if left.is_zero() => Some("it failed; one request tries whether it works again".into()),
             (true, Some(left)) => Some(format!("it failed and is spared for another {} ms", left.as_millis())),
             (true, None) => None,
@@ -272,7 +272,7 @@ fn score(table: &Table, service: &Service, endpoint: &Endpoint, latency: Option<
 }
 
 /// Why no request goes to an endpoint.
-fn why_not(endpoint: &Endpoint, check: Option<&CheckView>) -> String {
+fn why_not(table: &Table, endpoint: &Endpoint, check: Option<&CheckView>) -> String {
     if let Some(check) = check.filter(|check| check.verdict != CheckState::Good.as_str())
         && matches!(endpoint.state, EndpointState::Unverified | EndpointState::Unhealthy)
     {
@@ -280,6 +280,7 @@ fn why_not(endpoint: &Endpoint, check: Option<&CheckView>) -> String {
         let what = if waits { "no active check has succeeded yet" } else { "its active checks fail" };
         return check.error.as_ref().map_or_else(|| what.to_owned(), |error| format!("{what}: {error}"));
     }
+    let is_drained = || table.tasks.get(&endpoint.id.task).is_some_and(|view| view.drained);
     let reason = match endpoint.state {
         EndpointState::Ready if endpoint.weight.0 == 0 => "its weight is 0",
         EndpointState::Ready => "it is ready and not among the service's available endpoints",
@@ -287,6 +288,9 @@ fn why_not(endpoint: &Endpoint, check: Option<&CheckView>) -> String {
         EndpointState::Starting => "its task is not running yet",
         EndpointState::Unhealthy => "its last health check failed",
         EndpointState::Unreachable => "its agent is cut off",
+        EndpointState::Draining if is_drained() => {
+            "an operator took it out of service (`pointsman drain` lists what is)"
+        }
         EndpointState::Draining => "its task is going away",
     };
     reason.into()

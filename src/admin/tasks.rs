@@ -57,6 +57,8 @@ pub(crate) struct TaskDetails {
     pub host_ports: Vec<String>,
     pub network: String,
     pub has_health_check: bool,
+    /// An operator took it, or its agent, out of service.
+    pub drained: bool,
     /// When its agent was lost, in milliseconds since the Unix epoch.
     pub unreachable_since: Option<u64>,
     pub endpoints: Vec<services::EndpointView>,
@@ -104,6 +106,7 @@ pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
         host_ports: definition.host_ports.iter().map(port_range).collect(),
         network: format!("{:?}", definition.network).to_lowercase(),
         has_health_check: definition.has_health_check,
+        drained: task.drained,
         unreachable_since: task.facts.unreachable_since.map(|at| at.0),
         endpoints: endpoints(table, task),
         scrape: task.scrape.as_ref().map(|scrape| format!("http://{}{}", scrape.0, scrape.1)),
@@ -151,7 +154,8 @@ impl Filter<'_> {
     }
 }
 
-fn runs_on(task: &TaskView, wanted: &str) -> bool {
+/// Whether a task runs on the agent with this id, host name or address.
+pub(crate) fn runs_on(task: &TaskView, wanted: &str) -> bool {
     let id = task.facts.agent.as_ref().map(|agent| agent.as_str());
     let agent = task.agent.as_ref();
     id == Some(wanted)
@@ -184,7 +188,11 @@ fn state(query: &Query) -> Result<Option<&str>, ApiError> {
     }
 }
 
-fn find<'a>(table: &'a Table, wanted: &str) -> Result<&'a Arc<TaskView>, ApiError> {
+/// The task that `wanted` names: cluster/framework/task, or its id or name where that is unambiguous.
+///
+/// # Errors
+/// There is none, or more than one.
+pub(crate) fn find<'a>(table: &'a Table, wanted: &str) -> Result<&'a Arc<TaskView>, ApiError> {
     if let Some(task) = full_key(wanted).and_then(|key| table.tasks.get(&key)) {
         return Ok(task);
     }

@@ -78,6 +78,16 @@ impl Client {
         self.call(Method::POST, path)
     }
 
+    /// Sets `path`.
+    pub(super) fn put<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        self.call(Method::PUT, path)
+    }
+
+    /// Takes `path` back.
+    pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        self.call(Method::DELETE, path)
+    }
+
     /// Hands each event of a stream (its name and data) to `each`, until that says `false` or the stream ends.
     pub(super) fn follow(
         &self,

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod drain;
 mod explain;
 mod failure;
 mod migrate;
@@ -110,6 +111,10 @@ enum Command {
     Problems(problems::Arguments),
     /// Show the sources, or accept removals that are held back
     Sources(sources::Arguments),
+    /// Take a task or an agent out of service and wait until nothing is in flight there, or list what is out
+    Drain(drain::Drain),
+    /// Put a task or an agent back into service
+    Undrain(drain::Undrain),
     /// Show the table's version, its history, or what differs between two versions
     Table(table::Arguments),
     /// Print the version of this program
@@ -168,6 +173,8 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Watch(arguments) => watch::run(&arguments, &client()?, &mut output),
         Command::Problems(arguments) => problems::run(&arguments, &client()?, &mut output),
         Command::Sources(arguments) => sources::run(&arguments, &client()?, &mut output),
+        Command::Drain(arguments) => drain::drain(&arguments, &client()?, &mut output),
+        Command::Undrain(arguments) => drain::undrain(&arguments, &client()?, &mut output),
         Command::Table(arguments) => table::run(&arguments, &client()?, &mut output),
         Command::Version => version(&mut output),
     }

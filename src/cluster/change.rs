@@ -26,6 +26,8 @@ pub struct Changes {
     pub problems: BTreeSet<SourceName>,
     /// Which ports cannot be listened on changed.
     pub ports: bool,
+    /// What operators took out of service changed.
+    pub drains: bool,
     /// The state of a source changed.
     pub sources: bool,
     /// Everything is to be derived anew.
@@ -44,6 +46,7 @@ impl Changes {
         !self.everything
             && !self.sources
             && !self.ports
+            && !self.drains
             && self.tasks.is_empty()
             && self.agents.is_empty()
             && self.frameworks.is_empty()

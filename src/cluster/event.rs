@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::check::CheckReport;
+use crate::model::drain::DrainSubject;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::network::MastersFacts;
@@ -156,6 +157,21 @@ pub enum Command {
         /// The source.
         source: SourceName,
         /// Who said so, for the log.
+        actor: Arc<str>,
+    },
+    /// Take a task or an agent out of service: nothing new goes there, and what is in flight is finished. Of what is
+    /// not known, nothing is noted.
+    Drain {
+        /// What.
+        subject: DrainSubject,
+        /// Who said so.
+        actor: Arc<str>,
+    },
+    /// Put it back into service.
+    Undrain {
+        /// What.
+        subject: DrainSubject,
+        /// Who said so.
         actor: Arc<str>,
     },
 }

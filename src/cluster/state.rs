@@ -9,6 +9,7 @@
 //! Not here: what the facts mean for names and routes (see the table's derivation).
 
 mod agents;
+mod commands;
 mod deadlines;
 mod frameworks;
 mod snapshots;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use super::by_source::{BySource, SourceRank, merge_tasks};
 use super::change::Changes;
 use super::deadline::Deadlines;
-use super::event::{ClusterEvent, Command, DeclaredService, Fact, SourceEvent};
+use super::event::{ClusterEvent, DeclaredService, Fact, SourceEvent};
 use super::ledger::Ledger;
 use super::source::{IncomingSnapshot, PROBLEMS, Source, SourceKind};
 use super::status::{SourceState, SourceStatus};
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::config::checked::GuardConfig;
 use crate::model::agent::AgentFacts;
 use crate::model::check::Verdicts;
+use crate::model::drain::Drains;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::persistent::PersistentMap;
@@ -49,6 +51,8 @@ pub struct ClusterState {
     pub(crate) declared: PersistentMap<ServiceId, Arc<BySource<DeclaredService>>>,
     /// What active checks say of tasks.
     pub(crate) verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
+    /// What operators took out of service.
+    pub(crate) drains: Drains,
     agent_counts: HashMap<ClusterName, usize>,
     by_agent: HashMap<(ClusterName, AgentId), HashSet<TaskKey>>,
     by_framework: HashMap<(ClusterName, FrameworkId), HashSet<TaskKey>>,
@@ -74,6 +78,7 @@ impl ClusterState {
             frameworks: PersistentMap::new(),
             declared: PersistentMap::new(),
             verdicts: PersistentMap::new(),
+            drains: Drains::default(),
             agent_counts: HashMap::new(),
             by_agent: HashMap::new(),
             by_framework: HashMap::new(),
@@ -93,10 +98,7 @@ impl ClusterState {
         match event {
             ClusterEvent::Source(event) => self.apply_source(event, now, changes),
             ClusterEvent::Configured(config) => self.configure(config, now, changes),
-            ClusterEvent::Command(Command::AcceptRemovals { source, actor }) => {
-                changes.cause(|| format!("{source}: held removals accepted by {actor}"));
-                self.release_held(&source, now, changes);
-            }
+            ClusterEvent::Command(command) => self.obey(command, now, changes),
             ClusterEvent::PortFaults(faults) => {
                 if faults != self.port_faults {
                     changes.cause(|| format!("ports that cannot be listened on: {}", faults.len()));
@@ -230,6 +232,7 @@ impl ClusterState {
         self.agents = rerank_all(&self.agents, &rank);
         self.frameworks = rerank_all(&self.frameworks, &rank);
         self.declared = rerank_all(&self.declared, &rank);
+        self.drains.retain_tasks(|key| self.tasks.contains_key(key));
         self.index();
     }
 

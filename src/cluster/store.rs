@@ -24,6 +24,7 @@ use super::state::ClusterState;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::check::Verdicts;
+use crate::model::drain::{DrainOrder, DrainSubject, Drains};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName, TaskKey};
 use crate::model::intern::Interner;
@@ -84,6 +85,7 @@ pub struct StateView {
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
     verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
+    drains: Drains,
 }
 
 /// What is stored of a source; its place in the list is its rank.
@@ -127,6 +129,8 @@ enum Record {
     },
     /// Since 0.2. At the end: records are told apart by their place here.
     Verdicts(TaskKey, Verdicts),
+    /// What an operator took out of service.
+    Drain(DrainSubject, DrainOrder),
 }
 
 impl ClusterState {
@@ -163,6 +167,7 @@ impl ClusterState {
             ledger: self.ledger.clone(),
             deadlines: self.deadlines.iter().cloned().collect(),
             verdicts: self.verdicts.clone(),
+            drains: self.drains.clone(),
         }
     }
 }
@@ -232,6 +237,9 @@ impl StateView {
         }
         for (task, verdicts) in self.verdicts.iter() {
             writer.put(&Record::Verdicts(task.clone(), (**verdicts).clone()))?;
+        }
+        for (subject, order) in self.drains.iter() {
+            writer.put(&Record::Drain(subject.clone(), order.clone()))?;
         }
         let records = writer.records;
         writer.put(&Record::End { records })?;
@@ -333,6 +341,12 @@ impl Loading {
             Record::Verdicts(task, verdicts) => {
                 if self.state.tasks.get(&task).is_some() {
                     self.state.verdicts.insert(task, Arc::new(verdicts));
+                }
+            }
+            Record::Drain(subject, order) => {
+                let is_gone = matches!(&subject, DrainSubject::Task(key) if self.state.tasks.get(key).is_none());
+                if !is_gone {
+                    self.state.drains.add(subject, order);
                 }
             }
             Record::Header { .. } | Record::End { .. } => {}

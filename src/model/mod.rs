@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod balance;
 pub mod check;
+pub mod drain;
 pub mod edit_distance;
 pub mod endpoint;
 pub mod framework;

@@ -196,6 +196,10 @@ impl Forwarding {
             return Some((endpoint, false));
         }
         self.attempts += 1;
+        if self.attempts > 1 {
+            // Who began to go away since the first attempt gets no new one.
+            self.client.worker.with_table(|table| self.plan.destination.renew(table));
+        }
         let mut pauses = 0;
         loop {
             let chosen = self.choose();

@@ -34,6 +34,9 @@ pub fn dump(table: &Table) -> String {
             ),
         );
     }
+    for (subject, order) in table.drains.iter() {
+        line(&mut out, format_args!("drained {subject} by {}", order.actor));
+    }
     names(&table.names, &mut out);
     let mut problems: Vec<_> = table.problems.values().flat_map(|list| list.iter()).collect();
     problems.sort();

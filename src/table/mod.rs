@@ -14,6 +14,7 @@ pub mod writer;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::model::drain::Drains;
 use crate::model::id::{ServiceId, TaskKey};
 use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
@@ -56,6 +57,8 @@ pub struct Table {
     pub problems: PersistentMap<Arc<str>, Arc<[Problem]>>,
     /// The sources' state.
     pub sources: Arc<[SourceStatus]>,
+    /// What operators took out of service.
+    pub drains: Drains,
 }
 
 impl Table {
@@ -75,6 +78,7 @@ impl Table {
             tasks: PersistentMap::new(),
             problems: PersistentMap::new(),
             sources: Arc::new([]),
+            drains: Drains::default(),
         }
     }
 

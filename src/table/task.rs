@@ -26,6 +26,8 @@ pub struct TaskView {
     pub source: SourceKind,
     /// Verdicts of active checks on its ports.
     pub verdicts: Option<Arc<Verdicts>>,
+    /// An operator took it, or its agent, out of service.
+    pub drained: bool,
     /// Whether it may be chosen.
     pub state: EndpointState,
     /// The version it runs.

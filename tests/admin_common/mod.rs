@@ -243,6 +243,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         agent: Some(Arc::new(agent)),
         framework: None,
         verdicts: None,
+        drained: false,
         state: endpoint.state,
         version: endpoint.version.clone(),
         endpoints: [(service.id.clone(), endpoint.id.clone())].into_iter().collect(),

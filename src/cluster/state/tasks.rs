@@ -91,6 +91,7 @@ impl ClusterState {
         if entry.is_empty() {
             self.tasks.remove(key);
             self.verdicts.remove(key);
+            self.end_drain(key, changes);
             self.move_indexes(key, agent.as_ref(), None, changes);
             let framework = (key.cluster().clone(), key.framework().clone());
             if let Some(tasks) = self.by_framework.get_mut(&framework) {

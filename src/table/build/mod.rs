@@ -85,6 +85,7 @@ impl Builder {
             self.table.sources = state.statuses();
         }
         names::stamp(&mut self.table, state, now);
+        self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();
     }
 
@@ -126,6 +127,7 @@ impl Builder {
         }
         self.table.sources = state.statuses();
         names::stamp(&mut self.table, state, now);
+        self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();
     }
 
@@ -299,6 +301,7 @@ impl TaskView {
             framework: self.framework.clone(),
             source: self.source,
             verdicts: self.verdicts.clone(),
+            drained: self.drained,
             config,
         }
     }
@@ -311,7 +314,8 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
     let framework = state.framework(key.cluster(), key.framework()).cloned();
     let source = state.kind_of(key).unwrap_or(SourceKind::Mesos);
     let verdicts = state.verdicts.get(key).cloned();
-    Some(Inputs { facts, agent, framework, source, verdicts, config: &state.config })
+    let drained = state.drains.covers(&facts);
+    Some(Inputs { facts, agent, framework, source, verdicts, drained, config: &state.config })
 }
 
 /// The claims of a declaration: its labels are read as those of a task with the one port.

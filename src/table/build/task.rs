@@ -47,6 +47,8 @@ pub struct Inputs<'a> {
     pub source: SourceKind,
     /// Verdicts of active checks.
     pub verdicts: Option<Arc<Verdicts>>,
+    /// An operator took it, or its agent, out of service.
+    pub drained: bool,
     /// The configuration.
     pub config: &'a Config,
 }
@@ -133,7 +135,8 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
             framework: framework.clone(),
             source: inputs.source,
             verdicts: inputs.verdicts.clone(),
-            state: endpoint_state(facts, config),
+            drained: inputs.drained,
+            state: if inputs.drained { EndpointState::Draining } else { endpoint_state(facts, config) },
             version: said.version.clone(),
             endpoints: SmallVec::new(),
             addresses: addresses(facts, agent.as_deref(), config),
