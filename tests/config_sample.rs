@@ -13,7 +13,11 @@ use pointsman::config::{Config, Environment, check, reference_markdown, sample_f
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pointsman.toml");
 
 fn check_with_secrets(text: &str) -> Config {
-    let environment = Environment::new(&|_| None, &|_| Ok("user:password\n".into()));
+    let secret = |path: &Path| match path.ends_with("cookie-secret") {
+        true => Ok("000102030405060708090a0b0c0d0e0f\n".into()),
+        false => Ok("user:password\n".into()),
+    };
+    let environment = Environment::new(&|_| None, &secret);
     check(text, Path::new("pointsman.toml"), environment).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -85,6 +89,8 @@ fn what_the_sample_calls_a_default_is_the_default() {
         forward,
         listen: config.dns.listen.clone(),
         nameserver_addresses: config.dns.nameserver_addresses.clone(),
+        cookie_secret: config.dns.cookie_secret.clone(),
+        identity: config.dns.identity.clone(),
         ..DnsConfig::default()
     };
     assert_eq!(config.dns, dns);

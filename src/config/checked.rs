@@ -309,6 +309,36 @@ pub struct DnsConfig {
     pub label_rule: LabelRule,
     /// Names that are nobody's here.
     pub forward: ForwardConfig,
+    /// What becomes of DNS cookies.
+    pub cookies: CookiePolicy,
+    /// Keys of cookies: the first makes them, all are taken; none: one is drawn at the start.
+    pub cookie_secret: Vec<CookieKey>,
+    /// What this server is called, for those who ask which of several has answered.
+    pub identity: Option<Arc<str>>,
+    /// Whether `version.bind` is answered.
+    pub tell_version: bool,
+}
+
+/// What becomes of DNS cookies (RFC 7873).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookiePolicy {
+    /// They are ignored.
+    Off,
+    /// Who sends one gets one.
+    #[default]
+    Answer,
+    /// Who sends one and has none of ours yet is answered only then.
+    Require,
+}
+
+/// A key that cookies are made with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieKey(pub [u8; 16]);
+
+impl std::fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
 }
 
 /// Names that are nobody's here: who is asked for them.
@@ -770,6 +800,10 @@ impl Default for DnsConfig {
             hold_names: true,
             label_rule: LabelRule::Rfc1123,
             forward: ForwardConfig::default(),
+            cookies: CookiePolicy::Answer,
+            cookie_secret: Vec::new(),
+            identity: None,
+            tell_version: false,
         }
     }
 }

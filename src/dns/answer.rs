@@ -5,12 +5,16 @@
 
 use std::net::IpAddr;
 
+use super::asker::Asker;
+use super::chaos;
+use super::cookies::{self, Verdict};
 use super::resolve::Resolution;
 use super::source::NameSource;
+use super::wire::option::{ExtendedError, code};
 use super::wire::query::{self, Edns, Ignored, Incoming, Query, Rejection};
 use super::wire::response::{EdnsReply, Response};
-use super::wire::{CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, record_type};
-use crate::config::checked::DnsConfig;
+use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, record_type};
+use crate::config::checked::{CookiePolicy, DnsConfig};
 
 /// What answers are made from.
 pub struct Authority<'a, N> {
@@ -44,92 +48,162 @@ pub struct Answered {
     pub is_repeatable: bool,
     /// The name lies in none of our zones: others may know it.
     pub is_outside: bool,
+    /// A cookie has shown that answers to this address reach the asker.
+    pub is_proven: bool,
 }
 
 impl Answered {
     /// An answer in which nothing is out of the ordinary.
     pub(crate) fn plain(record_type: Option<u16>, rcode: Rcode) -> Self {
-        Self { record_type, rcode, truncated: false, impossible_records: 0, is_repeatable: false, is_outside: false }
+        Self {
+            record_type,
+            rcode,
+            truncated: false,
+            impossible_records: 0,
+            is_repeatable: false,
+            is_outside: false,
+            is_proven: false,
+        }
     }
 }
 
 /// Answers `message`: appends the answer to `out`, or nothing where there is none.
 pub fn answer<N: NameSource>(
     authority: &Authority<'_, N>,
-    transport: Transport,
+    asker: impl Into<Asker>,
     message: &[u8],
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
 ) -> Outcome {
+    let asker = asker.into();
     match query::parse(message) {
         Incoming::Ignored(reason) => Outcome::Ignored(reason),
-        Incoming::Rejected(rejection) => {
-            Outcome::Answered(reject(authority.names.config(), transport, &rejection, out))
-        }
-        Incoming::Query(query) => Outcome::Answered(respond(authority, transport, message, &query, random, out)),
+        Incoming::Rejected(rejection) => Outcome::Answered(reject(authority.names.config(), &asker, &rejection, out)),
+        Incoming::Query(query) => Outcome::Answered(respond(authority, &asker, message, &query, random, out)),
     }
 }
 
-fn reject(config: &DnsConfig, transport: Transport, rejection: &Rejection<'_>, out: &mut Vec<u8>) -> Answered {
+fn reject(config: &DnsConfig, asker: &Asker, rejection: &Rejection<'_>, out: &mut Vec<u8>) -> Answered {
     let Rejection { header, question, edns, rcode } = rejection;
-    let reply = EdnsReply::to(*edns, advertised_size(config));
-    Response::begin(out, *header, question.as_ref(), reply, limit(config, transport, *edns)).finish(*rcode, 0);
-    Answered::plain(question.as_ref().map(|question| question.record_type), *rcode)
+    let (reply, cookie) = edns_reply(config, asker, *edns);
+    let rcode = if *rcode == Rcode::NoError { judged(config, asker, *edns, cookie) } else { None }.unwrap_or(*rcode);
+    Response::begin(out, *header, question.as_ref(), reply, limit(config, asker.transport, *edns)).finish(rcode, 0);
+    Answered::plain(question.as_ref().map(|question| question.record_type), rcode)
 }
 
 fn respond<N: NameSource>(
     authority: &Authority<'_, N>,
-    transport: Transport,
+    asker: &Asker,
     message: &[u8],
     query: &Query<'_>,
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
 ) -> Answered {
     let config = authority.names.config();
-    let reply = EdnsReply::to(query.edns, advertised_size(config));
-    let limit = limit(config, transport, query.edns);
+    let (reply, cookie) = edns_reply(config, asker, query.edns);
+    let limit = limit(config, asker.transport, query.edns);
+    // A cookie is its client's and of its time; the time that a connection stays is told to those who ask.
+    let is_of_the_moment = query.edns.is_some_and(|edns| edns.options.cookie.is_some());
     let mut response = Response::begin(out, query.header, Some(&query.question), reply, limit);
     let mut answered = Answered::plain(Some(query.question.record_type), Rcode::NoError);
-    if let Some(rcode) = refusal(authority.names, query) {
+    answered.is_proven = cookie.is_proven;
+    let refused = refusal(authority.names, query, judged(config, asker, query.edns, cookie));
+    if let Some((rcode, reason)) = refused {
         answered.rcode = rcode;
+        if let Some(reason) = reason {
+            response.explain(reason);
+        }
         match &query.tsig {
             Some(tsig) if rcode == Rcode::NotAuth => response.finish_unknown_key(message, tsig),
             _ => response.finish(rcode, 0),
         }
         return answered;
     }
+    if query.question.class == CLASS_CH {
+        let (rcode, set) = chaos::resolve(config, &query.question, &mut response);
+        answered.rcode = rcode;
+        response.finish(rcode, set);
+        return answered;
+    }
     let resolution = Resolution::resolve(authority, &query.question, random, &mut response);
     answered.rcode = resolution.rcode;
     answered.truncated = resolution.truncated;
     answered.impossible_records = resolution.impossible_records;
-    answered.is_repeatable = resolution.is_repeatable();
+    answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment;
     answered.is_outside = resolution.is_outside;
+    match resolution.rcode {
+        Rcode::Refused => response.explain(ExtendedError::NotAuthoritative),
+        Rcode::ServFail => response.explain(ExtendedError::NotReady),
+        _ => {}
+    }
     response.finish(resolution.rcode, resolution.flags());
     answered
 }
 
-/// Why a well-formed query is not looked up.
-fn refusal<N: NameSource>(names: &N, query: &Query<'_>) -> Option<Rcode> {
+/// What the answer says by EDNS, and what the client's cookie comes to.
+pub(crate) fn edns_reply(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) -> (Option<EdnsReply>, Verdict) {
+    let Some(mut reply) = EdnsReply::to(edns, advertised_size(config)) else { return (None, Verdict::default()) };
+    let options = edns.map(|edns| edns.options).unwrap_or_default();
+    let verdict = cookies::judge(config, asker, options.cookie.as_ref());
+    if let Some(cookie) = &verdict.reply {
+        reply.add(code::COOKIE, cookie);
+    }
+    if options.nsid
+        && let Some(identity) = &config.identity
+    {
+        reply.add(code::NSID, identity.as_bytes());
+    }
+    // RFC 7828 §3.2.2: over UDP there is nothing to keep alive, and the option is ignored.
+    if options.keepalive && asker.transport.is_stream() {
+        let tenths = u16::try_from(config.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX);
+        reply.add(code::TCP_KEEPALIVE, &tenths.to_be_bytes());
+    }
+    // RFC 7830 §6: in the clear, padding hides nothing.
+    if options.padding && asker.transport.is_encrypted() {
+        reply.pad();
+    }
+    (Some(reply), verdict)
+}
+
+/// RFC 7873 §5.2.3 and §5.2.4: a client that knows cookies and shows none of ours over UDP is given one and told to ask
+/// again, where that is wanted. Those that do not know cookies are answered.
+fn judged(config: &DnsConfig, asker: &Asker, edns: Option<Edns>, cookie: Verdict) -> Option<Rcode> {
+    let is_wanted = config.cookies == CookiePolicy::Require && asker.transport == Transport::Udp;
+    let has_cookie = edns.is_some_and(|edns| edns.options.cookie.is_some());
+    (is_wanted && has_cookie && cookie.reply.is_some() && !cookie.is_proven).then_some(Rcode::BadCookie)
+}
+
+/// Why a well-formed query is not looked up, and what there is to say about it.
+fn refusal<N: NameSource>(
+    names: &N,
+    query: &Query<'_>,
+    cookie: Option<Rcode>,
+) -> Option<(Rcode, Option<ExtendedError>)> {
     // RFC 6891 §6.1.3: before anything else, since the rest may mean something else in another version.
     if query.edns.is_some_and(|edns| edns.version != 0) {
-        return Some(Rcode::BadVers);
+        return Some((Rcode::BadVers, None));
     }
     if query.tsig.is_some() {
-        return Some(Rcode::NotAuth);
+        return Some((Rcode::NotAuth, None));
+    }
+    if let Some(rcode) = cookie {
+        return Some((rcode, None));
     }
     match query.question.record_type {
         // No data, so nothing that could be asked for.
-        record_type::OPT | record_type::TSIG => return Some(Rcode::FormErr),
+        record_type::OPT | record_type::TSIG => return Some((Rcode::FormErr, None)),
         // RFC 8906 §3.1.1 wants unknown types answered; these are known, and are no data but services.
-        record_type::TKEY | record_type::MAILA | record_type::MAILB => return Some(Rcode::NotImp),
-        record_type::AXFR | record_type::IXFR => return Some(Rcode::Refused),
+        record_type::TKEY | record_type::MAILA | record_type::MAILB => return Some((Rcode::NotImp, None)),
+        record_type::AXFR | record_type::IXFR => return Some((Rcode::Refused, Some(ExtendedError::Prohibited))),
         _ => {}
     }
-    if query.question.class != CLASS_IN {
-        return Some(Rcode::Refused);
+    match query.question.class {
+        CLASS_IN if names.is_ready() => None,
+        // Nobody may conclude from silence that a name does not exist, nor that its zone is not ours.
+        CLASS_IN => Some((Rcode::ServFail, Some(ExtendedError::NotReady))),
+        CLASS_CH => None,
+        _ => Some((Rcode::Refused, None)),
     }
-    // Nobody may conclude from silence that a name does not exist, nor that its zone is not ours.
-    (!names.is_ready()).then_some(Rcode::ServFail)
 }
 
 /// The largest message over UDP, in both directions.
@@ -137,9 +211,10 @@ fn advertised_size(config: &DnsConfig) -> u16 {
     config.max_udp_size.max(MIN_UDP_SIZE)
 }
 
-fn limit(config: &DnsConfig, transport: Transport, edns: Option<Edns>) -> usize {
+/// The most octets that an answer may have.
+pub(crate) fn limit(config: &DnsConfig, transport: Transport, edns: Option<Edns>) -> usize {
     match (transport, edns) {
-        (Transport::Tcp, _) => MAX_MESSAGE,
+        (Transport::Tcp | Transport::Tls | Transport::Https, _) => MAX_MESSAGE,
         (Transport::Udp, None) => usize::from(MIN_UDP_SIZE),
         // RFC 6891 §6.2.3: less than 512 means 512.
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_size.clamp(MIN_UDP_SIZE, advertised_size(config))),

@@ -401,6 +401,25 @@ fn options_are_ignored_unless_they_are_broken() {
 }
 
 #[test]
+fn encrypted_answers_are_padded_for_those_who_pad() {
+    let padded = with_additionals(&[b"\0\0\x29\x10\0\0\0\0\0\0\x04\0\x0c\0\0"]);
+    let plain = with_additionals(&[b"\0\0\x29\x10\0\0\0\0\0\0\0"]);
+    let length = |transport, message: &[u8]| {
+        let octets = raw(&names(), transport, message).1;
+        Message::from_vec(&octets).unwrap();
+        octets.len()
+    };
+    for transport in [Transport::Tls, Transport::Https] {
+        // RFC 8467 §4.1.
+        assert_eq!(length(transport, &padded) % 468, 0);
+        assert_eq!(length(transport, &plain), length(Transport::Tcp, &plain));
+    }
+    for transport in [Transport::Udp, Transport::Tcp] {
+        assert_eq!(length(transport, &padded), length(transport, &plain), "RFC 7830 section 6: not in the clear");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_told_so() {
     let algorithm = b"\x0bhmac-sha256\0";
     let data =

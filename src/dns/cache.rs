@@ -8,8 +8,9 @@
 //! Pure but for the memory; measured with `benches/answers.rs`.
 
 use super::answer::{Answered, Authority, Outcome, answer};
+use super::asker::Asker;
 use super::source::NameSource;
-use super::wire::{HEADER_LEN, Transport};
+use super::wire::HEADER_LEN;
 use crate::model::id::process_hash;
 
 /// Places, each for one question: the memory is at most this times [`MOST`] and the place itself.
@@ -45,17 +46,18 @@ impl AnswerCache {
     pub fn answer<N: NameSource>(
         &mut self,
         authority: &Authority<'_, N>,
-        transport: Transport,
+        asker: impl Into<Asker>,
         message: &[u8],
         random: &mut fastrand::Rng,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        let asker = asker.into();
         if message.len() < HEADER_LEN || message.len() > MOST {
-            return answer(authority, transport, message, random, out);
+            return answer(authority, asker, message, random, out);
         }
         let (id, question) = message.split_at(ID_LEN);
         // Keys that strangers choose: hashed with the process's seed.
-        let hash = process_hash(&(transport, question));
+        let hash = process_hash(&(asker.transport, question));
         let version = authority.names.version();
         if self.places.is_empty() {
             self.places.resize(PLACES, Place::default());
@@ -69,7 +71,7 @@ impl AnswerCache {
             return Outcome::Answered(answered);
         }
         let begin = out.len();
-        let outcome = answer(authority, transport, message, random, out);
+        let outcome = answer(authority, asker, message, random, out);
         if let Outcome::Answered(answered) = outcome
             && answered.is_repeatable
         {
@@ -115,6 +117,7 @@ mod tests {
     use super::*;
     use crate::config::checked::DnsConfig;
     use crate::dns::sample::Sample;
+    use crate::dns::wire::Transport;
     use crate::table::names::Found;
 
     /// Names that count how often they are looked up.

@@ -47,6 +47,10 @@ pub enum Count {
     TruncatedUdp,
     /// Answers over TCP that did not fit.
     TruncatedTcp,
+    /// Answers over TLS that did not fit.
+    TruncatedTls,
+    /// Answers over HTTPS that did not fit.
+    TruncatedHttps,
     /// Messages too short to be answered.
     DroppedShort,
     /// Responses that somebody sent to us.
@@ -80,9 +84,11 @@ const CLOSED: &str = "pointsman_dns_tcp_timeouts_total";
 const QUERIES: &str = "pointsman_dns_queries_total";
 const OPEN: &str = "pointsman_dns_tcp_open_connections";
 
-const EXPORTED: [Exported; 12] = [
+const EXPORTED: &[Exported] = &[
     Exported(Count::TruncatedUdp, TRUNCATED, Some(("transport", "udp"))),
     Exported(Count::TruncatedTcp, TRUNCATED, Some(("transport", "tcp"))),
+    Exported(Count::TruncatedTls, TRUNCATED, Some(("transport", "tls"))),
+    Exported(Count::TruncatedHttps, TRUNCATED, Some(("transport", "https"))),
     Exported(Count::DroppedShort, DROPPED, Some(("reason", "short"))),
     Exported(Count::DroppedResponse, DROPPED, Some(("reason", "response"))),
     Exported(Count::DroppedSend, DROPPED, Some(("reason", "send"))),
@@ -95,7 +101,7 @@ const EXPORTED: [Exported; 12] = [
     Exported(Count::AcceptErrors, "pointsman_dns_accept_errors_total", None),
 ];
 
-const HELP: [(&str, &str); 9] = [
+const HELP: &[(&str, &str)] = &[
     (QUERIES, "Answered queries by transport, type asked for and response code."),
     (TRUNCATED, "Answers that did not fit and were flagged as truncated."),
     (DROPPED, "Messages without an answer: too short, responses, or not taken by the kernel."),
@@ -145,6 +151,8 @@ impl WorkerMetrics {
             self.count(match transport {
                 Transport::Udp => Count::TruncatedUdp,
                 Transport::Tcp => Count::TruncatedTcp,
+                Transport::Tls => Count::TruncatedTls,
+                Transport::Https => Count::TruncatedHttps,
             });
         }
         if answered.impossible_records > 0 {

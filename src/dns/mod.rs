@@ -19,7 +19,10 @@
 pub mod answer;
 #[cfg(test)]
 mod answer_tests;
+pub mod asker;
 pub mod cache;
+mod chaos;
+pub mod cookies;
 pub mod forward;
 pub mod metrics;
 pub mod resolve;

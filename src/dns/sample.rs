@@ -143,7 +143,7 @@ pub(crate) fn check_any(message: &[u8]) {
 fn check_answer(transport: Transport, config: &DnsConfig, message: &[u8], written: &[u8]) {
     let limit = match transport {
         Transport::Udp => usize::from(config.max_udp_size),
-        Transport::Tcp => MAX_MESSAGE,
+        Transport::Tcp | Transport::Tls | Transport::Https => MAX_MESSAGE,
     };
     assert!(written.len() <= limit, "an answer has at most {limit} octets");
     assert_eq!(written[..2], message[..2], "the id is the query's");

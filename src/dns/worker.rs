@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::answer::{Answered, Authority, Outcome};
+use super::answer::{self, Answered, Authority, Outcome};
+use super::asker::Asker;
 use super::cache::AnswerCache;
 use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
 use super::metrics::{Count, WorkerMetrics};
@@ -58,6 +59,7 @@ impl<L: LoadNames> Worker<L> {
             random: &mut self.random.borrow_mut(),
             cache: &mut self.cache.borrow_mut(),
             metrics: &self.metrics,
+            now: unix_seconds(),
         })
     }
 
@@ -125,6 +127,8 @@ pub(crate) struct Answering<'a, N> {
     random: &'a mut fastrand::Rng,
     cache: &'a mut AnswerCache,
     metrics: &'a WorkerMetrics,
+    /// Seconds since 1970.
+    now: u32,
 }
 
 /// What becomes of a message.
@@ -148,7 +152,8 @@ impl<N: NameSource> Answering<'_, N> {
     ) -> Reply {
         let start = out.len();
         let hits = self.cache.hits();
-        let outcome = self.cache.answer(&self.authority, transport, message, self.random, out);
+        let asker = Asker { transport, client, now: self.now };
+        let outcome = self.cache.answer(&self.authority, asker, message, self.random, out);
         if self.cache.hits() > hits {
             self.metrics.count(Count::Cached);
         }
@@ -162,7 +167,7 @@ impl<N: NameSource> Answering<'_, N> {
         if let (Some(forwarder), Some(client)) = (self.forwarder, client) {
             let is_allowed = forwarder.allows(client);
             if answered.is_outside
-                && let Some(reply) = self.forward(forwarder, is_allowed, transport, message, start, out)
+                && let Some(reply) = self.forward(forwarder, is_allowed, &asker, message, start, out)
             {
                 return reply;
             }
@@ -179,7 +184,7 @@ impl<N: NameSource> Answering<'_, N> {
         &self,
         forwarder: &Rc<Forwarder>,
         is_allowed: bool,
-        transport: Transport,
+        asker: &Asker,
         message: &[u8],
         start: usize,
         out: &mut Vec<u8>,
@@ -196,14 +201,16 @@ impl<N: NameSource> Answering<'_, N> {
         if query.header.flags & flags::RD == 0 {
             return None;
         }
-        let udp_size = self.authority.names.config().max_udp_size;
-        let request = Request::new(&query, transport, udp_size);
+        let config = self.authority.names.config();
+        let (edns, _) = answer::edns_reply(config, asker, query.edns);
+        let limit = answer::limit(config, asker.transport, query.edns);
+        let request = Request::new(&query, asker.transport, edns, limit);
         let record_type = request.record_type;
         let refusal = out.split_off(start);
         match forwarder.begin(request, out) {
             Begun::Answered(rcode, truncated) => {
                 let answered = Answered { truncated, ..Answered::plain(Some(record_type), rcode) };
-                self.metrics.answered(transport, &answered);
+                self.metrics.answered(asker.transport, &answered);
                 Some(Reply::Ready)
             }
             Begun::Waiting(waiting) => Some(Reply::Later(waiting)),
@@ -213,4 +220,10 @@ impl<N: NameSource> Answering<'_, N> {
             }
         }
     }
+}
+
+/// The time, as cookies carry it: it wraps round in 2106, and is compared so.
+fn unix_seconds() -> u32 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u32::try_from(since.as_secs() & u64::from(u32::MAX)).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 //! Pure: no kind opens a file or asks a clock. A list reports every element that is at fault, not the first one.
 
 pub(crate) mod algorithm;
+pub(crate) mod cookie;
 pub(crate) mod duration;
 pub(crate) mod masters;
 pub(crate) mod network;

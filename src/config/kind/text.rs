@@ -74,6 +74,9 @@ pub(crate) const LINE: Text = Text { noun: "a string", example: "\"value\"", par
 pub(crate) const FILTER: Text =
     Text { noun: "a log level or filter", example: "\"info\" or \"info,hyper=warn\"", parse: filter };
 
+/// What one of several servers is called.
+pub(crate) const IDENTITY: Text = Text { noun: "a name of a server", example: "\"dns1\"", parse: identity };
+
 /// A name in `Via`.
 pub(crate) const PSEUDONYM: Text = Text { noun: "a token of RFC 9110", example: "\"pointsman\"", parse: token };
 
@@ -248,6 +251,14 @@ fn token(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
         return Err("1 to 64 letters, digits or any of !#$%&'*+-.^_`|~ are allowed".into());
+    }
+    Ok(text.into())
+}
+
+fn identity(text: &str) -> Result<String, String> {
+    let is_visible = text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
+    if text.is_empty() || text.len() > 128 || !is_visible {
+        return Err("1 to 128 visible ASCII characters are allowed".into());
     }
     Ok(text.into())
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::config::checked::{ForwardZone, IpSource, LabelRule, NameUnhealthy};
+use crate::config::checked::{CookiePolicy, ForwardZone, IpSource, LabelRule, NameUnhealthy};
+use crate::config::kind::cookie::CookieKeys;
 use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FILE, LABELS, ZONE};
+use crate::config::kind::text::{FILE, IDENTITY, LABELS, ZONE};
 use crate::config::kind::upstream::Upstream;
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::Raw;
@@ -22,6 +23,8 @@ pub(super) fn section() -> Section<Raw> {
     .settings(answers())
     .settings(naming())
     .settings(transport())
+    .settings(identity())
+    .settings(cookies())
     .section(soa())
     .section(forward())
 }
@@ -105,6 +108,45 @@ fn transport() -> [Setting<Raw>; 3] {
         )
         .means("A TCP connection without a query for so long is closed.")
         .costs("Idle connections hold their place for longer."),
+    ]
+}
+
+fn identity() -> [Setting<Raw>; 2] {
+    [
+        setting!(Raw, "identity", Optional(IDENTITY), config.dns.identity)
+            .example("\"dns1\"")
+            .by_default("not told")
+            .means(
+                "What this server is called, for those who ask which of several has answered: by NSID (RFC 5001), and \
+                as `id.server` and `hostname.bind` in class CH.",
+            )
+            .costs("Whoever may ask learns it."),
+        setting!(Raw, "tell_version", Flag, config.dns.tell_version)
+            .means("Whether `version.bind` and `version.server` in class CH tell the program and its version; else REFUSED.")
+            .costs("Whoever looks for a version with a known fault finds it more easily."),
+    ]
+}
+
+fn cookies() -> [Setting<Raw>; 2] {
+    let policies =
+        Choice(&[("off", CookiePolicy::Off), ("answer", CookiePolicy::Answer), ("require", CookiePolicy::Require)]);
+    [
+        setting!(Raw, "cookies", policies, config.dns.cookies)
+            .means(
+                "DNS cookies (RFC 7873), by which a client shows that its address is not forged: who sends one gets one \
+                (answer); who sends one and has none of ours gets BADCOOKIE with a new one over UDP, and asks again with \
+                it (require); they are ignored (off). Clients without cookies are answered in each case.",
+            )
+            .costs("A hash for each query that has one; with \"require\" a second query from each new client."),
+        setting!(Raw, "cookie_secret", CookieKeys, config.dns.cookie_secret)
+            .secret()
+            .by_default("drawn at the start, another one each day")
+            .means(
+                "The key that cookies are made with, the same on all servers that answer at one address: 32 hexadecimal \
+                digits. More keys may follow it, with spaces between: they are taken, but not used for new cookies. To \
+                change it, put the new key behind the old one on all servers, then in front, then remove the old one.",
+            )
+            .costs("None; kept out of logs and the API."),
     ]
 }
 

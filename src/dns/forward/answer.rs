@@ -3,13 +3,12 @@
 //! What a client gets is a copy with these filled in and its own spelling of the question, which owner names point to.
 
 use super::key::{CD, Request};
-use crate::dns::wire::{CLASS_IN, HEADER_LEN, Rcode, flags, record_type};
+use crate::dns::wire::option::ExtendedError;
+use crate::dns::wire::response::EdnsReply;
+use crate::dns::wire::{HEADER_LEN, Rcode, flags};
 
 /// Recursion available.
 pub(crate) const RA: u16 = 0x0080;
-
-/// Octets of an OPT record without options.
-const OPT_LEN: usize = 11;
 
 /// What an upstream server said, checked and cut to what was asked for.
 #[derive(Debug)]
@@ -57,13 +56,18 @@ impl Answer {
             };
             out[at..at + 4].copy_from_slice(&ttl.to_be_bytes());
         }
-        let opt = if request.edns.is_some() { OPT_LEN } else { 0 };
+        let reason = match age {
+            Age::Seconds(_) => None,
+            Age::Stale(_) => Some(ExtendedError::StaleAnswer),
+        };
+        let edns = explained(request, reason);
+        let opt = edns.as_ref().map_or(0, EdnsReply::octets);
         let is_cut = out.len() - start + opt > request.limit;
         if is_cut {
             out.truncate(start + self.question_end);
             out[start + 6..start + HEADER_LEN].fill(0);
         }
-        head(request, self.rcode, is_cut, start, out);
+        head(request, self.rcode, is_cut, edns.as_ref(), start, out);
         is_cut
     }
 }
@@ -73,23 +77,29 @@ pub(super) fn write_failure(request: &Request, rcode: Rcode, out: &mut Vec<u8>) 
     let start = out.len();
     out.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&request.question);
-    head(request, rcode, false, start, out);
+    let edns = explained(request, Some(ExtendedError::NoReachableAuthority));
+    head(request, rcode, false, edns.as_ref(), start, out);
+}
+
+/// What the answer says by EDNS.
+fn explained(request: &Request, reason: Option<ExtendedError>) -> Option<EdnsReply> {
+    let mut edns = request.edns.clone()?;
+    if let Some(reason) = reason {
+        edns.explain(reason);
+    }
+    Some(edns)
 }
 
 /// Fills the header in and appends OPT where the client sent one.
-fn head(request: &Request, rcode: Rcode, is_cut: bool, start: usize, out: &mut Vec<u8>) {
+fn head(request: &Request, rcode: Rcode, is_cut: bool, edns: Option<&EdnsReply>, start: usize, out: &mut Vec<u8>) {
     let truncated = if is_cut { flags::TC } else { 0 };
     let echoed = request.header.flags & (flags::RD | CD);
     let word = flags::QR | RA | truncated | echoed | (rcode.code() & 0xf);
     out[start..start + 2].copy_from_slice(&request.header.id.to_be_bytes());
     out[start + 2..start + 4].copy_from_slice(&word.to_be_bytes());
-    if let Some(edns) = request.edns {
+    if let Some(edns) = edns {
         let count = u16::from_be_bytes([out[start + 10], out[start + 11]]) + 1;
         out[start + 10..start + 12].copy_from_slice(&count.to_be_bytes());
-        out.push(0);
-        out.extend_from_slice(&record_type::OPT.to_be_bytes());
-        out.extend_from_slice(&edns.udp_size.to_be_bytes());
-        out.extend_from_slice(&[0, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+        edns.write(rcode, start, request.limit, out);
     }
-    debug_assert_eq!(CLASS_IN, 1);
 }

@@ -2,10 +2,10 @@
 
 use smallvec::SmallVec;
 
+use crate::dns::wire::Transport;
 use crate::dns::wire::name::MAX_NAME;
 use crate::dns::wire::query::{Header, Query};
 use crate::dns::wire::response::EdnsReply;
-use crate::dns::wire::{MAX_MESSAGE, MIN_UDP_SIZE, Transport};
 
 /// "Checking disabled" (RFC 4035 §3.2.2): passed on, since it changes the answer.
 pub(super) const CD: u16 = 0x0010;
@@ -81,19 +81,14 @@ impl Key {
 }
 
 impl Request {
-    /// A request for what `query` asks; `udp_size` is the largest answer over UDP.
-    pub(crate) fn new(query: &Query<'_>, transport: Transport, udp_size: u16) -> Self {
+    /// A request for what `query` asks, whose answer says `edns` and has at most `limit` octets.
+    pub(crate) fn new(query: &Query<'_>, transport: Transport, edns: Option<EdnsReply>, limit: usize) -> Self {
         let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
-        let limit = match (transport, query.edns) {
-            (Transport::Tcp, _) => MAX_MESSAGE,
-            (Transport::Udp, None) => usize::from(MIN_UDP_SIZE),
-            (Transport::Udp, Some(edns)) => usize::from(edns.udp_size.clamp(MIN_UDP_SIZE, udp_size)),
-        };
         Self {
             key: Key::new(query.question.wire, dnssec_ok, query.header.flags & CD != 0),
             question: query.question.wire.into(),
             header: query.header,
-            edns: EdnsReply::to(query.edns, udp_size),
+            edns,
             limit,
             transport,
             record_type: query.question.record_type,

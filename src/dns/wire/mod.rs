@@ -5,6 +5,7 @@
 //! responses) is left to `hickory-proto`, which the tests use as an independent reader of what is written here.
 
 pub mod name;
+pub mod option;
 pub mod query;
 pub mod record;
 pub mod response;
@@ -84,6 +85,9 @@ pub mod record_type {
 /// The Internet class.
 pub const CLASS_IN: u16 = 1;
 
+/// The class in which servers tell of themselves (RFC 4892).
+pub const CLASS_CH: u16 = 3;
+
 /// "Any class", which TSIG records have.
 pub const CLASS_ANY: u16 = 255;
 
@@ -109,11 +113,13 @@ pub enum Rcode {
     NotAuth,
     /// An EDNS version that is not spoken here.
     BadVers,
+    /// The server cookie is missing or not ours (RFC 7873).
+    BadCookie,
 }
 
 impl Rcode {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -122,6 +128,7 @@ impl Rcode {
         Self::Refused,
         Self::NotAuth,
         Self::BadVers,
+        Self::BadCookie,
     ];
 
     /// The number: four bits in the header, eight more in OPT (RFC 6891 §6.1.3).
@@ -135,6 +142,7 @@ impl Rcode {
             Self::Refused => 5,
             Self::NotAuth => 9,
             Self::BadVers => 16,
+            Self::BadCookie => 23,
         }
     }
 
@@ -149,6 +157,7 @@ impl Rcode {
             Self::Refused => "REFUSED",
             Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
+            Self::BadCookie => "BADCOOKIE",
         }
     }
 }
@@ -160,18 +169,34 @@ pub enum Transport {
     Udp,
     /// A stream of messages.
     Tcp,
+    /// A stream of messages within TLS (RFC 7858).
+    Tls,
+    /// A request of HTTP/2 a message, within TLS (RFC 8484).
+    Https,
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
 
     /// The name used in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
         }
+    }
+
+    /// Whether nobody on the way can read along.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
+
+    /// Whether a connection carries message after message, each with its length in front.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 

@@ -4,6 +4,7 @@
 //! that only says what is wrong), or a query. Bounded by the message's own length; nothing is allocated.
 
 use super::name::{self, NameText};
+use super::option::Options;
 use super::{CLASS_ANY, HEADER_LEN, OPCODE_QUERY, Rcode, flags, read_u16, record_type};
 
 /// What is kept of a query's header.
@@ -44,6 +45,8 @@ pub struct Edns {
     pub version: u8,
     /// "DNSSEC OK", to be echoed (RFC 3225 §3).
     pub dnssec_ok: bool,
+    /// Its options; none in another version than 0, where they may mean something else.
+    pub options: Options,
 }
 
 /// A signature that nobody here can check (RFC 8945): what the refusal must repeat.
@@ -117,7 +120,8 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
     }
     // RFC 9619 §4: a query has one question.
     if counts.questions != 1 {
-        return reject(None, None, Rcode::FormErr);
+        let edns = asks_for_a_cookie(message, &counts);
+        return reject(None, edns, if edns.is_some() { Rcode::NoError } else { Rcode::FormErr });
     }
     let Some((question, at)) = read_question(message) else { return reject(None, None, Rcode::FormErr) };
     let Some(at) = skip_prerequisites(message, at, &counts, question.record_type) else {
@@ -128,6 +132,16 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
         Some(()) => Incoming::Query(Query { header, question, edns: extras.edns, tsig: extras.tsig }),
         None => reject(Some(question), extras.edns, Rcode::FormErr),
     }
+}
+
+/// RFC 7873 §5.4: a client may ask for nothing but a cookie, without a question.
+fn asks_for_a_cookie(message: &[u8], counts: &Counts) -> Option<Edns> {
+    let mut extras = Extras::default();
+    if (counts.questions, counts.answers, counts.authorities) != (0, 0, 0) {
+        return None;
+    }
+    extras.read(message, HEADER_LEN, counts.additionals)?;
+    extras.edns.filter(|edns| edns.options.cookie.is_some())
 }
 
 /// The header as received.
@@ -208,14 +222,10 @@ impl Extras {
             return None;
         }
         let [_, version, high, _] = extra.ttl;
-        self.edns = Some(Edns { udp_size: extra.class, version, dnssec_ok: high & 0x80 != 0 });
-        // Options are of no interest yet, but must be well-formed, in the version that we know.
+        let options = Options::default();
+        let edns = self.edns.insert(Edns { udp_size: extra.class, version, dnssec_ok: high & 0x80 != 0, options });
         if version == 0 {
-            let mut option = extra.data;
-            while option < extra.end {
-                option = option + 4 + usize::from(read_u16(message, option + 2)?);
-            }
-            return (option == extra.end).then_some(());
+            return edns.options.read(message.get(extra.data..extra.end)?).ok();
         }
         Some(())
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::name::{self, MAX_LABEL, MAX_NAME};
+use super::option::{self, ExtendedError, OPTION_HEAD};
 use super::query::{Edns, Header, Question, Tsig};
 use super::record::{Data, Owner};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
@@ -16,6 +17,9 @@ use crate::cluster::event::RecordData;
 
 /// Octets of an OPT record without options.
 const OPT_LEN: usize = 11;
+
+/// What padded responses' lengths are multiples of (RFC 8467 §4.1).
+const PADDING_BLOCK: usize = 468;
 
 /// The question's name stands right behind the header, at octet 12.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
@@ -37,21 +41,74 @@ pub struct Response<'b> {
     known_names: SmallVec<[u16; 16]>,
     header: Header,
     edns: Option<EdnsReply>,
+    /// The class of the records.
+    class: u16,
 }
 
 /// What a response says by EDNS.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EdnsReply {
     /// The largest message that this server takes over UDP.
     pub udp_size: u16,
     /// The client's own bit.
     pub dnssec_ok: bool,
+    /// Options, as they are sent.
+    options: SmallVec<[u8; 40]>,
+    is_padded: bool,
 }
 
 impl EdnsReply {
     /// The reply to what a client said: OPT is returned if and only if it was sent (RFC 6891 §7).
     pub fn to(edns: Option<Edns>, udp_size: u16) -> Option<Self> {
-        edns.map(|edns| Self { udp_size, dnssec_ok: edns.dnssec_ok })
+        let reply =
+            |edns: Edns| Self { udp_size, dnssec_ok: edns.dnssec_ok, options: SmallVec::new(), is_padded: false };
+        edns.map(reply)
+    }
+
+    /// Adds an option.
+    pub fn add(&mut self, code: u16, value: &[u8]) {
+        option::write(code, value, &mut self.options);
+    }
+
+    /// Adds why the answer is what it is.
+    pub fn explain(&mut self, error: ExtendedError) {
+        self.add(option::code::EXTENDED_ERROR, &(error as u16).to_be_bytes());
+    }
+
+    /// The response's length is to tell nothing of what is in it.
+    pub fn pad(&mut self) {
+        self.is_padded = true;
+    }
+
+    /// Octets of the record, without padding.
+    pub fn octets(&self) -> usize {
+        OPT_LEN + self.options.len()
+    }
+
+    /// Appends the record to the message that begins at `base` and may have `limit` octets.
+    pub fn write(&self, rcode: Rcode, base: usize, limit: usize, out: &mut Vec<u8>) {
+        let padding = self.padding(out.len() - base, limit);
+        out.push(0);
+        out.extend_from_slice(&record_type::OPT.to_be_bytes());
+        out.extend_from_slice(&self.udp_size.to_be_bytes());
+        // The upper eight bits of the response code, then version 0, then the flags: all but DO are cleared.
+        let [_, upper] = (rcode.code() >> 4).to_be_bytes();
+        out.extend_from_slice(&[upper, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
+        let length = self.options.len() + padding.map_or(0, |octets| OPTION_HEAD + octets);
+        out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(&self.options);
+        if let Some(octets) = padding {
+            out.extend_from_slice(&option::code::PADDING.to_be_bytes());
+            out.extend_from_slice(&u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes());
+            out.resize(out.len() + octets, 0);
+        }
+    }
+
+    /// RFC 8467 §4.1: responses are padded to a multiple of 468 octets, as far as there is room.
+    fn padding(&self, written: usize, limit: usize) -> Option<usize> {
+        let least = written + self.octets() + OPTION_HEAD;
+        let wanted = least.next_multiple_of(PADDING_BLOCK).min(limit);
+        (self.is_padded && least <= limit).then(|| wanted - least)
     }
 }
 
@@ -96,8 +153,9 @@ impl<'b> Response<'b> {
         limit: usize,
     ) -> Self {
         let base = out.len();
-        let limit = limit - if edns.is_some() { OPT_LEN } else { 0 };
-        let mut response = Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), header, edns };
+        let limit = limit - edns.as_ref().map_or(0, EdnsReply::octets);
+        let class = CLASS_IN;
+        let mut response = Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), header, edns, class };
         response.out.extend_from_slice(&[0; HEADER_LEN]);
         if let Some(question) = question {
             response.out.extend_from_slice(question.wire);
@@ -105,6 +163,22 @@ impl<'b> Response<'b> {
             response.know_question();
         }
         response
+    }
+
+    /// The records that follow are of this class.
+    pub fn of_class(&mut self, class: u16) {
+        self.class = class;
+    }
+
+    /// Adds why the answer is what it is, for clients that speak EDNS and where there is room.
+    pub fn explain(&mut self, error: ExtendedError) {
+        const LEN: usize = OPTION_HEAD + 2;
+        if let Some(edns) = &mut self.edns
+            && self.out.len() - self.base + LEN <= self.limit
+        {
+            edns.explain(error);
+            self.limit -= LEN;
+        }
     }
 
     /// Adds a record. Sections must be written in order.
@@ -149,7 +223,7 @@ impl<'b> Response<'b> {
         self.write_opt(Rcode::NotAuth);
         let mark = self.mark();
         // What was kept free for OPT is used by now.
-        let room = self.limit + if self.edns.is_some() { OPT_LEN } else { 0 };
+        let room = self.whole_limit();
         match self.write_bad_key(query, tsig) {
             Some(()) if self.len() <= room => self.counts[Section::Additional as usize] += 1,
             _ => self.return_to(&mark),
@@ -167,7 +241,7 @@ impl<'b> Response<'b> {
             Owner::Name(name) => self.compressed_name(name)?,
         }
         self.put_u16(data.record_type());
-        self.put_u16(CLASS_IN);
+        self.put_u16(self.class);
         self.put_u32(ttl);
         let length_at = self.out.len();
         self.put_u16(0);
@@ -290,16 +364,15 @@ impl<'b> Response<'b> {
         self.known_names[..complete].iter().copied().find(|offset| is_name(message, usize::from(*offset), name))
     }
 
+    /// Octets that the message may have in all.
+    fn whole_limit(&self) -> usize {
+        self.limit + self.edns.as_ref().map_or(0, EdnsReply::octets)
+    }
+
     fn write_opt(&mut self, rcode: Rcode) {
-        let Some(edns) = self.edns else { return };
-        self.out.push(0);
-        self.put_u16(record_type::OPT);
-        self.put_u16(edns.udp_size);
-        // The upper eight bits of the response code, then version 0, then the flags: all but DO are cleared.
-        let [_, upper] = (rcode.code() >> 4).to_be_bytes();
-        self.out.extend_from_slice(&[upper, 0]);
-        self.put_u16(if edns.dnssec_ok { 0x8000 } else { 0 });
-        self.put_u16(0);
+        let limit = self.whole_limit();
+        let Some(edns) = &self.edns else { return };
+        edns.write(rcode, self.base, limit, self.out);
         self.counts[Section::Additional as usize] += 1;
     }
 
