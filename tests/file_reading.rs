@@ -306,6 +306,7 @@ method = ["GET", "HEAD"]
 header = ["X-Version=2", "X-Beta"]
 query = "debug"
 cookie = "canary=yes"
+priority = 7
 [[services.routes]]
 name = "users"
 host_regex = 'v[0-9]\.test'
@@ -332,6 +333,7 @@ path_exact = "/login"
         r"users ~v[0-9]\.test /users/\d+ [path by expression]",
     ];
     assert_eq!(shown.collect::<Vec<_>>(), expected);
+    assert_eq!(reading.spec.ports[0].routes[0].priority, 7);
     faulty(
         "[[services]]\nname = 'a'\n[[services.routes]]\nhosts = ['a']\nheader = ['x=~(']",
         &["5:10: services[0].routes[0].header: the value"],

@@ -453,13 +453,44 @@ fn routes_ask_for_more_than_host_and_path() {
 }
 
 #[test]
+fn each_route_has_a_priority_of_its_own_or_its_ports() {
+    let lines = [
+        "pointsman.host=a.test",
+        "pointsman.priority=5",
+        "pointsman.route.b.host=b.test",
+        "pointsman.web.route.b.priority=-1",
+        "pointsman.route.c.host=c.test",
+        "pointsman.route.c.priority=high",
+    ];
+    let reading = reading(&["web"], &lines);
+    let routes = reading.spec.ports.iter().flat_map(|port| &port.routes);
+    let shown: Vec<_> = routes.map(|route| (&*route.name, route.priority)).collect();
+    assert_eq!(shown, [("default", 5), ("b", -1), ("c", 5)]);
+    assert_eq!(reading.problems.len(), 1);
+}
+
+#[test]
 fn a_condition_that_cannot_be_read_makes_no_route_and_spoils_no_other() {
-    for bad in ["header==1", "method=get", "path_exact=x", "path_regex=(", "query=a=~[", "cookie=a b", "header=Host=a"]
-    {
+    let all = [
+        "header==1",
+        "method=get",
+        "path=x",
+        "path_exact=x",
+        "path_regex=(",
+        "query=a=~[",
+        "cookie=a b",
+        "header=Host=a",
+    ];
+    for bad in all {
         let bad = format!("pointsman.web.route.bad.{bad}");
         let (routes, problems) = asked(&["pointsman.host=a.test", "pointsman.web.route.bad.host=b.test", &bad]);
         assert_eq!((routes, problems), (vec!["default a.test/".to_owned()], 1), "{bad}");
     }
+    let group = "HAPROXY_GROUP=external";
+    let (routes, problems) = asked(&[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=api"]);
+    assert_eq!((routes.len(), problems), (0, 1), "as marathon-lb writes it");
+    let (routes, _) = asked(&[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH="]);
+    assert_eq!(routes, ["default a.test/"], "nothing is no condition");
     // Of hosts each stands by itself.
     let (routes, problems) = asked(&["pointsman.host=a.test", "pointsman.host_regex=Shop"]);
     assert_eq!((routes, problems), (vec!["default a.test/".to_owned()], 1));

@@ -60,10 +60,6 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
             Some(Value::Number(number)) => Some(*number),
             _ => None,
         },
-        priority: match of(Field::Priority) {
-            Some(Value::Priority(priority)) => *priority,
-            _ => 0,
-        },
         rules: None,
         routes: Vec::new(),
     };
@@ -159,7 +155,8 @@ fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statemen
         }
         left.routes -= 1;
         left.hosts -= hosts.len();
-        out.push(RouteSpec { name, hosts, path, refined });
+        let priority = priority(port.index, &place, statements);
+        out.push(RouteSpec { name, hosts, path, refined, priority });
     }
     out
 }
@@ -179,6 +176,15 @@ fn hosts(place: &Place, statements: &mut Statements) -> Option<(Said, Vec<HostPa
     };
     let hosts: Vec<HostPattern> = [listed, expression].into_iter().flat_map(named).collect();
     (!hosts.is_empty()).then_some((first, hosts))
+}
+
+/// A route's own priority, else its port's.
+fn priority(port: usize, place: &Place, statements: &Statements) -> i32 {
+    let own = statements.at(place.clone(), Field::Priority);
+    match own.or_else(|| statements.of_port(port, Field::Priority)).map(|said| &said.value) {
+        Some(Value::Priority(priority)) => *priority,
+        _ => 0,
+    }
 }
 
 /// What says of a route which requests for its hosts are its own.

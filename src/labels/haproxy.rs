@@ -243,7 +243,12 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
     if statements.at(place(), Field::Path).is_some() {
         return;
     }
-    for (at, path) in paths(label, statements).into_iter().enumerate() {
+    let read = paths(label, statements);
+    if read.is_empty() && !label.value.trim().is_empty() {
+        // What was meant to narrow the route and cannot be understood makes none.
+        return offer(place(), Field::Path, label, Value::Nothing, statements);
+    }
+    for (at, path) in read.into_iter().enumerate() {
         let name = if at == 0 { DEFAULT_ROUTE.to_owned() } else { format!("{DEFAULT_ROUTE}-{}", at + 1) };
         let place = Place::Route(port, name.into());
         statements.say_if_silent(place.clone(), Field::Hosts, hosts.clone());

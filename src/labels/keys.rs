@@ -56,6 +56,8 @@ pub(super) enum About {
     FirstPort,
     /// A route of a port; without a route's name the port's `default` one, without a port the task's first.
     Route,
+    /// A route of a port; without a route's name every route of the port that does not say it itself.
+    EveryRoute,
 }
 
 /// A native key.
@@ -81,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "host", also: "hosts", field: Field::Hosts, about: About::Route, kind: Kind::Hosts,
         default: "no route", example: "shop.example.com, *.shop.example.com",
         meaning: "Hosts whose requests go to the port." },
-    Key { name: "path", also: "", field: Field::Path, about: About::Route, kind: Kind::Prefix,
+    Key { name: "path", also: "", field: Field::Path, about: About::Route, kind: Kind::RoutePrefix,
         default: "/", example: "/api",
         meaning: "Only requests whose path begins with this, on segment bounds: `/api` stands for `/api` and `/api/x`, not for `/apis`. The longest one wins." },
     Key { name: "host_regex", also: "", field: Field::HostPattern, about: About::Route, kind: Kind::HostPattern,
@@ -165,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "root_redirect", also: "", field: Field::RootRedirect, about: About::FirstPort, kind: Kind::Target,
         default: "none", example: "/shop/start",
         meaning: "Where requests for `/` itself are sent (301)." },
-    Key { name: "priority", also: "", field: Field::Priority, about: About::FirstPort, kind: Kind::Priority,
+    Key { name: "priority", also: "", field: Field::Priority, about: About::EveryRoute, kind: Kind::Priority,
         default: "0", example: "10",
         meaning: "Of several services that claim the same host, path and conditions, the one with the highest priority has them; of equals, the one that has claimed them longest. It also decides between routes that ask for different things, but for as many." },
     Key { name: "service", also: "", field: Field::Service, about: About::Task, kind: Kind::Name,

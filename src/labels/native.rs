@@ -140,7 +140,7 @@ fn of_task(rest: &str, ports: &[TaskPort]) -> Result<Address, Lost> {
         let place = match key.about {
             About::Task => Place::Task,
             About::EveryPort => Place::EveryPort,
-            About::FirstPort => Place::Port(0),
+            About::FirstPort | About::EveryRoute => Place::Port(0),
             About::Route => Place::Route(0, DEFAULT_ROUTE.into()),
         };
         return Ok(Address { place, key, is_default: true });
@@ -208,7 +208,7 @@ fn of_port(tail: &str, index: usize) -> Option<Address> {
 /// `route.<name>.<key>`; the name may have dots, keys of routes have none.
 fn route(tail: &str, index: usize) -> Option<(Place, &'static Key)> {
     let (name, word) = strip_word(tail, "route.")?.rsplit_once('.')?;
-    let key = native(&word.to_ascii_lowercase()).filter(|key| key.about == About::Route)?;
+    let key = native(&word.to_ascii_lowercase()).filter(|key| matches!(key.about, About::Route | About::EveryRoute))?;
     let good = !name.is_empty() && name.len() <= MAX_ROUTE_NAME && name.chars().all(|c| c.is_ascii_graphic());
     good.then(|| (Place::Route(index, name.into()), key))
 }

@@ -53,8 +53,6 @@ pub struct PortSpec {
     pub balance: Option<Arc<Algorithm>>,
     /// A port of the proxy for this port alone.
     pub listen: Option<u16>,
-    /// Its routes' standing among others with the same host and path.
-    pub priority: i32,
     /// What holds for every request to it, whichever way it comes in.
     pub rules: Option<Arc<Rules>>,
     /// Where the port's requests come from.
@@ -82,6 +80,8 @@ pub struct RouteSpec {
     pub path: Arc<str>,
     /// What is asked beside host and path prefix.
     pub refined: Option<Arc<Refinement>>,
+    /// Its standing among others that ask for the same, or as much.
+    pub priority: i32,
 }
 
 impl RouteSpec {

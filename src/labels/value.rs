@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Port,
     Hosts,
     Prefix,
+    RoutePrefix,
     Target,
     Protocol,
     Weight,
@@ -104,7 +105,7 @@ impl Kind {
             Self::List => "names, separated by commas",
             Self::Port => "a port's name or index",
             Self::Hosts => "hosts, separated by commas; `*.example.com` for all below it, `*` for all",
-            Self::Prefix => "a path prefix",
+            Self::Prefix | Self::RoutePrefix => "a path prefix",
             Self::Target => "a path",
             Self::Protocol => "`http`, `h2c`, `tcp` or `udp`",
             Self::Weight => "0 to 65535",
@@ -162,19 +163,23 @@ impl Kind {
                 .map_err(|_| Fault::new("it is no whole number", "write a number such as `10` or `-1`")),
             Self::Address => address(text).map(Value::Address),
             Self::Hosts | Self::Networks | Self::Auth => unreachable!("read above"),
-            Self::HostPattern | Self::ExactPath | Self::PathPattern | Self::Methods | Self::Conditions(_) => {
-                unreachable!("read above")
-            }
+            Self::HostPattern
+            | Self::RoutePrefix
+            | Self::ExactPath
+            | Self::PathPattern
+            | Self::Methods
+            | Self::Conditions(_) => unreachable!("read above"),
         };
         read.map_err(|fault| faults.push(fault)).ok()
     }
 
-    /// Reads what a route asks beside host and path prefix; `None`: the value is of another kind.
+    /// Reads what a route asks beside its hosts; `None`: the value is of another kind.
     fn asked(self, text: &str) -> Option<Result<Value, Fault>> {
         Some(match self {
             Self::HostPattern => {
                 HostPattern::expression(text).map(|host| Value::Hosts(vec![host])).map_err(|e| host_fault(text, &e))
             }
+            Self::RoutePrefix => path::prefix(text).map(Value::Text).map_err(|error| path_fault(&error)),
             Self::ExactPath => asked::exact_path(text).map(Value::Text),
             Self::PathPattern => asked::pattern(text).map(Value::Pattern),
             Self::Methods => asked::methods(text).map(Value::Methods),

@@ -322,14 +322,14 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
 fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::ClaimDraft> {
     let spec = crate::labels::read_declared(&declared.labels, declared.id.port(), &config.routing.groups).spec;
     let ports = spec.ports.iter().filter(|said| said.enabled);
-    let routes = ports.flat_map(|said| said.routes.iter().map(|route| (said.priority, route)));
+    let routes = ports.flat_map(|said| &said.routes);
     routes
-        .flat_map(|(priority, route)| {
+        .flat_map(|route| {
             route.hosts.iter().map(move |host| task::ClaimDraft {
                 service: declared.id.clone(),
                 name: route.name.clone(),
                 place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
-                priority,
+                priority: route.priority,
             })
         })
         .collect()

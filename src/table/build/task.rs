@@ -291,7 +291,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
                     service: service.clone(),
                     name: route.name.clone(),
                     place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
-                    priority: said.map_or(0, |said| said.priority),
+                    priority: route.priority,
                 }),
                 policy::Decision::NotYet => {}
                 policy::Decision::Refused(problem) => out.problems.push(*problem),

@@ -63,11 +63,23 @@ const SERVICE_KEYS: &[&str] = &[
     "balance",
     "drain_time",
     "version",
+    "priority",
     "routes",
     "endpoints",
 ];
-const ROUTE_KEYS: &[&str] =
-    &["name", "hosts", "host_regex", "path", "path_exact", "path_regex", "method", "header", "query", "cookie"];
+const ROUTE_KEYS: &[&str] = &[
+    "name",
+    "hosts",
+    "host_regex",
+    "path",
+    "path_exact",
+    "path_regex",
+    "method",
+    "header",
+    "query",
+    "cookie",
+    "priority",
+];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "version"];
 const RECORD_KEYS: &[&str] = &["name", "type", "value", "ttl"];
 
@@ -83,6 +95,7 @@ const SERVICE_LABELS: &[(&str, &str)] = &[
     ("balance", "pointsman.balance"),
     ("drain_time", "pointsman.drain_time"),
     ("version", "pointsman.version"),
+    ("priority", "pointsman.priority"),
 ];
 const ENDPOINT_LABELS: &[(&str, &str)] = &[("weight", "pointsman.weight"), ("version", "pointsman.version")];
 
