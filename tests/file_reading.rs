@@ -8,6 +8,7 @@ use pointsman::cluster::event::{Fact, RecordData, SnapshotScope};
 use pointsman::cluster::sources::file::{Document, fuzz_document, fuzz_zone, read};
 use pointsman::config::checked::FileConfig;
 use pointsman::labels;
+use pointsman::model::actions::{Change, Instead};
 use pointsman::model::service::Protocol;
 use pointsman::model::task::{Health, NetworkMode, TaskFacts, TaskState};
 use proptest::prelude::*;
@@ -341,5 +342,44 @@ path_exact = "/login"
     faulty(
         "[[services]]\nname = 'a'\n[[services.routes]]\nhosts = ['a']\npath_regex = ['x']",
         &["5:14: services[0].routes[0].path_regex: it is of type array, not a text"],
+    );
+}
+
+#[test]
+fn routes_of_a_file_do_what_labels_can_do() {
+    let text = r#"
+[[services]]
+name = "old"
+[[services.routes]]
+hosts = ["old.test"]
+redirect = "https://new.test{path}{query}"
+redirect_status = 308
+[[services.routes]]
+name = "fixed"
+hosts = ["fixed.test"]
+answer = 503
+answer_body = "Back at noon; really."
+[[services.routes]]
+name = "fields"
+hosts = ["fields.test"]
+response_headers = ["Content-Security-Policy=default-src 'self'; img-src *", "-Server"]
+"#;
+    let facts = facts(text);
+    let declared = facts.iter().find_map(|fact| match fact {
+        Fact::Declared(declared) => Some(declared),
+        _ => None,
+    });
+    let reading = labels::read_declared(&declared.unwrap().labels, "0", &["*".to_owned()]);
+    assert_eq!(reading.problems, []);
+    let actions = reading.spec.ports[0].routes.iter().map(|route| (**route.actions.as_ref().unwrap()).clone());
+    let actions: Vec<_> = actions.collect();
+    assert_eq!(actions[0].describe(), ["redirect 308 to https://new.test{path}{query}"]);
+    let csp = Change::Set("default-src 'self'; img-src *".into());
+    assert_eq!((&actions[1].answer[0].change, actions[1].answer.len()), (&csp, 2));
+    let Some(Instead::Answer { status: 503, body, .. }) = &actions[2].instead else { panic!("{actions:?}") };
+    assert_eq!(&**body, "Back at noon; really.");
+    faulty(
+        "[[services]]\nname = 'a'\n[[services.routes]]\nhosts = ['a']\nredirect = 'b'",
+        &["5:12: services[0].routes[0].redirect: the value"],
     );
 }

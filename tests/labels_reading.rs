@@ -503,3 +503,71 @@ fn a_condition_that_cannot_be_read_makes_no_route_and_spoils_no_other() {
         asked(&["pointsman.host=a.test", "pointsman.path=/a", "pointsman.path_exact=/b", "pointsman.path_regex=/c"]);
     assert_eq!((routes, problems), (vec!["default a.test/b [exact path]".to_owned()], 2));
 }
+
+/// What the first port's routes do, and how many problems there are.
+fn done(lines: &[&str]) -> (Vec<String>, usize) {
+    let reading = reading(&["web"], lines);
+    let routes = reading.spec.ports.iter().flat_map(|port| &port.routes);
+    let shown = routes.map(|route| {
+        let actions = route.actions.as_ref().map(|actions| actions.describe().join(", ")).unwrap_or_default();
+        format!("{}: {actions}", route.name)
+    });
+    (shown.collect(), reading.problems.len())
+}
+
+#[test]
+fn routes_do_what_labels_say() {
+    let (routes, problems) = done(&[
+        "pointsman.host=a.test",
+        "pointsman.redirect=https://b.test{path}{query}",
+        "pointsman.redirect_status=301",
+        "pointsman.web.route.fixed.host=b.test",
+        "pointsman.web.route.fixed.answer=503",
+        "pointsman.web.route.plain.host=c.test",
+        "pointsman.web.route.rest.host=d.test",
+        "pointsman.web.route.rest.path=/api",
+        "pointsman.web.route.rest.rewrite=/{rest}",
+        "pointsman.web.route.rest.rewrite_host=inner.test",
+        "pointsman.web.route.rest.request_headers=X-A=1; -X-B",
+        "pointsman.web.route.rest.response_headers=+X-C=1",
+    ]);
+    let expected = [
+        "default: redirect 301 to https://b.test{path}{query}",
+        "fixed: answer 503",
+        "plain: ",
+        "rest: path becomes /{rest}, host becomes inner.test, request sets x-a, request removes x-b, answer adds x-c",
+    ];
+    assert_eq!((routes, problems), (expected.map(str::to_owned).to_vec(), 0));
+}
+
+#[test]
+fn what_was_to_go_elsewhere_and_cannot_be_understood_is_not_passed_on() {
+    let bad = [
+        ("redirect", "new.test"),
+        ("redirect", "https://{rest}/"),
+        ("redirect_status", "200"),
+        ("answer", "soon"),
+        ("rewrite", "/{9}"),
+        ("rewrite_host", "*.a.test"),
+    ];
+    for (key, value) in bad {
+        let bad = format!("pointsman.web.route.bad.{key}={value}");
+        let lines = ["pointsman.host=a.test", "pointsman.web.route.bad.host=b.test", &bad];
+        assert_eq!(done(&lines), (vec!["default: ".to_owned()], 1), "{bad}");
+    }
+    // A header's change is left out, and the route stays.
+    let (routes, problems) = done(&["pointsman.host=a.test", "pointsman.request_headers=Host=b"]);
+    assert_eq!((routes, problems), (vec!["default: ".to_owned()], 1));
+    // Of two answers one counts, and what has no host is told.
+    let (routes, problems) = done(&["pointsman.host=a.test", "pointsman.redirect=/x", "pointsman.answer=503"]);
+    assert_eq!((routes, problems), (vec!["default: redirect 302 to /x".to_owned()], 1));
+    assert_eq!(done(&["pointsman.redirect=/x"]), (Vec::new(), 1));
+}
+
+#[test]
+fn places_are_of_the_routes_own_path() {
+    let with = |rewrite: &str| done(&["pointsman.host=a.test", "pointsman.path_regex=/(a|b)/(.*)", rewrite]);
+    assert_eq!(with("pointsman.rewrite=/{2}/{1}").1, 0);
+    assert_eq!(with("pointsman.rewrite=/{3}"), (Vec::new(), 1));
+    assert_eq!(with("pointsman.redirect=/{rest}"), (Vec::new(), 1));
+}

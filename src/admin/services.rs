@@ -116,6 +116,8 @@ pub(crate) struct RouteView {
     /// The service that holds the claim.
     pub owner: String,
     pub targets: Vec<TargetView>,
+    /// What is done with requests and answers beside.
+    pub actions: Vec<String>,
     /// Since when the claim is held, in milliseconds since the Unix epoch.
     pub since: u64,
 }
@@ -242,6 +244,7 @@ impl RouteView {
             name: route.name.to_string(),
             owner: route.owner.to_string(),
             targets: targets.collect(),
+            actions: route.actions.as_ref().map(|actions| actions.describe()).unwrap_or_default(),
             since: route.since.0,
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, client: &Client, output: &mut Output<'_
     let answer = client.get::<Explanation>(&path(arguments))?;
     let Explanation { table, name, request } = &answer.value;
     let outcome = name.as_ref().map(|n| &n.outcome).or(request.as_ref().map(|r| &r.outcome));
-    let is_positive = outcome.is_some_and(|outcome| outcome == "answer" || outcome == "routed");
+    let is_positive = outcome.is_some_and(|outcome| ["answer", "answered", "routed"].contains(&&**outcome));
     let verdict = if is_positive { Verdict::Positive } else { Verdict::Negative };
     if answer.printed(output)? {
         return Ok(verdict);

@@ -95,10 +95,11 @@ pub(super) fn endpoints(endpoints: &[EndpointView]) -> Columns {
 }
 
 pub(super) fn routes(routes: &[RouteView]) -> Columns {
-    let mut columns = Columns::new(&["HOST", "PATH", "ASKS", "SERVICE", "SINCE"]);
+    let mut columns = Columns::new(&["HOST", "PATH", "ASKS", "DOES", "SERVICE", "SINCE"]);
     for route in routes {
         let asks = route.conditions.join(", ");
-        columns.row(&[&route.host, &route.path, &asks, &route.owner, &ago(route.since)]);
+        let does = route.actions.join(", ");
+        columns.row(&[&route.host, &route.path, &asks, &does, &route.owner, &ago(route.since)]);
     }
     columns
 }

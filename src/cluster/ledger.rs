@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::host::HostPattern;
+use crate::model::actions::Actions;
 use crate::model::id::{ClusterName, ServiceId};
 use crate::model::persistent::PersistentMap;
 use crate::model::refinement::Refinement;
@@ -53,6 +54,9 @@ pub struct Claim {
     pub priority: i32,
     /// Since when the service has made it.
     pub since: Timestamp,
+    /// What its route does. Stored apart: states of older versions have none.
+    #[serde(skip)]
+    pub actions: Option<Arc<Actions>>,
 }
 
 /// A way in that one service holds at a time.

@@ -18,10 +18,11 @@ use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
 use super::event::{DeclaredService, StaticRecord};
 use super::guard::{Doubt, Held};
-use super::ledger::{Ledger, ServiceRecord};
+use super::ledger::{Claim, Ledger, Place, ServiceRecord};
 use super::source::SourceKind;
 use super::state::ClusterState;
 use crate::config::Config;
+use crate::model::actions::Actions;
 use crate::model::agent::AgentFacts;
 use crate::model::check::Verdicts;
 use crate::model::drain::{DrainOrder, DrainSubject, Drains};
@@ -131,6 +132,8 @@ enum Record {
     Verdicts(TaskKey, Verdicts),
     /// What an operator took out of service.
     Drain(DrainSubject, DrainOrder),
+    /// What routes of a service do. After its service.
+    Actions(ServiceId, Vec<(Place, Actions)>),
 }
 
 impl ClusterState {
@@ -225,6 +228,11 @@ impl StateView {
         }
         for (id, record) in self.ledger.services.iter() {
             writer.put(&Record::Service(id.clone(), (**record).clone()))?;
+            let acts = |claim: &Claim| Some((claim.place.clone(), (**claim.actions.as_ref()?).clone()));
+            let actions: Vec<_> = record.claims.iter().filter_map(acts).collect();
+            if !actions.is_empty() {
+                writer.put(&Record::Actions(id.clone(), actions))?;
+            }
         }
         for ((cluster, text), until) in self.ledger.names.iter() {
             writer.put(&Record::Name(cluster.clone(), text.clone(), *until))?;
@@ -335,6 +343,7 @@ impl Loading {
                 self.state.ledger.retained += usize::from(record.empty_since.is_some());
                 self.state.ledger.services.insert(id, Arc::new(record));
             }
+            Record::Actions(id, actions) => self.add_actions(&id, actions),
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
             Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),
@@ -351,6 +360,17 @@ impl Loading {
             }
             Record::Header { .. } | Record::End { .. } => {}
         }
+    }
+
+    fn add_actions(&mut self, id: &ServiceId, actions: Vec<(Place, Actions)>) {
+        let Some(known) = self.state.ledger.services.get(id) else { return };
+        let mut record = (**known).clone();
+        for (place, actions) in actions {
+            if let Some(claim) = record.claims.iter_mut().find(|claim| claim.place == place) {
+                claim.actions = Some(Arc::new(actions));
+            }
+        }
+        self.state.ledger.services.insert(id.clone(), Arc::new(record));
     }
 
     fn add_task(&mut self, facts: Vec<(SourceRank, TaskFacts)>) {

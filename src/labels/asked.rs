@@ -119,7 +119,7 @@ fn name_of(part: Part, name: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     (1..=128).contains(&text.len()) && text.bytes().all(is_sign)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::acts;
 use super::host::HostPattern;
 use super::keys::Field;
 use super::native::{find_port, missing_port_mend};
@@ -139,6 +140,7 @@ fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statemen
             continue;
         }
         let Some((path, refined)) = asked(&place, statements) else { continue };
+        let Some(actions) = acts::of_route(&place, refined.as_deref(), statements) else { continue };
         hosts.retain(|host| claims.insert((host.clone(), path.clone(), refined.clone())));
         if hosts.is_empty() {
             continue;
@@ -156,7 +158,7 @@ fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statemen
         left.routes -= 1;
         left.hosts -= hosts.len();
         let priority = priority(port.index, &place, statements);
-        out.push(RouteSpec { name, hosts, path, refined, priority });
+        out.push(RouteSpec { name, hosts, path, refined, priority, actions });
     }
     out
 }
@@ -166,7 +168,7 @@ fn hosts(place: &Place, statements: &mut Statements) -> Option<(Said, Vec<HostPa
     let at = |field| statements.at(place.clone(), field).cloned();
     let (listed, expression) = (at(Field::Hosts), at(Field::HostPattern));
     let Some(first) = listed.clone().or_else(|| expression.clone()) else {
-        let narrowing = ROUTE_FIELDS.iter().find_map(|field| at(*field));
+        let narrowing = ROUTE_FIELDS.iter().chain(&acts::FIELDS).find_map(|field| at(*field));
         complain_of_missing_host(narrowing.as_ref(), statements);
         return None;
     };

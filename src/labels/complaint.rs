@@ -72,7 +72,7 @@ pub(super) fn quoted(key: &str, value: &str) -> String {
 /// Whether values of labels with this key are never shown.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_uppercase();
-    ["AUTH", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| key.contains(word))
+    ["AUTH", "TOKEN", "SECRET", "PASSWORD", "REQUEST_HEADERS"].iter().any(|word| key.contains(word))
 }
 
 /// The known word nearest to `word`, if one is near enough to be meant.

@@ -1,5 +1,6 @@
 //! The one table of labels: parser, documentation and problem texts come from it.
 
+use super::acts::Act;
 use super::value::Kind;
 use crate::model::refinement::Part;
 
@@ -43,6 +44,15 @@ pub(super) enum Field {
     Header,
     Query,
     Cookie,
+    Redirect,
+    RedirectStatus,
+    Answer,
+    AnswerBody,
+    AnswerType,
+    Rewrite,
+    RewriteHost,
+    RequestHeaders,
+    AnswerHeaders,
 }
 
 /// What a key is about, and with that what it means without a port.
@@ -107,6 +117,33 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "cookie", also: "cookies", field: Field::Cookie, about: About::Route, kind: Kind::Conditions(Part::Cookie),
         default: "none", example: "canary=yes",
         meaning: "Only requests that bring all of these cookies." },
+    Key { name: "redirect", also: "", field: Field::Redirect, about: About::Route, kind: Kind::Act(Act::Location),
+        default: "none", example: "https://new.example.com{path}{query}",
+        meaning: "Where requests are sent in place of the service: a URL, or a path on the same host. `{scheme}`, `{host}`, `{path}` and `{query}` (with its `?`) are the request's own, `{rest}` is what follows the route's `path`, `{1}` to `{9}` are groups of its `path_regex`. A request that is there already is passed on." },
+    Key { name: "redirect_status", also: "", field: Field::RedirectStatus, about: About::Route, kind: Kind::Act(Act::RedirectStatus),
+        default: "302", example: "308",
+        meaning: "301 and 308 are for good, 302 and 307 for now; with 307 and 308 the method stays; 303 asks for a GET." },
+    Key { name: "answer", also: "", field: Field::Answer, about: About::Route, kind: Kind::Act(Act::Status),
+        default: "none", example: "503",
+        meaning: "What requests are answered with in place of the service: always this status." },
+    Key { name: "answer_body", also: "", field: Field::AnswerBody, about: About::Route, kind: Kind::Act(Act::Body),
+        default: "the status in words", example: "Back at noon.",
+        meaning: "The body of that answer." },
+    Key { name: "answer_type", also: "", field: Field::AnswerType, about: About::Route, kind: Kind::Act(Act::MediaType),
+        default: "text/plain; charset=utf-8", example: "application/json",
+        meaning: "Its `Content-Type`." },
+    Key { name: "rewrite", also: "", field: Field::Rewrite, about: About::Route, kind: Kind::Act(Act::Rewrite),
+        default: "none", example: "/{rest}",
+        meaning: "The path that requests are passed on with, places as in `redirect`: `/{rest}` takes the route's `path` off, `/api{path}` puts one before, `/users/{1}` is made of groups. The query stays unless this has a `?`." },
+    Key { name: "rewrite_host", also: "", field: Field::RewriteHost, about: About::Route, kind: Kind::Act(Act::Host),
+        default: "as the client sent it", example: "internal.example.com",
+        meaning: "The `Host` that requests are passed on with; `X-Forwarded-Host` says what the client sent." },
+    Key { name: "request_headers", also: "", field: Field::RequestHeaders, about: About::Route, kind: Kind::Act(Act::Fields),
+        default: "none", example: "X-Team=a; +X-Tag=b; -X-Debug",
+        meaning: "Changes of the header fields that requests are passed on with: `Name=value` sets, `+Name=value` adds, `-Name` removes. Fields of one hop, lengths, `Host`, `Via` and what says who the client is cannot be changed." },
+    Key { name: "response_headers", also: "", field: Field::AnswerHeaders, about: About::Route, kind: Kind::Act(Act::Fields),
+        default: "none", example: "X-Frame-Options=DENY; -Server",
+        meaning: "The same for answers, whoever gives them." },
     Key { name: "protocol", also: "", field: Field::Protocol, about: About::FirstPort, kind: Kind::Protocol,
         default: "http", example: "h2c",
         meaning: "What the port speaks. `h2c` is HTTP/2 in clear text, as gRPC servers speak it." },

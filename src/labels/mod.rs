@@ -8,6 +8,7 @@ pub mod path;
 pub mod ports;
 pub mod spec;
 
+mod acts;
 mod asked;
 mod assemble;
 mod complaint;

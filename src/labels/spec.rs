@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::HostPattern;
+use crate::model::actions::Actions;
 use crate::model::balance::Algorithm;
 use crate::model::check::CheckKind;
 use crate::model::endpoint::Weight;
@@ -82,6 +83,8 @@ pub struct RouteSpec {
     pub refined: Option<Arc<Refinement>>,
     /// Its standing among others that ask for the same, or as much.
     pub priority: i32,
+    /// What is done with its requests and their answers.
+    pub actions: Option<Arc<Actions>>,
 }
 
 impl RouteSpec {

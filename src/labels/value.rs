@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::acts::{Act, Acted};
 use super::host::{HostPattern, InvalidHost};
 use super::{asked, path};
 use crate::model::balance::{ALGORITHMS, Algorithm};
@@ -45,6 +46,7 @@ pub(super) enum Kind {
     PathPattern,
     Methods,
     Conditions(Part),
+    Act(Act),
 }
 
 /// A value that has been understood.
@@ -68,6 +70,7 @@ pub(super) enum Value {
     Pattern(Pattern),
     Methods(Box<[Arc<str>]>),
     Conditions(Box<[Condition]>),
+    Act(Acted),
     /// What was meant to narrow a route and cannot be understood: there is no route.
     Nothing,
 }
@@ -122,6 +125,7 @@ impl Kind {
             Self::ExactPath => "a path",
             Self::Methods => "methods, separated by commas",
             Self::Conditions(_) => "`name`, `name=value` or `name=~expression`, separated by `;`",
+            Self::Act(act) => act.describe(),
         }
     }
 
@@ -168,7 +172,8 @@ impl Kind {
             | Self::ExactPath
             | Self::PathPattern
             | Self::Methods
-            | Self::Conditions(_) => unreachable!("read above"),
+            | Self::Conditions(_)
+            | Self::Act(_) => unreachable!("read above"),
         };
         read.map_err(|fault| faults.push(fault)).ok()
     }
@@ -184,6 +189,7 @@ impl Kind {
             Self::PathPattern => asked::pattern(text).map(Value::Pattern),
             Self::Methods => asked::methods(text).map(Value::Methods),
             Self::Conditions(part) => asked::conditions(part, text).map(Value::Conditions),
+            Self::Act(act) => act.read(text).map(Value::Act),
             _ => return None,
         })
     }

@@ -1,5 +1,6 @@
 //! Plain types that every room speaks: tasks, agents, services, endpoints. No I/O, no clock.
 
+pub mod actions;
 pub mod agent;
 pub mod balance;
 pub mod check;
@@ -21,4 +22,5 @@ pub mod run;
 pub mod service;
 pub mod sorted;
 pub mod task;
+pub mod template;
 pub mod time;

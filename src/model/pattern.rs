@@ -11,9 +11,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
-use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::{self, pikevm::PikeVM};
 use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind};
+use regex_automata::{Anchored, Input, MatchKind, PatternID};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest expression, in octets.
@@ -61,6 +61,8 @@ pub struct Pattern(Arc<Compiled>);
 struct Compiled {
     text: Box<str>,
     automaton: dense::DFA<Vec<u32>>,
+    /// Finds what groups stand for, where there are any.
+    groups: Option<PikeVM>,
 }
 
 impl Pattern {
@@ -83,11 +85,11 @@ impl Pattern {
                     .dfa_size_limit(Some(MAX_AUTOMATON))
                     .determinize_size_limit(Some(MAX_MAKING)),
             )
-            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_AUTOMATON)))
-            .syntax(syntax::Config::new().unicode(false).utf8(false).nest_limit(MAX_NESTING))
+            .thompson(nfa())
+            .syntax(rules())
             .build(text)
             .map_err(|error| fault(&error))?;
-        Ok(Self(Arc::new(Compiled { text: text.into(), automaton })))
+        Ok(Self(Arc::new(Compiled { text: text.into(), automaton, groups: group_finder(text) })))
     }
 
     /// As it was written.
@@ -101,6 +103,39 @@ impl Pattern {
         let found = self.0.automaton.try_search_fwd(&input);
         found.is_ok_and(|found| found.is_some_and(|found| found.offset() == text.len()))
     }
+
+    /// How many groups it has.
+    pub fn group_count(&self) -> usize {
+        self.0.groups.as_ref().map_or(0, count)
+    }
+
+    /// What its groups stand for in a text that it stands for as a whole, from 1. It takes memory, and time by the
+    /// length of the text and of the expression, and no more.
+    pub fn groups<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let Some(vm) = &self.0.groups else { return Vec::new() };
+        let mut found = vm.create_captures();
+        vm.captures(&mut vm.create_cache(), Input::new(text).anchored(Anchored::Yes), &mut found);
+        let group = |at| found.get_group(at).and_then(|span| text.get(span.start..span.end)).unwrap_or_default();
+        (1..=count(vm)).map(group).collect()
+    }
+}
+
+/// Of all ways to match the one that takes the whole text is looked for.
+fn group_finder(text: &str) -> Option<PikeVM> {
+    let whole = || PikeVM::builder().thompson(nfa()).syntax(rules()).build(&format!("(?:{text})\\z")).ok();
+    if text.contains('(') { whole().filter(|vm| count(vm) > 0) } else { None }
+}
+
+fn count(vm: &PikeVM) -> usize {
+    vm.get_nfa().group_info().group_len(PatternID::ZERO).saturating_sub(1)
+}
+
+fn nfa() -> thompson::Config {
+    thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_AUTOMATON))
+}
+
+fn rules() -> syntax::Config {
+    syntax::Config::new().unicode(false).utf8(false).nest_limit(MAX_NESTING)
 }
 
 /// What the maker of automata says, in one line.

@@ -57,8 +57,7 @@ impl Default for Passwords {
 /// # Errors
 /// The answer that asks for them, or that asks to come back later.
 pub async fn check(worker: &Rc<Worker>, auth: &BasicAuth, headers: &HeaderMap) -> Result<(), Refusal> {
-    let asked =
-        || Refusal { reason: Reason::PasswordRequired, header: Some((WWW_AUTHENTICATE, challenge(&auth.realm))) };
+    let asked = || Refusal::with(Reason::PasswordRequired, WWW_AUTHENTICATE, challenge(&auth.realm));
     let (user, password) = credentials(headers).ok_or_else(asked)?;
     let known: Vec<PasswordHash> =
         auth.users.iter().filter(|(name, _)| **name == *user).map(|(_, hash)| hash.clone()).collect();

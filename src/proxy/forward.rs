@@ -31,6 +31,7 @@ use super::connection::Client;
 use super::early;
 use super::error::AttemptFault;
 use super::exchange::{self, Http1, Stream};
+use super::filters;
 use super::forwarded::{self, Hop};
 use super::headers;
 use super::leash;
@@ -60,7 +61,9 @@ pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<
             Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
             Err(refusal) => {
                 account.belongs_to(plan.local.counters.borrow().clone());
-                refuse(&client, refusal, head.version, account)
+                let mut answer = refuse(&client, refusal, head.version, account);
+                finish(&client, &plan, answer.headers_mut());
+                answer
             }
         },
         Err(refusal) => refuse(&client, refusal, head.version, account),
@@ -69,11 +72,15 @@ pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<
 
 /// What takes time to find out: whether the password is right.
 async fn admit(client: &Client, plan: &Plan, head: &Parts) -> Result<(), Refusal> {
-    let Some(rules) = &plan.rules else { return Ok(()) };
-    if let Some(auth) = &rules.auth {
-        auth::check(&client.worker, auth, &head.headers).await?;
+    if let Some(rules) = &plan.rules {
+        if let Some(auth) = &rules.auth {
+            auth::check(&client.worker, auth, &head.headers).await?;
+        }
+        if let Some(refusal) = rules::root_redirect(rules, &plan.admitted) {
+            return Err(refusal);
+        }
     }
-    rules::root_redirect(rules, &plan.admitted).map_or(Ok(()), Err)
+    plan.instead.clone().map_or(Ok(()), Err)
 }
 
 fn refuse(client: &Client, refusal: Refusal, version: Version, account: Account) -> Response<AnswerBody> {
@@ -496,19 +503,9 @@ impl Forwarding {
     }
 
     fn refuse(self, reason: Reason) -> Response<AnswerBody> {
-        local::answer(&self.client.worker.clone(), reason.into(), self.version, self.account)
-    }
-
-    /// What the service's rules change of an answer.
-    fn apply_rules(&self, headers: &mut HeaderMap) {
-        let Some(rules) = &self.plan.rules else { return };
-        // RFC 6797 section 7.2: in clear text the field must not be sent.
-        if rules.hsts && self.client.secured.is_some() {
-            headers.insert(STRICT_TRANSPORT_SECURITY, rules::HSTS);
-        }
-        if let Some(location) = rules::rewritten_location(rules, headers, &self.plan.admitted.host()) {
-            headers.insert(LOCATION, location);
-        }
+        let mut answer = local::answer(&self.client.worker, reason.into(), self.version, self.account);
+        finish(&self.client, &self.plan, answer.headers_mut());
+        answer
     }
 
     fn pass_on(mut self, begun: Begun, endpoint: &Endpoint) -> Response<AnswerBody> {
@@ -526,7 +523,12 @@ impl Forwarding {
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
         self.keep(endpoint, &mut head);
-        self.apply_rules(&mut head.headers);
+        if let Some(rules) = &self.plan.rules
+            && let Some(location) = rules::rewritten_location(rules, &head.headers, &self.plan.admitted.host())
+        {
+            head.headers.insert(LOCATION, location);
+        }
+        finish(&self.client, &self.plan, &mut head.headers);
         let limits = self.plan.config.proxy.limits.clone();
         let Some(client_side) = switched else {
             return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, &limits));
@@ -559,6 +561,17 @@ impl Forwarding {
     }
 }
 
+/// What the service's rules and the route change of every answer, whoever gives it.
+fn finish(client: &Client, plan: &Plan, headers: &mut HeaderMap) {
+    // RFC 6797 section 7.2: in clear text the field must not be sent.
+    if client.secured.is_some() && plan.rules.as_ref().is_some_and(|rules| rules.hsts) {
+        headers.insert(STRICT_TRANSPORT_SECURITY, rules::HSTS);
+    }
+    if let Some(actions) = plan.actions() {
+        filters::fields::change(headers, &actions.answer);
+    }
+}
+
 /// Makes a request's head ready for the next hop.
 fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
     let proxy = &plan.config.proxy;
@@ -580,6 +593,9 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
         sticky::strip(&mut head.headers);
     }
     head.headers.insert(HOST, plan.host.clone());
+    if let Some(actions) = plan.actions() {
+        filters::fields::change(&mut head.headers, &actions.request);
+    }
     // RFC 9110 section 10.1.4: `TE` is of one hop, and says so.
     if head.headers.contains_key(TE) && plan.destination.service.protocol != Protocol::H2c {
         head.headers.insert(CONNECTION, HeaderValue::from_static("te"));

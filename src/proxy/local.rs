@@ -6,7 +6,6 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 use super::account::Account;
 use super::answer_body::AnswerBody;
 use super::headers::REASON;
-use super::reason::Reason;
 use super::rules::Refusal;
 use super::worker::Worker;
 
@@ -17,28 +16,31 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The answer for a reason: a short text, the stable code in a header, and what goes with it.
 pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: Account) -> Response<AnswerBody> {
-    let Refusal { reason, header } = refusal;
+    let Refusal { reason, header, status, content } = refusal;
     worker.shard.answered_locally(reason);
     let entry = reason.entry();
-    account.answers(entry.status);
+    let status = status.unwrap_or(entry.status);
+    account.answers(status);
     // Sending a few words is no part of the request's fate.
     account.complete();
-    let text = format!("{} {}: {}\n", entry.status.as_u16(), entry.code, entry.meaning);
+    let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
+    let text = content.as_ref().map_or_else(said, |content| content.body.to_string());
     let mut answer = Response::new(AnswerBody::local(text, account));
-    *answer.status_mut() = entry.status;
+    *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(REASON, HeaderValue::from_static(entry.code));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let kind = content.and_then(|content| HeaderValue::from_str(&content.content_type).ok());
+    headers.insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")));
     headers.insert(DATE, worker.date());
     let proxy = &worker.config().proxy;
-    if proxy.proxy_status && reason != Reason::MaxForwards {
+    if proxy.proxy_status && !reason.is_intended() {
         // RFC 9209 section 2.1: who says it, what went wrong, and the code that people search for.
         let status = format!("{}; error={}; details=\"{}\"", proxy.via, reason.proxy_error(), entry.code);
         if let Ok(status) = HeaderValue::try_from(status) {
             headers.insert(PROXY_STATUS, status);
         }
     }
-    match entry.status {
+    match status {
         StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         StatusCode::METHOD_NOT_ALLOWED => drop(headers.insert(ALLOW, HeaderValue::from_static(ALLOWED))),
         _ => {}

@@ -30,6 +30,7 @@ pub mod drain;
 pub mod early;
 pub mod error;
 pub mod exchange;
+pub mod filters;
 pub mod forward;
 pub mod forwarded;
 pub mod frame_guard;

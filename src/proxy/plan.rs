@@ -11,6 +11,7 @@ use super::balance::hashing;
 use super::balance::local::ServiceLocal;
 use super::client_address::{client_address, is_trusted};
 use super::connection::Client;
+use super::filters;
 use super::gate::{self, Admitted};
 use super::headers;
 use super::listen::Entrance;
@@ -19,6 +20,7 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Refusal};
 use super::upgrade;
 use crate::config::Config;
+use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
 
@@ -43,6 +45,8 @@ pub struct Plan {
     pub target: PathAndQuery,
     /// The host that is sent to the endpoint.
     pub host: HeaderValue,
+    /// What the route answers in place of passing the request on, once whoever asks may.
+    pub instead: Option<Refusal>,
 }
 
 /// Decides about request `number` of a client's connection.
@@ -73,6 +77,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let destination = destination(client, head, &admitted)?;
     let rules = destination.service.rules.clone();
     let (mut target, mut host) = (admitted.target.clone(), admitted.authority.clone());
+    let mut instead = None;
     if let Some(rules) = &rules {
         rules::check(rules, &asked(client, head, &admitted, &config))?;
         if let Some(stripped) = rules::stripped(rules, &target) {
@@ -82,11 +87,27 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
             host = HeaderValue::from_str(name).unwrap_or(host);
         }
     }
+    if let Some(route) = &destination.route {
+        instead = filters::instead::answer(route, &asked(client, head, &admitted, &config));
+        if let Some(rewritten) = filters::rewrite::target(route, &admitted.target)? {
+            target = rewritten;
+        }
+        if let Some(name) = route.actions.as_ref().and_then(|actions| actions.host.as_ref()) {
+            host = HeaderValue::from_str(name).unwrap_or(host);
+        }
+    }
     let local = worker.local(&destination.service.id);
     let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
     let address = || client_address(client.peer.ip(), &head.headers, &config.proxy.trusted_proxies);
     let key = hashing::key(algorithm, &head.headers, address);
-    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host })
+    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead })
+}
+
+impl Plan {
+    /// What the route does beside choosing a service.
+    pub fn actions(&self) -> Option<&Actions> {
+        self.destination.route.as_ref()?.actions.as_deref()
+    }
 }
 
 /// Where the request goes, by the way it came in.

@@ -102,6 +102,12 @@ reasons! {
     Redirected "redirected" MOVED_PERMANENTLY Ourselves,
         "The service's root is elsewhere.",
         "The label is `root_redirect` (`HAPROXY_{n}_HTTP_BACKEND_REDIR`).";
+    RouteRedirect "route-redirect" FOUND Ourselves,
+        "The route sends its requests elsewhere.",
+        "The label is `redirect`; the status is its `redirect_status`.";
+    FixedAnswer "fixed-answer" OK Ourselves,
+        "The route answers its requests always the same.",
+        "The label is `answer`, and says the status.";
     NoApp "no-app" NOT_FOUND Client,
         "No app of this name has a port that speaks HTTP, or the header `X-Marathon-App-Id` is missing.",
         "Name the app by its full id, such as `/team/shop`.";
@@ -216,6 +222,11 @@ impl Reason {
                 Party::Ourselves => "proxy_internal_error",
             },
         }
+    }
+
+    /// Whether somebody asked for just this answer: nothing went wrong.
+    pub fn is_intended(self) -> bool {
+        matches!(self, Self::MaxForwards | Self::RouteRedirect | Self::FixedAnswer)
     }
 
     /// Whether the connection must close after the answer, because what follows on it cannot be trusted.

@@ -18,6 +18,7 @@ use crate::model::id::{ServiceId, Version};
 use crate::model::refinement::Head;
 use crate::model::service::{Protocol, Service, Target};
 use crate::table::Table;
+use crate::table::routes::Route;
 
 /// The header by which callers name an app.
 pub const APP_ID: HeaderName = HeaderName::from_static("x-marathon-app-id");
@@ -31,6 +32,8 @@ pub struct Destination {
     pub version: Option<Version>,
     /// The endpoint that the client is kept on.
     pub session: Option<Session>,
+    /// The route that led here, if it does something beside.
+    pub route: Option<Arc<Route>>,
 }
 
 /// Finds the destination of a request. The head's host: as [`super::authority::authority_to_host`] gives it; its path:
@@ -45,7 +48,12 @@ pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) 
     };
     let kept = || kept_target(table, &route.targets, headers);
     let target = kept().or_else(|| pick_target(&route.targets, rng)).ok_or(Reason::NoEndpoint)?;
-    destination(table, &target.service, target.version.clone(), headers)
+    let found = destination(table, &target.service, target.version.clone(), headers);
+    let acts = route.actions.as_ref();
+    match acts {
+        None => found,
+        Some(_) => found.map(|found| Destination { route: Some(route.clone()), ..found }),
+    }
 }
 
 /// The destination of a request on a port that a service holds.
@@ -85,7 +93,7 @@ fn destination(
         return Err(Reason::NotHttp);
     }
     let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
-    Ok(Destination { service: service.clone(), version, session })
+    Ok(Destination { service: service.clone(), version, session, route: None })
 }
 
 /// The target whose endpoint the client is kept on: a session outlives the weights of a canary.

@@ -4,10 +4,11 @@
 //! request comes in.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{HeaderName, LOCATION};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::forwarded::X_FORWARDED_PROTO;
 use super::gate::Admitted;
@@ -25,11 +26,31 @@ pub struct Refusal {
     pub reason: Reason,
     /// What the answer says beside.
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// Another status than the reason's own.
+    pub status: Option<StatusCode>,
+    /// Other words than the reason's own.
+    pub content: Option<Content>,
+}
+
+/// What an answer of the proxy's own says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// `Content-Type`.
+    pub content_type: Arc<str>,
+    /// The body.
+    pub body: Arc<str>,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, header: None }
+        Self { reason, header: None, status: None, content: None }
+    }
+}
+
+impl Refusal {
+    /// A reason whose answer has a header field of its own.
+    pub fn with(reason: Reason, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..reason.into() }
     }
 }
 
@@ -73,7 +94,7 @@ pub fn is_allowed(rules: &Rules, client: IpAddr) -> bool {
 pub fn root_redirect(rules: &Rules, admitted: &Admitted) -> Option<Refusal> {
     let target = rules.root_redirect.as_ref().filter(|_| admitted.path() == "/")?;
     let location = HeaderValue::from_str(target).ok()?;
-    Some(Refusal { reason: Reason::Redirected, header: Some((LOCATION, location)) })
+    Some(Refusal::with(Reason::Redirected, LOCATION, location))
 }
 
 fn to_https(asked: &Asked<'_>) -> Refusal {
@@ -89,7 +110,7 @@ fn to_https(asked: &Asked<'_>) -> Refusal {
         _ => Reason::HttpsRequiredSame,
     };
     let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
-    Refusal { reason, header: location.ok().map(|location| (LOCATION, location)) }
+    Refusal { header: location.ok().map(|location| (LOCATION, location)), ..reason.into() }
 }
 
 /// Whether a proxy that is trusted says that its client spoke TLS.

@@ -15,6 +15,9 @@ pub fn dump(table: &Table) -> String {
     services(table, &mut out);
     for route in table.routes.sorted() {
         line(&mut out, format_args!("route {} → {} ({})", route.place(), route.owner, route.name));
+        if let Some(actions) = &route.actions {
+            line(&mut out, format_args!("   does {actions:?}"));
+        }
     }
     ways(table, &mut out);
     let mut tasks: Vec<_> = table.tasks.iter().collect();

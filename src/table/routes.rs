@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::cluster::ledger::Place;
 use crate::labels::host::HostPattern;
+use crate::model::actions::Actions;
 use crate::model::id::ServiceId;
 use crate::model::pattern::Pattern;
 use crate::model::persistent::PersistentMap;
@@ -40,6 +41,8 @@ pub struct Route {
     pub priority: i32,
     /// Since when the owner has held the claim.
     pub since: Timestamp,
+    /// What is done with its requests and their answers.
+    pub actions: Option<Arc<Actions>>,
 }
 
 /// All routes.
@@ -291,6 +294,7 @@ mod tests {
             refined: refined.and_then(Refinement::shared),
             priority,
             since: Timestamp(since),
+            actions: None,
         })
     }
 

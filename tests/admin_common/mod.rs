@@ -299,6 +299,7 @@ pub fn table(config: Arc<Config>) -> Table {
             refined: None,
             priority: 0,
             since: Timestamp(1),
+            actions: None,
         }));
     }
     let subject: Arc<str> = "prod/f-1/web.8000".into();

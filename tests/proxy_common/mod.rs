@@ -156,6 +156,7 @@ impl Cluster {
             refined: None,
             priority: 0,
             since: Timestamp(0),
+            actions: None,
         }));
         self
     }
@@ -181,6 +182,7 @@ impl Cluster {
                     refined: route.refined.clone(),
                     priority: 0,
                     since: Timestamp(0),
+                    actions: route.actions.clone(),
                 }));
             }
         }

@@ -22,6 +22,8 @@ use crate::table::routes::{Route, Trace};
 const MAX_STEPS: usize = 200;
 /// The most endpoints that are listed of one service.
 const MAX_ENDPOINTS: usize = 100;
+/// The reason where a route answers by itself.
+const ITSELF: &str = "the route answers by itself; a redirect does unless the request is there already";
 /// The most near misses.
 const MAX_NEAREST: usize = 5;
 
@@ -31,7 +33,7 @@ pub(crate) struct RequestExplanation {
     pub method: String,
     pub host: String,
     pub path: String,
-    /// `routed`, `no-route`, `no-endpoint`, `not-http` or `not-ready`.
+    /// `routed`, `answered`, `no-route`, `no-endpoint`, `not-http` or `not-ready`.
     pub outcome: String,
     /// The outcome in one sentence.
     pub reason: String,
@@ -89,7 +91,11 @@ pub(super) fn explain(
     let mut steps = Steps::default();
     let route = table.routes.find_traced(&request.head(), &mut steps);
     let targets = route.map(|route| targets(table, route)).unwrap_or_default();
-    let (outcome, reason, status) = outcome(table, route.is_some(), &targets);
+    let instead = route.and_then(|route| route.actions.as_ref()?.instead.as_ref());
+    let (outcome, reason, status) = match instead {
+        Some(instead) => ("answered", ITSELF, Some(instead.status())),
+        None => outcome(table, route.is_some(), &targets),
+    };
     let near = if route.is_none() { near_routes(table, &request) } else { Vec::new() };
     Ok(RequestExplanation {
         method: request.method.to_string(),

@@ -14,6 +14,7 @@ use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::{Claim, Ledger, Place, RETAINED_LIMIT, ServiceRecord};
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
+use crate::model::actions::Actions;
 use crate::model::id::ServiceId;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::rules::Rules;
@@ -38,8 +39,30 @@ pub struct Claims {
     faults: BTreeMap<u16, (ServiceId, Arc<str>)>,
 }
 
-/// How many tasks make a claim on a place with a priority.
-type Made = Vec<((Place, i32), u32)>;
+/// How many tasks make a claim on a place with what terms.
+type Made = Vec<((Place, Terms), u32)>;
+
+/// What a claim comes with. Where tasks of a service say different things of one place, in the middle of a deploy, the
+/// highest priority counts, and of what is done something goes before nothing: the same on every instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Terms {
+    priority: i32,
+    actions: Option<Arc<Actions>>,
+}
+
+impl Terms {
+    fn of(claim: &Claim) -> Self {
+        Self { priority: claim.priority, actions: claim.actions.clone() }
+    }
+
+    fn of_draft(claim: &ClaimDraft) -> Self {
+        Self { priority: claim.priority, actions: claim.actions.clone() }
+    }
+
+    fn put_on(self, claim: Claim) -> Claim {
+        Claim { priority: self.priority, actions: self.actions, ..claim }
+    }
+}
 
 /// What decides between claimants: the higher priority, then the longer claim.
 type Standing = (Reverse<i32>, Timestamp);
@@ -48,7 +71,8 @@ impl Claims {
     /// One more task makes the claim.
     pub fn add(&mut self, table: &mut Table, ledger: &mut Ledger, claim: &ClaimDraft, now: Timestamp) {
         let place = claim.place.clone();
-        let way = (place.clone(), claim.priority);
+        let terms = Terms::of_draft(claim);
+        let way = (place.clone(), terms.clone());
         let made = self.made.entry(claim.service.clone()).or_default();
         match made.iter_mut().find(|(known, _)| *known == way) {
             Some((_, count)) => {
@@ -72,18 +96,18 @@ impl Claims {
         let known = record.claims.iter().position(|known| known.place == place);
         let claimed = match known {
             // What is lower now is lowered in `settle`, when all of the batch is known.
-            Some(at) if record.claims[at].priority >= claim.priority => record.claims[at].clone(),
+            Some(at) if Terms::of(&record.claims[at]) >= terms => record.claims[at].clone(),
             Some(at) => {
                 let former = record.claims[at].clone();
-                record.claims[at].priority = claim.priority;
-                let raised = record.claims[at].clone();
+                let raised = terms.put_on(former.clone());
+                record.claims[at] = raised.clone();
                 ledger.services.insert(claim.service.clone(), Arc::new(record));
                 self.withdraw(table, ledger, &claim.service, &former);
                 raised
             }
             None => {
                 let (name, priority) = (claim.name.clone(), claim.priority);
-                let claimed = Claim { name, place, priority, since: now };
+                let claimed = Claim { name, place, priority, since: now, actions: claim.actions.clone() };
                 // Most services have one claim, and there may be a million services.
                 record.claims.reserve_exact(1);
                 record.claims.push(claimed.clone());
@@ -98,7 +122,7 @@ impl Claims {
     pub fn release(&mut self, claim: &ClaimDraft) {
         if let Some(made) = self.made.get_mut(&claim.service)
             && let Some((_, count)) =
-                made.iter_mut().find(|((place, priority), _)| *place == claim.place && *priority == claim.priority)
+                made.iter_mut().find(|((place, terms), _)| *place == claim.place && *terms == Terms::of_draft(claim))
         {
             *count = count.saturating_sub(1);
         }
@@ -139,13 +163,14 @@ impl Claims {
             return;
         }
         let made = self.made.get(id);
-        // The highest priority with which a claim is made; none: it is made no more.
+        // The terms with which a claim is made; none: it is made no more.
         let standing = |claim: &Claim| {
             let alike = made.into_iter().flatten().filter(|((place, _), count)| *place == claim.place && *count > 0);
-            alike.map(|((_, priority), _)| *priority).max()
+            alike.map(|((_, terms), _)| terms).max()
         };
         // Nearly every change of a task leaves its service's claims alone.
-        if record.empty_since.is_none() && record.claims.iter().all(|claim| standing(claim) == Some(claim.priority)) {
+        if record.empty_since.is_none() && record.claims.iter().all(|claim| standing(claim) == Some(&Terms::of(claim)))
+        {
             return;
         }
         let mut kept = Vec::new();
@@ -153,11 +178,12 @@ impl Claims {
         for claim in &record.claims {
             match standing(claim) {
                 None => ended.push(claim.clone()),
-                Some(priority) => {
-                    if priority != claim.priority {
-                        lowered.push((claim.clone(), Claim { priority, ..claim.clone() }));
+                Some(terms) => {
+                    let next = terms.clone().put_on(claim.clone());
+                    if next != *claim {
+                        lowered.push((claim.clone(), next.clone()));
                     }
-                    kept.push(Claim { priority, ..claim.clone() });
+                    kept.push(next);
                 }
             }
         }
@@ -350,8 +376,9 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
     let record = ledger.services.get(&owner);
     let claim = record.and_then(|record| record.claims.iter().find(|claim| claim.place == *place));
     let name = claim.map_or_else(|| "default".into(), |claim| claim.name.clone());
+    let actions = claim.and_then(|claim| claim.actions.clone());
     let targets = Box::new([Target { service: owner.clone(), version: None, weight: 1 }]);
-    let route = Route { owner, name, host, path, refined, targets, priority: priority.0, since };
+    let route = Route { owner, name, host, path, refined, targets, priority: priority.0, since, actions };
     table.digest = table.digest.wrapping_add(digest::route(&route));
     if let Some(former) = table.routes.insert(Arc::new(route)) {
         table.digest = table.digest.wrapping_sub(digest::route(&former));

@@ -36,7 +36,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
 
 /// A route in force.
 pub fn route(route: &Route) -> u64 {
-    stable_hash(&(service_id(&route.owner), route.place(), &route.name))
+    stable_hash(&(service_id(&route.owner), route.place(), &route.name, &route.actions))
 }
 
 /// A port or an app in force.

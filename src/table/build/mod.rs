@@ -330,6 +330,7 @@ fn declared_claims(declared: &DeclaredService, config: &Config) -> Vec<task::Cla
                 name: route.name.clone(),
                 place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
                 priority: route.priority,
+                actions: route.actions.clone(),
             })
         })
         .collect()

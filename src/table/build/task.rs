@@ -19,6 +19,7 @@ use crate::config::checked::IpSource;
 use crate::labels::Scope;
 use crate::labels::ports::{TaskPort, ports};
 use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
+use crate::model::actions::Actions;
 use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
 use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
@@ -102,6 +103,15 @@ pub struct ClaimDraft {
     pub place: Place,
     /// Its standing among others that claim the same.
     pub priority: i32,
+    /// What its route does.
+    pub actions: Option<Arc<Actions>>,
+}
+
+impl ClaimDraft {
+    /// A claim on a port or an app's name.
+    fn of_way(service: ServiceId, name: &str, place: Place) -> Self {
+        Self { service, name: name.into(), place, priority: 0, actions: None }
+    }
 }
 
 /// What a task's definition says. It stays while the task's state, health and place change, and reading it is most of
@@ -292,6 +302,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
                     name: route.name.clone(),
                     place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
                     priority: route.priority,
+                    actions: route.actions.clone(),
                 }),
                 policy::Decision::NotYet => {}
                 policy::Decision::Refused(problem) => out.problems.push(*problem),
@@ -301,7 +312,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     let Some(said) = said else { return };
     match ways::port(inputs, said, &service, protocol) {
         Ok(Some(place)) => {
-            out.claims.push(ClaimDraft { service: service.clone(), name: "port".into(), place, priority: 0 })
+            out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
         }
         Ok(None) => {}
         Err(problem) => out.problems.push(*problem),
@@ -312,7 +323,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
         && is_first
         && let Some(place) = ways::app(inputs)
     {
-        out.claims.push(ClaimDraft { service, name: "app".into(), place, priority: 0 });
+        out.claims.push(ClaimDraft::of_way(service, "app", place));
     }
 }
 

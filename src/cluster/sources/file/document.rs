@@ -79,6 +79,15 @@ const ROUTE_KEYS: &[&str] = &[
     "query",
     "cookie",
     "priority",
+    "redirect",
+    "redirect_status",
+    "answer",
+    "answer_body",
+    "answer_type",
+    "rewrite",
+    "rewrite_host",
+    "request_headers",
+    "response_headers",
 ];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "version"];
 const RECORD_KEYS: &[&str] = &["name", "type", "value", "ttl"];

@@ -15,7 +15,9 @@
 //! name = "api"
 //! hosts = ["api.example.com", "*.api.example.com"]
 //! path = "/v1"
-//! # also: host_regex, path_exact, path_regex, method, header, query, cookie, priority; lists of texts in place of separators
+//! # also: host_regex, path_exact, path_regex, method, header, query, cookie, priority,
+//! # redirect, redirect_status, answer, answer_body, answer_type, rewrite, rewrite_host, request_headers, response_headers;
+//! # lists of texts in place of separators
 //!
 //! [[records]]
 //! name = "www.example.com"           # absolute, in one of the source's zones

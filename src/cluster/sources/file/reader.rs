@@ -85,7 +85,10 @@ impl<'a> Reader<'a> {
         let text = match value.get_ref() {
             DeValue::Array(items) if separator.is_some() => {
                 let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-                texts.map(|texts| texts.join(separator.unwrap_or_default()))
+                // A semicolon in a header's value is none between two.
+                let quoted =
+                    |text: &str| if key.ends_with("_headers") { text.replace(';', "\\;") } else { text.to_owned() };
+                texts.map(|texts| texts.into_iter().map(quoted).collect::<Vec<_>>().join(separator.unwrap_or_default()))
             }
             other => plain(other),
         };
@@ -179,7 +182,7 @@ pub(super) fn find<'t, 'v>(table: &'t DeTable<'v>, key: &str) -> Option<&'t Valu
 fn separator(key: &str) -> Option<&'static str> {
     match key {
         "hosts" | "method" => Some(","),
-        "header" | "query" | "cookie" => Some(";"),
+        "header" | "query" | "cookie" | "request_headers" | "response_headers" => Some(";"),
         _ => None,
     }
 }
