@@ -91,6 +91,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
         nameserver_addresses: config.dns.nameserver_addresses.clone(),
         cookie_secret: config.dns.cookie_secret.clone(),
         identity: config.dns.identity.clone(),
+        reverse: config.dns.reverse.clone(),
         ..DnsConfig::default()
     };
     assert_eq!(config.dns, dns);

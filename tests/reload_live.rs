@@ -57,6 +57,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.name_unhealthy", "everything is derived anew"),
     ("dns.hold_names", "everything is derived anew"),
     ("dns.label_rule", "everything is derived anew"),
+    ("dns.extra_names", "everything is derived anew"),
+    ("dns.reverse", "everything is derived anew, the zones included"),
     ("dns.max_tcp_connections", "read at each accept"),
     ("dns.tcp_idle", "read at each connection"),
     ("dns.cookies", "read from the table's configuration at each answer: tests/dns_compliance.rs"),

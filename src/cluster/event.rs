@@ -136,6 +136,8 @@ pub enum RecordData {
     },
     /// An alias.
     Cname(Arc<str>),
+    /// The name that an address leads back to.
+    Ptr(Arc<str>),
     /// Text, one string of at most 255 octets each.
     Txt(Box<[Arc<str>]>),
 }

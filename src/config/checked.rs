@@ -307,6 +307,10 @@ pub struct DnsConfig {
     pub hold_names: bool,
     /// How labels are made from the names of tasks and frameworks.
     pub label_rule: LabelRule,
+    /// Names that Mesos-DNS does not have.
+    pub extra_names: Vec<ExtraName>,
+    /// Networks whose addresses lead back to names.
+    pub reverse: Vec<IpNet>,
     /// Names that are nobody's here.
     pub forward: ForwardConfig,
     /// What becomes of DNS cookies.
@@ -465,6 +469,18 @@ pub enum IpSource {
     Docker,
     /// Its agent's address.
     Host,
+}
+
+/// Names that Mesos-DNS does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraName {
+    /// Agents by id and by host name.
+    Agents,
+}
+
+impl ExtraName {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Agents];
 }
 
 /// The proxy.
@@ -799,6 +815,8 @@ impl Default for DnsConfig {
             name_unhealthy: NameUnhealthy::Fallback,
             hold_names: true,
             label_rule: LabelRule::Rfc1123,
+            extra_names: ExtraName::ALL.to_vec(),
+            reverse: Vec::new(),
             forward: ForwardConfig::default(),
             cookies: CookiePolicy::Answer,
             cookie_secret: Vec::new(),

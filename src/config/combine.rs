@@ -8,6 +8,7 @@ use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
 use super::raw::{Raw, RawMarathon, RawMesos, RawPair};
 use super::reader::Reader;
+use crate::model::reverse::zones_of;
 
 /// Notes every impossible combination. Values that were at fault themselves are absent here and say nothing again.
 pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
@@ -92,8 +93,10 @@ fn zones(raw: &Raw, reader: &mut Reader<'_>) {
     let files = raw.files.iter().enumerate();
     let files =
         files.flat_map(|(at, file)| file.zones.iter().map(move |zone| (format!("sources.file[{at}].zones"), zone)));
+    let reverse = reverse_zones(raw);
+    let reverse = reverse.iter().map(|zone| ("dns.reverse".to_owned(), zone));
     let mut seen: Vec<(String, &Arc<str>)> = Vec::new();
-    for (path, zone) in mesos.chain(files).filter(|(_, zone)| !zone.is_empty()) {
+    for (path, zone) in mesos.chain(files).chain(reverse).filter(|(_, zone)| !zone.is_empty()) {
         let clash = seen.iter().find(|(_, other)| is_within(zone, other) || is_within(other, zone));
         if let Some((other, other_zone)) = clash {
             let message = if zone == *other_zone {
@@ -105,6 +108,12 @@ fn zones(raw: &Raw, reader: &mut Reader<'_>) {
         }
         seen.push((path, zone));
     }
+}
+
+/// The zones that the networks of `dns.reverse` are.
+fn reverse_zones(raw: &Raw) -> Vec<Arc<str>> {
+    let networks = raw.config.dns.reverse.iter();
+    networks.flat_map(|network| zones_of(*network)).map(Arc::from).collect()
 }
 
 fn is_within(zone: &str, other: &str) -> bool {
@@ -234,14 +243,17 @@ fn addresses(raw: &Raw, reader: &mut Reader<'_>) {
 fn forwarding(raw: &Raw, reader: &mut Reader<'_>) {
     let forward = &raw.config.dns.forward;
     let mesos = raw.mesos.iter().map(|mesos| &mesos.config.zone);
-    let own: Vec<_> =
-        mesos.chain(raw.files.iter().flat_map(|file| &file.zones)).filter(|zone| !zone.is_empty()).collect();
+    let (files, reverse) = (raw.files.iter().flat_map(|file| &file.zones), reverse_zones(raw));
+    let own: Vec<_> = mesos.chain(files).chain(&reverse).filter(|zone| !zone.is_empty()).collect();
     for (at, entry) in forward.zones.iter().enumerate().filter(|(_, entry)| !entry.zone.is_empty()) {
         let path = format!("dns.forward.zone[{at}]");
         if let Some(source) = own.iter().find(|source| is_within(&entry.zone, source)) {
-            let message =
-                format!("{:?} lies in the zone {source:?} of a source, whose names are answered here", entry.zone);
-            reader.fault_of(&format!("{path}.zone"), message, "remove it, or give the source another zone");
+            let message = format!("{:?} lies in the zone {source:?} that is answered here", entry.zone);
+            reader.fault_of(
+                &format!("{path}.zone"),
+                message,
+                "remove it, or give the source or `dns.reverse` another zone",
+            );
         }
         if forward.zones[..at].iter().any(|other| other.zone == entry.zone) {
             let message = format!("{:?} is forwarded by another entry too", entry.zone);

@@ -126,6 +126,7 @@ impl Writer<'_> {
         self.set("label_rule", if options.enforce_rfc952 { "\"rfc952\"" } else { "\"rfc1123\"" }, "EnforceRFC952");
         self.always("name_unhealthy", "\"always\"", "Mesos-DNS does not look at health");
         self.always("hold_names", "false", "a name without running tasks is NXDOMAIN");
+        self.always("extra_names", "[]", "no names but those of Mesos-DNS");
         let year = 31_536_000;
         self.section("[dns.soa]", "What the zone's SOA and NS records say.");
         self.set("nameserver", &text(&below(&options.soa_mname, &domain)), "SOAMname");

@@ -16,6 +16,7 @@ pub mod pattern;
 pub mod persistent;
 pub mod problem;
 pub mod refinement;
+pub mod reverse;
 pub mod ring;
 pub mod rules;
 pub mod run;

@@ -122,6 +122,12 @@ fn names(names: &Names, out: &mut String) {
         frameworks.sort_by(|a, b| a.0.cmp(b.0));
         line(out, format_args!("  frameworks {frameworks:?} agents {:?} masters {:?}", names.agents, names.masters));
         line(out, format_args!("  above {:?}", names.parents.sorted()));
+        for (address, tasks) in names.address_names.sorted() {
+            let tasks: Vec<&str> = tasks.iter().map(|view| view.facts.key.task()).collect();
+            line(out, format_args!("  address {address}: {}", tasks.join(" ")));
+        }
+        line(out, format_args!("  above addresses {:?}", names.address_names.above()));
+        line(out, format_args!("  agents {:?}", names.agent_names));
     }
 }
 

@@ -27,6 +27,7 @@ pub fn configured(rules: &Rules) -> Config {
     config.mesos[0].zone = rules.domain.into();
     config.dns.name_unhealthy = NameUnhealthy::Always;
     config.dns.hold_names = false;
+    config.dns.extra_names = Vec::new();
     config.dns.label_rule = if rules.rfc952 { LabelRule::Rfc952 } else { LabelRule::Rfc1123 };
     config.dns.srv_weight = rules.weight;
     let source = |name: &&str| pointsman::config::checked::IpSource::from_name(name).unwrap();

@@ -12,7 +12,7 @@ use crate::table::names::{Found, Node, Record};
 /// The most records that are listed.
 const MAX_RECORDS: usize = 1000;
 /// The record types that can be asked for.
-const TYPES: [&str; 5] = ["A", "AAAA", "SRV", "CNAME", "TXT"];
+const TYPES: [&str; 6] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT"];
 
 /// How DNS answers one name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,6 +191,7 @@ fn type_of(data: &RecordData) -> &'static str {
         RecordData::Aaaa(_) => "AAAA",
         RecordData::Srv { .. } => "SRV",
         RecordData::Cname(_) => "CNAME",
+        RecordData::Ptr(_) => "PTR",
         RecordData::Txt(_) => "TXT",
     }
 }
@@ -200,7 +201,7 @@ fn presentation(data: &RecordData) -> String {
         RecordData::A(address) => address.to_string(),
         RecordData::Aaaa(address) => address.to_string(),
         RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}."),
-        RecordData::Cname(target) => format!("{target}."),
+        RecordData::Cname(target) | RecordData::Ptr(target) => format!("{target}."),
         RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::checked::{CookiePolicy, ForwardZone, IpSource, LabelRule, NameUnhealthy};
+use crate::config::checked::{CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, NameUnhealthy};
 use crate::config::kind::cookie::CookieKeys;
 use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
@@ -49,7 +49,7 @@ fn answers() -> [Setting<Raw>; 4] {
     ]
 }
 
-fn naming() -> [Setting<Raw>; 4] {
+fn naming() -> [Setting<Raw>; 6] {
     let sources = Choice(&[
         ("netinfo", IpSource::Netinfo),
         ("mesos", IpSource::Mesos),
@@ -57,6 +57,7 @@ fn naming() -> [Setting<Raw>; 4] {
         ("host", IpSource::Host),
     ]);
     let unhealthy = Choice(&[("fallback", NameUnhealthy::Fallback), ("always", NameUnhealthy::Always)]);
+    let extra = Choice(&[("agents", ExtraName::Agents)]);
     let rules = Choice(&[("rfc1123", LabelRule::Rfc1123), ("rfc952", LabelRule::Rfc952)]);
     [
         setting!(Raw, "ip_sources", Many::new(sources, "sources of addresses", 4).some(), config.dns.ip_sources)
@@ -84,6 +85,21 @@ fn naming() -> [Setting<Raw>; 4] {
                 (rfc1123), or up to 24 with a letter first (rfc952, Mesos-DNS's `EnforceRFC952`).",
             )
             .costs("All names that the rules differ on change with it."),
+        setting!(Raw, "extra_names", Many::new(extra, "kinds of names", 8), config.dns.extra_names)
+            .means(
+                "Names that Mesos-DNS does not have, where it has no such name: `ID.agent` and `HOST.agent` for the \
+                agents (agents).",
+            )
+            .costs("Some hundred octets an agent."),
+        setting!(Raw, "reverse", Many::new(Network, "networks", 64), config.dns.reverse)
+            .example("[\"10.0.0.0/8\", \"fd01:c::/64\"]")
+            .by_default("none")
+            .means(
+                "Networks whose addresses lead back to names (PTR): each is a zone of the reverse tree that is answered \
+                here, or as many as it takes to the next label (16 for a /12). An agent's address gives the agent's \
+                name, a container's its tasks' own.",
+            )
+            .costs("Some hundred octets a container. Addresses in them that the clusters do not have are NXDOMAIN here."),
     ]
 }
 

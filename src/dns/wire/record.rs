@@ -62,6 +62,7 @@ pub fn type_of(data: &RecordData) -> u16 {
         RecordData::Aaaa(_) => record_type::AAAA,
         RecordData::Srv { .. } => record_type::SRV,
         RecordData::Cname(_) => record_type::CNAME,
+        RecordData::Ptr(_) => record_type::PTR,
         RecordData::Txt(_) => record_type::TXT,
     }
 }

@@ -262,7 +262,7 @@ impl<'b> Response<'b> {
                 // RFC 2782: the target is not compressed.
                 self.whole_name(target)?;
             }
-            Data::Record(RecordData::Cname(target)) => self.compressed_name(target)?,
+            Data::Record(RecordData::Cname(target) | RecordData::Ptr(target)) => self.compressed_name(target)?,
             Data::Record(RecordData::Txt(texts)) => self.texts(texts)?,
             Data::Ns(below, zone) => self.name_below(below, zone)?,
             Data::Soa(soa) => {

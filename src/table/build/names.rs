@@ -8,6 +8,7 @@ use super::{digest, ids};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
+use crate::config::checked::ExtraName;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::problem::{Problem, ProblemCode};
@@ -19,7 +20,7 @@ use crate::table::names::group::{Member, TaskGroup, group_names};
 use crate::table::names::label::service_label;
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
-use crate::table::names::{Content, Names, StaticNames, Zone, ZoneNames, below};
+use crate::table::names::{AgentNames, Content, Names, StaticNames, Zone, ZoneNames, below, own_addresses};
 use crate::table::task::TaskView;
 
 /// Lays out the zones of the configuration, without content.
@@ -39,6 +40,8 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
     for zone in config.files.iter().flat_map(|file| &file.zones) {
         zones.entry(zone.clone()).or_insert(Content::Static(StaticNames::default()));
     }
+    let reverse = config.dns.reverse.iter().flat_map(|network| crate::model::reverse::zones_of(*network));
+    zones.extend(reverse.map(|zone| (zone.into(), Content::Reverse)));
     let serial = |name: &Arc<str>| state.ledger.serials.get(name).copied().unwrap_or(0);
     let mut zones: Vec<ZoneNames> = zones
         .into_iter()
@@ -71,6 +74,7 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
     let masters = state.sources.values().find(|s| s.cluster == *cluster && s.masters.leader.is_some());
     let masters = masters.map(|source| Arc::new(source.masters.clone())).unwrap_or_default();
     let agents = agent_addresses(state, cluster);
+    refresh_agents(table, state, cluster);
     with_cluster(table, cluster, |names| {
         let frameworks = framework_addresses(state, cluster, &names.rules);
         names.masters = masters;
@@ -89,6 +93,33 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
             names.frameworks.insert(frag, addresses);
         }
     });
+}
+
+/// Agents of one cluster by name and, with the reverse zones, by address.
+fn refresh_agents(table: &mut Table, state: &ClusterState, cluster: &ClusterName) {
+    if !state.config.dns.extra_names.contains(&ExtraName::Agents) {
+        return;
+    }
+    let agents = state.agents.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    let mut is_other = false;
+    with_cluster(table, cluster, |names| {
+        let agents = AgentNames::new(agents, &names.zone);
+        is_other = agents != names.agent_names;
+        names.agent_names = agents;
+    });
+    if is_other {
+        for zone in table.names.zones.iter_mut().filter(|zone| matches!(zone.content, Content::Reverse)) {
+            zone.changed = true;
+        }
+    }
+}
+
+/// Notes that what the reverse zones say of this address may have changed.
+fn touch_reverse(table: &mut Table, address: IpAddr) {
+    let name = crate::model::reverse::name_of(address);
+    for zone in &mut table.names.zones {
+        zone.changed |= matches!(zone.content, Content::Reverse) && below(&name, &zone.zone.name).is_some();
+    }
 }
 
 /// Records from files, each in the zone it lies in.
@@ -110,6 +141,11 @@ pub(super) fn refresh_readiness(table: &mut Table, state: &ClusterState) {
     for zone in &mut table.names.zones {
         zone.ready = match &zone.content {
             Content::Cluster(names) => state.sources.values().all(|s| s.cluster != names.cluster || s.complete),
+            // Any cluster may have the address.
+            Content::Reverse => {
+                let is_named = |cluster: &ClusterName| state.config.mesos.iter().any(|mesos| mesos.cluster == *cluster);
+                state.sources.values().all(|source| source.complete || !is_named(&source.cluster))
+            }
             Content::Static(_) => state.config.files.iter().all(|file| {
                 !file.zones.contains(&zone.zone.name) || state.sources.get(&file.name).is_some_and(|s| s.complete)
             }),
@@ -131,6 +167,7 @@ pub(super) fn swap_task(
     let mut after = Vec::new();
     let mut emptied = Vec::new();
     let mut holds = false;
+    let reverse = state.config.dns.reverse.clone();
     with_cluster(table, &cluster, |names| {
         let rules = names.rules.clone();
         holds = rules.hold;
@@ -146,16 +183,22 @@ pub(super) fn swap_task(
             let member = Member::new(Arc::new(old.clone()));
             own_name_parents(names, &member, &before, false);
             own_names(names, &member, &before, false);
+            names.address_names.change(&member.view, &reverse, false);
         }
         if let Some(new) = new {
             let member = Member::new(new.clone());
             own_name_parents(names, &member, &after, true);
             own_names(names, &member, &after, true);
+            names.address_names.change(new, &reverse, true);
             for name in &after {
                 join(names, name, &member);
             }
         }
     });
+    if !reverse.is_empty() {
+        let views = old.into_iter().chain(new.map(|view| &**view));
+        views.flat_map(|view| own_addresses(view, &reverse)).for_each(|address| touch_reverse(table, address));
+    }
     for name in after {
         state.ledger.names.remove(&(cluster.clone(), name));
     }

@@ -19,11 +19,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Record;
 use super::group::TaskGroup;
 use super::ids::TaskIds;
 use super::parents::Parents;
 use super::rules::NamingRules;
+use super::{AddressNames, AgentNames, Record};
 use crate::cluster::event::RecordData;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::network::MastersFacts;
@@ -55,6 +55,10 @@ pub struct ClusterNames {
     pub(crate) parents: Parents,
     /// Addresses and ports of the agents.
     pub(crate) agents: Arc<[(IpAddr, u16)]>,
+    /// Agents by name.
+    pub(crate) agent_names: AgentNames,
+    /// Tasks by address, for the reverse zones.
+    pub(crate) address_names: AddressNames,
     /// Masters and leader.
     pub(crate) masters: Arc<MastersFacts>,
     /// Weight of SRV records.
@@ -80,7 +84,7 @@ impl Findings {
 
     /// A rule knows the name: these are its addresses.
     pub(super) fn add_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
-        self.add(addresses.into_iter().map(|address| Record { data: address.into(), ttl: None }));
+        self.add(addresses.into_iter().map(Record::of_address));
     }
 
     /// Equal records collapse.
@@ -108,7 +112,8 @@ impl ClusterNames {
         self.task_hosts(name, &mut found);
         // Names that are not held exist by their records alone.
         found.known &= self.rules.hold || !found.records.is_empty();
-        found.into_records().or_else(|| {
+        let found = found.into_records().or_else(|| self.further(name));
+        found.or_else(|| {
             // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
             (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Vec::new)
         })

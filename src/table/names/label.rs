@@ -38,6 +38,13 @@ pub fn spec(text: &str, rule: LabelRule) -> String {
     format!("{head}{}", &tail[..room])
 }
 
+/// A label of a text that must not lose what tells it from others: folded like any, and ending in a hash of itself where
+/// it is too long.
+pub fn whole_label(text: &str) -> String {
+    let folded: String = text.chars().filter_map(fold).collect();
+    shorten(folded.trim_matches('-'), LABEL).into_owned()
+}
+
 /// Makes the labels of a framework's name: dots separate labels, empty ones are dropped.
 pub fn domain_frag(text: &str, rule: LabelRule) -> String {
     let labels: Vec<String> = text.split('.').map(|part| spec(part, rule)).filter(|label| !label.is_empty()).collect();

@@ -22,6 +22,7 @@ impl Names {
                 names.list().into_iter().map(|name| format!("{name}.{}", zone.zone.name)).collect()
             }
             Content::Static(names) => names.records.keys().map(|name| name.to_string()).collect(),
+            Content::Reverse => self.list_reverse(&zone.zone.name),
         };
         let records = |name: String| match self.find(&name) {
             super::Found::Node(_, node) if !node.records.is_empty() => Some((name, node.records)),
@@ -34,7 +35,7 @@ impl Names {
     pub fn cluster(&self, zone: &str) -> Option<&ClusterNames> {
         match &self.ready_zone(zone)?.content {
             Content::Cluster(names) => Some(names),
-            Content::Static(_) => None,
+            Content::Static(_) | Content::Reverse => None,
         }
     }
 
@@ -63,6 +64,7 @@ impl ClusterNames {
             names.insert(framework.to_string());
             names.insert(format!("_framework._tcp.{framework}"));
         }
+        names.extend(self.list_agents());
         for (name, group) in self.groups.iter() {
             names.insert(name.to_string());
             names.insert(format!("{name}.slave"));

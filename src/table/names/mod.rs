@@ -3,15 +3,21 @@
 //! The names of Mesos-DNS are a view over tasks, not entries of their own: one entry stands for all names of the
 //! tasks that share a name in a framework, and the records are made when they are asked for.
 
+mod agents;
 pub mod cluster;
+mod further;
 pub mod group;
 mod hosts;
 pub mod ids;
 pub mod label;
 mod list;
 pub mod parents;
+mod reverse;
 pub mod rules;
 pub(crate) mod services;
+
+pub(crate) use agents::AgentNames;
+pub(crate) use reverse::{AddressNames, own_addresses};
 
 use std::sync::Arc;
 
@@ -37,6 +43,13 @@ pub struct Record {
     pub data: RecordData,
     /// Its time to live in seconds, where it has one of its own.
     pub ttl: Option<u32>,
+}
+
+impl Record {
+    /// An address.
+    pub(crate) fn of_address(address: std::net::IpAddr) -> Self {
+        Self { data: address.into(), ttl: None }
+    }
 }
 
 /// What is known of a name.
@@ -83,11 +96,14 @@ pub(crate) struct ZoneNames {
 
 /// Where the names of a zone come from.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few zones, and each look-up goes through one")]
 pub(crate) enum Content {
     /// A cluster's tasks, agents, frameworks and masters.
     Cluster(ClusterNames),
     /// Records from files, by absolute name.
     Static(StaticNames),
+    /// Addresses of the clusters' tasks and agents, in the reverse tree.
+    Reverse,
 }
 
 /// Records from files.
@@ -108,6 +124,7 @@ impl Names {
             let records = match &zone.content {
                 Content::Cluster(names) => names.find(below),
                 Content::Static(names) => names.find(name, below),
+                Content::Reverse => self.find_reverse(name),
             };
             let is_apex = below.is_empty();
             return match records {

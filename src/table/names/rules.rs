@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::label::{NAME, domain_frag, shorten, spec};
-use crate::config::checked::{DnsConfig, LabelRule, NameUnhealthy};
+use crate::config::checked::{DnsConfig, ExtraName, LabelRule, NameUnhealthy};
 
 /// The rules of one zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,26 @@ pub struct NamingRules {
     pub unhealthy: NameUnhealthy,
     /// Whether names exist while none of their tasks runs.
     pub hold: bool,
+    /// Names that Mesos-DNS does not have.
+    pub extra: ExtraNames,
     /// Octets that a framework's part may have, so that what stands around it and the zone fit.
     room: usize,
+}
+
+/// Which names there are that Mesos-DNS does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtraNames(u8);
+
+impl ExtraNames {
+    /// These.
+    pub fn new(names: &[ExtraName]) -> Self {
+        Self(names.iter().fold(0, |all, name| all | 1 << (*name as u8)))
+    }
+
+    /// Whether there are such names.
+    pub fn has(self, name: ExtraName) -> bool {
+        self.0 & 1 << (name as u8) != 0
+    }
 }
 
 /// Octets of what may stand around a framework's part: a port's, a task's and a protocol's label, `slave`.
@@ -28,6 +46,7 @@ impl NamingRules {
             labels: config.label_rule,
             unhealthy: config.name_unhealthy,
             hold: config.hold_names,
+            extra: ExtraNames::new(&config.extra_names),
             room: NAME.saturating_sub(AROUND_FRAMEWORK + zone.len()).max(16),
         }
     }

@@ -51,7 +51,7 @@ impl InvalidRecord {
             Self::Name(..) => "write labels of 1 to 63 letters, digits, `-` and `_`, 253 characters in all",
             Self::Relative(_) => "end the name with a dot, or give an origin (`$ORIGIN example.com.`)",
             Self::OutsideZones(_) => "add the zone to the source's `zones` setting, or correct the name",
-            Self::Type(_) => "use A, AAAA, SRV, CNAME or TXT",
+            Self::Type(_) => "use A, AAAA, SRV, CNAME, PTR or TXT",
             Self::Fields(..) => "write the fields separated by spaces",
             Self::Value(..) => "correct the value",
             Self::Ttl(_) => "write seconds, or numbers with the units s, m, h, d, w",
@@ -68,13 +68,20 @@ pub(super) enum Type {
     Aaaa,
     Srv,
     Cname,
+    Ptr,
     Txt,
 }
 
 impl Type {
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [(&str, Type); 5] =
-            [("A", Type::A), ("AAAA", Type::Aaaa), ("SRV", Type::Srv), ("CNAME", Type::Cname), ("TXT", Type::Txt)];
+        const ALL: [(&str, Type); 6] = [
+            ("A", Type::A),
+            ("AAAA", Type::Aaaa),
+            ("SRV", Type::Srv),
+            ("CNAME", Type::Cname),
+            ("PTR", Type::Ptr),
+            ("TXT", Type::Txt),
+        ];
         ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, kind)| *kind)
     }
 }
@@ -152,6 +159,7 @@ pub(super) fn data(
         (Type::A, [address]) => value(address, "IPv4 address").map(RecordData::A),
         (Type::Aaaa, [address]) => value(address, "IPv6 address").map(RecordData::Aaaa),
         (Type::Cname, [target]) => Ok(RecordData::Cname(shared(name(target, origin)?))),
+        (Type::Ptr, [target]) => Ok(RecordData::Ptr(shared(name(target, origin)?))),
         (Type::Srv, [priority, weight, port, target]) => Ok(RecordData::Srv {
             priority: value(priority, "priority from 0 to 65535")?,
             weight: value(weight, "weight from 0 to 65535")?,
@@ -161,6 +169,7 @@ pub(super) fn data(
         (Type::Txt, texts) if !texts.is_empty() => text(texts),
         (Type::A | Type::Aaaa, _) => Err(InvalidRecord::Fields("an address record", "one address")),
         (Type::Cname, _) => Err(InvalidRecord::Fields("CNAME", "one name")),
+        (Type::Ptr, _) => Err(InvalidRecord::Fields("PTR", "one name")),
         (Type::Srv, _) => Err(InvalidRecord::Fields("SRV", "priority, weight, port and target")),
         (Type::Txt, _) => Err(InvalidRecord::Fields("TXT", "at least one text")),
     }

@@ -1,0 +1,91 @@
+//! A cluster's names behind a real server, asked by a client that is not ours.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "for tests only")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{RData, Record, RecordType};
+use pointsman::cluster::event::Fact;
+use pointsman::cluster::state::ClusterState;
+use pointsman::config::Config;
+use pointsman::model::time::Timestamp;
+use pointsman::table::Table;
+use pointsman::table::handle::TableHandle;
+use pointsman::table::history::VersionRecord;
+use pointsman::table::writer::Writer;
+
+use crate::common::facts::snapshot;
+use crate::dns_common::{Server, ask_udp, query};
+
+/// A server over the table that these facts make.
+pub fn serve(config: Config, facts: Vec<Fact>) -> Served {
+    let now = Timestamp(1_700_000_000_000);
+    let mut writer = Writer::new(ClusterState::new(Arc::new(config), now), 1, now);
+    writer.apply([snapshot(1, facts)], now);
+    Served::over(writer.first(now))
+}
+
+pub struct Served {
+    pub server: Server,
+    pub table: Arc<Table>,
+}
+
+impl Served {
+    pub fn over(table: Arc<Table>) -> Self {
+        let handle = TableHandle::new(Table::empty(table.config.clone()), 1);
+        let server = Server::start_on("127.0.0.1:0", 1, &handle.reader());
+        handle.publish(Arc::new((*table).clone()), VersionRecord::default());
+        Self { server, table }
+    }
+
+    /// The whole answer; over TCP where it does not fit.
+    pub fn ask(&self, name: &str, record_type: RecordType) -> Message {
+        let message = query(7, &format!("{name}."), record_type);
+        let answer = ask_udp(self.server.address, &message);
+        if !answer.metadata.truncation {
+            return answer;
+        }
+        let mut stream = self.server.connect();
+        std::io::Write::write_all(&mut stream, &crate::dns_common::framed(&message)).unwrap();
+        crate::dns_common::read_answer(&mut stream)
+    }
+
+    /// What a name is answered with, as dig shows it: the records' data, or why there is none.
+    pub fn dig(&self, name: &str, record_type: RecordType) -> BTreeSet<String> {
+        let answer = self.ask(name, record_type);
+        match answer.metadata.response_code {
+            ResponseCode::NoError if answer.answers.is_empty() => {
+                assert_soa(&answer, name);
+                BTreeSet::from(["NODATA".to_owned()])
+            }
+            ResponseCode::NoError => answer.answers.iter().map(data).collect(),
+            ResponseCode::NXDomain => {
+                assert_soa(&answer, name);
+                BTreeSet::from(["NXDOMAIN".to_owned()])
+            }
+            other => BTreeSet::from([format!("{other:?}").to_uppercase()]),
+        }
+    }
+
+    #[track_caller]
+    pub fn check(&self, name: &str, record_type: RecordType, expected: &[&str]) {
+        let expected: BTreeSet<String> = expected.iter().map(|text| (*text).to_owned()).collect();
+        assert_eq!(self.dig(name, record_type), expected, "{name} {record_type}");
+    }
+}
+
+/// RFC 2308 §3: what denies brings the SOA of a zone that the name lies in.
+#[track_caller]
+fn assert_soa(answer: &Message, name: &str) {
+    let soa: Vec<&Record> = answer.authorities.iter().filter(|record| matches!(record.data, RData::SOA(_))).collect();
+    assert_eq!(soa.len(), 1, "{name}");
+    let zone = soa[0].name.to_ascii().to_lowercase();
+    assert!(format!("{name}.").ends_with(&zone), "{name} does not lie in {zone}");
+}
+
+fn data(record: &Record) -> String {
+    record.data.to_string()
+}
