@@ -27,6 +27,7 @@ pub mod cluster;
 
 pub mod table;
 
+pub mod deploys;
 pub mod dns;
 
 pub mod proxy;

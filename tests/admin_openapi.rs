@@ -48,6 +48,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/v1/sources", &["/v1/sources"]),
     ("/v1/config", &["/v1/config"]),
     ("/v1/drains", &["/v1/drains", "/v1/drains?x=1"]),
+    ("/v1/deploys", &["/v1/deploys", "/v1/deploys?service=x", "/v1/deploys?limit=x"]),
     ("/v1/prometheus/targets", &["/v1/prometheus/targets"]),
     ("/v1/openapi.json", &["/v1/openapi.json"]),
     ("/healthz", &["/healthz"]),
@@ -83,6 +84,7 @@ fn every_path_answers_as_the_document_says() {
     check(&document, "/v1/prometheus/targets", "get", &waiting.send("GET", "/v1/prometheus/targets", &[], ""));
 
     let covered = [
+        "/v1/deploys/{deploy}",
         "/v1/drains/tasks/{task}",
         "/v1/drains/agents/{agent}",
         "/v1/sources/{source}/accept-removals",

@@ -99,7 +99,7 @@ impl Simulation {
         let shard = ProxyMetrics::new(1).shard(0);
         let mut rng = fastrand::Rng::with_seed(SEED);
         fastrand::seed(SEED);
-        let local = Rc::new(ServiceLocal::new(shard.service(&service.id), shard, &mut rng));
+        let local = Rc::new(ServiceLocal::new(&service.id, shard, &mut rng));
         let mut simulation = Self {
             service: Arc::new(service),
             config: Arc::new(config),

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::cluster::event::EventSender;
 use crate::config::Config;
+use crate::deploys::run::SharedLedger;
 use crate::model::time::Timestamp;
 use crate::table::handle::TableHandle;
 
@@ -34,6 +35,8 @@ pub struct AdminContext {
     pub config_json: ShowConfig,
     /// Worker threads.
     pub workers: usize,
+    /// The ledger of deploys.
+    pub deploys: SharedLedger,
 }
 
 impl std::fmt::Debug for AdminContext {

@@ -17,7 +17,9 @@ use super::query::{Query, decode};
 use super::reply::{Answer, ApiError, Body, Reply};
 use super::router::{self, Endpoint, Scope};
 use super::security::{self, Peer};
-use super::{drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks};
+use super::{
+    deploys, drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks,
+};
 use crate::model::drain::DrainSubject;
 use crate::model::time::Timestamp;
 
@@ -194,6 +196,8 @@ fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Quer
         Endpoint::Explain => explain::explain(&table, query, now),
         Endpoint::Problems => problems::list(&table, query),
         Endpoint::Drains => drains::list(&table, query),
+        Endpoint::Deploys => deploys::list(context, &table, query),
+        Endpoint::Deploy => deploys::details(context, argument, query),
         Endpoint::Sources => sources::list(&table, query, now),
         Endpoint::Config => settings::config(context, &table, query),
         Endpoint::Targets => scrape::targets(&table, query),

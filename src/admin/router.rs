@@ -52,6 +52,8 @@ endpoints! {
     Problems = "/v1/problems", "GET, HEAD";
     Sources = "/v1/sources", "GET, HEAD";
     AcceptRemovals = "/v1/sources/{source}/accept-removals", "POST";
+    Deploys = "/v1/deploys", "GET, HEAD";
+    Deploy = "/v1/deploys/{deploy}", "GET, HEAD";
     Drains = "/v1/drains", "GET, HEAD";
     DrainTask = "/v1/drains/tasks/{task}", "GET, HEAD, PUT, DELETE";
     DrainAgent = "/v1/drains/agents/{agent}", "GET, HEAD, PUT, DELETE";
@@ -106,6 +108,7 @@ fn api(path: &str) -> Option<(Endpoint, &str)> {
         "explain" => plain(Endpoint::Explain),
         "problems" => plain(Endpoint::Problems),
         "sources" => plain(Endpoint::Sources),
+        "deploys" => plain(Endpoint::Deploys),
         "drains" => plain(Endpoint::Drains),
         "events" => plain(Endpoint::Events),
         "config" => plain(Endpoint::Config),
@@ -125,6 +128,7 @@ fn with_argument(path: &str) -> Option<(Endpoint, &str)> {
         // The ids of services and tasks hold slashes.
         "services" => Some((Endpoint::Service, argument)),
         "tasks" => Some((Endpoint::Task, argument)),
+        "deploys" if !argument.contains('/') => Some((Endpoint::Deploy, argument)),
         "table" if !argument.contains('/') => Some((Endpoint::Version, argument)),
         "drains" => match argument.split_once('/')? {
             (_, "") => None,

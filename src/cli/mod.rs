@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod config;
 mod demo;
+mod deploys;
 mod drain;
 mod explain;
 mod failure;
@@ -115,6 +116,8 @@ enum Command {
     Drain(drain::Drain),
     /// Put a task or an agent back into service
     Undrain(drain::Undrain),
+    /// List deploys with what was lost meanwhile, or show one with its endpoints
+    Deploys(deploys::Arguments),
     /// Show the table's version, its history, or what differs between two versions
     Table(table::Arguments),
     /// Print the version of this program
@@ -175,6 +178,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Sources(arguments) => sources::run(&arguments, &client()?, &mut output),
         Command::Drain(arguments) => drain::drain(&arguments, &client()?, &mut output),
         Command::Undrain(arguments) => drain::undrain(&arguments, &client()?, &mut output),
+        Command::Deploys(arguments) => deploys::run(&arguments, &client()?, &mut output),
         Command::Table(arguments) => table::run(&arguments, &client()?, &mut output),
         Command::Version => version(&mut output),
     }

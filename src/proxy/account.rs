@@ -9,16 +9,18 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::balance::InFlight;
+use super::balance::local::ServiceLocal;
 use super::connection::Client;
 use super::leash::Hold;
-use super::metrics::ServiceCounters;
+use super::metrics::{ServiceCounters, ServiceTally};
 
 /// One request, until it is over.
 #[derive(Debug)]
 pub struct Account {
     client: Rc<Client>,
     started: Instant,
-    service: Option<Arc<ServiceCounters>>,
+    service: Option<(Arc<ServiceCounters>, Arc<ServiceTally>)>,
+    is_lost: bool,
     status: Option<StatusCode>,
     end: End,
     /// The endpoint that serves it.
@@ -38,7 +40,16 @@ enum End {
 impl Account {
     /// Begins to count a request of `client`.
     pub fn begin(client: Rc<Client>, started: Instant) -> Self {
-        Self { client, started, service: None, status: None, end: End::Open, in_flight: None, hold: None }
+        Self {
+            client,
+            started,
+            service: None,
+            is_lost: false,
+            status: None,
+            end: End::Open,
+            in_flight: None,
+            hold: None,
+        }
     }
 
     /// When the request's head was complete.
@@ -47,8 +58,8 @@ impl Account {
     }
 
     /// The service that the request is for.
-    pub fn belongs_to(&mut self, service: Arc<ServiceCounters>) {
-        self.service = Some(service);
+    pub fn belongs_to(&mut self, service: &ServiceLocal) {
+        self.service = Some((service.counters.borrow().clone(), service.tally.clone()));
     }
 
     /// The answer begins.
@@ -59,6 +70,11 @@ impl Account {
     /// The answer is whole.
     pub fn complete(&mut self) {
         self.end = End::Complete;
+    }
+
+    /// No endpoint answered: the answer is an error in its place.
+    pub fn lost(&mut self) {
+        self.is_lost = true;
     }
 
     /// What the request was upgraded to was cut because its endpoint went away.
@@ -85,8 +101,11 @@ impl Drop for Account {
             End::Open => shard.client_gone.increment(),
         }
         if let Some(status) = self.status {
-            let service = self.service.as_ref().unwrap_or(shard.other());
+            let service = self.service.as_ref().map_or(shard.other(), |(counters, _)| counters);
             service.finished(status, self.started.elapsed());
+            if let Some((_, tally)) = &self.service {
+                tally.finished(self.is_lost, self.end == End::Cut);
+            }
         }
     }
 }

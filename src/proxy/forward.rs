@@ -60,7 +60,7 @@ pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<
         Ok(plan) => match admit(&client, &plan, &head).await {
             Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
             Err(refusal) => {
-                account.belongs_to(plan.local.counters.borrow().clone());
+                account.belongs_to(&plan.local);
                 let mut answer = refuse(&client, refusal, head.version, account);
                 finish(&client, &plan, answer.headers_mut());
                 answer
@@ -135,7 +135,7 @@ struct Begun {
 
 impl Forwarding {
     fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Incoming, mut account: Account) -> Self {
-        account.belongs_to(plan.local.counters.borrow().clone());
+        account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
         prepare(&client, &plan, &mut head);

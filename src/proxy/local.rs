@@ -21,6 +21,10 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     let entry = reason.entry();
     let status = status.unwrap_or(entry.status);
     account.answers(status);
+    if reason.is_loss() {
+        worker.shard.lost_requests.increment();
+        account.lost();
+    }
     // Sending a few words is no part of the request's fate.
     account.complete();
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);

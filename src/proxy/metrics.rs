@@ -68,6 +68,45 @@ impl ServiceCounters {
     }
 }
 
+/// What one worker counts of a service's requests, for whoever looks at it as a whole.
+#[derive(Debug, Default)]
+pub struct ServiceTally {
+    requests: Counter,
+    lost: Counter,
+    cut: Counter,
+}
+
+/// What became of a service's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests that are over, and connections of TCP that began.
+    pub requests: u64,
+    /// Of these: no endpoint answered, and the client was told an error in its place.
+    pub lost: u64,
+    /// Of these: the answer broke off after its beginning.
+    pub cut: u64,
+}
+
+impl ServiceTally {
+    /// Counts a request that is over.
+    pub fn finished(&self, is_lost: bool, is_cut: bool) {
+        self.requests.increment();
+        self.lost.add(is_lost.into());
+        self.cut.add(is_cut.into());
+    }
+}
+
+impl Tally {
+    /// What was counted since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            lost: self.lost.saturating_sub(earlier.lost),
+            cut: self.cut.saturating_sub(earlier.cut),
+        }
+    }
+}
+
 macro_rules! shard {
     ($($field:ident $name:literal $kind:ident $label:tt $help:literal;)*) => {
         /// What one worker counts.
@@ -77,6 +116,7 @@ macro_rules! shard {
             local_answers: Box<[Counter]>,
             other: Arc<ServiceCounters>,
             services: Mutex<HashMap<ServiceId, Arc<ServiceCounters>>>,
+            tallies: Mutex<HashMap<ServiceId, Arc<ServiceTally>>>,
         }
 
         impl Default for Shard {
@@ -86,6 +126,7 @@ macro_rules! shard {
                     local_answers: Reason::ALL.iter().map(|_| Counter::default()).collect(),
                     other: Arc::default(),
                     services: Mutex::default(),
+                    tallies: Mutex::default(),
                 }
             }
         }
@@ -136,6 +177,8 @@ shard! {
         "Requests for which spared endpoints counted again, because too few others were left.";
     cut_answers "pointsman_proxy_cut_answers_total" counter None
         "Answers that broke off after their beginning; the client was told by a cut connection or a reset stream.";
+    lost_requests "pointsman_proxy_lost_requests_total" counter None
+        "Requests that no endpoint of their service answered, and that were answered with an error in its place.";
     client_gone "pointsman_proxy_client_gone_total" counter None
         "Requests whose client went away before the answer's end.";
     upgrades "pointsman_proxy_upgrades_total" counter None
@@ -198,6 +241,12 @@ impl Shard {
         services.entry(id.clone()).or_default().clone()
     }
 
+    /// The tally of a service.
+    pub fn tally(&self, id: &ServiceId) -> Arc<ServiceTally> {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.get(id).cloned().unwrap_or_else(|| tallies.entry(id.clone()).or_default().clone())
+    }
+
     /// The counters of requests that belong to no service.
     pub fn other(&self) -> &Arc<ServiceCounters> {
         &self.other
@@ -206,6 +255,7 @@ impl Shard {
     /// Forgets services that are gone.
     pub fn retain_services(&self, keep: impl Fn(&ServiceId) -> bool) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(id));
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(id));
     }
 }
 
@@ -242,6 +292,19 @@ impl ProxyMetrics {
     /// The shard of a worker.
     pub fn shard(&self, worker: usize) -> Arc<Shard> {
         self.shards[worker % self.shards.len()].clone()
+    }
+
+    /// What all workers counted of a service so far.
+    pub fn tally(&self, service: &ServiceId) -> Tally {
+        let mut sum = Tally::default();
+        for shard in self.shards.iter() {
+            if let Some(tally) = shard.tallies.lock().unwrap_or_else(PoisonError::into_inner).get(service) {
+                sum.requests += tally.requests.value();
+                sum.lost += tally.lost.value();
+                sum.cut += tally.cut.value();
+            }
+        }
+        sum
     }
 
     fn sum(&self, read: impl Fn(&Shard) -> u64) -> u64 {

@@ -229,6 +229,11 @@ impl Reason {
         matches!(self, Self::MaxForwards | Self::RouteRedirect | Self::FixedAnswer)
     }
 
+    /// Whether a service should have answered, and no endpoint did.
+    pub fn is_loss(self) -> bool {
+        self.entry().party == Party::Upstream || matches!(self, Self::NoEndpoint | Self::EndpointsFull)
+    }
+
     /// Whether the connection must close after the answer, because what follows on it cannot be trusted.
     pub fn closes(self) -> bool {
         matches!(

@@ -52,9 +52,13 @@ where
         debug!(client = %peer, service = %service.id, "connection refused: the service asks for a password");
         return worker.shard.tcp_refused.increment();
     }
-    let Some((endpoint, in_flight, opened)) = reach(&worker, service, client, &config).await else {
+    let local = worker.local(&service.id);
+    let Some((endpoint, in_flight, opened)) = reach(&worker, service, &local, client, &config).await else {
+        local.tally.finished(true, false);
+        worker.shard.lost_requests.increment();
         return worker.shard.tcp_failed.increment();
     };
+    local.tally.finished(false, false);
     worker.shard.tcp_carried.increment();
     let mut drain = worker.drain.clone();
     let mut hold = worker.leashes.hold(in_flight.endpoint());
@@ -70,22 +74,22 @@ where
 async fn reach(
     worker: &Rc<Worker>,
     mut service: Arc<Service>,
+    local: &Rc<ServiceLocal>,
     client: IpAddr,
     config: &Arc<Config>,
 ) -> Option<(TcpStream, InFlight, Opened)> {
-    let local = worker.local(&service.id);
     let mut tried: SmallVec<[EndpointId; 2]> = SmallVec::new();
     for attempt in 0..config.proxy.max_attempts {
         if attempt > 0 {
             service = worker.with_table(|table| table.service(&service.id).cloned()).unwrap_or(service);
         }
-        let mut chosen = choose(worker, &service, &local, config, client, &tried);
+        let mut chosen = choose(worker, &service, local, config, client, &tried);
         if chosen.is_none() && !tried.is_empty() {
             // All were tried: after a pause they are again, for tasks may have been replaced meanwhile.
             let random = worker.rng.borrow_mut().f64();
             tokio::time::sleep(retry::backoff(attempt, random)).await;
             tried.clear();
-            chosen = choose(worker, &service, &local, config, client, &tried);
+            chosen = choose(worker, &service, local, config, client, &tried);
         }
         let (endpoint, is_probe) = chosen?;
         let (opened, begun) = (Opened::count(worker.shard.clone()), Instant::now());

@@ -111,8 +111,7 @@ impl Worker {
             }
             return known.clone();
         }
-        let counters = self.shard.service(service);
-        let local = Rc::new(ServiceLocal::new(counters, self.shard.clone(), &mut self.rng.borrow_mut()));
+        let local = Rc::new(ServiceLocal::new(service, self.shard.clone(), &mut self.rng.borrow_mut()));
         self.services.borrow_mut().insert(service.clone(), local.clone());
         local
     }

@@ -22,6 +22,9 @@ use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
 use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
+use crate::deploys;
+use crate::deploys::metrics::DeployMetrics;
+use crate::deploys::run::{DeployParts, SharedLedger};
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::BindError as DnsBindError;
 use crate::health;
@@ -94,6 +97,7 @@ pub(super) struct Control {
     reload: Option<tokio::task::JoinHandle<()>>,
     ports: tokio::task::JoinHandle<()>,
     health: Option<tokio::task::JoinHandle<()>>,
+    deploys: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// How long the API's requests may go on when everything else has ended.
@@ -104,7 +108,7 @@ impl Control {
     pub(super) fn stop(mut self) {
         self.stop.cancel();
         self.runtime.block_on(async {
-            for task in [self.reload.take(), self.health.take()].into_iter().flatten() {
+            for task in [self.reload.take(), self.health.take(), self.deploys.take()].into_iter().flatten() {
                 let _ = task.await;
             }
             let _ = self.ports.await;
@@ -126,10 +130,11 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let table = Arc::new(TableHandle::new((*writer.first(now)).clone(), config.server.history));
 
     let workers_count = config.server.workers.max(1);
+    let proxy = proxy_metrics(&registry, workers_count)?;
     let parts = WorkerParts {
         table: table.clone(),
         dns: DnsMetrics::register(&registry, workers_count)?,
-        proxy: proxy_metrics(&registry, workers_count)?,
+        proxy: proxy.clone(),
         control: runtime.handle().clone(),
     };
     // Everything that can fail is bound before anything serves.
@@ -154,6 +159,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (phase, phases) = watch::channel(Phase::Serving);
     let started = ReloadStatus { at: now, outcome: ReloadOutcome::Started, errors: Vec::new() };
     let (status, statuses) = watch::channel(started);
+    let deploys = SharedLedger::default();
     let context = Arc::new(AdminContext {
         table: table.clone(),
         events: events.clone(),
@@ -163,6 +169,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         set_log_level: set_log_level(options.log.clone()),
         config_json: Box::new(crate::config::to_json),
         workers: workers_count,
+        deploys: deploys.clone(),
     });
     let addresses = addresses(&config, &listening, &admin);
     let running = {
@@ -196,6 +203,14 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         stop: stop.clone(),
     };
     let health = Some(runtime.spawn(health::run::run(checks)));
+    let ledger = DeployParts {
+        table: table.clone(),
+        proxy,
+        ledger: deploys,
+        metrics: DeployMetrics::register(&registry)?,
+        stop: stop.clone(),
+    };
+    let deploys = Some(runtime.spawn(deploys::run::run(ledger)));
     Ok(Server {
         table,
         events,
@@ -205,7 +220,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         sources,
         writer: Some(writer),
         store,
-        control: Some(Control { runtime, stop, admin, reload, ports, health }),
+        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys }),
         reloader,
         addresses,
     })

@@ -13,6 +13,7 @@ use pointsman::admin::{AdminContext, AdminServer, Phase, ReloadOutcome, ReloadSt
 use pointsman::cluster::event::EventReceiver;
 use pointsman::config::Config;
 use pointsman::config::checked::{AdminConfig, Secret};
+use pointsman::deploys::run::SharedLedger;
 use pointsman::labels::host::HostPattern;
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
@@ -86,6 +87,7 @@ impl TestAdmin {
             }),
             config_json: Box::new(|config| serde_json::json!({ "admin": { "hosts": config.admin.hosts } })),
             workers: 2,
+            deploys: SharedLedger::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (addresses, running) = runtime.block_on(async {

@@ -11,10 +11,11 @@ use super::{eject, slow_start};
 use crate::config::Config;
 use crate::config::checked::BalanceConfig;
 use crate::model::endpoint::Endpoint;
+use crate::model::id::ServiceId;
 use crate::model::run::Moment;
 use crate::model::service::Service;
 use crate::model::time::Timestamp;
-use crate::proxy::metrics::{ServiceCounters, Shard};
+use crate::proxy::metrics::{ServiceCounters, ServiceTally, Shard};
 
 /// How long what depends on time is believed.
 const RECHECK: Duration = Duration::from_millis(200);
@@ -24,6 +25,8 @@ const RECHECK: Duration = Duration::from_millis(200);
 pub struct ServiceLocal {
     /// What is counted of the service's requests.
     pub counters: RefCell<Arc<ServiceCounters>>,
+    /// The tally of the service's requests.
+    pub tally: Arc<ServiceTally>,
     /// What is counted of all.
     pub shard: Arc<Shard>,
     /// For round robin.
@@ -59,9 +62,10 @@ pub struct Outlook {
 
 impl ServiceLocal {
     /// For a service that is seen for the first time.
-    pub fn new(counters: Arc<ServiceCounters>, shard: Arc<Shard>, rng: &mut fastrand::Rng) -> Self {
+    pub fn new(id: &ServiceId, shard: Arc<Shard>, rng: &mut fastrand::Rng) -> Self {
         Self {
-            counters: RefCell::new(counters),
+            counters: RefCell::new(shard.service(id)),
+            tally: shard.tally(id),
             shard,
             rotation: Rotation::begin(rng),
             budget: RefCell::default(),
