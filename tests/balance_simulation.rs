@@ -38,6 +38,7 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         protocol: Protocol::Http,
         version: "1".into(),
         weight: Weight(weight),
+        version_weight: None,
         state: EndpointState::Ready,
         agent: None,
         ready_since: Some(Timestamp(0)),
@@ -63,6 +64,7 @@ fn service(endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
         ring: None,
         rules: None,
         mixed_rules: false,
+        shares: None,
         empty_since: None,
     }
 }

@@ -11,6 +11,7 @@ use super::keys::Field;
 use super::statements::{Place, Said, Statements};
 use super::value::{Fault, Value, shorten};
 use crate::model::actions::{Actions, Change, FieldChange, Instead};
+use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
 use crate::model::refinement::{PathMeaning, Refinement};
 use crate::model::template::{InvalidTemplate, Template};
@@ -26,6 +27,7 @@ pub(super) enum Act {
     Rewrite,
     Host,
     Fields,
+    Split,
 }
 
 /// Such a value that has been understood.
@@ -35,10 +37,12 @@ pub(super) enum Acted {
     Status(u16),
     Text(Arc<str>),
     Fields(Box<[FieldChange]>),
+    Split(Box<[(Version, u32)]>),
 }
 
 /// Everything that says what is done.
-pub(super) const FIELDS: [Field; 9] = [
+pub(super) const FIELDS: [Field; 10] = [
+    Field::Split,
     Field::Redirect,
     Field::RedirectStatus,
     Field::Answer,
@@ -87,6 +91,7 @@ impl Act {
             Self::MediaType => "a media type",
             Self::Rewrite => "a path, with places",
             Self::Host => "a host",
+            Self::Split => "versions with their shares, `version=share`, separated by commas; or one version",
             Self::Fields => "`Name=value`, `+Name=value` or `-Name`, separated by `;` (`\\;` is the sign itself)",
         }
     }
@@ -111,6 +116,7 @@ impl Act {
                 _ => Err(Fault::new("it is no host", "write one host name, without scheme and port")),
             },
             Self::Fields => changes(text).map(Acted::Fields),
+            Self::Split => split(text).map(Acted::Split),
         }
     }
 }
@@ -132,6 +138,30 @@ fn media_type(text: &str) -> Result<Arc<str>, Fault> {
 /// RFC 9110 section 5.5, without what is not ASCII.
 fn is_value(text: &str) -> bool {
     text.bytes().all(|byte| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic())
+}
+
+/// Versions and their shares; a version alone has all.
+fn split(text: &str) -> Result<Box<[(Version, u32)]>, Fault> {
+    let form = "write `blue=90, green=10`, or one version alone";
+    let mut out: Vec<(Version, u32)> = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let (version, share) = word.rsplit_once('=').unwrap_or((word, "1"));
+        let version = version.trim();
+        let share = share.trim().parse::<u16>();
+        let (false, Ok(share)) = (version.is_empty() || version.len() > 253, share) else {
+            return Err(Fault::new(format!("{:?} is no version with a share of 0 to 65535", shorten(word, 64)), form));
+        };
+        if out.iter().any(|(known, _)| known.as_str() == version) {
+            return Err(Fault::new(format!("the version {:?} is there twice", shorten(version, 64)), form));
+        }
+        out.push((version.into(), share.into()));
+    }
+    match out.len() {
+        0 => Err(Fault::new("it names no version", form)),
+        1..=MAX_CHANGES if out.iter().any(|(_, share)| *share > 0) => Ok(out.into()),
+        1..=MAX_CHANGES => Err(Fault::new("no version has a share", form)),
+        _ => Err(Fault::new(format!("it names more than {MAX_CHANGES} versions"), form)),
+    }
 }
 
 fn changes(text: &str) -> Result<Box<[FieldChange]>, Fault> {
@@ -196,7 +226,8 @@ pub(super) fn of_route(
 ) -> Option<Option<Arc<Actions>>> {
     let at = |field| statements.at(place.clone(), field).cloned();
     let is_lost = |field| matches!(at(field), Some(Said { value: Value::Nothing, .. }));
-    let decisive = [Field::Redirect, Field::RedirectStatus, Field::Answer, Field::Rewrite, Field::RewriteHost];
+    let decisive =
+        [Field::Split, Field::Redirect, Field::RedirectStatus, Field::Answer, Field::Rewrite, Field::RewriteHost];
     if decisive.into_iter().any(is_lost) {
         return None;
     }
@@ -238,7 +269,10 @@ pub(super) fn of_route(
         host: text(Field::RewriteHost),
         request: fields(Field::RequestHeaders),
         answer: fields(Field::AnswerHeaders),
-        ..Actions::default()
+        split: match at(Field::Split) {
+            Some(Value::Act(Acted::Split(split))) => split.clone(),
+            _ => Box::default(),
+        },
     };
     Some(actions.shared())
 }
@@ -301,6 +335,18 @@ mod tests {
             assert_eq!(shown(wrong), None, "{wrong}");
         }
         assert_eq!(shown(&"x=1;".repeat(33)), None);
+    }
+
+    #[test]
+    fn splits_are_read() {
+        let read =
+            |text| split(text).ok().map(|all| all.iter().map(|(v, share)| format!("{v}:{share}")).collect::<Vec<_>>());
+        assert_eq!(read("blue=90, green = 10").unwrap(), ["blue:90", "green:10"]);
+        assert_eq!(read("v=2=1,v=3=0").unwrap(), ["v=2:1", "v=3:0"]);
+        assert_eq!(read("green").unwrap(), ["green:1"]);
+        for wrong in ["", ",", "=1", "a=x", "a=-1", "a=1,a=2", "a=0", "a=65536"] {
+            assert!(read(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         enabled: is_ours && !matches!(of(Field::Enabled), Some(Value::Flag(false))),
         protocol: None,
         weight: None,
+        version_weight: None,
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
         health_check: None,
         health_interval: None,
@@ -69,6 +70,9 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if let Some(Value::Weight(weight)) = of(Field::Weight) {
         spec.weight = Some(*weight);
+    }
+    if let Some(Value::Weight(weight)) = of(Field::VersionWeight) {
+        spec.version_weight = Some(*weight);
     }
     if let Some(Value::Check(kind)) = of(Field::HealthCheck) {
         spec.health_check = Some(*kind);

@@ -53,6 +53,8 @@ pub(super) enum Field {
     RewriteHost,
     RequestHeaders,
     AnswerHeaders,
+    Split,
+    VersionWeight,
 }
 
 /// What a key is about, and with that what it means without a port.
@@ -117,6 +119,9 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "cookie", also: "cookies", field: Field::Cookie, about: About::Route, kind: Kind::Conditions(Part::Cookie),
         default: "none", example: "canary=yes",
         meaning: "Only requests that bring all of these cookies." },
+    Key { name: "split", also: "", field: Field::Split, about: About::Route, kind: Kind::Act(Act::Split),
+        default: "by `version_weight`", example: "blue=90, green=10",
+        meaning: "The shares of the service's versions in the route's requests. One version alone pins the route to it; where several are named, one without an endpoint that may be chosen gives its share to the others." },
     Key { name: "redirect", also: "", field: Field::Redirect, about: About::Route, kind: Kind::Act(Act::Location),
         default: "none", example: "https://new.example.com{path}{query}",
         meaning: "Where requests are sent in place of the service: a URL, or a path on the same host. `{scheme}`, `{host}`, `{path}` and `{query}` (with its `?`) are the request's own, `{rest}` is what follows the route's `path`, `{1}` to `{9}` are groups of its `path_regex`. A request that is there already is passed on." },
@@ -165,6 +170,9 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "weight", also: "", field: Field::Weight, about: About::EveryPort, kind: Kind::Weight,
         default: "100", example: "50",
         meaning: "The task's share of the service's traffic, relative to its other tasks; 0 is none." },
+    Key { name: "version_weight", also: "", field: Field::VersionWeight, about: About::EveryPort, kind: Kind::Weight,
+        default: "100, where any task of the service has the label", example: "10",
+        meaning: "The share of the task's version in the service's requests, relative to the other versions, however many tasks each has; `weight` then counts inside the version." },
     Key { name: "drain_time", also: "", field: Field::DrainTime, about: About::EveryPort, kind: Kind::Time,
         default: "`routing.drain_time`", example: "2m",
         meaning: "How long what is under way (requests, streams, WebSockets) may go on when the task goes away, `routing.drain_time` at most; then it is cut." },

@@ -40,6 +40,8 @@ pub struct PortSpec {
     pub protocol: Option<Protocol>,
     /// Its share of traffic.
     pub weight: Option<Weight>,
+    /// Its version's share of the service's traffic.
+    pub version_weight: Option<Weight>,
     /// Path of an HTTP health check.
     pub health_path: Option<Arc<str>>,
     /// What kind of check, `Some(None)` for none, where said.

@@ -80,8 +80,10 @@ impl Actions {
             changes.iter().map(move |change| format!("{of} {change}")).collect::<Vec<_>>()
         };
         let instead = self.instead.as_ref().map(ToString::to_string);
+        let split = self.split.iter().map(|(version, weight)| format!("version {version} gets {weight}"));
         instead
             .into_iter()
+            .chain(split)
             .chain(path)
             .chain(host)
             .chain(changes("request", &self.request))

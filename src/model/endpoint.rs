@@ -84,6 +84,8 @@ pub struct Endpoint {
     pub version: Version,
     /// Its share of the service's traffic, relative to the others.
     pub weight: Weight,
+    /// Its version's share of the service's traffic, where its task says one.
+    pub version_weight: Option<Weight>,
     /// Whether it may be chosen.
     pub state: EndpointState,
     /// The agent it runs on.
@@ -113,6 +115,7 @@ impl PartialEq for Endpoint {
             && self.protocol == other.protocol
             && self.version == other.version
             && self.weight == other.weight
+            && self.version_weight == other.version_weight
             && self.state == other.state
             && self.agent == other.agent
             && self.ready_since == other.ready_since

@@ -31,6 +31,8 @@ pub struct Service {
     pub panic: bool,
     /// Where keys find their endpoint among the available ones, if requests are spread by hashing.
     pub ring: Option<Arc<Ring>>,
+    /// Its versions that may be chosen now, with their shares; `None`: it does not matter which version an endpoint runs.
+    pub shares: Option<Arc<[Share]>>,
     /// What holds for every request to it: see [`Rules::merged`].
     pub rules: Option<Arc<Rules>>,
     /// Its endpoints do not all ask for the same, so that each change makes the rules anew.
@@ -49,6 +51,15 @@ impl Service {
     pub fn algorithm<'a>(&'a self, default: &'a Algorithm) -> &'a Algorithm {
         self.endpoints.at(0).and_then(|endpoint| endpoint.balance.as_deref()).unwrap_or(default)
     }
+}
+
+/// A version's part of its service's requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The version.
+    pub version: Version,
+    /// Relative to the others.
+    pub weight: u32,
 }
 
 /// An endpoint that keeps its clients.

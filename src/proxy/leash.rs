@@ -141,6 +141,7 @@ mod tests {
             protocol: crate::model::service::Protocol::Http,
             version: "1".into(),
             weight: Weight::default(),
+            version_weight: None,
             state: EndpointState::Ready,
             agent: None,
             ready_since: None,

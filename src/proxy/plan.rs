@@ -113,13 +113,13 @@ impl Plan {
 /// Where the request goes, by the way it came in.
 fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Destination, Reason> {
     let worker = &client.worker;
+    let mut rng = worker.rng.borrow_mut();
     match client.entrance {
         Entrance::Host => {
             let host = admitted.host();
             if client.secured.as_ref().is_some_and(|secured| !secured.is_for(&host)) {
                 return Err(Reason::WrongName);
             }
-            let mut rng = worker.rng.borrow_mut();
             let asked = refinement::Head {
                 host: &host,
                 path: admitted.path(),
@@ -129,8 +129,8 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Des
             };
             worker.with_table(|table| route::find(table, &asked, &head.headers, &mut rng))
         }
-        Entrance::App => worker.with_table(|table| route::by_app(table, &head.headers)),
-        Entrance::Port(port) => worker.with_table(|table| route::by_port(table, port, &head.headers)),
+        Entrance::App => worker.with_table(|table| route::by_app(table, &head.headers, &mut rng)),
+        Entrance::Port(port) => worker.with_table(|table| route::by_port(table, port, &head.headers, &mut rng)),
     }
 }
 

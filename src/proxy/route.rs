@@ -30,6 +30,8 @@ pub struct Destination {
     pub service: Arc<Service>,
     /// The version of it that the route asks for.
     pub version: Option<Version>,
+    /// The version was drawn by lot: where no endpoint of it is left, another one does.
+    pub by_lot: bool,
     /// The endpoint that the client is kept on.
     pub session: Option<Session>,
     /// The route that led here, if it does something beside.
@@ -46,13 +48,15 @@ pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) 
         // While a source has not spoken yet, nobody may conclude that there is no route.
         return Err(if table.ready { Reason::NoRoute } else { Reason::NotReady });
     };
-    let kept = || kept_target(table, &route.targets, headers);
-    let target = kept().or_else(|| pick_target(&route.targets, rng)).ok_or(Reason::NoEndpoint)?;
-    let found = destination(table, &target.service, target.version.clone(), headers);
-    let acts = route.actions.as_ref();
-    match acts {
+    let kept = kept_target(table, &route.targets, headers);
+    let target = kept.or_else(|| pick_target(table, &route.targets, rng)).ok_or(Reason::NoEndpoint)?;
+    let found = destination(table, &target.service, target.version.clone(), headers, rng);
+    match &route.actions {
         None => found,
-        Some(_) => found.map(|found| Destination { route: Some(route.clone()), ..found }),
+        Some(_) => found.map(|found| {
+            let by_lot = found.by_lot || route.targets.len() > 1;
+            Destination { route: Some(route.clone()), by_lot, ..found }
+        }),
     }
 }
 
@@ -60,23 +64,23 @@ pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) 
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn by_port(table: &Table, port: u16, headers: &HeaderMap) -> Result<Destination, Reason> {
+pub fn by_port(table: &Table, port: u16, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
     let way = table.ways.ports.get(&port).ok_or(Reason::NoRoute)?;
-    destination(table, &way.owner, None, headers)
+    destination(table, &way.owner, None, headers, rng)
 }
 
 /// The destination of a request that names an app.
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn by_app(table: &Table, headers: &HeaderMap) -> Result<Destination, Reason> {
+pub fn by_app(table: &Table, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
     let mut named = headers.get_all(APP_ID).iter();
     let app = match (named.next(), named.next()) {
         (Some(app), None) => app.to_str().map_err(|_| Reason::NoApp)?,
         _ => return Err(Reason::NoApp),
     };
     match table.ways.apps.get(app) {
-        Some(way) => destination(table, &way.owner, None, headers),
+        Some(way) => destination(table, &way.owner, None, headers, rng),
         None => Err(if table.ready { Reason::NoApp } else { Reason::NotReady }),
     }
 }
@@ -86,6 +90,7 @@ fn destination(
     id: &ServiceId,
     version: Option<Version>,
     headers: &HeaderMap,
+    rng: &mut Rng,
 ) -> Result<Destination, Reason> {
     let service = table.service(id).ok_or(Reason::NoEndpoint)?;
     // Each endpoint has its own protocol; one with a wrong label is not chosen, and spoils no other.
@@ -93,7 +98,17 @@ fn destination(
         return Err(Reason::NotHttp);
     }
     let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
-    Ok(Destination { service: service.clone(), version, session, route: None })
+    let by_lot = version.is_none();
+    let version = version.or_else(|| share(service, session, rng));
+    Ok(Destination { service: service.clone(), version, by_lot, session, route: None })
+}
+
+/// The version that the request goes to, where the service's versions have shares: the one of the endpoint that the client
+/// is kept on, else one by lot.
+fn share(service: &Service, session: Option<Session>, rng: &mut Rng) -> Option<Version> {
+    let shares = service.shares.as_ref()?;
+    let kept = session.and_then(|session| session.endpoint(service)).map(|endpoint| endpoint.version.clone());
+    kept.or_else(|| by_weight(shares, |share| share.weight, rng).map(|share| share.version.clone()))
 }
 
 /// The target whose endpoint the client is kept on: a session outlives the weights of a canary.
@@ -110,18 +125,30 @@ fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap) ->
     })
 }
 
-/// One of a route's targets, by weight.
-fn pick_target<'a>(targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
+/// One of a route's targets, by weight. One without an endpoint that may be chosen gives its share to the others.
+fn pick_target<'a>(table: &Table, targets: &'a [Target], rng: &mut Rng) -> Option<&'a Target> {
     if let [only] = targets {
         return Some(only);
     }
-    let total: u64 = targets.iter().map(|target| u64::from(target.weight)).sum();
-    if total == 0 {
-        return targets.first();
+    let picked = by_weight(targets, |target| target.weight, rng).or(targets.first())?;
+    if is_served(table, picked) {
+        return Some(picked);
     }
-    let mut at = rng.u64(..total);
-    targets.iter().find(|target| {
-        let weight = u64::from(target.weight);
+    let weight = |target: &Target| if is_served(table, target) { target.weight } else { 0 };
+    by_weight(targets, weight, rng).or(Some(picked))
+}
+
+fn is_served(table: &Table, target: &Target) -> bool {
+    let is_one = |endpoint: &Arc<Endpoint>| target.version.as_ref().is_none_or(|wanted| *wanted == endpoint.version);
+    table.service(&target.service).is_some_and(|service| service.available.iter().any(is_one))
+}
+
+/// One of several things by lot; `None`: none has a weight.
+fn by_weight<'a, T>(things: &'a [T], weight: impl Fn(&T) -> u32, rng: &mut Rng) -> Option<&'a T> {
+    let total: u64 = things.iter().map(|thing| u64::from(weight(thing))).sum();
+    let mut at = if total == 0 { return None } else { rng.u64(..total) };
+    things.iter().find(|thing| {
+        let weight = u64::from(weight(thing));
         let here = at < weight;
         at = at.saturating_sub(weight);
         here
@@ -165,6 +192,10 @@ impl Destination {
     pub fn renew(&mut self, table: &Table) {
         if let Some(service) = table.service(&self.service.id) {
             self.service = service.clone();
+            // The rest of the version may have gone meanwhile, in a deploy.
+            if self.by_lot && !service.available.iter().any(|endpoint| self.accepts(endpoint, &[])) {
+                self.version = None;
+            }
         }
     }
 }
@@ -181,17 +212,14 @@ fn most(endpoint: &Endpoint, limits: &ProxyLimits) -> u32 {
 mod tests {
     use super::*;
     #[test]
-    fn targets_are_picked_by_weight() {
-        let target =
-            |name: &str, weight| Target { service: ServiceId::new("c".into(), "n", name, "0"), version: None, weight };
-        let targets = [target("a", 1), target("b", 0), target("c", 3)];
+    fn things_are_picked_by_weight() {
+        let things = [("a", 1), ("b", 0), ("c", 3)];
         let mut rng = Rng::with_seed(3);
         let mut counts = std::collections::BTreeMap::new();
         for _ in 0..4000 {
-            *counts.entry(pick_target(&targets, &mut rng).unwrap().service.name().to_owned()).or_insert(0) += 1;
+            *counts.entry(by_weight(&things, |thing| thing.1, &mut rng).unwrap().0).or_insert(0) += 1;
         }
         assert!((900..1100).contains(&counts["a"]) && !counts.contains_key("b"), "{counts:?}");
-        assert!(pick_target(&[], &mut rng).is_none());
-        assert_eq!(pick_target(&[target("z", 0), target("y", 0)], &mut rng).unwrap().service.name(), "z");
+        assert!(by_weight(&[("z", 0)], |thing| thing.1, &mut rng).is_none());
     }
 }

@@ -78,6 +78,9 @@ fn services(table: &Table, out: &mut String) {
                 service.panic
             ),
         );
+        for share in service.shares.iter().flat_map(|shares| shares.iter()) {
+            line(out, format_args!("   version {} gets {}", share.version, share.weight));
+        }
         if let Some(rules) = &service.rules {
             line(out, format_args!("   rules {rules:?}"));
         }

@@ -172,6 +172,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         protocol: Protocol::Http,
         version: "v1".into(),
         weight: Weight(100),
+        version_weight: None,
         state,
         agent: Some("agent-1".into()),
         ready_since: Some(Timestamp(1)),
@@ -206,6 +207,7 @@ fn service(namespace: &str, name: &str, states: &[EndpointState]) -> Service {
         panic: false,
         rules: None,
         mixed_rules: false,
+        shares: None,
         empty_since: None,
     }
 }

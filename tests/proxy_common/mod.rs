@@ -93,6 +93,7 @@ impl Cluster {
             panic: false,
             rules: None,
             mixed_rules: false,
+            shares: None,
             empty_since: None,
         };
         self.0.services.insert(id, Arc::new(service));
@@ -116,6 +117,7 @@ impl Cluster {
             protocol,
             version: "1".into(),
             weight: Weight::default(),
+            version_weight: None,
             state,
             agent: None,
             ready_since: None,

@@ -12,7 +12,7 @@ use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::admin::services::{EndpointView, RouteView};
 use crate::model::refinement::Head;
-use crate::model::service::Target;
+use crate::model::service::{Share, Target};
 use crate::proxy::authority::authority_to_host;
 use crate::proxy::path::normalise_path;
 use crate::table::Table;
@@ -207,7 +207,14 @@ impl Trace for Steps {
 }
 
 fn targets(table: &Table, route: &Route) -> Vec<TargetExplanation> {
-    route.targets.iter().map(|target| TargetExplanation::of(table, target)).collect()
+    let shared = |target: &Target| {
+        let shares = table.service(&target.service)?.shares.clone().filter(|_| target.version.is_none())?;
+        let of =
+            |share: &Share| Target { version: Some(share.version.clone()), weight: share.weight, ..target.clone() };
+        (!shares.is_empty()).then(|| shares.iter().map(of).collect::<Vec<_>>())
+    };
+    let targets = route.targets.iter().flat_map(|target| shared(target).unwrap_or_else(|| vec![target.clone()]));
+    targets.map(|target| TargetExplanation::of(table, &target)).collect()
 }
 
 impl TargetExplanation {

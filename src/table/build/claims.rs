@@ -15,7 +15,7 @@ use crate::cluster::ledger::{Claim, Ledger, Place, RETAINED_LIMIT, ServiceRecord
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::model::actions::Actions;
-use crate::model::id::ServiceId;
+use crate::model::id::{ServiceId, Version};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::rules::Rules;
 use crate::model::service::{Protocol, Target};
@@ -377,7 +377,12 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
     let claim = record.and_then(|record| record.claims.iter().find(|claim| claim.place == *place));
     let name = claim.map_or_else(|| "default".into(), |claim| claim.name.clone());
     let actions = claim.and_then(|claim| claim.actions.clone());
-    let targets = Box::new([Target { service: owner.clone(), version: None, weight: 1 }]);
+    let target =
+        |version: Option<&Version>, weight| Target { service: owner.clone(), version: version.cloned(), weight };
+    let targets: Box<[Target]> = match actions.as_deref().map(|actions| &*actions.split) {
+        None | Some([]) => Box::new([target(None, 1)]),
+        Some(split) => split.iter().map(|(version, share)| target(Some(version), *share)).collect(),
+    };
     let route = Route { owner, name, host, path, refined, targets, priority: priority.0, since, actions };
     table.digest = table.digest.wrapping_add(digest::route(&route));
     if let Some(former) = table.routes.insert(Arc::new(route)) {

@@ -26,7 +26,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         &endpoint.id.port,
         endpoint.address,
         &endpoint.version,
-        endpoint.weight,
+        (endpoint.weight, endpoint.version_weight),
         endpoint.state,
         endpoint.sticky,
         &endpoint.balance,

@@ -1,5 +1,6 @@
 //! Services and their endpoints.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::task::EndpointDraft;
@@ -7,12 +8,12 @@ use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
 use crate::model::balance::Algorithm;
-use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
-use crate::model::id::ServiceId;
+use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, Weight};
+use crate::model::id::{ServiceId, Version};
 use crate::model::persistent::PersistentMap;
 use crate::model::ring::Ring;
 use crate::model::rules::Rules;
-use crate::model::service::{Protocol, Service};
+use crate::model::service::{Protocol, Service, Share};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
 use crate::table::Table;
@@ -63,6 +64,8 @@ impl Services {
         service.endpoints.insert(endpoint.clone());
         service.empty_since = None;
         make_available(&mut service, &endpoint, config.routing.panic);
+        let weights = [former.as_deref(), Some(&*endpoint)].map(|endpoint| endpoint.and_then(|e| e.version_weight));
+        set_shares(&mut service, weights);
         service.protocol = protocol(&service);
         set_rules(table, &mut service, former.as_deref().map(|former| &former.rules), Some(&endpoint.rules));
         table.services.insert(id, Arc::new(service));
@@ -80,6 +83,7 @@ impl Services {
         if service.available.remove(endpoint).is_some() && service.available.is_empty() {
             choose_available(&mut service, config.routing.panic);
         }
+        set_shares(&mut service, [removed.version_weight, None]);
         service.protocol = protocol(&service);
         set_rules(table, &mut service, Some(&removed.rules), None);
         table.services.insert(id.clone(), Arc::new(service));
@@ -112,6 +116,7 @@ impl Services {
                     panic: false,
                     rules: record.and_then(|record| record.rules.clone()),
                     mixed_rules: false,
+                    shares: None,
                     empty_since,
                 };
                 table.ways.version += u64::from(service.rules.is_some());
@@ -135,6 +140,28 @@ impl Services {
 
 fn protocol(service: &Service) -> Protocol {
     service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
+}
+
+/// Brings the versions' shares up to date after an endpoint whose task says such weights came, left or changed.
+fn set_shares(service: &mut Service, weights: [Option<Weight>; 2]) {
+    // Nearly nobody says any.
+    if service.shares.is_none() && weights == [None, None] {
+        return;
+    }
+    let mut said: BTreeMap<&Version, Option<Weight>> = BTreeMap::new();
+    for endpoint in service.endpoints.iter() {
+        let known = said.entry(&endpoint.version).or_default();
+        *known = known.or(endpoint.version_weight);
+    }
+    let is_split = said.values().any(Option::is_some);
+    let serving: BTreeSet<&Version> = service.available.iter().map(|endpoint| &endpoint.version).collect();
+    let share = |(version, weight): (&Version, Option<Weight>)| Share {
+        version: version.clone(),
+        weight: u32::from(weight.unwrap_or_default().0),
+    };
+    let serves =
+        |(version, weight): &(&Version, Option<Weight>)| serving.contains(version) && weight.unwrap_or_default().0 > 0;
+    service.shares = is_split.then(|| said.into_iter().filter(serves).map(share).collect());
 }
 
 type SharedRules = Option<Arc<Rules>>;
@@ -169,6 +196,7 @@ fn empty(id: ServiceId, view: &TaskView) -> Service {
         panic: false,
         rules: None,
         mixed_rules: false,
+        shares: None,
         empty_since: None,
     }
 }
@@ -190,6 +218,7 @@ fn make(
         protocol: draft.protocol,
         version: view.version.clone(),
         weight: draft.weight,
+        version_weight: draft.version_weight,
         state: view.state,
         agent: view.facts.agent.clone(),
         ready_since,

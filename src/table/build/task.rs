@@ -78,6 +78,8 @@ pub struct EndpointDraft {
     pub address: SocketAddr,
     /// Its share.
     pub weight: Weight,
+    /// Its version's share, where labels say one.
+    pub version_weight: Option<Weight>,
     /// What it speaks.
     pub protocol: Protocol,
     /// How long requests in flight may go on once it drains.
@@ -282,6 +284,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             service: service.clone(),
             address,
             weight: said.and_then(|said| said.weight).unwrap_or_default(),
+            version_weight: said.and_then(|said| said.version_weight),
             protocol,
             drain_time: said.and_then(|said| said.drain_time),
             sticky: said.is_some_and(|said| said.sticky),

@@ -79,6 +79,7 @@ const ROUTE_KEYS: &[&str] = &[
     "query",
     "cookie",
     "priority",
+    "split",
     "redirect",
     "redirect_status",
     "answer",
@@ -89,7 +90,7 @@ const ROUTE_KEYS: &[&str] = &[
     "request_headers",
     "response_headers",
 ];
-const ENDPOINT_KEYS: &[&str] = &["address", "weight", "version"];
+const ENDPOINT_KEYS: &[&str] = &["address", "weight", "version", "version_weight"];
 const RECORD_KEYS: &[&str] = &["name", "type", "value", "ttl"];
 
 /// Keys of a service and the native label each stands for.
@@ -106,7 +107,8 @@ const SERVICE_LABELS: &[(&str, &str)] = &[
     ("version", "pointsman.version"),
     ("priority", "pointsman.priority"),
 ];
-const ENDPOINT_LABELS: &[(&str, &str)] = &[("weight", "pointsman.weight"), ("version", "pointsman.version")];
+const ENDPOINT_LABELS: &[(&str, &str)] =
+    &[("weight", "pointsman.weight"), ("version", "pointsman.version"), ("version_weight", "pointsman.version_weight")];
 
 /// Reads the text of a file.
 ///
