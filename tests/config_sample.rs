@@ -70,6 +70,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
     let proxy = ProxyConfig {
         listeners: config.proxy.listeners.clone(),
         trusted_proxies: config.proxy.trusted_proxies.clone(),
+        filters: config.proxy.filters.clone(),
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),
             certificates: config.proxy.service_ports.certificates.clone(),

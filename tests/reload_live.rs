@@ -77,6 +77,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy.limits.buffer_size", "read when a request begins"),
     ("proxy.limits.connections_per_endpoint", "read when an endpoint is chosen: tests/proxy_limits.rs"),
     ("proxy.limits.streams", "read at each connection"),
+    ("proxy.filters.", "read from the request's plan: tests/proxy_filters.rs reloads one"),
     ("proxy.https_port", "read when a request is redirected"),
     ("proxy.limits.tcp_idle", "read at each connection"),
     ("proxy.service_ports.", "listeners follow the table, tests/marathon_ways.rs; claims are derived anew"),

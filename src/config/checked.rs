@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::filter::FilterConfig;
 use crate::labels::host::HostPattern;
 use crate::model::balance::Algorithm;
 use crate::model::check::CheckKind;
@@ -510,6 +511,8 @@ pub struct ProxyConfig {
     pub https_port: u16,
     /// Ports that apps may claim.
     pub service_ports: ServicePorts,
+    /// What services and routes can ask for by name.
+    pub filters: Vec<FilterConfig>,
 }
 
 /// Ports of the proxy that apps may claim for themselves.
@@ -865,6 +868,7 @@ impl Default for ProxyConfig {
             max_hops: 5,
             https_port: 443,
             service_ports: ServicePorts::default(),
+            filters: Vec::new(),
         }
     }
 }

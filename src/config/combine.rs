@@ -29,6 +29,19 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     admin(raw, reader);
     addresses(raw, reader);
     forwarding(raw, reader);
+    cross_origin(raw, reader);
+}
+
+/// Fetch Standard, "CORS protocol and credentials": with every origin named in the answer, every page could act in the
+/// name of its visitors.
+fn cross_origin(raw: &Raw, reader: &mut Reader<'_>) {
+    for (position, filter) in raw.config.proxy.filters.iter().enumerate() {
+        if filter.cors.credentials && filter.cors.origins.iter().any(|origin| **origin == *"*") {
+            let path = format!("proxy.filters[{position}].cors.credentials");
+            let message = "with the origin \"*\" every page would act in the name of its visitors";
+            reader.fault_of(&path, message, "list the origins, or leave out `credentials`");
+        }
+    }
 }
 
 fn some_source(raw: &Raw, reader: &mut Reader<'_>) {
@@ -47,6 +60,8 @@ fn names(raw: &Raw, reader: &mut Reader<'_>) {
     let marathon = raw.marathon.iter().enumerate().map(|(at, m)| (format!("sources.marathon[{at}].name"), &m.name));
     unique(mesos.chain(marathon).chain(files), "source", reader);
     unique(listeners, "listener", reader);
+    let filters = raw.config.proxy.filters.iter().enumerate();
+    unique(filters.map(|(at, filter)| (format!("proxy.filters[{at}].name"), &filter.name)), "filter", reader);
 }
 
 fn unique<'a>(names: impl Iterator<Item = (String, &'a Arc<str>)>, what: &str, reader: &mut Reader<'_>) {

@@ -15,6 +15,7 @@ mod combine;
 mod document;
 mod environment;
 mod error;
+pub mod filter;
 mod kind;
 mod nearest;
 mod raw;

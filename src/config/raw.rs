@@ -11,6 +11,7 @@ use super::checked::{
     ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, MarathonConfig, MarathonCredentials, Masters,
     MesosConfig, MesosCredentials, PolicyConfig, RouteBy, Secret,
 };
+use super::filter::FilterConfig;
 use super::kind::masters::{MastersValue, Scheme};
 use super::section::Entry;
 
@@ -305,6 +306,12 @@ impl Entry for RawListener {
 impl Entry for ForwardZone {
     fn name(&self) -> Option<String> {
         Some(self.zone.to_string())
+    }
+}
+
+impl Entry for FilterConfig {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) enum Acted {
 }
 
 /// Everything that says what is done.
-pub(super) const FIELDS: [Field; 10] = [
+pub(super) const FIELDS: [Field; 11] = [
+    Field::Filters,
     Field::Split,
     Field::Redirect,
     Field::RedirectStatus,
@@ -269,6 +270,10 @@ pub(super) fn of_route(
         host: text(Field::RewriteHost),
         request: fields(Field::RequestHeaders),
         answer: fields(Field::AnswerHeaders),
+        filters: match at(Field::Filters) {
+            Some(Value::List(names)) => names.iter().map(|name| name.as_str().into()).collect(),
+            _ => Box::default(),
+        },
         split: match at(Field::Split) {
             Some(Value::Act(Acted::Split(split))) => split.clone(),
             _ => Box::default(),

@@ -96,6 +96,16 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
             let mend = "let the port speak `http`, or remove the label";
             statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
         }
+        let mut rules = rules;
+        if let (true, Some(filters)) =
+            (spec.protocol == Some(Protocol::Tcp), statements.of_port(port.index, Field::Filters))
+        {
+            let label = filters.label.clone();
+            let message = "filters speak of HTTP, so over plain TCP nobody is let in";
+            let mend = "let the port speak `http`, or write `allow` in place of the label";
+            statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
+            rules.networks = Some(Box::new([]));
+        }
         spec.rules = rules.shared();
     }
     spec
@@ -115,6 +125,9 @@ fn rules(port: usize, routes: &[RouteSpec], statements: &Statements) -> Rules {
     };
     if let Some(Value::Auth(auth)) = of(Field::Auth).map(|said| &said.value) {
         rules.auth = Some(auth.clone());
+    }
+    if let Some(Value::List(names)) = of(Field::Filters).map(|said| &said.value) {
+        rules.filters = names.iter().map(|name| name.as_str().into()).collect();
     }
     if let Some(Value::Networks(networks)) = of(Field::Networks).map(|said| &said.value) {
         rules.networks = Some(networks.clone());

@@ -55,6 +55,7 @@ pub(super) enum Field {
     AnswerHeaders,
     Split,
     VersionWeight,
+    Filters,
 }
 
 /// What a key is about, and with that what it means without a port.
@@ -191,6 +192,9 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Name,
         default: "clear text", example: "shop",
         meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`." },
+    Key { name: "filters", also: "filter", field: Field::Filters, about: About::EveryRoute, kind: Kind::List,
+        default: "none", example: "public-api, browsers",
+        meaning: "Filters of the configuration (`proxy.filters`): said of a port they hold on every way in, said of a route beside the port's. A name that is not there lets nobody in." },
     Key { name: "https_redirect", also: "", field: Field::HttpsRedirect, about: About::FirstPort, kind: Kind::Flag,
         default: "false", example: "true",
         meaning: "Sends requests by host in clear text to HTTPS (301; 308 where the method must stay)." },

@@ -21,6 +21,8 @@ pub struct Actions {
     pub request: Box<[FieldChange]>,
     /// … and of their answers'.
     pub answer: Box<[FieldChange]>,
+    /// Filters of the configuration, by name, beside the service's own.
+    pub filters: Box<[Arc<str>]>,
     /// Versions of the service and their shares; empty: as the service has it.
     pub split: Box<[(Version, u32)]>,
 }
@@ -84,6 +86,7 @@ impl Actions {
         instead
             .into_iter()
             .chain(split)
+            .chain(self.filters.iter().map(|name| format!("filter {name}")))
             .chain(path)
             .chain(host)
             .chain(changes("request", &self.request))

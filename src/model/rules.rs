@@ -31,6 +31,9 @@ pub struct Rules {
     pub bind: Option<IpAddr>,
     /// The certificate of the service's own port: a name in the configured folder.
     pub certificate: Option<Arc<str>>,
+    /// Filters of the configuration, by name. Not stored: without a task nothing is passed on, and tasks say them again.
+    #[serde(skip)]
+    pub filters: Box<[Arc<str>]>,
 }
 
 /// HTTP basic authentication (RFC 7617).
@@ -93,6 +96,8 @@ impl Rules {
         fill(&mut self.root_redirect, &other.root_redirect);
         fill(&mut self.certificate, &other.certificate);
         self.bind = self.bind.or(other.bind);
+        let new = other.filters.iter().filter(|name| !self.filters.contains(name)).cloned();
+        self.filters = self.filters.iter().cloned().chain(new.collect::<Vec<_>>()).collect();
     }
 }
 

@@ -72,6 +72,7 @@ impl AttemptFault {
             Self::Invalid => Reason::UpstreamInvalid,
             Self::Body(BodyFault::Idle) => Reason::RequestTimeout,
             Self::Body(BodyFault::Broken) => Reason::RequestCut,
+            Self::Body(BodyFault::TooLarge) => Reason::BodyTooLarge,
         }
     }
 }

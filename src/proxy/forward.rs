@@ -41,7 +41,7 @@ use super::pool::Http2Place;
 use super::reason::Reason;
 use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
-use super::rules::{self, Refusal};
+use super::rules::{self, Content, Refusal};
 use super::upgrade;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
@@ -72,6 +72,11 @@ pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<
 
 /// What takes time to find out: whether the password is right.
 async fn admit(client: &Client, plan: &Plan, head: &Parts) -> Result<(), Refusal> {
+    // Browsers send no password with it (Fetch Standard, "CORS-preflight fetch").
+    if plan.filtered.cors.as_ref().is_some_and(|cors| cors.is_preflight) {
+        let content = Some(Content { content_type: "text/plain".into(), body: "".into() });
+        return Err(Refusal { content, ..Reason::Preflight.into() });
+    }
     if let Some(rules) = &plan.rules {
         if let Some(auth) = &rules.auth {
             auth::check(&client.worker, auth, &head.headers).await?;
@@ -142,7 +147,13 @@ impl Forwarding {
         let limits = &plan.config.proxy.limits;
         let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
         Self {
-            body: RequestSource::new(body, keep, limits.idle, client.worker.shard.clone()),
+            body: RequestSource::new(
+                body,
+                keep,
+                plan.filtered.max_body.unwrap_or(u64::MAX),
+                limits.idle,
+                client.worker.shard.clone(),
+            ),
             method: head.method,
             version: head.version,
             headers: head.headers,
@@ -566,6 +577,12 @@ fn finish(client: &Client, plan: &Plan, headers: &mut HeaderMap) {
     // RFC 6797 section 7.2: in clear text the field must not be sent.
     if client.secured.is_some() && plan.rules.as_ref().is_some_and(|rules| rules.hsts) {
         headers.insert(STRICT_TRANSPORT_SECURITY, rules::HSTS);
+    }
+    if plan.filtered.security_headers {
+        filters::named::secure(headers);
+    }
+    if let Some(cors) = &plan.filtered.cors {
+        cors.write(headers);
     }
     if let Some(actions) = plan.actions() {
         filters::fields::change(headers, &actions.answer);

@@ -11,7 +11,7 @@ use super::balance::hashing;
 use super::balance::local::ServiceLocal;
 use super::client_address::{client_address, is_trusted};
 use super::connection::Client;
-use super::filters;
+use super::filters::{self, named::Filtered};
 use super::gate::{self, Admitted};
 use super::headers;
 use super::listen::Entrance;
@@ -47,6 +47,8 @@ pub struct Plan {
     pub host: HeaderValue,
     /// What the route answers in place of passing the request on, once whoever asks may.
     pub instead: Option<Refusal>,
+    /// What filters of the configuration ask for.
+    pub filtered: Filtered,
 }
 
 /// Decides about request `number` of a client's connection.
@@ -87,6 +89,16 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
             host = HeaderValue::from_str(name).unwrap_or(host);
         }
     }
+    let of_service = rules.iter().flat_map(|rules| rules.filters.iter());
+    let of_route = destination.route.iter().filter_map(|route| route.actions.as_ref());
+    let mut names = of_service.chain(of_route.flat_map(|actions| actions.filters.iter())).peekable();
+    let filtered = match names.peek() {
+        None => Filtered::default(),
+        Some(_) => {
+            let asked = asked(client, head, &admitted, &config);
+            filters::named::apply(&config.proxy.filters, names, &asked, &head.headers)?
+        }
+    };
     if let Some(route) = &destination.route {
         instead = filters::instead::answer(route, &asked(client, head, &admitted, &config));
         if let Some(rewritten) = filters::rewrite::target(route, &admitted.target)? {
@@ -100,7 +112,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
     let address = || client_address(client.peer.ip(), &head.headers, &config.proxy.trusted_proxies);
     let key = hashing::key(algorithm, &head.headers, address);
-    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead })
+    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead, filtered })
 }
 
 impl Plan {

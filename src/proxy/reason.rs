@@ -102,6 +102,18 @@ reasons! {
     Redirected "redirected" MOVED_PERMANENTLY Ourselves,
         "The service's root is elsewhere.",
         "The label is `root_redirect` (`HAPROXY_{n}_HTTP_BACKEND_REDIR`).";
+    UnknownFilter "unknown-filter" SERVICE_UNAVAILABLE Ourselves,
+        "The service or its route names a filter that is not configured.",
+        "Add it to `[[proxy.filters]]`, or correct the label `filters`.";
+    RateLimited "rate-limited" TOO_MANY_REQUESTS Client,
+        "The client sent more requests than a filter of the service allows.",
+        "Wait as long as `Retry-After` says; the limit is `rate` of a filter in `[[proxy.filters]]`.";
+    BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE Client,
+        "The request's body is larger than a filter of the service allows.",
+        "Send less; the limit is `max_body` of a filter in `[[proxy.filters]]`.";
+    Preflight "preflight" NO_CONTENT Client,
+        "A browser asked whether a page of another origin may send a request.",
+        "Nothing; what is allowed is `cors` of a filter in `[[proxy.filters]]`.";
     RouteRedirect "route-redirect" FOUND Ourselves,
         "The route sends its requests elsewhere.",
         "The label is `redirect`; the status is its `redirect_status`.";
@@ -226,7 +238,7 @@ impl Reason {
 
     /// Whether somebody asked for just this answer: nothing went wrong.
     pub fn is_intended(self) -> bool {
-        matches!(self, Self::MaxForwards | Self::RouteRedirect | Self::FixedAnswer)
+        matches!(self, Self::MaxForwards | Self::Preflight | Self::RouteRedirect | Self::FixedAnswer)
     }
 
     /// Whether a service should have answered, and no endpoint did.
@@ -243,6 +255,7 @@ impl Reason {
                 | Self::UnknownCoding
                 | Self::BadHost
                 | Self::BadTarget
+                | Self::BodyTooLarge
                 | Self::RequestCut
                 | Self::RequestTimeout
                 | Self::HeadTooLarge

@@ -33,6 +33,9 @@ pub enum BodyFault {
     /// The client sent nothing for too long.
     #[error("the client stopped sending the body")]
     Idle,
+    /// More than the service takes.
+    #[error("the body is larger than the service takes")]
+    TooLarge,
     /// The client went away, or what it sent is not valid.
     #[error("the client's body broke off")]
     Broken,
@@ -48,6 +51,7 @@ struct Source {
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keep_limit: usize,
+    most: u64,
     trailers: Option<HeaderMap>,
     state: State,
     /// More was handed on than is kept.
@@ -69,8 +73,8 @@ enum State {
 }
 
 impl RequestSource {
-    /// Takes a body. Up to `keep_limit` bytes of it are kept; `idle` is the longest silence of the client.
-    pub fn new(incoming: Incoming, keep_limit: usize, idle: Duration, shard: Arc<Shard>) -> Self {
+    /// Takes a body. Up to `keep_limit` bytes of it are kept, and more than `most` are a fault; `idle` is the longest silence of the client.
+    pub fn new(incoming: Incoming, keep_limit: usize, most: u64, idle: Duration, shard: Arc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
@@ -80,6 +84,7 @@ impl RequestSource {
             kept: Vec::new(),
             kept_bytes: 0,
             keep_limit,
+            most,
             trailers: None,
             state: State::Flowing,
             lost: false,
@@ -213,6 +218,9 @@ impl Source {
         match frame.into_data() {
             Ok(piece) => {
                 self.received += piece.len() as u64;
+                if self.received > self.most {
+                    return Poll::Ready(Some(Err(self.fail(BodyFault::TooLarge))));
+                }
                 if self.has_length && is_too_slow(self.received, self.progress - self.begun) {
                     return Poll::Ready(Some(Err(self.fail(BodyFault::Idle))));
                 }

@@ -173,6 +173,11 @@ impl Cluster {
         let reading = pointsman::labels::read_declared(&labels, "0", &["*".to_owned()]);
         assert!(reading.problems.is_empty(), "{:?}", reading.problems);
         let owner = service_id(service);
+        if let Some(rules) = reading.spec.ports.iter().find_map(|port| port.rules.clone()) {
+            let known = self.0.service(&owner).unwrap();
+            let service = Service { rules: Some(rules), ..(**known).clone() };
+            self.0.services.insert(owner.clone(), Arc::new(service));
+        }
         for route in reading.spec.ports.iter().flat_map(|port| &port.routes) {
             for host in &route.hosts {
                 self.0.routes.insert(Arc::new(Route {

@@ -78,6 +78,9 @@ pub(crate) const FILTER: Text =
 pub(crate) const IDENTITY: Text = Text { noun: "a name of a server", example: "\"dns1\"", parse: identity };
 
 /// A name in `Via`.
+pub(crate) const ORIGIN: Text = Text { noun: "an origin", example: "\"https://app.example.com\"", parse: origin };
+
+/// A token (RFC 9110 section 5.6.2).
 pub(crate) const PSEUDONYM: Text = Text { noun: "a token of RFC 9110", example: "\"pointsman\"", parse: token };
 
 /// A host or a wildcard.
@@ -212,6 +215,16 @@ fn host(text: &str) -> Result<String, String> {
         Ok(address) => Ok(address.to_string()),
         Err(_) => domain(text),
     }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let fault = || "it is a scheme, a host and perhaps a port, or `*`".to_owned();
+    if text == "*" {
+        return Ok(text.into());
+    }
+    let (scheme, authority) = text.split_once("://").ok_or_else(fault)?;
+    let good = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*']);
+    if good { line(&text.to_ascii_lowercase()) } else { Err(fault()) }
 }
 
 fn pattern(text: &str) -> Result<String, String> {

@@ -6,6 +6,7 @@
 
 mod admin;
 mod dns;
+mod filters;
 mod health;
 mod program;
 mod proxy;

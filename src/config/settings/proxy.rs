@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::filters;
+
 use crate::config::checked::RouteBy;
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
@@ -21,6 +23,12 @@ pub(super) fn section() -> Section<Raw> {
         .section(balance())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
         .section(service_ports())
+        .list(
+            &ListRules { most: 1000, reload: Reload::Live, examples: filters::EXAMPLES },
+            filters::section(),
+            |raw: &Raw| &raw.config.proxy.filters,
+            |raw: &mut Raw| &mut raw.config.proxy.filters,
+        )
         .list(
             &ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },
             listener(),

@@ -295,6 +295,9 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),
     }
+    if let Some(said) = said {
+        out.problems.extend(unknown_filters(said, inputs.config));
+    }
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
             // Which paths an expression stands for is not found out: it may stand for all.
@@ -328,6 +331,22 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     {
         out.claims.push(ClaimDraft::of_way(service, "app", place));
     }
+}
+
+/// A filter that nobody configured lets nobody in: its task hears of it.
+fn unknown_filters(said: &PortSpec, config: &Config) -> Vec<Problem> {
+    let of_port = said.rules.iter().flat_map(|rules| rules.filters.iter());
+    let of_routes =
+        said.routes.iter().filter_map(|route| route.actions.as_ref()).flat_map(|actions| actions.filters.iter());
+    let is_known = |name: &Arc<str>| config.proxy.filters.iter().any(|filter| filter.name == *name);
+    let unknown = of_port.chain(of_routes).filter(|name| !is_known(name));
+    unknown
+        .map(|name| {
+            let message = format!("no filter of the configuration is called {name:?}, so nobody is let in");
+            let mend = "add it to `[[proxy.filters]]`, or correct the label `filters`";
+            problem(ProblemCode::InvalidLabel, "filters", &message, mend)
+        })
+        .collect()
 }
 
 fn default_protocol(port: &TaskPort) -> Protocol {

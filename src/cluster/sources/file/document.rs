@@ -64,6 +64,7 @@ const SERVICE_KEYS: &[&str] = &[
     "drain_time",
     "version",
     "priority",
+    "filters",
     "routes",
     "endpoints",
 ];
@@ -79,6 +80,7 @@ const ROUTE_KEYS: &[&str] = &[
     "query",
     "cookie",
     "priority",
+    "filters",
     "split",
     "redirect",
     "redirect_status",
@@ -106,6 +108,7 @@ const SERVICE_LABELS: &[(&str, &str)] = &[
     ("drain_time", "pointsman.drain_time"),
     ("version", "pointsman.version"),
     ("priority", "pointsman.priority"),
+    ("filters", "pointsman.filters"),
 ];
 const ENDPOINT_LABELS: &[(&str, &str)] =
     &[("weight", "pointsman.weight"), ("version", "pointsman.version"), ("version_weight", "pointsman.version_weight")];

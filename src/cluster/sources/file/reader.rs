@@ -181,7 +181,7 @@ pub(super) fn find<'t, 'v>(table: &'t DeTable<'v>, key: &str) -> Option<&'t Valu
 /// What parts the values of a key that may have a list.
 fn separator(key: &str) -> Option<&'static str> {
     match key {
-        "hosts" | "method" | "split" => Some(","),
+        "hosts" | "method" | "split" | "filters" => Some(","),
         "header" | "query" | "cookie" | "request_headers" | "response_headers" => Some(";"),
         _ => None,
     }

@@ -1,0 +1,82 @@
+//! Filters of the configuration that a service and its route name: who may ask, how often, for how much, and what their
+//! answers carry beside.
+
+use http::header::{CONTENT_LENGTH, HeaderName, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderMap, HeaderValue};
+
+use super::cors;
+use super::rate;
+use crate::config::filter::{FilterConfig, RateBy};
+use crate::proxy::reason::Reason;
+use crate::proxy::rules::{Asked, Refusal};
+
+/// What filters come to for one request.
+#[derive(Debug, Default)]
+pub struct Filtered {
+    /// The largest body; `None`: any.
+    pub max_body: Option<u64>,
+    /// Answers carry what makes browsers careful.
+    pub security_headers: bool,
+    /// What is said to a page of another origin.
+    pub cors: Option<cors::Answer>,
+}
+
+/// Puts filters together; every restriction counts.
+///
+/// # Errors
+/// The answer in place of passing the request on.
+pub fn apply<'a>(
+    known: &[FilterConfig],
+    names: impl Iterator<Item = &'a std::sync::Arc<str>>,
+    asked: &Asked<'_>,
+    headers: &HeaderMap,
+) -> Result<Filtered, Refusal> {
+    let mut out = Filtered::default();
+    for name in names {
+        let filter = known.iter().find(|filter| filter.name == *name).ok_or(Reason::UnknownFilter)?;
+        admit(filter, asked, headers)?;
+        let most = (filter.max_body > 0).then_some(filter.max_body as u64);
+        out.max_body = most.into_iter().chain(out.max_body).min();
+        out.security_headers |= filter.security_headers;
+        if out.cors.is_none() && !filter.cors.origins.is_empty() {
+            out.cors = Some(cors::answer(&filter.cors, asked.method, headers));
+        }
+    }
+    Ok(out)
+}
+
+/// Addresses first: who may not come in costs nobody a count.
+fn admit(filter: &FilterConfig, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_in = |networks: &[ipnet::IpNet]| networks.iter().any(|network| network.contains(&asked.client));
+    if is_in(&filter.deny) || !(filter.allow.is_empty() || is_in(&filter.allow)) {
+        return Err(Reason::AddressRefused.into());
+    }
+    if filter.max_body > 0 && length(headers).is_some_and(|length| length > filter.max_body as u64) {
+        return Err(Reason::BodyTooLarge.into());
+    }
+    if filter.rate > 0 {
+        let client = (filter.rate_by == RateBy::Address).then_some(asked.client);
+        if let Err(wait) = rate::take(filter, client) {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            return Err(Refusal::with(Reason::RateLimited, RETRY_AFTER, seconds.max(1).into()));
+        }
+    }
+    Ok(())
+}
+
+/// The length as the head says it; the gate has refused what is not one number.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Adds what makes browsers careful, where the service says nothing of it.
+pub fn secure(headers: &mut HeaderMap) {
+    const FIELDS: [(HeaderName, HeaderValue); 3] = [
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
+        (REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
+    ];
+    for (name, value) in FIELDS {
+        headers.entry(name).or_insert(value);
+    }
+}
