@@ -145,6 +145,11 @@ fn the_tour_shows_what_the_readme_says() {
     assert!(!asking.has_ended(), "a request failed during the deploy");
     drop(asking);
 
+    let deploys = || demo.program.log().lines().any(|line| line.contains("deploy of web from v1 to v2: finished"));
+    until("the demo says that the deploy is over", deploys);
+    let deploys = types(&demo, "pointsman deploys");
+    assert!(deploys.contains("finished") && deploys.contains("lost: 0 of "), "{deploys}");
+
     types(&demo, "demo --do 'crash web'");
     types(&demo, "demo --do failover");
     let history = types(&demo, "table history");
@@ -153,7 +158,7 @@ fn the_tour_shows_what_the_readme_says() {
 
     // What the demo itself prints to try, with its own ports.
     let log = demo.program.log();
-    let headings = ["Names:", "Traffic:", "Why:", "State:", "          "];
+    let headings = ["Names:", "Traffic:", "Why:", "State:", "Deploys:", "          "];
     let printed = log.lines().filter_map(|line| headings.iter().find_map(|head| line.strip_prefix(head)));
     let mut tried = 0;
     for line in printed.map(str::trim).filter(|line| line.starts_with("dig ") || line.starts_with("curl ")) {

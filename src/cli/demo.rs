@@ -10,6 +10,7 @@ use crate::demo::control::{self, Command};
 use crate::demo::narrate::Addresses;
 use crate::demo::options::{DEFAULT_CONTROL, Pace};
 use crate::demo::{DemoCluster, DemoOptions, Hooks};
+use crate::deploys::record::Deploy;
 use crate::server::{Options, start_logging};
 
 #[derive(Debug, clap::Args)]
@@ -73,14 +74,17 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verd
             zone: ZONE.into(),
         };
         let (say, lines) = crate::demo::run::lines();
+        let deploys = tokio::spawn(tell_deploys(server.deploys().clone(), say.clone()));
         let versions = tokio::spawn(tell_versions(server.table().clone(), say));
         let told = crate::demo::run(cluster, Hooks { addresses, lines }, |line| {
             // Whoever listens may have gone; the demo ends with its signals, not with its reader.
             let _ = writeln!(output.out, "{line}").and_then(|()| output.out.flush());
         })
         .await;
-        versions.abort();
-        let _ = versions.await;
+        for telling in [versions, deploys] {
+            telling.abort();
+            let _ = telling.await;
+        }
         tokio::task::block_in_place(|| server.stop(std::time::Duration::from_secs(2)));
         told.map_err(program)
     })?;
@@ -109,6 +113,32 @@ async fn tell_versions(
             let _ = say.try_send(line);
         }
     }
+}
+
+/// A line for each deploy that is over, with what was lost meanwhile.
+async fn tell_deploys(ledger: crate::deploys::run::SharedLedger, say: tokio::sync::mpsc::Sender<String>) {
+    let mut told = std::collections::HashSet::new();
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(200));
+    loop {
+        looks.tick().await;
+        let lines: Vec<String> = {
+            let ledger = ledger.lock();
+            let over = ledger.deploys().into_iter().filter(|deploy| deploy.ended.is_some());
+            over.filter(|deploy| told.insert(deploy.id)).map(deploy_line).collect()
+        };
+        for line in lines {
+            let _ = say.try_send(line);
+        }
+    }
+}
+
+fn deploy_line(deploy: &Deploy) -> String {
+    let took = deploy.ended.map(|at| at.since(deploy.began)).unwrap_or_default().as_secs_f64();
+    let (service, outcome) = (deploy.service.name(), deploy.outcome.as_str());
+    let from: Vec<&str> = deploy.from.iter().map(|version| version.as_str()).collect();
+    let from = if from.is_empty() { "nothing".to_owned() } else { from.join(", ") };
+    let (lost, of) = (deploy.tally.lost, deploy.tally.requests);
+    format!("deploy of {service} from {from} to {}: {outcome} in {took:.1} s, lost: {lost} of {of}", deploy.to)
 }
 
 /// The zone of the demo's names.

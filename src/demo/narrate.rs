@@ -37,6 +37,7 @@ Traffic:  curl -H 'Host: web.demo.localhost' http://{proxy}/
 Why:      curl 'http://{admin}/v1/explain?url=http://web.demo.localhost/'
 State:    curl http://{admin}/v1/services
           curl http://{control}/demo
+Deploys:  curl http://{admin}/v1/deploys
 Act:      curl -X POST 'http://{control}/demo/deploy?app=web'
           curl -X POST 'http://{control}/demo/scale?app=web&n=5'
           curl -X POST 'http://{control}/demo/crash?app=web'

@@ -40,6 +40,7 @@ pub use workers::Hurry;
 use crate::admin::context::Phase;
 use crate::cluster::event::EventSender;
 use crate::config::{self, Config, ConfigErrors};
+use crate::deploys::run::SharedLedger;
 use crate::table::handle::TableHandle;
 use sources::Sources;
 use store::Store;
@@ -81,6 +82,7 @@ pub struct Server {
     store: Option<Store>,
     control: Option<startup::Control>,
     reloader: Arc<Reloader>,
+    deploys: SharedLedger,
     addresses: Addresses,
 }
 
@@ -118,6 +120,11 @@ impl Server {
     /// The tables.
     pub fn table(&self) -> &Arc<TableHandle> {
         &self.table
+    }
+
+    /// The ledger of deploys.
+    pub fn deploys(&self) -> &SharedLedger {
+        &self.deploys
     }
 
     /// The way to the writer.

@@ -22,7 +22,6 @@ use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
 use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
-use crate::deploys;
 use crate::deploys::metrics::DeployMetrics;
 use crate::deploys::run::{DeployParts, SharedLedger};
 use crate::dns::metrics::DnsMetrics;
@@ -206,11 +205,11 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let ledger = DeployParts {
         table: table.clone(),
         proxy,
-        ledger: deploys,
+        ledger: deploys.clone(),
         metrics: DeployMetrics::register(&registry)?,
         stop: stop.clone(),
     };
-    let deploys = Some(runtime.spawn(deploys::run::run(ledger)));
+    let bookkeeping = Some(runtime.spawn(crate::deploys::run::run(ledger)));
     Ok(Server {
         table,
         events,
@@ -220,7 +219,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         sources,
         writer: Some(writer),
         store,
-        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys }),
+        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys: bookkeeping }),
+        deploys,
         reloader,
         addresses,
     })
