@@ -36,6 +36,8 @@ const TARGETS: &[Target] = &[
     ("sse", marathon::fuzz_sse),
     ("state_document", state_document::fuzz_state_document),
     ("upstream", pointsman::dns::forward::fuzz_upstream),
+    ("http1_heads", pointsman::proxy::http1::head::fuzz_heads),
+    ("http1_chunks", pointsman::proxy::http1::chunks::fuzz_chunks),
 ];
 
 /// The longest input: findings in longer ones are rarely others.

@@ -20,6 +20,7 @@ use super::account::Account;
 use super::exchange::{Http1, Stream};
 use super::headers::strip_trailers;
 use super::held::Held;
+use super::http1::relay::BareRelay;
 use super::leash::Hold;
 use super::stall;
 use super::worker::{Opened, Worker};
@@ -36,6 +37,9 @@ pub enum AnswerFault {
     /// The endpoint's answer broke off.
     #[error("the endpoint's answer broke off")]
     Cut(#[source] hyper::Error),
+    /// The same, where no other implementation reads it.
+    #[error("the endpoint's answer broke off")]
+    Broken(#[source] std::io::Error),
 }
 
 /// The body of an answer.
@@ -45,6 +49,8 @@ pub enum AnswerBody {
     Local(Option<Bytes>, Account),
     /// An endpoint's.
     Relayed(Box<Relay>),
+    /// An endpoint's, read by ourselves.
+    Bare(Box<BareRelay>),
     /// None: the connection becomes another protocol's.
     Switched,
 }
@@ -114,6 +120,11 @@ impl Body for AnswerBody {
                 relay.held.set(waiting(&polled));
                 polled
             }
+            Self::Bare(relay) => relay.poll_piece(context).map(|piece| match piece {
+                Ok(true) => Some(Ok(Frame::data(relay.take_piece()))),
+                Ok(false) => None,
+                Err(fault) => Some(Err(fault)),
+            }),
             Self::Switched => Poll::Ready(None),
         };
         stall::note_asked(matches!(polled, Poll::Ready(Some(Ok(_)))));
@@ -124,6 +135,7 @@ impl Body for AnswerBody {
         match self {
             Self::Local(text, _) => text.is_none(),
             Self::Relayed(relay) => relay.carrier.is_none() && relay.fault.is_none(),
+            Self::Bare(relay) => relay.is_last() && relay.piece().is_empty(),
             Self::Switched => true,
         }
     }
@@ -132,6 +144,7 @@ impl Body for AnswerBody {
         match self {
             Self::Local(text, _) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relayed(relay) => relay.incoming.size_hint(),
+            Self::Bare(relay) => relay.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Switched => SizeHint::with_exact(0),
         }
     }

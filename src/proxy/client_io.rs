@@ -43,9 +43,11 @@ enum Look {
 }
 
 impl<S> ClientIo<S> {
-    /// A socket that speaks HTTP/1; `first` was read from it already.
-    pub fn http1(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, early: Bytes::new(), look: Look::Http1(Box::default()), stall, stalled: None }
+    /// A socket that speaks HTTP/1, with heads of `most` octets; `first` was read from it already, behind the requests
+    /// that `watch` has counted.
+    pub fn http1(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration, most: usize) -> Self {
+        let look = Look::Http1(Box::new(HeadScan::after(watch.requests(), most)));
+        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None }
     }
 
     /// A socket that speaks HTTP/2.

@@ -44,7 +44,14 @@ pub async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, 
 /// # Errors
 /// Why there is none.
 pub async fn http1(address: SocketAddr, limit: Duration, opened: Opened) -> Result<Http1, AttemptFault> {
-    let stream = connect(address, limit).await?;
+    http1_over(connect(address, limit).await?, opened).await
+}
+
+/// HTTP/1.1 over a connection of which nothing waits to be read.
+///
+/// # Errors
+/// If the implementation does not take it.
+pub async fn http1_over(stream: TcpStream, opened: Opened) -> Result<Http1, AttemptFault> {
     let handshake = http1::Builder::new()
         .max_headers(ANSWER_HEAD_FIELDS)
         .max_buf_size(ANSWER_HEAD_BYTES)

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +28,8 @@ use super::client_io::ClientIo;
 use super::coalesce::{Turns, coalesce};
 use super::drain::{self, DrainSignal};
 use super::forward;
+use super::http1::Engine;
+use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
 use super::listen::Entrance;
 use super::reason::Reason;
@@ -103,7 +105,8 @@ impl Client {
 
 impl Client {
     /// Counts what the HTTP implementation has refused by itself, before any rule of ours saw it.
-    fn ended(&self, error: &hyper::Error) {
+    fn has_ended(&self, result: Option<hyper::Result<()>>) {
+        let Some(Err(error)) = result else { return };
         debug!(client = %self.peer, %error, "connection ended");
         let reason = match () {
             () if error.is_parse_too_large() => Reason::HeadTooLarge,
@@ -157,7 +160,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
     let client = Rc::new(Client::new(worker, arrival, Some(secured)));
     match (carried, is_http2) {
         (Some((service, config)), _) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
-        (None, true) => serve_http2(client, stream, Bytes::new(), &limits).await,
+        (None, true) => Box::pin(serve_http2(client, stream, Bytes::new(), &limits)).await,
         (None, false) => serve_http1(client, stream, Bytes::new(), &limits).await,
     }
 }
@@ -178,7 +181,7 @@ async fn serve_sniffed(client: Rc<Client>, mut stream: TcpStream, limits: &Proxy
         Err(_) => return client.worker.shard.timeout_head.increment(),
     };
     match first.starts_with(PREFACE) {
-        true => serve_http2(client, stream, first, limits).await,
+        true => Box::pin(serve_http2(client, stream, first, limits)).await,
         false => serve_http1(client, stream, first, limits).await,
     }
 }
@@ -199,15 +202,35 @@ async fn serve_http1<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &Pr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle);
+    let (stream, first) = match client.worker.engine {
+        Engine::Hyper => (stream, first),
+        Engine::Own => {
+            let ending = Ending::default();
+            let served = plain::serve(client.clone(), stream, first, limits, ending.clone());
+            match drive(Plain { served: pin!(served), ending }, &client, limits).await {
+                Some(End::Other(stream, first)) => (stream, first),
+                Some(End::Closed) | None => return,
+            }
+        }
+    };
+    // Boxed: connections that stay plain need not have room for it.
+    Box::pin(serve_by_hyper(client, stream, first, limits)).await;
+}
+
+async fn serve_by_hyper<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let most = limits.head_bytes.max(SMALLEST_BUFFER);
+    let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle, most);
     let connection = http1::Builder::new()
         .auto_date_header(false)
         .header_read_timeout(None)
         .max_headers(limits.head_fields)
-        .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
+        .max_buf_size(most)
         .serve_connection(TokioIo::new(io), service(client.clone()))
         .with_upgrades();
-    drive(connection, &client, limits).await;
+    client.has_ended(drive(connection, &client, limits).await);
 }
 
 async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
@@ -228,7 +251,7 @@ where
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2)
         .serve_connection(TokioIo::new(socket), service(client.clone()));
-    drive(Turns::new(connection, flusher), &client, limits).await;
+    client.has_ended(drive(Turns::new(connection, flusher), &client, limits).await);
 }
 
 fn service(
@@ -246,7 +269,7 @@ fn service(
 }
 
 /// A connection that can be asked to end.
-trait Graceful: Future<Output = hyper::Result<()>> {
+trait Graceful: Future {
     /// Takes no further request; ends when those under way are over.
     fn shut_down(self: Pin<&mut Self>);
 }
@@ -276,19 +299,40 @@ where
     }
 }
 
+/// A connection that is served by ourselves.
+struct Plain<'a, F> {
+    served: Pin<&'a mut F>,
+    ending: Ending,
+}
+
+impl<F: Future> Future for Plain<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.served.as_mut().poll(context)
+    }
+}
+
+impl<F: Future> Graceful for Plain<'_, F> {
+    fn shut_down(self: Pin<&mut Self>) {
+        // Whoever asks polls next.
+        self.ending.set(true);
+    }
+}
+
 impl<C: Graceful, S: AsyncWrite + Unpin> Graceful for Turns<C, S> {
     fn shut_down(self: Pin<&mut Self>) {
         self.driver().shut_down();
     }
 }
 
-enum Event {
-    Ended(hyper::Result<()>),
+enum Event<T> {
+    Ended(T),
     HeadBegun(Deadline, Instant),
 }
 
-/// Runs a connection until it ends, is idle for too long, or draining has ended it.
-async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits) {
+/// Runs a connection until it ends, is idle for too long, or draining has ended it. `None`: it was cut.
+async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits) -> Option<C::Output> {
     let times = Times { header: limits.header, keep_alive: limits.keep_alive };
     let (mut deadline, after) = Deadline::first(&times);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + after));
@@ -307,8 +351,7 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
             // The connection first: a request that arrived together with the timer's end is served.
             biased;
             event = progress => match event {
-                Event::Ended(Ok(())) => return,
-                Event::Ended(Err(error)) => return client.ended(&error),
+                Event::Ended(result) => return Some(result),
                 Event::HeadBegun(next, at) => {
                     deadline = next;
                     timer.as_mut().reset(at);
@@ -319,9 +362,12 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
                     deadline = next;
                     timer.as_mut().reset(Instant::now() + after);
                 }
-                Verdict::SlowHead => return client.worker.shard.timeout_head.increment(),
+                Verdict::SlowHead => {
+                    client.worker.shard.timeout_head.increment();
+                    return None;
+                }
                 // Asked to end and silent still: it does not listen.
-                Verdict::Idle if ending => return,
+                Verdict::Idle if ending => return None,
                 Verdict::Idle => {
                     ending = true;
                     connection.as_mut().shut_down();

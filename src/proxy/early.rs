@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, Request, StatusCode, Version, response};
 
 use super::headers;
 use super::idle::Watch;
@@ -34,6 +34,11 @@ impl Early {
     /// Tells whether everything written so far has left.
     pub fn flushed(&self, flushed: bool) {
         self.flushed.store(flushed, Relaxed);
+    }
+
+    /// Whether something is to be written before anything else.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Relaxed)
     }
 
     /// What is to be written before anything else.
@@ -63,10 +68,19 @@ impl Early {
 /// Passes interim answers to `request` on to the client.
 pub fn pass_on<B>(request: &mut Request<B>, watch: Arc<Watch>, via: Arc<str>) {
     hyper::ext::on_informational(request, move |answer| {
-        if let Some(head) = head(answer.status(), answer.version(), answer.headers(), &via) {
-            watch.early.add(&head);
-        }
+        add(&watch, answer.status(), answer.version(), answer.headers(), &via);
     });
+}
+
+/// Passes one interim answer on to the client.
+pub fn said(watch: &Watch, answer: &response::Parts, via: &str) {
+    add(watch, answer.status, answer.version, &answer.headers, via);
+}
+
+fn add(watch: &Watch, status: StatusCode, version: Version, fields: &HeaderMap, via: &str) {
+    if let Some(head) = head(status, version, fields, via) {
+        watch.early.add(&head);
+    }
 }
 
 /// The head as the client gets it; `None` where it gets none.

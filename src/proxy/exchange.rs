@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::error::AttemptFault;
+use super::http1::upstream::Bare;
 use super::request_body::{BodyFault, RequestBody};
 use super::worker::Opened;
 
@@ -63,6 +64,12 @@ impl Http1 {
     pub fn is_reusable(&mut self) -> bool {
         self.poll(&mut Context::from_waker(Waker::noop()));
         !self.ended && self.sender.is_ready()
+    }
+
+    /// The socket alone, if nothing was read from it that nobody has looked at.
+    pub fn into_bare(self) -> Option<Bare> {
+        let parts = Pin::into_inner(self.driver).into_parts();
+        parts.read_buf.is_empty().then(|| Bare::new(parts.io.into_inner(), self.opened))
     }
 
     /// Gives up the handle and returns what drives the connection, for a task of its own.

@@ -34,6 +34,9 @@ use super::exchange::{self, Http1, Stream};
 use super::filters;
 use super::forwarded::{self, Hop};
 use super::headers;
+use super::http1::Engine;
+use super::http1::relay::BareRelay;
+use super::http1::upstream::{Bare, BareAnswer, Question, request_head};
 use super::leash;
 use super::local;
 use super::plan::{self, Plan};
@@ -52,10 +55,19 @@ use crate::model::time::Timestamp;
 
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    answer_parts(client, head, Some(body)).await
+}
+
+/// Answers a plain request of a client of HTTP/1.1: without a body, and with endpoints asked in the same way.
+pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBody> {
+    answer_parts(client, head, None).await
+}
+
+async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
-    let (head, body) = request.into_parts();
-    let has_body = !hyper::body::Body::is_end_stream(&body);
+    let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     match plan::make(&client, number, &head, has_body) {
         Ok(plan) => match admit(&client, &plan, &head).await {
             Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
@@ -103,6 +115,8 @@ struct Forwarding {
     /// Ready for the next hop.
     headers: HeaderMap,
     body: RequestSource,
+    /// Who speaks HTTP/1.1 with endpoints.
+    engine: Engine,
     /// The client's side of an upgrade.
     upgrade: Option<OnUpgrade>,
     account: Account,
@@ -134,26 +148,42 @@ fn moment(instant: Instant) -> Moment {
 
 /// The beginning of an answer, and what carries the rest.
 struct Begun {
-    answer: Response<Incoming>,
-    carrier: Carrier,
+    head: response::Parts,
+    rest: Rest,
+}
+
+enum Rest {
+    /// Read by hyper.
+    Incoming(Incoming, Carrier),
+    /// Read by ourselves.
+    Bare(BareAnswer),
+}
+
+impl Begun {
+    fn new(answer: Response<Incoming>, carrier: Carrier) -> Self {
+        let (head, body) = answer.into_parts();
+        Self { head, rest: Rest::Incoming(body, carrier) }
+    }
 }
 
 impl Forwarding {
-    fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Incoming, mut account: Account) -> Self {
+    fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Option<Incoming>, mut account: Account) -> Self {
         account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
         prepare(&client, &plan, &mut head);
         let limits = &plan.config.proxy.limits;
         let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
+        let (body, engine) = match body {
+            Some(body) => {
+                let most = plan.filtered.max_body.unwrap_or(u64::MAX);
+                (RequestSource::new(body, keep, most, limits.idle, client.worker.shard.clone()), Engine::Hyper)
+            }
+            None => (RequestSource::empty(), Engine::Own),
+        };
         Self {
-            body: RequestSource::new(
-                body,
-                keep,
-                plan.filtered.max_body.unwrap_or(u64::MAX),
-                limits.idle,
-                client.worker.shard.clone(),
-            ),
+            body,
+            engine,
             method: head.method,
             version: head.version,
             headers: head.headers,
@@ -256,9 +286,10 @@ impl Forwarding {
         let begun = match endpoint.protocol {
             Protocol::H2c => self.attempt_http2(endpoint).await?,
             _ if self.upgrade.is_some() => self.attempt_upgrade(endpoint).await?,
+            _ if self.engine == Engine::Own => self.attempt_bare(endpoint).await?,
             _ => self.attempt_http1(endpoint).await?,
         };
-        check_answer(&begun.answer, self.upgrade.is_some())?;
+        check_answer(&begun.head, self.upgrade.is_some())?;
         Ok(begun)
     }
 
@@ -268,15 +299,38 @@ impl Forwarding {
             Some(_) => None,
         };
         let mut connection = match kept {
-            Some(connection) => {
+            Some(kept) => {
                 self.worker().shard.upstream_reused.increment();
-                connection
+                kept.into_http1().await?
             }
             None => connect::http1(endpoint.address, self.limits().connect, self.opened()).await?,
         };
         let request = self.request_http1(connection.reused);
         let answer = self.within(connection.send(request)).await?;
-        Ok(Begun { answer, carrier: self.carry(connection, endpoint) })
+        Ok(Begun::new(answer, self.carry(connection, endpoint)))
+    }
+
+    async fn attempt_bare(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let kept = match self.fresh {
+            None => self.worker().pool.take_bare(endpoint, Instant::now()),
+            Some(_) => None,
+        };
+        let connection = match kept {
+            Some(connection) => {
+                self.worker().shard.upstream_reused.increment();
+                connection
+            }
+            None => Bare::open(endpoint.address, self.limits().connect, self.opened()).await?,
+        };
+        let (watch, via) = (self.client.watch.clone(), self.proxy().via.clone());
+        let question = Question {
+            head: request_head(&self.method, &self.plan.target, &self.headers),
+            is_head: self.method == Method::HEAD,
+            watch: &watch,
+            via: &via,
+        };
+        let (head, answer) = self.within(connection.ask(&question)).await?;
+        Ok(Begun { head, rest: Rest::Bare(answer) })
     }
 
     /// While the request's body still flows, whoever reads the answer must not be the one who drives the connection:
@@ -310,14 +364,14 @@ impl Forwarding {
         });
         let request = self.request_http1(false);
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
-        Ok(Begun { answer, carrier })
+        Ok(Begun::new(answer, carrier))
     }
 
     async fn attempt_http2(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let stream = self.stream(endpoint).await?;
         let request = self.request_http2(endpoint);
         let answer = self.within(stream.send(request)).await?;
-        Ok(Begun { answer, carrier: Carrier::Http2(stream) })
+        Ok(Begun::new(answer, Carrier::Http2(stream)))
     }
 
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
@@ -520,16 +574,15 @@ impl Forwarding {
     }
 
     fn pass_on(mut self, begun: Begun, endpoint: &Endpoint) -> Response<AnswerBody> {
-        let Begun { answer, carrier } = begun;
+        let Begun { mut head, rest } = begun;
         let worker = self.client.worker.clone();
-        self.account.answers(answer.status());
+        self.account.answers(head.status);
         if let Some(in_flight) = &self.account.in_flight {
             // An upload's time is the client's, not the endpoint's.
             let since = self.body.last_progress().unwrap_or(self.attempt_begun);
-            in_flight.answered(outcome::of_head(answer.status(), answer.headers()), since, Instant::now());
+            in_flight.answered(outcome::of_head(head.status, &head.headers), since, Instant::now());
         }
-        debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = answer.status().as_u16(), "answered");
-        let (mut head, body) = answer.into_parts();
+        debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = head.status.as_u16(), "answered");
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
@@ -540,9 +593,16 @@ impl Forwarding {
             head.headers.insert(LOCATION, location);
         }
         finish(&self.client, &self.plan, &mut head.headers);
-        let limits = self.plan.config.proxy.limits.clone();
+        let limits = &self.plan.config.proxy.limits;
+        let (body, carrier) = match rest {
+            Rest::Incoming(body, carrier) => (body, carrier),
+            Rest::Bare(answer) => {
+                let relay = BareRelay::new(answer, endpoint.address, worker, self.account, limits);
+                return Response::from_parts(head, AnswerBody::Bare(Box::new(relay)));
+            }
+        };
         let Some(client_side) = switched else {
-            return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, &limits));
+            return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, limits));
         };
         if let Some(protocol) = protocol {
             upgrade::write(&mut head.headers, protocol);
@@ -636,8 +696,8 @@ fn prepare_answer(head: &mut response::Parts, worker: &Worker, via: &str) {
 }
 
 /// What the HTTP implementation lets pass although it has two meanings.
-fn check_answer(answer: &Response<Incoming>, upgrades: bool) -> Result<(), AttemptFault> {
-    let headers = answer.headers();
+fn check_answer(answer: &response::Parts, upgrades: bool) -> Result<(), AttemptFault> {
+    let headers = &answer.headers;
     let codings = headers.get_all(TRANSFER_ENCODING);
     let is_coded = headers.contains_key(TRANSFER_ENCODING);
     // RFC 9112 section 6.3: two lengths, or a coding that is not understood.
@@ -646,7 +706,7 @@ fn check_answer(answer: &Response<Incoming>, upgrades: bool) -> Result<(), Attem
             || !codings.iter().all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
             || codings.iter().nth(1).is_some());
     // RFC 9110 section 15.2.2: nobody asked for another protocol.
-    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrades;
+    let switches = answer.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades;
     match ambiguous || switches {
         true => Err(AttemptFault::Invalid),
         false => Ok(()),

@@ -1,6 +1,6 @@
 //! Looks at the raw bytes of HTTP/1 requests for what the parser behind lets pass.
 //!
-//! Pure. Found are bare LF line ends (RFC 9112 section 2.2), `#` and non-ASCII octets in the request line (section
+//! Pure. Found are heads that are too long, bare LF line ends (RFC 9112 section 2.2), `#` and non-ASCII octets in the request line (section
 //! 3.2), `Content-Length` beside `Transfer-Encoding` (section 6.3), and chunk heads that are not written exactly as
 //! section 7.1 has them: two readers that skip different octets there see different requests (CVE-2025-55315). The
 //! scanner follows heads and bodies from request to request. It is no parser: everything it does not look for is left
@@ -14,7 +14,7 @@ use super::reason::Reason;
 /// Octets of a line that are kept to recognise the two length fields; 20 digits fit behind the longer name.
 const LINE_START: usize = 48;
 /// The longest head of a chunk with its extensions (RFC 9112 section 7.1.1: a recipient limits them).
-const CHUNK_HEAD: usize = 256;
+pub(super) const CHUNK_HEAD: usize = 256;
 /// Empty lines before a request that are skipped (RFC 9112 section 2.2: "at least one").
 const EMPTY_LINES: u32 = 8;
 
@@ -28,9 +28,13 @@ pub struct Violation {
 }
 
 /// The scanner of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeadScan {
     state: State,
+    /// The most octets of a head.
+    most: usize,
+    /// Octets of this head.
+    octets: usize,
     /// Heads that ended.
     heads: u32,
     /// Lines of this head that ended.
@@ -62,6 +66,23 @@ struct Line {
 }
 
 impl HeadScan {
+    /// For a connection on which so many requests came before, and whose heads have `most` octets: the parser behind
+    /// has a bound too, but what was read at once may be longer.
+    pub fn after(requests: u32, most: usize) -> Self {
+        Self {
+            state: State::Head,
+            most,
+            octets: 0,
+            heads: requests,
+            lines: 0,
+            empty_lines: 0,
+            line: Line::default(),
+            length: None,
+            chunked: false,
+            violation: None,
+        }
+    }
+
     /// What is wrong, if anything is; the rest of the connection is not looked at then.
     pub fn violation(&self) -> Option<Violation> {
         self.violation
@@ -110,6 +131,12 @@ impl HeadScan {
             return;
         };
         let is_head = matches!(self.state, State::Head);
+        if is_head {
+            self.octets += piece.len();
+            if self.octets > self.most {
+                self.refuse(Reason::HeadTooLarge);
+            }
+        }
         if is_head && self.lines == 0 && piece.iter().any(|&byte| byte == b'#' || byte >= 0x80) {
             self.refuse(Reason::BadTarget);
         }
@@ -166,6 +193,7 @@ impl HeadScan {
         }
         self.heads += 1;
         self.lines = 0;
+        self.octets = 0;
         self.empty_lines = 0;
         self.state = match (chunked, length) {
             (true, _) => State::ChunkHead,
@@ -189,7 +217,7 @@ fn skip(bytes: &mut &[u8], left: u64) -> u64 {
 
 /// The size that a chunk's head gives (RFC 9112 section 7.1): hexadecimal digits, then nothing or extensions, each a
 /// name and perhaps a value. White space is allowed where the grammar has it, not at the end.
-fn chunk_size(line: &[u8]) -> Option<u64> {
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let size = std::str::from_utf8(&line[..digits]).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())?;
     let mut rest = &line[digits..];
@@ -239,8 +267,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MOST: usize = 1000;
+
     fn scan(bytes: &[u8], piece: usize) -> Option<Violation> {
-        let mut scan = HeadScan::default();
+        let mut scan = HeadScan::after(0, MOST);
         bytes.chunks(piece.max(1)).for_each(|piece| scan.feed(piece));
         scan.violation()
     }
@@ -270,6 +300,15 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: a\n\r\n", Some((1, Reason::BadLine)));
         check("GET / HTTP/1.1\r\nHost: a\r\n\n", Some((1, Reason::BadLine)));
         check("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\n\r\n", Some((2, Reason::BadLine)));
+    }
+
+    #[test]
+    fn long_heads_rfc6585_5() {
+        let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(MOST / 2));
+        check(&format!("{long}{long}"), None);
+        check(&format!("{long}GET /{} HTTP/1.1\r\n", "y".repeat(MOST)), Some((2, Reason::HeadTooLarge)));
+        let body = format!("POST / HTTP/1.1\r\nContent-Length: {MOST}\r\n\r\n{}{long}", "y".repeat(MOST));
+        check(&body, None);
     }
 
     #[test]

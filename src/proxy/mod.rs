@@ -38,6 +38,7 @@ pub mod gate;
 pub mod head_scan;
 pub mod headers;
 pub mod held;
+pub mod http1;
 pub mod idle;
 pub mod leash;
 pub mod listen;

@@ -14,7 +14,10 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::connect;
+use super::error::AttemptFault;
 use super::exchange::{Http1, Http2, Stream};
+use super::http1::upstream::Bare;
 use crate::model::endpoint::Endpoint;
 
 /// The pool of one worker.
@@ -27,11 +30,55 @@ pub struct Pool {
 struct Slot {
     /// The endpoints at this address that requests were sent to.
     users: SmallVec<[Arc<Endpoint>; 1]>,
-    http1: Vec<(Http1, Instant)>,
+    http1: Vec<(Kept, Instant)>,
     http2: Vec<Rc<Http2>>,
     /// Set while somebody opens an HTTP/2 connection; the others wait instead of opening their own.
     opening: Option<Rc<Notify>>,
     used: Instant,
+}
+
+/// A kept HTTP/1.1 connection, as who used it last left it. Either implementation takes either.
+#[derive(Debug)]
+pub enum Kept {
+    /// With hyper's state, which costs something to make.
+    Http1(Http1),
+    /// A socket.
+    Bare(Bare),
+}
+
+impl Kept {
+    fn is_reusable(&mut self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_reusable(),
+            Self::Bare(connection) => connection.is_reusable(),
+        }
+    }
+
+    /// For hyper.
+    ///
+    /// # Errors
+    /// If it does not take it.
+    pub async fn into_http1(self) -> Result<Http1, AttemptFault> {
+        let mut connection = match self {
+            Self::Http1(connection) => connection,
+            Self::Bare(connection) => {
+                let (stream, opened) = connection.into_parts();
+                connect::http1_over(stream, opened).await?
+            }
+        };
+        connection.reused = true;
+        Ok(connection)
+    }
+
+    /// For ourselves; `None`: something waits to be read that nobody asked for.
+    fn into_bare(self) -> Option<Bare> {
+        let mut connection = match self {
+            Self::Http1(connection) => connection.into_bare()?,
+            Self::Bare(connection) => connection,
+        };
+        connection.reused = true;
+        Some(connection)
+    }
 }
 
 /// What the pool has for a request over HTTP/2.
@@ -55,21 +102,34 @@ pub struct Opening {
 
 impl Pool {
     /// A kept HTTP/1.1 connection to an endpoint, alive as far as can be seen.
-    pub fn take_http1(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Http1> {
+    pub fn take_http1(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Kept> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(endpoint.address).or_insert_with(|| Slot::new(now));
         slot.use_for(endpoint, now);
         while let Some((mut connection, _)) = slot.http1.pop() {
             if connection.is_reusable() {
-                connection.reused = true;
                 return Some(connection);
             }
         }
         None
     }
 
+    /// The same, as a socket.
+    pub fn take_bare(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Bare> {
+        std::iter::from_fn(|| self.take_http1(endpoint, now)).find_map(Kept::into_bare)
+    }
+
     /// Keeps a connection whose request is over, if its address is still in use and `limit` allows.
     pub fn put_http1(&self, address: SocketAddr, connection: Http1, limit: usize, now: Instant) {
+        self.put(address, Kept::Http1(connection), limit, now);
+    }
+
+    /// The same, of a socket.
+    pub fn put_bare(&self, address: SocketAddr, connection: Bare, limit: usize, now: Instant) {
+        self.put(address, Kept::Bare(connection), limit, now);
+    }
+
+    fn put(&self, address: SocketAddr, connection: Kept, limit: usize, now: Instant) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = slots.get_mut(&address)
             && slot.http1.len() < limit

@@ -98,6 +98,11 @@ impl RequestSource {
         }))))
     }
 
+    /// No body.
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
     /// Whether the body can be sent from its beginning.
     pub fn is_whole(&self) -> bool {
         self.0.as_ref().is_none_or(|source| {

@@ -20,6 +20,7 @@ use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
 use super::drain::{self, DrainSignal};
+use super::http1::Engine;
 use super::leash::Leashes;
 use super::listen::Listener;
 use super::metrics::Shard;
@@ -57,6 +58,8 @@ pub struct ProxyWorker {
     pub shard: Arc<Shard>,
     /// Ends it.
     pub drain: DrainSignal,
+    /// Who serves clients of HTTP/1.1.
+    pub engine: Engine,
 }
 
 /// What the connections of one worker share.
@@ -75,6 +78,8 @@ pub struct Worker {
     pub passwords: Passwords,
     /// Draining, on a channel of this thread: connections poll it often.
     pub drain: DrainSignal,
+    /// Who serves clients of HTTP/1.1.
+    pub engine: Engine,
     /// Randomness.
     pub rng: RefCell<fastrand::Rng>,
     /// A permit per client connection.
@@ -199,9 +204,9 @@ where
 
 /// Serves until drained. Must run inside a `LocalSet`; returns when every connection is over or the deadline has passed.
 pub async fn serve(start: ProxyWorker) {
-    let ProxyWorker { seat, listeners, mut arrivals, reader, mut generations, shard, drain: signal } = start;
+    let ProxyWorker { seat, listeners, mut arrivals, reader, mut generations, shard, drain: signal, engine } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
-    let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone()));
+    let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone(), engine));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn_local(accept::accept(worker.clone(), listener));
@@ -237,7 +242,7 @@ pub async fn serve(start: ProxyWorker) {
 }
 
 impl Worker {
-    fn new(seat: WorkerSeat, mut reader: TableReader, shard: Arc<Shard>, drain: DrainSignal) -> Self {
+    fn new(seat: WorkerSeat, mut reader: TableReader, shard: Arc<Shard>, drain: DrainSignal, engine: Engine) -> Self {
         let connections = reader.load().config.proxy.limits.connections;
         Self {
             seat,
@@ -247,6 +252,7 @@ impl Worker {
             tasks: TaskTracker::new(),
             passwords: Passwords::default(),
             drain,
+            engine,
             rng: RefCell::new(fastrand::Rng::new()),
             per_address: PerAddress::default(),
             permits: Permits::new(connections),

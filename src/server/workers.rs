@@ -18,6 +18,7 @@ use crate::dns::transport::bind::WorkerSockets;
 use crate::dns::{self, DnsWorker};
 use crate::proxy::balance::WorkerSeat;
 use crate::proxy::drain::Drain;
+use crate::proxy::http1::Engine;
 use crate::proxy::listen::Listener;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::tls::TlsListener;
@@ -206,6 +207,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
                 generations: table.watch(),
                 shard,
                 drain,
+                engine: Engine::default(),
             };
             let local = LocalSet::new();
             local.block_on(&runtime, async {

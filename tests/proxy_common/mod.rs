@@ -20,6 +20,7 @@ use pointsman::model::task::Label;
 use pointsman::model::time::Timestamp;
 use pointsman::proxy::balance::WorkerSeat;
 use pointsman::proxy::drain::Drain;
+use pointsman::proxy::http1::Engine;
 use pointsman::proxy::listen::{self, Entrance, Listener};
 use pointsman::proxy::metrics::ProxyMetrics;
 use pointsman::proxy::tls::TlsListener;
@@ -31,6 +32,14 @@ use pointsman::table::routes::Route;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// Every test of the proxy runs with both implementations of HTTP/1.1: `proxy_by_hyper` has them all once more.
+fn engine() -> Engine {
+    match env!("CARGO_CRATE_NAME") {
+        "proxy_by_hyper" => Engine::Hyper,
+        _ => Engine::Own,
+    }
+}
 
 /// The longest a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -204,6 +213,11 @@ impl Cluster {
     pub fn serve(self) -> Proxy {
         Proxy::start(self.0, None)
     }
+
+    /// With a certain implementation of HTTP/1.1.
+    pub fn serve_by(self, engine: Engine) -> Proxy {
+        Proxy::start_by(self.0, None, engine)
+    }
 }
 
 /// A running proxy.
@@ -217,6 +231,10 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(table: Table, tls: Option<TlsListener>) -> Self {
+        Self::start_by(table, tls, engine())
+    }
+
+    fn start_by(table: Table, tls: Option<TlsListener>, engine: Engine) -> Self {
         let tables = Arc::new(TableHandle::new(table, 8));
         let metrics = ProxyMetrics::new(1);
         let (drain, signal) = watch::channel(Drain::Serving);
@@ -237,6 +255,7 @@ impl Proxy {
             generations: tables.watch(),
             shard: metrics.shard(0),
             drain: signal,
+            engine,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,0 +1,26 @@
+//! HTTP/1.1 by ourselves, for what is plain: requests without a body that ask for nothing but an answer.
+//!
+//! One task a client connection owns both sockets while a request is under way; octets are read into large buffers that
+//! the thread's connections share, and written from there. Nothing is decided here: routes, rules, balancing, retries,
+//! header fields and what is counted are those of every request ([`super::forward`]).
+//!
+//! Whatever is not plain goes to hyper together with the octets that were read, and with it the rest of the
+//! connection: so what is refused, and how, is written down once.
+
+pub mod answer;
+pub mod chunks;
+pub mod connection;
+pub mod head;
+pub mod relay;
+pub mod scratch;
+pub mod upstream;
+
+/// Which implementation serves clients of HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Ours what is plain, hyper the rest.
+    #[default]
+    Own,
+    /// Hyper everything. Tests compare the two.
+    Hyper,
+}
