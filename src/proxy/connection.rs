@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,6 +29,7 @@ use super::client_io::ClientIo;
 use super::coalesce::{Turns, coalesce};
 use super::drain::{self, DrainSignal};
 use super::forward;
+use super::forwarded;
 use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
@@ -65,6 +67,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     /// The other end.
     pub peer: SocketAddr,
+    /// Its address as forwarded fields have it.
+    pub address_text: HeaderValue,
     /// The port it connected to.
     pub port: u16,
     /// How it finds its service.
@@ -99,7 +103,8 @@ impl Client {
     fn new(worker: Rc<Worker>, arrival: Arrival, secured: Option<Secured>) -> Self {
         worker.shard.client_opened.increment();
         let Arrival { peer, port, entrance, drain, permit } = arrival;
-        Self { worker, peer, port, entrance, secured, drain, watch: Arc::default(), _permit: permit }
+        let address_text = forwarded::address_text(peer.ip());
+        Self { worker, peer, address_text, port, entrance, secured, drain, watch: Arc::default(), _permit: permit }
     }
 }
 
@@ -139,14 +144,27 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
     let Some(_place) = worker.per_address.take(arrival.peer.ip(), most) else {
         return worker.shard.address_full.increment();
     };
+    // Boxed is what a connection in clear text need not have room for while it is idle.
     let Some(tls) = tls else {
         let carried = carried(&worker, arrival.entrance);
         let client = Rc::new(Client::new(worker, arrival, None));
         return match carried {
-            Some((service, config)) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
+            Some((service, config)) => {
+                Box::pin(tcp::serve(client.worker.clone(), stream, client.peer, service, config)).await;
+            }
             None => serve_sniffed(client, stream, &limits).await,
         };
     };
+    Box::pin(serve_secured(worker, stream, arrival, tls, &limits)).await;
+}
+
+async fn serve_secured(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    arrival: Arrival,
+    tls: TlsListener,
+    limits: &ProxyLimits,
+) {
     let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -160,8 +178,8 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
     let client = Rc::new(Client::new(worker, arrival, Some(secured)));
     match (carried, is_http2) {
         (Some((service, config)), _) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
-        (None, true) => Box::pin(serve_http2(client, stream, Bytes::new(), &limits)).await,
-        (None, false) => serve_http1(client, stream, Bytes::new(), &limits).await,
+        (None, true) => Box::pin(serve_http2(client, stream, Bytes::new(), limits)).await,
+        (None, false) => serve_http1(client, stream, Bytes::new(), limits).await,
     }
 }
 

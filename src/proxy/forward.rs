@@ -1,10 +1,11 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY, TE,
@@ -284,10 +285,11 @@ impl Forwarding {
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let begun = match endpoint.protocol {
-            Protocol::H2c => self.attempt_http2(endpoint).await?,
-            _ if self.upgrade.is_some() => self.attempt_upgrade(endpoint).await?,
+            // Boxed is what a plain request need not have room for.
+            Protocol::H2c => Box::pin(self.attempt_http2(endpoint)).await?,
+            _ if self.upgrade.is_some() => Box::pin(self.attempt_upgrade(endpoint)).await?,
             _ if self.engine == Engine::Own => self.attempt_bare(endpoint).await?,
-            _ => self.attempt_http1(endpoint).await?,
+            _ => Box::pin(self.attempt_http1(endpoint)).await?,
         };
         check_answer(&begun.head, self.upgrade.is_some())?;
         Ok(begun)
@@ -479,8 +481,13 @@ impl Forwarding {
         let mut exchange = std::pin::pin!(exchange);
         let begun = Instant::now();
         let (mut limit, _) = self.time_limit(begun, self.may_repeat());
+        let mut deadline = self.worker().deadlines.at(limit);
         loop {
-            if let Ok(answer) = timeout_at(limit, exchange.as_mut()).await {
+            let answer = poll_fn(|context| match exchange.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => deadline.poll(context).map(|()| None),
+            });
+            if let Some(answer) = answer.await {
                 return answer;
             }
             let (later, fault) = self.time_limit(begun, self.may_go_elsewhere());
@@ -488,6 +495,7 @@ impl Forwarding {
                 return Err(fault);
             }
             limit = later;
+            deadline.set(later);
         }
     }
 
@@ -655,6 +663,7 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
     let peer = client.peer.ip();
     let hop = Hop {
         peer,
+        peer_text: &client.address_text,
         trusted: is_trusted(peer, &proxy.trusted_proxies),
         client: client_address(peer, &head.headers, &proxy.trusted_proxies),
         secure: client.secured.is_some(),

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
@@ -29,6 +30,8 @@ const PREFIX: &str = "x-forwarded-";
 pub struct Hop<'a> {
     /// The address of the connection's other end.
     pub peer: IpAddr,
+    /// The same as text, as [`address_text`] gives it.
+    pub peer_text: &'a HeaderValue,
     /// Whether its forwarding headers are believed.
     pub trusted: bool,
     /// The client's address, as [`super::client_address::client_address`] says.
@@ -48,12 +51,19 @@ pub fn write(headers: &mut HeaderMap, hop: &Hop<'_>) {
     }
     let peer = hop.peer.to_canonical();
     let scheme = if hop.secure { "https" } else { "http" };
-    append(headers, X_FORWARDED_FOR, &peer.to_string());
-    append(headers, FORWARDED, &element(peer, hop.authority, scheme));
+    append(headers, X_FORWARDED_FOR, hop.peer_text);
+    let element = element(peer, hop.authority, scheme);
+    append(headers, FORWARDED, &HeaderValue::from_maybe_shared(Bytes::from(element)).unwrap_or_else(|_| empty()));
     set_if_absent(headers, X_FORWARDED_PROTO, || HeaderValue::from_static(scheme));
     set_if_absent(headers, X_FORWARDED_HOST, || text(hop.authority));
     set_if_absent(headers, X_FORWARDED_PORT, || authority_port(hop.authority).unwrap_or(hop.port).into());
-    headers.insert(X_REAL_IP, text(&hop.client.to_string()));
+    let client = if hop.client == peer { hop.peer_text.clone() } else { text(&hop.client.to_string()) };
+    headers.insert(X_REAL_IP, client);
+}
+
+/// An address as these fields have it. It stays the same for all requests of a connection.
+pub fn address_text(address: IpAddr) -> HeaderValue {
+    text(&address.to_canonical().to_string())
 }
 
 /// Whether a name is one that this module writes, or a variant of one that some backend believes.
@@ -85,9 +95,9 @@ fn element(peer: IpAddr, authority: &str, scheme: &str) -> String {
     element
 }
 
-fn append(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
+fn append(headers: &mut HeaderMap, name: HeaderName, entry: &HeaderValue) {
     if !headers.contains_key(&name) {
-        headers.insert(name, text(entry));
+        headers.insert(name, entry.clone());
         return;
     }
     let mut joined = Vec::with_capacity(128);
@@ -96,7 +106,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
         joined.extend_from_slice(b", ");
     }
     joined.extend_from_slice(entry.as_bytes());
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
         headers.insert(name, value);
     }
 }
@@ -109,7 +119,11 @@ fn set_if_absent(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce()
 
 /// Addresses and authorities that passed the gate are visible ASCII.
 fn text(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::from_str(text).unwrap_or_else(|_| empty())
+}
+
+fn empty() -> HeaderValue {
+    HeaderValue::from_static("")
 }
 
 #[cfg(test)]
@@ -122,7 +136,8 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let peer: IpAddr = peer.parse().unwrap();
-        let hop = Hop { peer, trusted, client: peer, secure: true, authority: "a.example:8443", port: 443 };
+        let peer_text = &address_text(peer);
+        let hop = Hop { peer, peer_text, trusted, client: peer, secure: true, authority: "a.example:8443", port: 443 };
         write(&mut headers, &hop);
         headers
     }

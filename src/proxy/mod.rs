@@ -26,6 +26,7 @@ pub mod client_io;
 pub mod coalesce;
 pub mod connect;
 pub mod connection;
+pub mod deadlines;
 pub mod drain;
 pub mod early;
 pub mod error;

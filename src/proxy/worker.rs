@@ -19,6 +19,7 @@ use super::accept;
 use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
+use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
 use super::http1::Engine;
 use super::leash::Leashes;
@@ -72,6 +73,8 @@ pub struct Worker {
     pub pool: Rc<Pool>,
     /// What ends what hangs on endpoints that go away.
     pub leashes: Leashes,
+    /// Deadlines of its requests.
+    pub deadlines: Rc<Deadlines>,
     /// Tasks that are no client's connection: HTTP/2 streams, upstream connections, tunnels.
     pub tasks: TaskTracker,
     /// What it knows of passwords.
@@ -207,6 +210,10 @@ pub async fn serve(start: ProxyWorker) {
     let ProxyWorker { seat, listeners, mut arrivals, reader, mut generations, shard, drain: signal, engine } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
     let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone(), engine));
+    // Ends with this function.
+    let mut clock = JoinSet::new();
+    let deadlines = worker.deadlines.clone();
+    clock.spawn_local(async move { deadlines.run().await });
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn_local(accept::accept(worker.clone(), listener));
@@ -249,6 +256,7 @@ impl Worker {
             shard,
             pool: Rc::default(),
             leashes: Leashes::default(),
+            deadlines: Rc::default(),
             tasks: TaskTracker::new(),
             passwords: Passwords::default(),
             drain,

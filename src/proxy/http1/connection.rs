@@ -12,13 +12,14 @@ use bytes::Bytes;
 use http::Method;
 use http::header::CONNECTION;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Asked, Step};
 use super::head::{Found, PLAIN_BYTES, PlainHead, read_request};
 use super::upstream::poll_some;
 use crate::config::checked::ProxyLimits;
 use crate::proxy::connection::Client;
+use crate::proxy::deadlines::Deadline;
 use crate::proxy::forward;
 
 /// How often a head is looked at before it has ended.
@@ -48,7 +49,7 @@ struct Session<S> {
     max_fields: usize,
     /// The longest time that a client may leave a write waiting.
     stall: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Deadline>,
     /// Interim answers that are being written.
     early: Vec<u8>,
     ending: Ending,
@@ -275,8 +276,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.stalled = None;
             return polled;
         }
-        let stall = self.stall;
-        ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(stall))).as_mut().poll(context));
+        let (stall, deadlines) = (self.stall, &self.client.worker.deadlines);
+        ready!(self.stalled.get_or_insert_with(|| deadlines.at(Instant::now() + stall)).poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 

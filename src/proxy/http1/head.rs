@@ -164,7 +164,9 @@ pub fn read_answer(bytes: &[u8]) -> Result<Option<AnswerHead>, InvalidHead> {
     if parts.version == Version::HTTP_10 && parts.headers.contains_key(TRANSFER_ENCODING) {
         return Err(InvalidHead);
     }
-    if let Some(length) = content_length(&parts.headers)? {
+    if let Some(length) = content_length(&parts.headers)?
+        && !is_written_once(&parts.headers, length)
+    {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(Some(AnswerHead { parts, length }))
@@ -189,6 +191,13 @@ pub fn content_length(fields: &HeaderMap) -> Result<Option<u64>, InvalidHead> {
         }
     }
     Ok(found)
+}
+
+/// Whether a length stands there as it should already, as it nearly always does.
+fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
+    let mut values = fields.get_all(CONTENT_LENGTH).iter();
+    let is_same = |value: &HeaderValue| value.as_bytes() == itoa::Buffer::new().format(length).as_bytes();
+    values.next().is_some_and(is_same) && values.next().is_none()
 }
 
 /// Reads trailers, as [`super::chunks::ChunkReader::trailers`] gives them.
@@ -278,9 +287,13 @@ mod tests {
 
     #[test]
     fn answers() {
-        let head = read_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello").unwrap().unwrap();
-        assert_eq!((head.length, head.parts.status), (41, StatusCode::OK));
-        assert_eq!(head.parts.headers[CONTENT_LENGTH], "5");
+        for lengths in ["5, 5", "05", "5\r\nContent-Length: 5", "5"] {
+            let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {lengths}\r\n\r\n");
+            let head = read_answer(format!("{text}hello").as_bytes()).unwrap().unwrap();
+            assert_eq!((head.length, head.parts.status), (text.len(), StatusCode::OK));
+            let found: Vec<_> = head.parts.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(found, ["5"], "{lengths}");
+        }
         assert!(read_answer(b"HTTP/1.1 200 OK\r\nContent-").unwrap().is_none());
         for bad in
             ["HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 20x\r\n\r\n", "HTTP/1.0 200\r\nTransfer-Encoding: chunked\r\n\r\n"]

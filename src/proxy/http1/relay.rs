@@ -3,16 +3,14 @@
 //! It carries what the request still holds, as [`super::super::answer_body`] does for the other implementation, and
 //! gives the connection back as soon as the body is whole.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::chunks::InvalidChunks;
 use super::head::read_trailers;
@@ -20,6 +18,7 @@ use super::upstream::{Bare, BareAnswer, Framing, Read};
 use crate::config::checked::ProxyLimits;
 use crate::proxy::account::Account;
 use crate::proxy::answer_body::AnswerFault;
+use crate::proxy::deadlines::Deadline;
 use crate::proxy::held::Held;
 use crate::proxy::worker::Worker;
 
@@ -39,7 +38,7 @@ pub struct BareRelay {
     account: Account,
     idle: Duration,
     idle_per_endpoint: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Deadline>,
     held: Held,
 }
 
@@ -154,9 +153,9 @@ impl BareRelay {
             }
             Poll::Ready(Err(error)) => Err(Poll::Ready(Err(self.cut(AnswerFault::Broken(error))))),
             Poll::Pending => {
-                let idle = self.idle;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
-                if timer.as_mut().poll(context).is_pending() {
+                let (idle, deadlines) = (self.idle, &self.worker.deadlines);
+                let timer = self.timer.get_or_insert_with(|| deadlines.at(Instant::now() + idle));
+                if timer.poll(context).is_pending() {
                     return Err(Poll::Pending);
                 }
                 self.worker.shard.timeout_body.increment();
