@@ -200,7 +200,7 @@ fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
     let agent = n / 100;
     let definition = TaskDefinition {
         name: app.clone(),
-        labels: Box::new([
+        labels: Arc::new([
             Label { key: interner.intern("HAPROXY_GROUP"), value: interner.intern("external") },
             Label { key: interner.intern("HAPROXY_0_VHOST"), value: format!("{app}.bench.test").into() },
         ]),

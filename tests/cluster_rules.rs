@@ -212,9 +212,9 @@ fn killing_drains_and_keeps_the_last_verdict() {
     let table = world.table();
     let task = table.tasks.get(&key("t0")).unwrap();
     assert_eq!((task.state, task.facts.health.as_str()), (EndpointState::Draining, "healthy"));
-    let (service, endpoint) = &task.endpoints[0];
+    let (service, endpoint) = task.endpoints().next().unwrap();
     let service = table.service(service).unwrap();
-    assert!(service.available.get(endpoint).is_none() && service.endpoint(endpoint).is_some());
+    assert!(service.available.get(&endpoint).is_none() && service.endpoint(&endpoint).is_some());
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn task(ports: &[&str], lines: &[&str]) -> TaskDefinition {
         labels: Box::new([]),
     };
     let discovery = Discovery { name: "".into(), ports: ports.iter().enumerate().map(port).collect() };
-    TaskDefinition { labels: labels(lines), discovery: Some(discovery), ..TaskDefinition::default() }
+    TaskDefinition { labels: labels(lines).into(), discovery: Some(discovery), ..TaskDefinition::default() }
 }
 
 fn groups(names: &[&str]) -> Vec<String> {

@@ -211,7 +211,7 @@ fn tasks_of_an_unreachable_agent_stay_in_reserve_and_are_back_with_it() {
         let same = |id: &str| {
             let endpoint = |table: &pointsman::table::Table| {
                 let task = table.tasks.iter().find(|(key, _)| key.task().starts_with(id)).unwrap().1.clone();
-                task.endpoints[0].clone()
+                task.endpoints().map(|(service, id)| (service.clone(), id)).next()
             };
             assert_eq!(endpoint(&before), endpoint(&replay.table), "an endpoint keeps its identity");
         };

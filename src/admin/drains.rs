@@ -242,8 +242,8 @@ impl DrainView {
 
 fn for_each_endpoint(table: &Table, tasks: &[&Arc<TaskView>], mut each: impl FnMut(&Endpoint)) {
     for view in tasks {
-        for (service, id) in &view.endpoints {
-            if let Some(endpoint) = table.service(service).and_then(|service| service.endpoint(id)) {
+        for (service, id) in view.endpoints() {
+            if let Some(endpoint) = table.service(service).and_then(|service| service.endpoint(&id)) {
                 each(endpoint);
             }
         }

@@ -44,12 +44,12 @@ fn doubt(table: &Table, is_empty: bool) -> Option<String> {
 }
 
 fn group(task: &TaskView) -> Option<TargetGroup> {
-    let (address, path) = task.scrape.as_deref()?;
+    let (address, path) = task.scrape()?;
     if task.state == EndpointState::Starting {
         return None;
     }
     let facts = &task.facts;
-    let service = task.endpoints.first().map(|(service, _)| service);
+    let service = task.services.first().map(|(service, _)| service);
     let name = service.map_or(&*facts.definition.name, |service| service.name());
     let agent = task.agent.as_ref().map(|agent| agent.hostname.to_string());
     let agent = agent.or_else(|| facts.agent.as_ref().map(ToString::to_string)).unwrap_or_default();

@@ -8,6 +8,7 @@ use super::paging::Page;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use super::{secrets, services};
+use crate::model::endpoint::EndpointId;
 use crate::model::id::{ServiceId, TaskKey};
 use crate::table::Table;
 use crate::table::task::TaskView;
@@ -109,7 +110,7 @@ pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
         drained: task.drained,
         unreachable_since: task.facts.unreachable_since.map(|at| at.0),
         endpoints: endpoints(table, task),
-        scrape: task.scrape.as_ref().map(|scrape| format!("http://{}{}", scrape.0, scrape.1)),
+        scrape: task.scrape().map(|scrape| format!("http://{}{}", scrape.0, scrape.1)),
         problems: super::problems::of_subject(table, &key),
     })
 }
@@ -127,9 +128,9 @@ impl TaskSummary {
             health: facts.health.as_str().to_owned(),
             endpoint_state: task.state.as_str().to_owned(),
             version: task.version.to_string(),
-            addresses: task.addresses.iter().map(ToString::to_string).collect(),
+            addresses: task.addresses().iter().map(ToString::to_string).collect(),
             dns_name: table.names.name_by_id(task),
-            services: task.endpoints.iter().map(|(service, _)| service.to_string()).collect(),
+            services: task.services.iter().map(|(service, _)| service.to_string()).collect(),
         }
     }
 }
@@ -145,7 +146,7 @@ struct Filter<'a> {
 
 impl Filter<'_> {
     fn lets_pass(&self, task: &TaskView) -> bool {
-        self.service.is_none_or(|wanted| task.endpoints.iter().any(|(service, _)| service == wanted))
+        self.service.is_none_or(|wanted| task.services.iter().any(|(service, _)| service == wanted))
             && self.agent.is_none_or(|wanted| runs_on(task, wanted))
             && self.state.is_none_or(|wanted| {
                 let facts = &task.facts;
@@ -221,9 +222,9 @@ fn full_key(text: &str) -> Option<TaskKey> {
 }
 
 fn endpoints(table: &Table, task: &TaskView) -> Vec<services::EndpointView> {
-    let view = |(service, endpoint): &(ServiceId, crate::model::endpoint::EndpointId)| {
+    let view = |(service, endpoint): (&ServiceId, EndpointId)| {
         let service = table.service(service)?;
-        Some(services::EndpointView::of(table, service, service.endpoint(endpoint)?))
+        Some(services::EndpointView::of(table, service, service.endpoint(&endpoint)?))
     };
-    task.endpoints.iter().filter_map(view).collect()
+    task.endpoints().filter_map(view).collect()
 }

@@ -2,77 +2,105 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::model::task::{Health, Label, TaskDefinition, TaskFacts};
 
 /// A source's rank: its position in the configuration. The lower one is believed first.
 pub type SourceRank = u16;
 
-/// What each source says of one thing, best rank first. Nearly always there is one.
+/// What each source says of one thing, best rank first. Nearly always there is one, which needs no allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BySource<T> {
-    facts: SmallVec<[(SourceRank, Arc<T>); 1]>,
+    said: Said<T>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said<T> {
+    Nothing,
+    One(SourceRank, Arc<T>),
+    /// Two or more.
+    Several(Arc<Vec<(SourceRank, Arc<T>)>>),
 }
 
 impl<T> Default for BySource<T> {
     fn default() -> Self {
-        Self { facts: SmallVec::new() }
+        Self { said: Said::Nothing }
     }
 }
 
 impl<T: PartialEq> BySource<T> {
     /// Sets what `rank` says; tells whether that changed anything.
     pub fn set(&mut self, rank: SourceRank, facts: Arc<T>) -> bool {
-        match self.facts.binary_search_by_key(&rank, |(r, _)| *r) {
-            Ok(at) if *self.facts[at].1 == *facts => false,
-            Ok(at) => {
-                self.facts[at].1 = facts;
-                true
-            }
-            Err(at) => {
-                self.facts.insert(at, (rank, facts));
-                true
+        if self.of(rank).is_some_and(|known| **known == *facts) {
+            return false;
+        }
+        match &mut self.said {
+            Said::Nothing => self.said = Said::One(rank, facts),
+            Said::One(known, former) if *known == rank => *former = facts,
+            _ => {
+                let others =
+                    self.iter().filter(|(known, _)| *known != rank).map(|(known, facts)| (known, facts.clone()));
+                let all = others.chain([(rank, facts)]).collect();
+                self.take(all);
             }
         }
+        true
     }
 
     /// Forgets what `rank` says; tells whether it had said anything.
     pub fn forget(&mut self, rank: SourceRank) -> bool {
-        let before = self.facts.len();
-        self.facts.retain(|(r, _)| *r != rank);
-        self.facts.len() != before
+        if self.of(rank).is_none() {
+            return false;
+        }
+        let others = self.iter().filter(|(known, _)| *known != rank);
+        let others = others.map(|(known, facts)| (known, facts.clone())).collect();
+        self.take(others);
+        true
     }
 
     /// What `rank` says.
     pub fn of(&self, rank: SourceRank) -> Option<&Arc<T>> {
-        self.facts.iter().find(|(r, _)| *r == rank).map(|(_, facts)| facts)
+        self.iter().find(|(known, _)| *known == rank).map(|(_, facts)| facts)
     }
 
     /// What the best-ranked source says.
     pub fn first(&self) -> Option<&Arc<T>> {
-        self.facts.first().map(|(_, facts)| facts)
+        self.iter().next().map(|(_, facts)| facts)
     }
 
     /// The rank of the best-ranked source.
     pub fn first_rank(&self) -> Option<SourceRank> {
-        self.facts.first().map(|(rank, _)| *rank)
+        self.iter().next().map(|(rank, _)| rank)
     }
 
     /// Whether nobody says anything.
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        matches!(self.said, Said::Nothing)
     }
 
     /// Every source's facts, best rank first.
     pub fn iter(&self) -> impl Iterator<Item = (SourceRank, &Arc<T>)> {
-        self.facts.iter().map(|(rank, facts)| (*rank, facts))
+        let (one, several) = match &self.said {
+            Said::Nothing => (None, &[][..]),
+            Said::One(rank, facts) => (Some((*rank, facts)), &[][..]),
+            Said::Several(all) => (None, &all[..]),
+        };
+        one.into_iter().chain(several.iter().map(|(rank, facts)| (*rank, facts)))
     }
 
     /// Gives each source its rank in a new configuration; `None` forgets it.
     pub fn rerank(&mut self, rank: impl Fn(SourceRank) -> Option<SourceRank>) {
-        self.facts = self.facts.drain(..).filter_map(|(r, facts)| Some((rank(r)?, facts))).collect();
-        self.facts.sort_by_key(|(rank, _)| *rank);
+        let all = self.iter().filter_map(|(former, facts)| Some((rank(former)?, facts.clone()))).collect();
+        self.take(all);
+    }
+
+    /// These are all that is said, in any order.
+    fn take(&mut self, mut all: Vec<(SourceRank, Arc<T>)>) {
+        all.sort_by_key(|(rank, _)| *rank);
+        self.said = match all.len() {
+            0 => Said::Nothing,
+            1 => all.pop().map_or(Said::Nothing, |(rank, facts)| Said::One(rank, facts)),
+            _ => Said::Several(Arc::new(all)),
+        };
     }
 }
 
@@ -85,7 +113,7 @@ impl<T: PartialEq> BySource<T> {
 /// - held back by a readiness check: if any says so.
 pub fn merge_tasks(facts: &BySource<TaskFacts>) -> Option<Arc<TaskFacts>> {
     let first = facts.first()?;
-    if facts.facts.len() == 1 {
+    if facts.iter().nth(1).is_none() {
         return Some(first.clone());
     }
     let mut merged = (**first).clone();

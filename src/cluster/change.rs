@@ -1,6 +1,7 @@
 //! What a batch of events changed: the derivation looks at nothing else.
 
-use std::collections::{BTreeSet, HashSet};
+use hashbrown::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::id::{ClusterName, ServiceId, SourceName, TaskKey};

@@ -2,8 +2,9 @@
 
 use crate::model::id::{AgentId, ClusterName, ServiceId, SourceName, TaskKey};
 use crate::model::time::Timestamp;
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Something that is due at a time. Whoever is due is looked at again: a deadline that no longer applies does nothing.

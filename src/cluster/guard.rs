@@ -4,7 +4,7 @@
 //! only when it is small. An empty snapshot may come from a master that has not finished its recovery, a filtered
 //! one from credentials that may not see tasks; neither is proof of an empty cluster.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 use std::sync::Arc;
 
 use super::status::HeldRemovals;

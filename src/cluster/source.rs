@@ -1,6 +1,6 @@
 //! What is known of one source itself.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,8 @@ pub struct Source {
     pub unconfirmed: HashSet<TaskKey>,
     /// Removals that the guard holds back.
     pub held: Option<Held>,
-    /// Tasks known from it.
-    pub tasks: HashSet<TaskKey>,
+    /// How many tasks are known from it.
+    pub tasks: usize,
     /// Masters and leader.
     pub masters: MastersFacts,
     /// DNS records from it.
@@ -103,7 +103,7 @@ impl Source {
             recovered: HashSet::new(),
             unconfirmed: HashSet::new(),
             held: None,
-            tasks: HashSet::new(),
+            tasks: 0,
             masters: MastersFacts::default(),
             records: Arc::new([]),
             problems: Vec::new(),

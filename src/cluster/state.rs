@@ -15,7 +15,8 @@ mod frameworks;
 mod snapshots;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::by_source::{BySource, SourceRank, merge_tasks};
@@ -45,10 +46,10 @@ pub struct ClusterState {
     pub(crate) sources: BTreeMap<SourceName, Source>,
     /// Names by rank.
     ranks: Vec<SourceName>,
-    pub(crate) tasks: PersistentMap<TaskKey, Arc<BySource<TaskFacts>>>,
-    pub(crate) agents: PersistentMap<(ClusterName, AgentId), Arc<BySource<AgentFacts>>>,
-    pub(crate) frameworks: PersistentMap<(ClusterName, FrameworkId), Arc<BySource<FrameworkFacts>>>,
-    pub(crate) declared: PersistentMap<ServiceId, Arc<BySource<DeclaredService>>>,
+    pub(crate) tasks: PersistentMap<TaskKey, BySource<TaskFacts>>,
+    pub(crate) agents: PersistentMap<(ClusterName, AgentId), BySource<AgentFacts>>,
+    pub(crate) frameworks: PersistentMap<(ClusterName, FrameworkId), BySource<FrameworkFacts>>,
+    pub(crate) declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
     /// What active checks say of tasks.
     pub(crate) verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
     /// What operators took out of service.
@@ -163,7 +164,7 @@ impl ClusterState {
             since: source.since,
             error: source.error.clone(),
             complete: source.complete,
-            tasks: source.tasks.len(),
+            tasks: source.tasks,
             agents,
             recovered_agents: source.recovered.len(),
             held: source.held.as_ref().map(|held| held.show(&self.guard(name))),
@@ -245,12 +246,12 @@ impl ClusterState {
             *self.agent_counts.entry(cluster.clone()).or_default() += 1;
         }
         for source in self.sources.values_mut() {
-            source.tasks.clear();
+            source.tasks = 0;
         }
         for (key, facts) in self.tasks.iter() {
             for (rank, _) in facts.iter() {
                 if let Some(source) = self.ranks.get(usize::from(rank)).and_then(|name| self.sources.get_mut(name)) {
-                    source.tasks.insert(key.clone());
+                    source.tasks += 1;
                 }
             }
             if let Some(facts) = facts.first() {
@@ -378,18 +379,18 @@ fn keep_problem(problems: &mut Vec<Problem>, problem: Problem) {
 }
 
 fn rerank_all<K, T>(
-    map: &PersistentMap<K, Arc<BySource<T>>>,
+    map: &PersistentMap<K, BySource<T>>,
     rank: &impl Fn(SourceRank) -> Option<SourceRank>,
-) -> PersistentMap<K, Arc<BySource<T>>>
+) -> PersistentMap<K, BySource<T>>
 where
     K: std::hash::Hash + Eq + Clone,
     T: PartialEq + Clone,
 {
     map.iter()
         .filter_map(|(key, entry)| {
-            let mut entry = (**entry).clone();
+            let mut entry = entry.clone();
             entry.rerank(rank);
-            (!entry.is_empty()).then(|| (key.clone(), Arc::new(entry)))
+            (!entry.is_empty()).then(|| (key.clone(), entry))
         })
         .collect()
 }

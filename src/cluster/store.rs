@@ -5,7 +5,7 @@
 //! counts them. A file is written whole beside the old one, synced and renamed over it; a file that is damaged,
 //! foreign or of another version is refused, and the start goes on without it.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -78,10 +78,10 @@ pub enum StoreError {
 pub struct StateView {
     taken_at: Timestamp,
     sources: Vec<StoredSource>,
-    tasks: PersistentMap<TaskKey, Arc<BySource<TaskFacts>>>,
-    agents: PersistentMap<(ClusterName, AgentId), Arc<BySource<AgentFacts>>>,
-    frameworks: PersistentMap<(ClusterName, FrameworkId), Arc<BySource<FrameworkFacts>>>,
-    declared: PersistentMap<ServiceId, Arc<BySource<DeclaredService>>>,
+    tasks: PersistentMap<TaskKey, BySource<TaskFacts>>,
+    agents: PersistentMap<(ClusterName, AgentId), BySource<AgentFacts>>,
+    frameworks: PersistentMap<(ClusterName, FrameworkId), BySource<FrameworkFacts>>,
+    declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
     records: Vec<(SourceName, Arc<[StaticRecord]>)>,
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
@@ -316,7 +316,7 @@ impl Loading {
                     && let Some(agent) = entry.first()
                 {
                     let place = (agent.cluster.clone(), agent.id.clone());
-                    self.state.agents.insert(place, Arc::new(entry));
+                    self.state.agents.insert(place, entry);
                 }
             }
             Record::Framework(facts) => {
@@ -324,14 +324,14 @@ impl Loading {
                     && let Some(framework) = entry.first()
                 {
                     let place = (framework.cluster.clone(), framework.id.clone());
-                    self.state.frameworks.insert(place, Arc::new(entry));
+                    self.state.frameworks.insert(place, entry);
                 }
             }
             Record::Declared(facts) => {
                 if let Some(entry) = self.entry(facts)
                     && let Some(declared) = entry.first()
                 {
-                    self.state.declared.insert(declared.id.clone(), Arc::new(entry));
+                    self.state.declared.insert(declared.id.clone(), entry);
                 }
             }
             Record::Records(name, records) => {
@@ -386,7 +386,7 @@ impl Loading {
         if let Some(entry) = self.entry(facts)
             && let Some(first) = entry.first()
         {
-            self.state.tasks.insert(first.key.clone(), Arc::new(entry));
+            self.state.tasks.insert(first.key.clone(), entry);
         }
     }
 
@@ -395,10 +395,24 @@ impl Loading {
         if let Some((known, ())) = self.definitions.get_key_value(&definition) {
             return known.clone();
         }
+        let mut definition = definition;
+        if let Some(own) = Arc::get_mut(&mut definition) {
+            self.share(own);
+        }
         if self.definitions.len() < 1 << 16 {
             self.definitions.insert(definition.clone(), ());
         }
         definition
+    }
+
+    /// Lets a definition use the copies of labels and names that are there already.
+    fn share(&mut self, definition: &mut TaskDefinition) {
+        definition.labels = self.interner.intern_labels(definition.labels.clone());
+        if let Some(discovery) = &mut definition.discovery
+            && discovery.name == definition.name
+        {
+            discovery.name = definition.name.clone();
+        }
     }
 
     fn entry<T: PartialEq>(&self, facts: Vec<(SourceRank, T)>) -> Option<BySource<T>> {

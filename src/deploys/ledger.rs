@@ -72,15 +72,15 @@ impl DeployLedger {
         let is_settled = former.ready;
         former.tasks.diff(&next.tasks, &mut |_, before, after| {
             for (service, id) in ids(before) {
-                let Some(known) = find(former, service, id) else { continue };
-                match find(next, service, id) {
+                let Some(known) = find(former, service, &id) else { continue };
+                match find(next, service, &id) {
                     Some(endpoint) if endpoint.version == known.version => self.show(endpoint, at),
                     _ => self.leave(known, at),
                 }
             }
             for (service, id) in ids(after) {
-                let Some(endpoint) = find(next, service, id) else { continue };
-                let known = find(former, service, id);
+                let Some(endpoint) = find(next, service, &id) else { continue };
+                let known = find(former, service, &id);
                 if known.is_none_or(|known| known.version != endpoint.version) {
                     self.come(endpoint, (former, next), is_settled, tally);
                 }
@@ -257,8 +257,8 @@ fn outcome(table: &Table, deploy: &Deploy) -> Outcome {
     }
 }
 
-fn ids(view: Option<&std::sync::Arc<TaskView>>) -> &[(ServiceId, EndpointId)] {
-    view.map_or(&[], |view| &view.endpoints)
+fn ids(view: Option<&std::sync::Arc<TaskView>>) -> impl Iterator<Item = (&ServiceId, EndpointId)> {
+    view.into_iter().flat_map(|view| view.endpoints())
 }
 
 fn endpoints<'a>(table: &'a Table, service: &ServiceId) -> impl Iterator<Item = &'a Endpoint> {

@@ -8,7 +8,7 @@ use super::keys::{Field, HAPROXY_KEYS, Haproxy, haproxy};
 use super::native::{index, missing_port_mend, shared, sorted, value};
 use super::path;
 use super::ports::TaskPort;
-use super::statements::{DEFAULT_ROUTE, Place, Said, Statements};
+use super::statements::{DEFAULT_ROUTE, Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value, list};
 use super::{MAX_ROUTES, Scope, is_served};
 use crate::model::problem::ProblemCode;
@@ -228,7 +228,7 @@ fn mode(port: usize, label: &Label, statements: &mut Statements) {
 }
 
 fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
-    let place = || Place::Route(port, DEFAULT_ROUTE.into());
+    let place = || Place::Route(port, default_route());
     if let Some(label) = labels.get("VHOST")
         && let Some(hosts) = value(label, Kind::Hosts, &mut statements.complaints)
     {
@@ -249,8 +249,8 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
         return offer(place(), Field::Path, label, Value::Nothing, statements);
     }
     for (at, path) in read.into_iter().enumerate() {
-        let name = if at == 0 { DEFAULT_ROUTE.to_owned() } else { format!("{DEFAULT_ROUTE}-{}", at + 1) };
-        let place = Place::Route(port, name.into());
+        let name = if at == 0 { default_route() } else { format!("{DEFAULT_ROUTE}-{}", at + 1).into() };
+        let place = Place::Route(port, name);
         statements.say_if_silent(place.clone(), Field::Hosts, hosts.clone());
         offer(place, Field::Path, label, Value::Text(path), statements);
     }

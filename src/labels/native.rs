@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::complaint::{Complaints, did_you_mean, nearest};
 use super::keys::{About, KEYS, Key, PREFIX, native};
 use super::ports::TaskPort;
-use super::statements::{DEFAULT_ROUTE, Place, Said, Statements};
+use super::statements::{Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value};
 use super::{MAX_KEY, MAX_LABELS, MAX_VALUE};
 use crate::model::problem::ProblemCode;
@@ -141,7 +141,7 @@ fn of_task(rest: &str, ports: &[TaskPort]) -> Result<Address, Lost> {
             About::Task => Place::Task,
             About::EveryPort => Place::EveryPort,
             About::FirstPort | About::EveryRoute => Place::Port(0),
-            About::Route => Place::Route(0, DEFAULT_ROUTE.into()),
+            About::Route => Place::Route(0, default_route()),
         };
         return Ok(Address { place, key, is_default: true });
     }
@@ -198,7 +198,7 @@ fn of_port(tail: &str, index: usize) -> Option<Address> {
     let lower = tail.to_ascii_lowercase();
     let (place, key) = match native(&lower) {
         Some(key) if key.about == About::Task => return None,
-        Some(key) if key.about == About::Route => (Place::Route(index, DEFAULT_ROUTE.into()), key),
+        Some(key) if key.about == About::Route => (Place::Route(index, default_route()), key),
         Some(key) => (Place::Port(index), key),
         None => route(tail, index)?,
     };

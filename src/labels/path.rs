@@ -1,6 +1,6 @@
 //! Path prefixes of routes, and paths of requests that we send ourselves (health checks, scrapes).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Why a text is no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,13 @@ pub fn prefix(text: &str) -> Result<Arc<str>, InvalidPath> {
             return Err(InvalidPath::DotSegment);
         }
     }
-    Ok(if path.is_empty() { "/".into() } else { path.into() })
+    Ok(if path.is_empty() { root() } else { path.into() })
+}
+
+/// The path of all requests: one copy for all tasks.
+pub(super) fn root() -> Arc<str> {
+    static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| "/".into());
+    ROOT.clone()
 }
 
 /// Reads the target of a request that is ours: a path, perhaps with a query, kept as written.

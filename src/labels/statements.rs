@@ -1,7 +1,7 @@
 //! What labels state, by place and field, before it is assembled into a specification.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::complaint::{Complaints, quoted};
 use super::keys::Field;
@@ -33,6 +33,12 @@ pub(super) struct Said {
 
 /// The name of the route that labels without a route's name speak of.
 pub(super) const DEFAULT_ROUTE: &str = "default";
+
+/// The one copy of [`DEFAULT_ROUTE`] for all tasks.
+pub(super) fn default_route() -> Arc<str> {
+    static NAME: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT_ROUTE.into());
+    NAME.clone()
+}
 
 /// All statements of a task's labels, and what was wrong with the labels.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Endpoints: where requests for a service can be sent.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -132,8 +133,12 @@ impl Eq for Endpoint {}
 impl SortKey for Endpoint {
     type Key = EndpointId;
 
-    fn sort_key(&self) -> &EndpointId {
-        &self.id
+    fn compare(&self, key: &EndpointId) -> Ordering {
+        self.id.cmp(key)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id)
     }
 }
 

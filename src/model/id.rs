@@ -95,12 +95,12 @@ pub struct TaskKeyParts {
     /// The framework that launched it.
     pub framework: FrameworkId,
     /// Its id within the framework.
-    pub task: Arc<str>,
+    pub task: Box<str>,
 }
 
 impl TaskKey {
     /// Makes the key of a task.
-    pub fn new(cluster: ClusterName, framework: FrameworkId, task: impl Into<Arc<str>>) -> Self {
+    pub fn new(cluster: ClusterName, framework: FrameworkId, task: impl Into<Box<str>>) -> Self {
         TaskKeyParts { cluster, framework, task: task.into() }.into()
     }
 
@@ -117,6 +117,11 @@ impl TaskKey {
     /// The task's id within its framework, with [`TWIN`] and a number where it is not the only one of that id.
     pub fn task(&self) -> &str {
         &self.0.parts.task
+    }
+
+    /// A hash that every instance has of this key.
+    pub fn stable_hash(&self) -> u64 {
+        stable_hash(&self.0.parts)
     }
 
     /// The task's id as the cluster says it, which names are made of.
@@ -198,6 +203,11 @@ impl ServiceId {
     /// The port's name, or its index where it has none.
     pub fn port(&self) -> &str {
         &self.0.parts.port
+    }
+
+    /// The port's shared text, for those who keep it.
+    pub fn shared_port(&self) -> Arc<str> {
+        self.0.parts.port.clone()
     }
 }
 

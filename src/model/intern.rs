@@ -1,19 +1,22 @@
-//! One copy of each string that comes again and again (label keys, framework ids, agent ids).
+//! One copy of what comes again and again: strings (label keys, framework ids, agent ids), labels of applications.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A bounded set of shared strings. When it is full, new strings are simply not shared.
+use super::task::Label;
+
+/// Bounded sets of what is shared. When they are full, what is new is simply not shared.
 #[derive(Debug)]
 pub struct Interner {
     strings: HashSet<Arc<str>>,
+    labels: HashSet<Arc<[Label]>>,
     limit: usize,
 }
 
 impl Interner {
-    /// An interner that keeps at most `limit` strings.
+    /// An interner that keeps at most `limit` strings, and as many lists of labels.
     pub fn new(limit: usize) -> Self {
-        Self { strings: HashSet::new(), limit }
+        Self { strings: HashSet::new(), labels: HashSet::new(), limit }
     }
 
     /// The shared copy of `text`.
@@ -26,6 +29,17 @@ impl Interner {
             self.strings.insert(shared.clone());
         }
         shared
+    }
+
+    /// The shared copy of a task's labels.
+    pub fn intern_labels(&mut self, labels: Arc<[Label]>) -> Arc<[Label]> {
+        if let Some(known) = self.labels.get(&labels) {
+            return known.clone();
+        }
+        if self.labels.len() < self.limit {
+            self.labels.insert(labels.clone());
+        }
+        labels
     }
 }
 

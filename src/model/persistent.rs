@@ -108,6 +108,17 @@ impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
         former
     }
 
+    /// The value of `key`, to be changed. The key stays as it is.
+    pub fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        // Look first: an absent key must not copy a path.
+        self.get(key)?;
+        get_mut(&mut self.root, process_hash(key), key, 0)
+    }
+
     /// Removes `key`; returns its value.
     pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
     where
@@ -158,6 +169,21 @@ impl<K: Hash + Eq + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V
 
 fn slot(hash: u64, depth: u32) -> usize {
     usize::try_from((hash >> (depth * BITS)) & (FANOUT as u64 - 1)).unwrap_or(0)
+}
+
+fn get_mut<'a, K: Borrow<Q> + Clone, V: Clone, Q: Eq + ?Sized>(
+    node: &'a mut Arc<Node<K, V>>,
+    hash: u64,
+    key: &Q,
+    depth: u32,
+) -> Option<&'a mut V> {
+    match Arc::make_mut(node) {
+        Node::Branch(children) => get_mut(children[slot(hash, depth)].as_mut()?, hash, key, depth + 1),
+        Node::Leaf(entries) => {
+            let entry = entries.iter_mut().find(|e| e.hash == hash && e.key.borrow() == key)?;
+            Some(&mut entry.value)
+        }
+    }
 }
 
 fn insert<K: Eq + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, entry: Entry<K, V>, depth: u32) -> Option<V> {
@@ -320,8 +346,12 @@ mod tests {
         #[test]
         fn behaves_like_a_hash_map(steps in proptest::collection::vec((0u32..400, any::<Option<u8>>()), 0..2000)) {
             let mut model = HashMap::new();
-            let mut map = PersistentMap::new();
+            let mut map: PersistentMap<u32, u8> = PersistentMap::new();
             for (key, value) in steps {
+                if let Some(known) = map.get_mut(&(key / 2)) {
+                    *known = known.wrapping_add(1);
+                    *model.get_mut(&(key / 2)).unwrap() = *known;
+                }
                 match value {
                     Some(value) => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
                     None => prop_assert_eq!(map.remove(&key), model.remove(&key)),
@@ -341,6 +371,10 @@ mod tests {
             let mut after = before.clone();
             let mut model = first.clone();
             for (key, value) in steps {
+                if let Some(known) = after.get_mut(&(key / 2)) {
+                    *known = known.wrapping_add(1);
+                    model.insert(key / 2, *known);
+                }
                 match value {
                     Some(value) => { after.insert(key, value); model.insert(key, value); }
                     None => { after.remove(&key); model.remove(&key); }

@@ -1,5 +1,6 @@
 //! Services: what requests are for.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct Service {
     /// The endpoints that may be chosen now. With [`Service::panic`] these are not ready ones.
     pub available: SortedList<Arc<Endpoint>>,
     /// Its endpoints that keep their clients, by what a cookie calls them.
-    pub sticky: SortedList<Sticky>,
+    pub sticky: SortedList<Arc<Sticky>>,
     /// No endpoint is ready, and those that are merely unhealthy or cut off are served again.
     pub panic: bool,
     /// Where keys find their endpoint among the available ones, if requests are spread by hashing.
@@ -80,8 +81,12 @@ impl From<&EndpointId> for Sticky {
 impl SortKey for Sticky {
     type Key = u64;
 
-    fn sort_key(&self) -> &u64 {
-        &self.fingerprint
+    fn compare(&self, key: &u64) -> Ordering {
+        self.fingerprint.cmp(key)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.fingerprint.cmp(&other.fingerprint)
     }
 }
 

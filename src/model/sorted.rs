@@ -3,6 +3,7 @@
 //! What a service's endpoints are kept in: a change in a list of 10,000 copies one chunk and the spine, and a
 //! balancer can take "the i-th" in a few nanoseconds.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Items in a chunk before it splits. A chunk is copied at a change, so small chunks make changes cheap; the spine
@@ -15,13 +16,20 @@ pub struct SortedList<T> {
     items: Items<T>,
 }
 
-/// Short lists, nearly all of them, are one allocation; long ones are chunks.
+/// A list of one, as nearly all are, needs no allocation; short ones are one, long ones are chunks.
 #[derive(Debug, Clone)]
 enum Items<T> {
     Empty,
+    One(T),
     Short(Arc<[T]>),
-    /// No chunk is empty.
-    Long(Arc<Vec<Chunk<T>>>, usize),
+    Long(Arc<Chunks<T>>),
+}
+
+/// No chunk is empty.
+#[derive(Debug, Clone)]
+struct Chunks<T> {
+    chunks: Vec<Chunk<T>>,
+    len: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -33,18 +41,25 @@ struct Chunk<T> {
 
 /// What an item is sorted and found by.
 pub trait SortKey {
-    /// The key's type.
-    type Key: Ord + ?Sized;
+    /// The key's type; unique in a list.
+    type Key: ?Sized;
 
-    /// The key; unique in a list.
-    fn sort_key(&self) -> &Self::Key;
+    /// How the item stands to the one with `key`.
+    fn compare(&self, key: &Self::Key) -> Ordering;
+
+    /// How the item stands to another: as to that one's key.
+    fn order(&self, other: &Self) -> Ordering;
 }
 
 impl<T: SortKey> SortKey for Arc<T> {
     type Key = T::Key;
 
-    fn sort_key(&self) -> &Self::Key {
-        (**self).sort_key()
+    fn compare(&self, key: &T::Key) -> Ordering {
+        (**self).compare(key)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        (**self).order(other)
     }
 }
 
@@ -59,8 +74,9 @@ impl<T: SortKey + Clone> SortedList<T> {
     pub fn len(&self) -> usize {
         match &self.items {
             Items::Empty => 0,
+            Items::One(_) => 1,
             Items::Short(items) => items.len(),
-            Items::Long(_, len) => *len,
+            Items::Long(long) => long.len,
         }
     }
 
@@ -73,10 +89,11 @@ impl<T: SortKey + Clone> SortedList<T> {
     pub fn at(&self, position: usize) -> Option<&T> {
         match &self.items {
             Items::Empty => None,
+            Items::One(item) => (position == 0).then_some(item),
             Items::Short(items) => items.get(position),
-            Items::Long(chunks, _) => {
-                let index = chunks.partition_point(|chunk| chunk.before <= position).checked_sub(1)?;
-                let chunk = &chunks[index];
+            Items::Long(long) => {
+                let index = long.chunks.partition_point(|chunk| chunk.before <= position).checked_sub(1)?;
+                let chunk = &long.chunks[index];
                 chunk.items.get(position - chunk.before)
             }
         }
@@ -86,10 +103,11 @@ impl<T: SortKey + Clone> SortedList<T> {
     pub fn get(&self, key: &T::Key) -> Option<&T> {
         let items: &[T] = match &self.items {
             Items::Empty => return None,
+            Items::One(item) => std::slice::from_ref(item),
             Items::Short(items) => items,
-            Items::Long(chunks, _) => &chunks[chunk_of(chunks, key)].items,
+            Items::Long(long) => &long.chunks[chunk_of(&long.chunks, |item| item.compare(key))].items,
         };
-        find(items, key).ok().map(|at| &items[at])
+        find(items, |item| item.compare(key)).ok().map(|at| &items[at])
     }
 
     /// Every item, in the order of keys.
@@ -101,10 +119,21 @@ impl<T: SortKey + Clone> SortedList<T> {
     pub fn insert(&mut self, item: T) -> Option<T> {
         match &mut self.items {
             Items::Empty => {
-                self.items = Items::Short([item].into());
+                self.items = Items::One(item);
                 None
             }
-            Items::Short(items) => match find(items, item.sort_key()) {
+            Items::One(known) => match known.order(&item) {
+                Ordering::Equal => Some(std::mem::replace(known, item)),
+                Ordering::Less => {
+                    self.items = Items::Short([known.clone(), item].into());
+                    None
+                }
+                Ordering::Greater => {
+                    self.items = Items::Short([item, known.clone()].into());
+                    None
+                }
+            },
+            Items::Short(items) => match find(items, |known| known.order(&item)) {
                 Ok(at) => match Arc::get_mut(items) {
                     Some(items) => Some(std::mem::replace(&mut items[at], item)),
                     None => {
@@ -124,9 +153,10 @@ impl<T: SortKey + Clone> SortedList<T> {
                     None
                 }
             },
-            Items::Long(chunks, len) => {
-                let former = insert_long(Arc::make_mut(chunks), item);
-                *len += usize::from(former.is_none());
+            Items::Long(long) => {
+                let long = Arc::make_mut(long);
+                let former = insert_long(&mut long.chunks, item);
+                long.len += usize::from(former.is_none());
                 former
             }
         }
@@ -135,18 +165,18 @@ impl<T: SortKey + Clone> SortedList<T> {
     /// Removes the item with this key and returns it.
     pub fn remove(&mut self, key: &T::Key) -> Option<T> {
         let removed = self.get(key)?.clone();
+        let is_other = |item: &&T| item.compare(key).is_ne();
         match &mut self.items {
-            Items::Empty => {}
-            Items::Short(items) if items.len() == 1 => self.items = Items::Empty,
+            Items::Empty | Items::One(_) => self.items = Items::Empty,
             Items::Short(items) => {
-                let kept = items.iter().filter(|item| item.sort_key() != key).cloned();
-                *items = kept.collect::<Vec<_>>().into();
+                let kept: Vec<T> = items.iter().filter(is_other).cloned().collect();
+                self.items = short(kept);
             }
-            Items::Long(chunks, len) => {
-                let chunks = Arc::make_mut(chunks);
-                let index = chunk_of(chunks, key);
+            Items::Long(long) => {
+                let Chunks { chunks, len } = Arc::make_mut(long);
+                let index = chunk_of(chunks, |item| item.compare(key));
                 let items = Arc::make_mut(&mut chunks[index].items);
-                items.retain(|item| item.sort_key() != key);
+                items.retain(|item| is_other(&item));
                 if items.is_empty() {
                     chunks.remove(index);
                 }
@@ -155,7 +185,7 @@ impl<T: SortKey + Clone> SortedList<T> {
                 // Well below the size at which it became long, so that it does not go to and fro.
                 if *len <= CHUNK / 2 {
                     let all: Vec<T> = chunks.iter().flat_map(|chunk| chunk.items.iter().cloned()).collect();
-                    self.items = Items::Short(all.into());
+                    self.items = short(all);
                 }
             }
         }
@@ -168,8 +198,9 @@ impl<T> SortedList<T> {
     fn slices(&self) -> impl Iterator<Item = &[T]> {
         let (short, long): (&[T], &[Chunk<T>]) = match &self.items {
             Items::Empty => (&[], &[]),
+            Items::One(item) => (std::slice::from_ref(item), &[]),
             Items::Short(items) => (items, &[]),
-            Items::Long(chunks, _) => (&[], chunks),
+            Items::Long(long) => (&[], &long.chunks),
         };
         std::iter::once(short).chain(long.iter().map(|chunk| &chunk.items[..]))
     }
@@ -178,7 +209,7 @@ impl<T> SortedList<T> {
         match (&self.items, &other.items) {
             (Items::Empty, Items::Empty) => true,
             (Items::Short(a), Items::Short(b)) => Arc::ptr_eq(a, b),
-            (Items::Long(a, _), Items::Long(b, _)) => Arc::ptr_eq(a, b),
+            (Items::Long(a), Items::Long(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -202,19 +233,28 @@ impl<T: SortKey + Clone> FromIterator<T> for SortedList<T> {
     }
 }
 
+/// A list of few items.
+fn short<T: Clone>(items: Vec<T>) -> Items<T> {
+    match &items[..] {
+        [] => Items::Empty,
+        [only] => Items::One(only.clone()),
+        _ => Items::Short(items.into()),
+    }
+}
+
 /// The chunks of a list that became long.
 fn long<T: Clone>(items: &[T]) -> Items<T> {
     let len = items.len();
     let mut chunks: Vec<Chunk<T>> =
         items.chunks(CHUNK / 2).map(|part| Chunk { before: 0, items: Arc::new(part.to_vec()) }).collect();
     recount(&mut chunks, 0);
-    Items::Long(Arc::new(chunks), len)
+    Items::Long(Arc::new(Chunks { chunks, len }))
 }
 
 fn insert_long<T: SortKey + Clone>(chunks: &mut Vec<Chunk<T>>, item: T) -> Option<T> {
-    let index = chunk_of(chunks, item.sort_key());
+    let index = chunk_of(chunks, |known| known.order(&item));
     let items = Arc::make_mut(&mut chunks[index].items);
-    match find(items, item.sort_key()) {
+    match find(items, |known| known.order(&item)) {
         Ok(at) => return Some(std::mem::replace(&mut items[at], item)),
         Err(at) => items.insert(at, item),
     }
@@ -226,13 +266,14 @@ fn insert_long<T: SortKey + Clone>(chunks: &mut Vec<Chunk<T>>, item: T) -> Optio
     None
 }
 
-fn find<T: SortKey>(items: &[T], key: &T::Key) -> Result<usize, usize> {
-    items.binary_search_by(|item| item.sort_key().cmp(key))
+/// Where the item is, or would be, that others stand to as `standing` says.
+fn find<T>(items: &[T], standing: impl Fn(&T) -> Ordering) -> Result<usize, usize> {
+    items.binary_search_by(standing)
 }
 
-/// The last chunk that does not begin after `key`.
-fn chunk_of<T: SortKey>(chunks: &[Chunk<T>], key: &T::Key) -> usize {
-    chunks.partition_point(|chunk| chunk.items.first().is_some_and(|first| first.sort_key() <= key)).saturating_sub(1)
+/// The last chunk that does not begin after it.
+fn chunk_of<T>(chunks: &[Chunk<T>], standing: impl Fn(&T) -> Ordering) -> usize {
+    chunks.partition_point(|chunk| chunk.items.first().is_some_and(|first| standing(first).is_le())).saturating_sub(1)
 }
 
 fn recount<T>(chunks: &mut [Chunk<T>], from: usize) {
@@ -254,8 +295,11 @@ mod tests {
 
     impl SortKey for (u32, u8) {
         type Key = u32;
-        fn sort_key(&self) -> &u32 {
-            &self.0
+        fn compare(&self, key: &u32) -> Ordering {
+            self.0.cmp(key)
+        }
+        fn order(&self, other: &Self) -> Ordering {
+            self.0.cmp(&other.0)
         }
     }
 

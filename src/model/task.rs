@@ -49,8 +49,9 @@ pub struct LabelledAddresses {
 pub struct TaskDefinition {
     /// The task's name (Mesos: `TaskInfo.name`).
     pub name: Arc<str>,
-    /// Labels in the source's order; keys may repeat.
-    pub labels: Box<[Label]>,
+    /// Labels in the source's order; keys may repeat. One list for all tasks that have the same, as those of an
+    /// application do.
+    pub labels: Arc<[Label]>,
     /// Discovery information, if the framework gave any.
     pub discovery: Option<Discovery>,
     /// Host ports from the task's `ports` resource, in the order written, ranges expanded by [`PortRange::iter`].

@@ -33,7 +33,7 @@ pub fn dump(table: &Table) -> String {
                 facts.health.as_str(),
                 task.state.as_str(),
                 task.version,
-                task.addresses
+                task.addresses()
             ),
         );
     }

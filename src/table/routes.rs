@@ -12,6 +12,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::cluster::ledger::Place;
 use crate::labels::host::HostPattern;
 use crate::model::actions::Actions;
@@ -58,7 +60,8 @@ pub struct Routes {
 /// The routes of one host pattern, in the order in which they are tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostRoutes {
-    routes: Vec<Arc<Route>>,
+    /// Nearly always one.
+    routes: SmallVec<[Arc<Route>; 1]>,
 }
 
 /// Hears how a route was found. The hot path passes [`Silent`]; `explain` writes it down.
@@ -244,7 +247,6 @@ impl HostRoutes {
         let known = self.routes.iter().position(|known| known.is_for(&route.path, route.refined.as_ref()));
         let former = known.map(|at| self.routes.remove(at));
         let at = self.routes.partition_point(|known| known.order(&route).is_lt());
-        self.routes.reserve_exact(1);
         self.routes.insert(at, route);
         former
     }

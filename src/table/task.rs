@@ -1,14 +1,15 @@
 //! A task as the table shows it: its facts joined with its agent's and its framework's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::cluster::source::SourceKind;
+use crate::config::checked::IpSource;
 use crate::model::agent::AgentFacts;
 use crate::model::check::Verdicts;
-use crate::model::endpoint::{EndpointId, EndpointState};
+use crate::model::endpoint::{EndpointId, EndpointState, Family};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ServiceId, Version};
 use crate::model::task::TaskFacts;
@@ -32,12 +33,55 @@ pub struct TaskView {
     pub state: EndpointState,
     /// The version it runs.
     pub version: Version,
-    /// The services it serves, with the endpoint in each.
-    pub endpoints: SmallVec<[(ServiceId, EndpointId); 1]>,
-    /// The addresses its own name has, as the configured sources of addresses give them.
-    pub addresses: SmallVec<[IpAddr; 1]>,
-    /// Names, relative to the zone, that it would have and that no policy allows; empty for nearly all.
+    /// The services it serves, and in which address family: with the task and the service's port these are its endpoints.
+    pub services: SmallVec<[(ServiceId, Family); 1]>,
+    /// Where its own name's addresses come from; `None`: it has none.
+    pub address_source: Option<IpSource>,
+    /// What few tasks have.
+    pub extras: Option<Box<TaskExtras>>,
+}
+
+/// What few tasks have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskExtras {
+    /// Names, relative to the zone, that it would have and that no policy allows.
     pub refused_names: Box<[Arc<str>]>,
-    /// Where a Prometheus finds its metrics: address, port, path.
-    pub scrape: Option<Box<(std::net::SocketAddr, Arc<str>)>>,
+    /// Where a Prometheus finds its metrics: address and path.
+    pub scrape: Option<(SocketAddr, Arc<str>)>,
+}
+
+impl TaskView {
+    /// The services it serves, with the endpoint in each.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&ServiceId, EndpointId)> {
+        self.services.iter().map(|(service, family)| {
+            let id = EndpointId { task: self.facts.key.clone(), port: service.shared_port(), family: *family };
+            (service, id)
+        })
+    }
+
+    /// The addresses its own name has, as the configured sources of addresses give them.
+    pub fn addresses(&self) -> &[IpAddr] {
+        self.address_source.map_or(&[], |source| addresses_of(source, &self.facts, self.agent.as_deref()))
+    }
+
+    /// Names that no policy lets it have.
+    pub fn refused_names(&self) -> &[Arc<str>] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.refused_names)
+    }
+
+    /// Where a Prometheus finds its metrics.
+    pub fn scrape(&self) -> Option<&(SocketAddr, Arc<str>)> {
+        self.extras.as_ref()?.scrape.as_ref()
+    }
+}
+
+/// The addresses of a task that one source of addresses gives.
+pub(crate) fn addresses_of<'a>(source: IpSource, facts: &'a TaskFacts, agent: Option<&'a AgentFacts>) -> &'a [IpAddr] {
+    let labelled = facts.labelled.as_deref();
+    match source {
+        IpSource::Netinfo => &facts.addresses,
+        IpSource::Mesos => labelled.map_or(&[], |labelled| &labelled.mesos),
+        IpSource::Docker => labelled.map_or(&[], |labelled| &labelled.docker),
+        IpSource::Host => agent.map_or(&[], |agent| agent.address.as_slice()),
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pointsman::admin::{AdminContext, AdminServer, Phase, ReloadOutcome, ReloadStatus};
 use pointsman::cluster::event::EventReceiver;
 use pointsman::config::Config;
-use pointsman::config::checked::{AdminConfig, Secret};
+use pointsman::config::checked::{AdminConfig, IpSource, Secret};
 use pointsman::deploys::run::SharedLedger;
 use pointsman::labels::host::HostPattern;
 use pointsman::model::agent::AgentFacts;
@@ -28,7 +28,7 @@ use pointsman::table::handle::TableHandle;
 use pointsman::table::history::VersionRecord;
 use pointsman::table::routes::Route;
 use pointsman::table::status::{HeldRemovals, SourceState, SourceStatus};
-use pointsman::table::task::TaskView;
+use pointsman::table::task::{TaskExtras, TaskView};
 use tokio::sync::{mpsc, watch};
 
 pub const TOKEN: &str = "a-token-for-tests";
@@ -216,7 +216,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
     let label = |key: &str, value: &str| Label { key: key.into(), value: value.into() };
     let definition = TaskDefinition {
         name: service.id.name().into(),
-        labels: Box::new([label("version", "v1"), label("HAPROXY_0_AUTH", "hunter2"), label("db_password", "hunter2")]),
+        labels: Arc::new([label("version", "v1"), label("HAPROXY_0_AUTH", "hunter2"), label("db_password", "hunter2")]),
         ..TaskDefinition::default()
     };
     let facts = TaskFacts {
@@ -225,7 +225,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         state: TaskState::Running,
         health: Health::Healthy,
         held: false,
-        addresses: Default::default(),
+        addresses: [endpoint.address.ip()].into_iter().collect(),
         labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
@@ -250,10 +250,12 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         drained: false,
         state: endpoint.state,
         version: endpoint.version.clone(),
-        endpoints: [(service.id.clone(), endpoint.id.clone())].into_iter().collect(),
-        addresses: [endpoint.address.ip()].into_iter().collect(),
-        refused_names: Box::new([]),
-        scrape: Some(Box::new((endpoint.address, "/metrics".into()))),
+        services: [(service.id.clone(), endpoint.id.family)].into_iter().collect(),
+        address_source: Some(IpSource::Netinfo),
+        extras: Some(Box::new(TaskExtras {
+            refused_names: Box::new([]),
+            scrape: Some((endpoint.address, "/metrics".into())),
+        })),
     }
 }
 

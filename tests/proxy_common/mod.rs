@@ -151,7 +151,7 @@ impl Cluster {
         service.endpoints = service.endpoints.iter().map(changed).collect();
         let ready = |endpoint: &&Arc<Endpoint>| endpoint.state == EndpointState::Ready && endpoint.weight.0 > 0;
         service.available = service.endpoints.iter().filter(ready).cloned().collect();
-        service.sticky = service.endpoints.iter().filter(|e| e.sticky).map(|e| (&e.id).into()).collect();
+        service.sticky = service.endpoints.iter().filter(|e| e.sticky).map(|e| Arc::new((&e.id).into())).collect();
         self.0.services.insert(id, Arc::new(service));
         self
     }

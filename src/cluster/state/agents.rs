@@ -1,6 +1,6 @@
 //! What sources say of agents.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl ClusterState {
         let Some(rank) = self.rank(name) else { return };
         let place = (facts.cluster.clone(), facts.id.clone());
         self.leaving.remove(&place);
-        let mut entry = self.agents.get(&place).map(|entry| (**entry).clone()).unwrap_or_default();
+        let mut entry = self.agents.get(&place).cloned().unwrap_or_default();
         let mut facts = facts;
         if facts.recovered
             && let Some(known) = entry.of(rank)
@@ -62,7 +62,7 @@ impl ClusterState {
         }
         changes.agents.insert(place.0.clone());
         changes.cause(|| format!("{name}: agent {}", place.1));
-        if self.agents.insert(place.clone(), Arc::new(entry)).is_none() {
+        if self.agents.insert(place.clone(), entry).is_none() {
             *self.agent_counts.entry(place.0).or_default() += 1;
             changes.sources = true;
         }

@@ -1,6 +1,6 @@
 //! What happens at a time rather than at an event.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use super::ClusterState;
 use crate::cluster::change::Changes;

@@ -16,7 +16,7 @@ impl ClusterState {
         if let Some(snapshot) = self.sources.get_mut(name).and_then(|source| source.snapshot.as_mut()) {
             snapshot.frameworks.insert(facts.id.clone());
         }
-        let mut entry = self.frameworks.get(&place).map(|entry| (**entry).clone()).unwrap_or_default();
+        let mut entry = self.frameworks.get(&place).cloned().unwrap_or_default();
         let before = entry.first().cloned();
         if !entry.set(rank, Arc::new(facts)) {
             return;
@@ -33,7 +33,7 @@ impl ClusterState {
         }
         changes.frameworks.insert(place.0.clone());
         changes.cause(|| format!("{name}: framework {}", place.1));
-        self.frameworks.insert(place, Arc::new(entry));
+        self.frameworks.insert(place, entry);
     }
 
     pub(super) fn remove_framework(&mut self, name: &SourceName, id: &FrameworkId, changes: &mut Changes) {
@@ -46,14 +46,14 @@ impl ClusterState {
             self.remove_task(name, &key, "framework removed", changes);
         }
         let Some(entry) = self.frameworks.get(&place) else { return };
-        let mut entry = (**entry).clone();
+        let mut entry = entry.clone();
         entry.forget(rank);
         changes.frameworks.insert(place.0.clone());
         changes.cause(|| format!("{name}: framework {id} removed"));
         if entry.is_empty() {
             self.frameworks.remove(&place);
         } else {
-            self.frameworks.insert(place, Arc::new(entry));
+            self.frameworks.insert(place, entry);
         }
     }
 
@@ -76,9 +76,9 @@ impl ClusterState {
         if let Some(snapshot) = self.sources.get_mut(name).and_then(|source| source.snapshot.as_mut()) {
             snapshot.declared.insert(id.clone());
         }
-        let mut entry = self.declared.get(&id).map(|entry| (**entry).clone()).unwrap_or_default();
+        let mut entry = self.declared.get(&id).cloned().unwrap_or_default();
         if entry.set(rank, Arc::new(declared)) {
-            self.declared.insert(id.clone(), Arc::new(entry));
+            self.declared.insert(id.clone(), entry);
             changes.services.insert(id);
         }
     }

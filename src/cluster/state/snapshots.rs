@@ -1,15 +1,16 @@
 //! The end of a complete read: what it does not list, and what of that is believed.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use hashbrown::HashSet;
 
 use super::ClusterState;
+use crate::cluster::by_source::BySource;
 use crate::cluster::change::Changes;
 use crate::cluster::deadline::Deadline;
 use crate::cluster::event::SnapshotScope;
 use crate::cluster::guard::{self, SnapshotView, Verdict};
 use crate::cluster::source::{IncomingSnapshot, SourceKind};
 use crate::model::id::{AgentId, ServiceId, SourceName, TaskKey};
+use crate::model::task::TaskFacts;
 use crate::model::time::Timestamp;
 
 impl ClusterState {
@@ -40,10 +41,11 @@ impl ClusterState {
         if !source.recovered.is_empty() {
             self.deadlines.set(now.plus(guard.recovered_keep), Deadline::Recovered(name.clone()));
         }
-        let absent: Vec<TaskKey> = source.tasks.iter().filter(|key| !snapshot.tasks.contains(*key)).cloned().collect();
-        let view =
-            SnapshotView { known: source.tasks.len(), listed: snapshot.tasks.len(), agents: snapshot.agents.len() };
+        let view = SnapshotView { known: source.tasks, listed: snapshot.tasks.len(), agents: snapshot.agents.len() };
         let rank = self.rank(name);
+        let is_ours = |entry: &BySource<TaskFacts>| rank.is_some_and(|rank| entry.of(rank).is_some());
+        let absent = self.tasks.iter().filter(|(key, entry)| !snapshot.tasks.contains(*key) && is_ours(entry));
+        let absent: Vec<TaskKey> = absent.map(|(key, _)| key.clone()).collect();
         let recovered: HashSet<&AgentId> = scope.recovered_agents.iter().collect();
         let (mut waiting, mut gone) = (HashSet::new(), HashSet::new());
         for key in absent {
@@ -103,16 +105,16 @@ impl ClusterState {
         let declared: Vec<ServiceId> = self
             .declared
             .iter()
-            .filter(|(id, entry)| entry.of(rank).is_some() && !snapshot.declared.contains(id))
+            .filter(|(id, entry)| entry.of(rank).is_some() && !snapshot.declared.contains(*id))
             .map(|(id, _)| id.clone())
             .collect();
         for id in declared {
-            let mut entry = self.declared.get(&id).map(|entry| (**entry).clone()).unwrap_or_default();
+            let mut entry = self.declared.get(&id).cloned().unwrap_or_default();
             entry.forget(rank);
             if entry.is_empty() {
                 self.declared.remove(&id);
             } else {
-                self.declared.insert(id.clone(), Arc::new(entry));
+                self.declared.insert(id.clone(), entry);
             }
             changes.services.insert(id);
         }
@@ -174,11 +176,11 @@ impl ClusterState {
             changes.sources = true;
             return;
         }
-        if !guard::is_large(&guard, gone.len(), source.tasks.len()) {
+        if !guard::is_large(&guard, gone.len(), source.tasks) {
             self.remove_tasks(name, gone, "not announced again", changes);
             return;
         }
-        let view = SnapshotView { known: source.tasks.len(), listed: 1, agents: 1 };
+        let view = SnapshotView { known: source.tasks, listed: 1, agents: 1 };
         self.imply_removal(name, gone, view, now, changes);
     }
 }

@@ -1,6 +1,6 @@
 //! What sources and checks say of tasks.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 use std::sync::Arc;
 
 use super::ClusterState;
@@ -46,13 +46,14 @@ impl ClusterState {
             self.deadlines.set(until, Deadline::Unreachable(name.clone(), key.clone()));
         }
         self.move_indexes(&key, before.as_ref().and_then(|b| b.agent.as_ref()), facts.agent.as_ref(), changes);
-        let mut entry = entry.map(Arc::unwrap_or_clone).unwrap_or_default();
+        let mut entry = entry.unwrap_or_default();
         entry.set(rank, Arc::new(facts));
-        self.tasks.insert(key.clone(), Arc::new(entry));
-        if let Some(source) = self.sources.get_mut(name)
-            && source.tasks.insert(key.clone())
+        self.tasks.insert(key.clone(), entry);
+        if before.is_none()
+            && let Some(source) = self.sources.get_mut(name)
         {
-            changes.sources |= source.tasks.len() == 1;
+            source.tasks += 1;
+            changes.sources |= source.tasks == 1;
         }
         changes.tasks.insert(key);
     }
@@ -77,14 +78,16 @@ impl ClusterState {
     pub(super) fn remove_task(&mut self, name: &SourceName, key: &TaskKey, why: &str, changes: &mut Changes) {
         let Some(rank) = self.rank(name) else { return };
         if let Some(source) = self.sources.get_mut(name) {
-            source.tasks.remove(key);
             source.unconfirmed.remove(key);
         }
         let Some(entry) = self.tasks.get(key) else { return };
-        let mut entry = (**entry).clone();
+        let mut entry = entry.clone();
         let agent = entry.of(rank).and_then(|facts| facts.agent.clone());
         if !entry.forget(rank) {
             return;
+        }
+        if let Some(source) = self.sources.get_mut(name) {
+            source.tasks = source.tasks.saturating_sub(1);
         }
         changes.cause(|| format!("{name}: task {} {why}", key.task()));
         changes.tasks.insert(key.clone());
@@ -101,7 +104,7 @@ impl ClusterState {
                 }
             }
         } else {
-            self.tasks.insert(key.clone(), Arc::new(entry));
+            self.tasks.insert(key.clone(), entry);
         }
     }
 

@@ -5,8 +5,10 @@
 //! service has no task its claims stand, until it is forgotten.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::digest;
 use super::task::ClaimDraft;
@@ -15,7 +17,7 @@ use crate::cluster::ledger::{Claim, Ledger, Place, RETAINED_LIMIT, ServiceRecord
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::model::actions::Actions;
-use crate::model::id::{ServiceId, Version};
+use crate::model::id::{ServiceId, Version, process_hash};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::rules::Rules;
 use crate::model::service::{Protocol, Target};
@@ -39,8 +41,17 @@ pub struct Claims {
     faults: BTreeMap<u16, (ServiceId, Arc<str>)>,
 }
 
+/// The ways in which a service's tasks make claims: one for nearly all.
+type Made = Box<[MadeClaim]>;
+
 /// How many tasks make a claim on a place with what terms.
-type Made = Vec<((Place, Terms), u32)>;
+#[derive(Clone, Debug)]
+struct MadeClaim {
+    /// The process's hash of the place: the claim itself is in the ledger, once.
+    place: u64,
+    terms: Terms,
+    tasks: u32,
+}
 
 /// What a claim comes with. Where tasks of a service say different things of one place, in the middle of a deploy, the
 /// highest priority counts, and of what is done something goes before nothing: the same on every instance.
@@ -72,19 +83,18 @@ impl Claims {
     pub fn add(&mut self, table: &mut Table, ledger: &mut Ledger, claim: &ClaimDraft, now: Timestamp) {
         let place = claim.place.clone();
         let terms = Terms::of_draft(claim);
-        let way = (place.clone(), terms.clone());
+        let hash = process_hash(&place);
         let made = self.made.entry(claim.service.clone()).or_default();
-        match made.iter_mut().find(|(known, _)| *known == way) {
-            Some((_, count)) => {
-                *count += 1;
-                if *count > 1 {
+        match made.iter_mut().find(|made| made.place == hash && made.terms == terms) {
+            Some(made) => {
+                made.tasks += 1;
+                if made.tasks > 1 {
                     return;
                 }
             }
             None => {
-                // Nearly every service makes one claim or two.
-                made.reserve_exact(1);
-                made.push((way, 1));
+                let new = MadeClaim { place: hash, terms: terms.clone(), tasks: 1 };
+                *made = made.iter().cloned().chain([new]).collect();
             }
         }
         let mut record = ledger.services.get(&claim.service).map(|r| (**r).clone()).unwrap_or_else(|| ServiceRecord {
@@ -120,11 +130,11 @@ impl Claims {
 
     /// One task less makes the claim. It ends in [`Claims::settle`], so that a deploy does not end it.
     pub fn release(&mut self, claim: &ClaimDraft) {
+        let (place, terms) = (process_hash(&claim.place), Terms::of_draft(claim));
         if let Some(made) = self.made.get_mut(&claim.service)
-            && let Some((_, count)) =
-                made.iter_mut().find(|((place, terms), _)| *place == claim.place && *terms == Terms::of_draft(claim))
+            && let Some(made) = made.iter_mut().find(|made| made.place == place && made.terms == terms)
         {
-            *count = count.saturating_sub(1);
+            made.tasks = made.tasks.saturating_sub(1);
         }
     }
 
@@ -165,8 +175,9 @@ impl Claims {
         let made = self.made.get(id);
         // The terms with which a claim is made; none: it is made no more.
         let standing = |claim: &Claim| {
-            let alike = made.into_iter().flatten().filter(|((place, _), count)| *place == claim.place && *count > 0);
-            alike.map(|((_, terms), _)| terms).max()
+            let place = process_hash(&claim.place);
+            let alike = made.into_iter().flatten().filter(|made| made.place == place && made.tasks > 0);
+            alike.map(|made| &made.terms).max()
         };
         // Nearly every change of a task leaves its service's claims alone.
         if record.empty_since.is_none() && record.claims.iter().all(|claim| standing(claim) == Some(&Terms::of(claim)))
@@ -191,7 +202,7 @@ impl Claims {
             self.withdraw(table, &state.ledger, id, claim);
         }
         if let Some(made) = self.made.get_mut(id) {
-            made.retain(|(_, count)| *count > 0);
+            *made = made.iter().filter(|made| made.tasks > 0).cloned().collect();
         }
         if record.empty_since.is_some() {
             state.ledger.retained = state.ledger.retained.saturating_sub(1);

@@ -47,7 +47,7 @@ pub fn way(place: &Place, owner: &ServiceId) -> u64 {
 /// A task as far as names show it.
 pub fn task(view: &TaskView) -> u64 {
     let framework = view.framework.as_ref().map(|framework| &framework.name);
-    stable_hash(&(task_key(&view.facts.key), view.state, &view.facts.agent, &view.addresses[..], framework))
+    stable_hash(&(task_key(&view.facts.key), view.state, &view.facts.agent, view.addresses(), framework))
 }
 
 /// A problem.

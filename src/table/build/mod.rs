@@ -12,7 +12,8 @@ pub mod services;
 pub mod task;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use hashbrown::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::claims::Claims;
@@ -104,9 +105,10 @@ impl Builder {
         self.declared = PersistentMap::new();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
-        let mut keys: Vec<TaskKey> = state.tasks.keys().cloned().collect();
-        keys.sort();
-        for key in &keys {
+        // The same order on every instance, without comparing texts: who is first names a service's routes.
+        let mut keys: Vec<(u64, TaskKey)> = state.tasks.keys().map(|key| (key.stable_hash(), key.clone())).collect();
+        keys.sort_unstable();
+        for (_, key) in &keys {
             self.update_task(state, key, now, &mut touched);
         }
         let declared: Vec<ServiceId> = state.declared.keys().cloned().collect();
@@ -149,7 +151,10 @@ impl Builder {
         let formerly =
             former.as_ref().zip(next.as_ref()).filter(|(a, b)| !is_same(a, b)).map(|(former, _)| read(former));
         let former = former.zip(formerly.as_ref().or(said.as_ref())).map(|(inputs, said)| derive(&inputs, said));
-        let next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
+        let mut next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
+        if let Some(next) = &mut next {
+            self.services.share(&self.table, next);
+        }
         match (&former, &next) {
             (None, None) => return,
             (Some(a), Some(b)) if a.view == b.view && a.endpoints == b.endpoints => return,

@@ -12,12 +12,11 @@ use crate::config::checked::ExtraName;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::problem::{Problem, ProblemCode};
-use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::names::cluster::{ClusterNames, SchedulerAddresses};
 use crate::table::names::group::{Member, TaskGroup, group_names};
-use crate::table::names::label::service_label;
+use crate::table::names::label::{LABEL, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
 use crate::table::names::{AgentNames, Content, Names, StaticNames, Zone, ZoneNames, below, own_addresses};
@@ -172,6 +171,7 @@ pub(super) fn swap_task(
         let rules = names.rules.clone();
         holds = rules.hold;
         ids::swap_task(names, old, new);
+        let mut former_parents = BTreeSet::new();
         after = new.map(|view| allowed_names(view, &rules)).unwrap_or_default();
         if let Some(old) = old {
             let before = allowed_names(old, &rules);
@@ -181,15 +181,16 @@ pub(super) fn swap_task(
                 }
             }
             let member = Member::new(Arc::new(old.clone()));
-            own_name_parents(names, &member, &before, false);
+            former_parents = member_parents(&member, &before, &rules);
             own_names(names, &member, &before, false);
             names.address_names.change(&member.view, &reverse, false);
         }
-        if let Some(new) = new {
-            let member = Member::new(new.clone());
-            own_name_parents(names, &member, &after, true);
+        let member = new.map(|new| Member::new(new.clone()));
+        let parents = member.as_ref().map(|member| member_parents(member, &after, &rules)).unwrap_or_default();
+        swap_parents(names, &former_parents, &parents);
+        if let Some(member) = member {
             own_names(names, &member, &after, true);
-            names.address_names.change(new, &reverse, true);
+            names.address_names.change(&member.view, &reverse, true);
             for name in &after {
                 join(names, name, &member);
             }
@@ -199,8 +200,10 @@ pub(super) fn swap_task(
         let views = old.into_iter().chain(new.map(|view| &**view));
         views.flat_map(|view| own_addresses(view, &reverse)).for_each(|address| touch_reverse(table, address));
     }
-    for name in after {
-        state.ledger.names.remove(&(cluster.clone(), name));
+    if !state.ledger.names.is_empty() {
+        for name in after {
+            state.ledger.names.remove(&(cluster.clone(), name));
+        }
     }
     for name in emptied {
         let until = now.plus(state.config.server.service_retention);
@@ -216,20 +219,19 @@ pub(super) fn swap_task(
 /// The names of a task's groups that the policies let it have.
 fn allowed_names(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
     let mut names = group_names(view, rules);
-    names.retain(|name| !view.refused_names.contains(name));
+    names.retain(|name| !view.refused_names().contains(name));
     names
 }
 
-/// Names that exist for those that one task has alone.
-fn own_name_parents(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add: bool) {
-    for parent in member_parents(member, groups, &names.rules) {
-        if add {
-            names.parents.add(&parent);
-            names.parents.add_ancestors(&parent);
-        } else {
-            names.parents.remove(&parent);
-            names.parents.remove_ancestors(&parent);
-        }
+/// Replaces the names that exist for those that one task has alone. Most changes leave them as they are.
+fn swap_parents(names: &mut ClusterNames, old: &BTreeSet<String>, new: &BTreeSet<String>) {
+    for parent in new.difference(old) {
+        names.parents.add(parent);
+        names.parents.add_ancestors(parent);
+    }
+    for parent in old.difference(new) {
+        names.parents.remove(parent);
+        names.parents.remove_ancestors(parent);
     }
 }
 
@@ -239,7 +241,11 @@ fn own_names(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add
     for part in names.rules.framework_parts(&framework.name) {
         for group in groups {
             let Some(task) = group.strip_suffix(&*part).and_then(|task| task.strip_suffix('.')) else { continue };
-            let Some(own) = member.canonical(task).filter(|own| *own != format!("{task}{suffix}")) else { continue };
+            let last = task.rsplit('.').next().unwrap_or_default();
+            if last.len() + suffix.len() <= LABEL {
+                continue;
+            }
+            let Some(own) = member.canonical(task) else { continue };
             let name: Arc<str> = format!("{own}.{part}").into();
             let mut members = names.cut.get(&name).map(|group| group.members.clone()).unwrap_or_default();
             if add {
@@ -249,7 +255,7 @@ fn own_names(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add
             }
             match members.is_empty() {
                 true => drop(names.cut.remove(&name)),
-                false => drop(names.cut.insert(name, Arc::new(TaskGroup { members }))),
+                false => drop(names.cut.insert(name, TaskGroup { members })),
             }
         }
     }
@@ -297,7 +303,7 @@ fn join(names: &mut ClusterNames, name: &Arc<str>, member: &Member) {
     let fresh = known.is_none();
     let mut members = known.map(|group| group.members.clone()).unwrap_or_default();
     members.insert(member.clone());
-    names.groups.insert(name.clone(), Arc::new(TaskGroup { members }));
+    names.groups.insert(name.clone(), TaskGroup { members });
     if fresh {
         name_parents(names, name, true);
     }
@@ -309,13 +315,13 @@ fn leave(names: &mut ClusterNames, name: &Arc<str>, view: &TaskView) -> bool {
     let mut members = group.members.clone();
     members.remove(&Member::key_of(&view.facts.key));
     let empty = members.is_empty();
-    names.groups.insert(name.clone(), Arc::new(TaskGroup { members }));
+    names.groups.insert(name.clone(), TaskGroup { members });
     empty
 }
 
 fn retain(names: &mut ClusterNames, name: &Arc<str>) {
     if !names.groups.contains_key(name) {
-        names.groups.insert(name.clone(), Arc::new(TaskGroup { members: SortedList::default() }));
+        names.groups.insert(name.clone(), TaskGroup::default());
         name_parents(names, name, true);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::task::EndpointDraft;
+use super::task::{Derivation, EndpointDraft};
 use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
@@ -42,6 +42,18 @@ impl Services {
         table.services.get(id).is_some_and(|service| !service.endpoints.is_empty())
     }
 
+    /// Lets a derivation use the copies of ids and versions that its services have already.
+    pub fn share(&self, table: &Table, derived: &mut Derivation) {
+        for (draft, place) in derived.endpoints.iter_mut().zip(&mut derived.view.services) {
+            let Some(known) = table.services.get(&draft.service) else { continue };
+            draft.service = known.id.clone();
+            place.0 = known.id.clone();
+            if let Some(endpoint) = known.endpoints.at(0).filter(|endpoint| endpoint.version == derived.view.version) {
+                derived.view.version = endpoint.version.clone();
+            }
+        }
+    }
+
     /// Adds or replaces an endpoint.
     pub fn set(&self, table: &mut Table, draft: &EndpointDraft, view: &TaskView, config: &Config, now: Timestamp) {
         let known = table.services.get(&draft.service);
@@ -57,7 +69,7 @@ impl Services {
         let mut service = known.map_or_else(|| empty(id.clone(), view), |service| (**service).clone());
         add_digest(table, former.as_deref(), Some(&endpoint));
         if endpoint.sticky {
-            service.sticky.insert((&endpoint.id).into());
+            service.sticky.insert(Arc::new((&endpoint.id).into()));
         } else if former.as_ref().is_some_and(|former| former.sticky) {
             service.sticky.remove(&endpoint.id.fingerprint());
         }

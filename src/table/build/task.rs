@@ -3,7 +3,7 @@
 //! Pure: facts and configuration in, derivation out. The same inputs give the same derivation, so what a task added
 //! to the table can be taken back by deriving it again from the facts the table shows.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskSta
 use crate::table::names::group::group_names;
 use crate::table::names::label::{self, LABEL, agent_tail};
 use crate::table::names::rules::NamingRules;
-use crate::table::task::TaskView;
+use crate::table::task::{TaskExtras, TaskView, addresses_of};
 
 /// What a task's part of the table is made from.
 #[derive(Clone, Debug)]
@@ -150,10 +150,9 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
             drained: inputs.drained,
             state: if inputs.drained { EndpointState::Draining } else { endpoint_state(facts, config) },
             version: said.version.clone(),
-            endpoints: SmallVec::new(),
-            addresses: addresses(facts, agent.as_deref(), config),
-            refused_names: Box::new([]),
-            scrape: None,
+            services: SmallVec::new(),
+            address_source: address_source(facts, agent.as_deref(), config),
+            extras: None,
         },
         endpoints: SmallVec::new(),
         claims: SmallVec::new(),
@@ -164,9 +163,10 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         add_port(inputs, spec, port, said, &mut out);
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
-    out.view.endpoints = out.endpoints.iter().map(|e| (e.service.clone(), e.id.clone())).collect();
-    refuse_names(inputs, spec, &mut out);
-    out.view.scrape = scrape(inputs, spec, ports);
+    out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
+    let extras =
+        TaskExtras { refused_names: refuse_names(inputs, spec, &mut out), scrape: scrape(inputs, spec, ports) };
+    out.view.extras = (extras != TaskExtras::default()).then(|| Box::new(extras));
     out.problems.extend(name_problem(facts, config));
     if !out.problems.is_empty() {
         let subject: Arc<str> = facts.key.to_string().into();
@@ -242,22 +242,22 @@ fn service_name(facts: &TaskFacts, spec: &TaskSpec) -> Arc<str> {
     spec.service.clone().or(discovery).unwrap_or_else(|| definition.name.clone())
 }
 
-/// Notes the names that the policies do not let the task have.
-fn refuse_names(inputs: &Inputs<'_>, spec: &TaskSpec, out: &mut Derivation) {
+/// The names that the policies do not let the task have.
+fn refuse_names(inputs: &Inputs<'_>, spec: &TaskSpec, out: &mut Derivation) -> Box<[Arc<str>]> {
     let config = inputs.config;
     // Nearly nobody has policies, and making names costs.
     if config.policies.is_empty() || inputs.source == SourceKind::File {
-        return;
+        return Box::default();
     }
     let (Some(framework), Some(zone)) = (&inputs.framework, zone_of(config, inputs.facts.key.cluster())) else {
-        return;
+        return Box::default();
     };
     let names = group_names(&out.view, &NamingRules::new(&config.dns, zone));
     let service = service_name(&inputs.facts, spec);
     let refused = policy::refused_names(&config.policies, framework, &service, &names, zone);
     let (names, problems): (Vec<Arc<str>>, Vec<Problem>) = refused.into_iter().unzip();
-    out.view.refused_names = names.into();
     out.problems.extend(problems);
+    names.into()
 }
 
 /// The zone of a cluster's names.
@@ -388,25 +388,15 @@ fn address(inputs: &Inputs<'_>, port: &TaskPort) -> Result<Option<SocketAddr>, P
     }
 }
 
-fn addresses(facts: &TaskFacts, agent: Option<&AgentFacts>, config: &Config) -> SmallVec<[IpAddr; 1]> {
-    for source in &config.dns.ip_sources {
-        let found: SmallVec<[IpAddr; 1]> = match source {
-            IpSource::Netinfo => facts.addresses.clone(),
-            IpSource::Mesos => facts.labelled.as_ref().map(|labelled| labelled.mesos.clone()).unwrap_or_default(),
-            IpSource::Docker => facts.labelled.as_ref().map(|labelled| labelled.docker.clone()).unwrap_or_default(),
-            IpSource::Host => agent.and_then(|agent| agent.address).into_iter().collect(),
-        };
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    SmallVec::new()
+/// The first of the configured sources of addresses that gives any.
+fn address_source(facts: &TaskFacts, agent: Option<&AgentFacts>, config: &Config) -> Option<IpSource> {
+    config.dns.ip_sources.iter().copied().find(|source| !addresses_of(*source, facts, agent).is_empty())
 }
 
-fn scrape(inputs: &Inputs<'_>, spec: &TaskSpec, ports: &[TaskPort]) -> Option<Box<(SocketAddr, Arc<str>)>> {
+fn scrape(inputs: &Inputs<'_>, spec: &TaskSpec, ports: &[TaskPort]) -> Option<(SocketAddr, Arc<str>)> {
     let wanted = spec.scrape.as_ref()?;
     let port = ports.iter().find(|port| selects(&wanted.port, port))?;
-    Some(Box::new((address(inputs, port).ok()??, wanted.path.clone())))
+    Some((address(inputs, port).ok()??, wanted.path.clone()))
 }
 
 /// The version a task runs: what its label says, else what its source knows, else a hash of what versions differ in.

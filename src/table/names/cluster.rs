@@ -42,9 +42,9 @@ pub struct ClusterNames {
     /// How names are made.
     pub(crate) rules: NamingRules,
     /// Task groups by `task.framework`.
-    pub(crate) groups: PersistentMap<Arc<str>, Arc<TaskGroup>>,
+    pub(crate) groups: PersistentMap<Arc<str>, TaskGroup>,
     /// Tasks whose own label had to be cut, by it: `t-HASH-TAIL.framework`.
-    pub(crate) cut: PersistentMap<Arc<str>, Arc<TaskGroup>>,
+    pub(crate) cut: PersistentMap<Arc<str>, TaskGroup>,
     /// Single tasks, by id.
     pub(crate) ids: TaskIds,
     /// Groups whose label has no room for an underscore, by the shortened one.

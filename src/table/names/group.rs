@@ -1,5 +1,6 @@
 //! The tasks that share a name in a framework: one entry stands for all their names.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,14 +23,14 @@ pub struct TaskGroup {
 /// One task of a group.
 #[derive(Clone, Debug)]
 pub struct Member {
-    key: (u32, TaskKey),
+    hash: u32,
     /// The task.
     pub view: Arc<TaskView>,
 }
 
 impl PartialEq for Member {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && (Arc::ptr_eq(&self.view, &other.view) || self.view == other.view)
+        Arc::ptr_eq(&self.view, &other.view) || self.view == other.view
     }
 }
 
@@ -38,8 +39,12 @@ impl Eq for Member {}
 impl SortKey for Member {
     type Key = (u32, TaskKey);
 
-    fn sort_key(&self) -> &Self::Key {
-        &self.key
+    fn compare(&self, (hash, key): &Self::Key) -> Ordering {
+        self.hash.cmp(hash).then_with(|| self.view.facts.key.cmp(key))
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash).then_with(|| self.view.facts.key.cmp(&other.view.facts.key))
     }
 }
 
@@ -79,7 +84,7 @@ pub fn group_names(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
 impl Member {
     /// A member for this task.
     pub fn new(view: Arc<TaskView>) -> Self {
-        Self { key: Self::key_of(&view.facts.key), view }
+        Self { hash: task_hash(view.facts.key.said_id()), view }
     }
 
     /// The key under which [`Member::new`] files a task.
@@ -90,7 +95,7 @@ impl Member {
     /// What the canonical name adds to the task's label: `-HASH-TAIL`. Absent while the task has no agent.
     pub fn suffix(&self) -> Option<String> {
         let agent = self.view.facts.agent.as_ref()?;
-        Some(format!("-{}-{}", hash_text(self.key.0), agent_tail(agent.as_str())))
+        Some(format!("-{}-{}", hash_text(self.hash), agent_tail(agent.as_str())))
     }
 
     /// The agent's addresses, for the names below `slave`.
@@ -166,10 +171,10 @@ impl TaskGroup {
         while low < high {
             let middle = usize::midpoint(low, high);
             match self.members.at(middle) {
-                Some(member) if member.key.0 < hash => low = middle + 1,
+                Some(member) if member.hash < hash => low = middle + 1,
                 _ => high = middle,
             }
         }
-        (low..self.members.len()).map_while(|at| self.members.at(at)).take_while(move |member| member.key.0 == hash)
+        (low..self.members.len()).map_while(|at| self.members.at(at)).take_while(move |member| member.hash == hash)
     }
 }

@@ -9,7 +9,7 @@ use super::label::parse_hash;
 impl ClusterNames {
     /// Adds the addresses of the tasks that a name stands for.
     pub(super) fn task_hosts(&self, name: &str, found: &mut Findings) {
-        self.hosts_at(name, |member| member.view.addresses.to_vec(), found);
+        self.hosts_at(name, |member| member.view.addresses().to_vec(), found);
         if let Some(name) = name.strip_suffix(".slave") {
             self.hosts_at(name, |member| member.agent_addresses().collect(), found);
         }

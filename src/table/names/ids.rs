@@ -35,7 +35,7 @@ pub struct TaskIds {
 #[derive(Clone, Debug)]
 enum Holders {
     One(Arc<TaskView>),
-    Several(Arc<[Arc<TaskView>]>),
+    Several(Arc<Vec<Arc<TaskView>>>),
 }
 
 impl Holders {
@@ -95,7 +95,7 @@ impl TaskIds {
         let holders = match views.len() {
             0 => return drop(self.index.remove(&place)),
             1 => Holders::One(views.swap_remove(0)),
-            _ => Holders::Several(views.into()),
+            _ => Holders::Several(Arc::new(views)),
         };
         self.index.insert(place, holders);
     }
@@ -212,7 +212,7 @@ impl ClusterNames {
         found.add(ports.into_iter().map(|port| self.srv_by_id(query, member, port)));
         match query.on_agents {
             true => found.add_addresses(member.agent_addresses()),
-            false => found.add_addresses(member.view.addresses.iter().copied()),
+            false => found.add_addresses(member.view.addresses().iter().copied()),
         }
     }
 

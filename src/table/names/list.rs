@@ -95,7 +95,7 @@ impl ClusterNames {
         let labels = task_labels(view, &self.rules);
         let each = labels.iter().rev().flat_map(|task| parts.iter().map(move |part| (task, part)));
         let each =
-            each.filter(|(task, part)| !view.refused_names.iter().any(|name| **name == *format!("{task}.{part}")));
+            each.filter(|(task, part)| !view.refused_names().iter().any(|name| **name == *format!("{task}.{part}")));
         each.flat_map(|(task, part)| self.records_at(task, part, &member)).collect()
     }
 
@@ -110,7 +110,7 @@ impl ClusterNames {
                 }
             }
         };
-        hosts(&mut member.view.addresses.iter().copied(), "");
+        hosts(&mut member.view.addresses().iter().copied(), "");
         hosts(&mut member.agent_addresses(), ".slave");
         let service = match task.split_once('.') {
             Some((first, rest)) => format!("_{}.{rest}", service_label(first)),

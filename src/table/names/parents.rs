@@ -25,16 +25,16 @@ impl Parents {
 
     /// Adds one name, not its ancestors.
     pub fn add(&mut self, name: &str) {
-        match self.counts.get(name).copied() {
-            Some(count) => drop(self.counts.insert(name.into(), count + 1)),
+        match self.counts.get_mut(name) {
+            Some(count) => *count += 1,
             None => drop(self.counts.insert(name.into(), 1)),
         }
     }
 
     /// Takes one back.
     pub fn remove(&mut self, name: &str) {
-        match self.counts.get(name).copied() {
-            Some(count) if count > 1 => drop(self.counts.insert(name.into(), count - 1)),
+        match self.counts.get_mut(name) {
+            Some(count) if *count > 1 => *count -= 1,
             _ => drop(self.counts.remove(name)),
         }
     }

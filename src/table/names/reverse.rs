@@ -69,7 +69,7 @@ impl AddressNames {
 /// The addresses within `networks` that are the task's and not its agent's.
 pub(crate) fn own_addresses(view: &TaskView, networks: &[IpNet]) -> BTreeSet<IpAddr> {
     let agent = view.agent.as_ref().and_then(|agent| agent.address).map(|address| address.to_canonical());
-    let own = view.addresses.iter().map(IpAddr::to_canonical).filter(|address| Some(*address) != agent);
+    let own = view.addresses().iter().map(IpAddr::to_canonical).filter(|address| Some(*address) != agent);
     own.filter(|address| networks.iter().any(|network| network.contains(address))).collect()
 }
 
@@ -127,7 +127,7 @@ impl ClusterNames {
         }
         let label = task_labels(view, &self.rules).into_iter().next()?;
         let part = self.rules.framework_parts(&view.framework.as_ref()?.name).pop()?;
-        if view.refused_names.iter().any(|name| **name == *format!("{label}.{part}")) {
+        if view.refused_names().iter().any(|name| **name == *format!("{label}.{part}")) {
             return None;
         }
         Some(format!("{}.{}", self.target(&member.canonical(&label)?, &part, ""), self.zone).into())

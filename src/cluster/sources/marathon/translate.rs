@@ -106,7 +106,7 @@ fn readiness(app: &App) -> impl Iterator<Item = &str> {
 /// What the tasks of an app have in common.
 struct Shape {
     name: Arc<str>,
-    labels: Box<[Label]>,
+    labels: Arc<[Label]>,
     network: NetworkMode,
     ports: Vec<Port>,
     has_health_check: bool,
@@ -145,7 +145,7 @@ impl Shape {
         http.dedup();
         Self {
             name: service_name(&app.id),
-            labels: labels(app.labels.as_ref(), &app.id, problems),
+            labels: labels(app.labels.as_ref(), &app.id, problems).into(),
             network,
             ports,
             has_health_check: !checks.is_empty(),

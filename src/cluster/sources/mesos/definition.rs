@@ -2,6 +2,7 @@
 //!
 //! Pure but for the interner. Numbers that are no ports are left out, never an error: the rest of the task counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire;
@@ -26,7 +27,7 @@ const MESOS_BRIDGE: &str = "mesos-bridge";
 pub fn definition(task: &wire::Task, strings: &mut Interner) -> TaskDefinition {
     TaskDefinition {
         name: strings.intern(task.name.as_deref().unwrap_or_default()),
-        labels: labels(task.labels.as_ref(), strings),
+        labels: task_labels(task, strings),
         discovery: task.discovery.as_ref().map(|info| discovery(info, strings)),
         host_ports: host_ports(&task.resources),
         port_mappings: port_mappings(task.container.as_ref(), strings),
@@ -36,6 +37,11 @@ pub fn definition(task: &wire::Task, strings: &mut Interner) -> TaskDefinition {
         version: version(task.discovery.as_ref(), strings),
         app: None,
     }
+}
+
+fn task_labels(task: &wire::Task, strings: &mut Interner) -> Arc<[Label]> {
+    let own = labels(task.labels.as_ref(), strings);
+    strings.intern_labels(own.into())
 }
 
 fn labels(labels: Option<&wire::Labels>, strings: &mut Interner) -> Box<[Label]> {
