@@ -32,11 +32,14 @@ fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
     println!(
-        "| tasks | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s |"
+        "| tasks (an application) | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s (CPU s) |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for size in sizes {
-        measure(size);
+        // Every task an application of its own is the worst case for names and routes; ten are more like a cluster.
+        for per_app in [1, 10] {
+            measure(size, per_app);
+        }
     }
     large_service();
 }
@@ -47,7 +50,7 @@ fn config() -> Arc<Config> {
     Arc::new(config)
 }
 
-fn measure(size: usize) {
+fn measure(size: usize, per_app: usize) {
     let now = Timestamp(1_700_000_000_000);
     let before = resident();
     let mut interner = Interner::default();
@@ -57,7 +60,7 @@ fn measure(size: usize) {
     let agents = size.div_ceil(100);
     send(&mut writer, &handle, vec![Fact::SnapshotStarted, Fact::Framework(Box::new(framework()))]);
     for chunk in (0..size).collect::<Vec<_>>().chunks(FACTS_PER_EVENT) {
-        let facts = chunk.iter().map(|n| Fact::Task(Box::new(task(*n, size, &mut interner)))).collect();
+        let facts = chunk.iter().map(|n| Fact::Task(Box::new(task(*n, per_app, &mut interner)))).collect();
         send(&mut writer, &handle, facts);
     }
     for chunk in (0..agents).collect::<Vec<_>>().chunks(FACTS_PER_EVENT) {
@@ -74,13 +77,17 @@ fn measure(size: usize) {
     for round in 0..3000usize {
         let n = random.usize(..size);
         let state = if round % 2 == 0 { TaskState::Killing } else { TaskState::Running };
-        state_flip.push(timed(&mut writer, &handle, vec![status(n, size, state, None, &mut interner)]));
-        send(&mut writer, &handle, vec![status(n, size, TaskState::Running, None, &mut interner)]);
+        state_flip.push(timed(&mut writer, &handle, vec![status(n, per_app, state, None, &mut interner)]));
+        send(&mut writer, &handle, vec![status(n, per_app, TaskState::Running, None, &mut interner)]);
         let health = Some(if round % 2 == 0 { Health::Unhealthy } else { Health::Healthy });
-        health_flip.push(timed(&mut writer, &handle, vec![status(n, size, TaskState::Running, health, &mut interner)]));
+        health_flip.push(timed(
+            &mut writer,
+            &handle,
+            vec![status(n, per_app, TaskState::Running, health, &mut interner)],
+        ));
         let fresh = size + round;
-        let added = timed(&mut writer, &handle, vec![Fact::Task(Box::new(task(fresh, size, &mut interner)))]);
-        let ended = timed(&mut writer, &handle, vec![status(fresh, size, TaskState::Ended, None, &mut interner)]);
+        let added = timed(&mut writer, &handle, vec![Fact::Task(Box::new(task(fresh, per_app, &mut interner)))]);
+        let ended = timed(&mut writer, &handle, vec![status(fresh, per_app, TaskState::Ended, None, &mut interner)]);
         churn.push((added + ended) / 2.0);
     }
     let mut all: Vec<f64> = state_flip.iter().chain(&health_flip).chain(&churn).copied().collect();
@@ -94,13 +101,13 @@ fn measure(size: usize) {
     let store = started.elapsed().as_secs_f64();
     let file = std::fs::metadata(&path).unwrap().len() as f64 / 1e6;
     drop((writer, handle));
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_seconds());
     let state = pointsman::cluster::store::load(&path, config(), now).unwrap();
     let mut writer = Writer::new(state, 2, now);
     assert!(writer.first(now).tasks.len() >= size);
-    let restore = started.elapsed().as_secs_f64();
+    let (restore, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!(
-        "| {size} | {load:.2} | {bytes:.0} | {:.1} | {:.1} | {:.1} | {p99:.1} | {store:.2} | {file:.0} | {restore:.2} |",
+        "| {size} ({per_app}) | {load:.2} | {bytes:.0} | {:.1} | {:.1} | {:.1} | {p99:.1} | {store:.2} | {file:.0} | {restore:.2} ({cpu:.2}) |",
         median(&mut state_flip),
         median(&mut health_flip),
         median(&mut churn)
@@ -116,7 +123,7 @@ fn large_service() {
     let mut facts = vec![Fact::SnapshotStarted, Fact::Framework(Box::new(framework()))];
     facts.extend((0..100).map(|n| Fact::Agent(Box::new(agent(n)))));
     // One application of ten thousand.
-    facts.extend((0..10_000).map(|n| Fact::Task(Box::new(task(n, 0, &mut interner)))));
+    facts.extend((0..10_000).map(|n| Fact::Task(Box::new(task(n, usize::MAX, &mut interner)))));
     facts.extend([Fact::SnapshotFinished(SnapshotScope::default()), Fact::Live]);
     send(&mut writer, &handle, facts);
     let mut times = Vec::new();
@@ -125,7 +132,7 @@ fn large_service() {
         times.push(timed(
             &mut writer,
             &handle,
-            vec![status(round * 4 % 10_000, 0, TaskState::Running, health, &mut interner)],
+            vec![status(round * 4 % 10_000, usize::MAX, TaskState::Running, health, &mut interner)],
         ));
     }
     times.sort_by(f64::total_cmp);
@@ -183,9 +190,9 @@ fn address(agent: usize) -> IpAddr {
     IpAddr::from([10, 64 + (agent >> 16) as u8, (agent >> 8) as u8, agent as u8])
 }
 
-/// Every task an application of its own, as in the worst case for names and routes; `apps` 0: all of one.
-fn key(n: usize, apps: usize, interner: &mut Interner) -> TaskKey {
-    let app = if apps == 0 { "app-0".into() } else { format!("app-{n}") };
+/// A task of an application that has `per_app` of them.
+fn key(n: usize, per_app: usize, interner: &mut Interner) -> TaskKey {
+    let app = format!("app-{}", n / per_app);
     let framework = interner.intern("0a1b2c3d-0000-4000-8000-000000000000-0000");
     TaskKey::new(
         interner.intern("mesos").into(),
@@ -194,16 +201,13 @@ fn key(n: usize, apps: usize, interner: &mut Interner) -> TaskKey {
     )
 }
 
-fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
-    let app: Arc<str> = if apps == 0 { "app-0".into() } else { format!("app-{n}").into() };
+fn task(n: usize, per_app: usize, interner: &mut Interner) -> TaskFacts {
+    let app = interner.intern(&format!("app-{}", n / per_app));
     let number = 1025 + u16::try_from(n % 30_000).unwrap();
     let agent = n / 100;
     let definition = TaskDefinition {
         name: app.clone(),
-        labels: Arc::new([
-            Label { key: interner.intern("HAPROXY_GROUP"), value: interner.intern("external") },
-            Label { key: interner.intern("HAPROXY_0_VHOST"), value: format!("{app}.bench.test").into() },
-        ]),
+        labels: labels(&app, interner),
         discovery: Some(Discovery {
             name: app,
             ports: Box::new([DiscoveryPort {
@@ -219,7 +223,7 @@ fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
         ..TaskDefinition::default()
     };
     TaskFacts {
-        key: key(n, apps, interner),
+        key: key(n, per_app, interner),
         agent: Some(interner.intern(&format!("0a1b2c3d-0000-4000-8000-000000000000-S{agent}")).into()),
         state: TaskState::Running,
         health: Health::Healthy,
@@ -231,9 +235,18 @@ fn task(n: usize, apps: usize, interner: &mut Interner) -> TaskFacts {
     }
 }
 
-fn status(n: usize, apps: usize, state: TaskState, health: Option<Health>, interner: &mut Interner) -> Fact {
+/// One list for all tasks of an application, as sources make it.
+fn labels(app: &str, interner: &mut Interner) -> Arc<[Label]> {
+    let labels = Arc::new([
+        Label { key: interner.intern("HAPROXY_GROUP"), value: interner.intern("external") },
+        Label { key: interner.intern("HAPROXY_0_VHOST"), value: interner.intern(&format!("{app}.bench.test")) },
+    ]);
+    interner.intern_labels(labels)
+}
+
+fn status(n: usize, per_app: usize, state: TaskState, health: Option<Health>, interner: &mut Interner) -> Fact {
     Fact::Status(Box::new(TaskStatus {
-        key: key(n, apps, interner),
+        key: key(n, per_app, interner),
         state,
         health,
         addresses: None,
@@ -241,6 +254,13 @@ fn status(n: usize, apps: usize, state: TaskState, health: Option<Health>, inter
         labelled: None,
         unreachable_since: None,
     }))
+}
+
+/// What all threads of the process have used.
+fn cpu_seconds() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 fn resident() -> u64 {

@@ -220,3 +220,37 @@ fn repeated_facts_publish_nothing() {
     assert!(writer.apply([unhealthy()], NOW).table.is_none());
     assert!(writer.state().task(&key("t1")).is_some());
 }
+
+/// So many that several threads read and derive them.
+#[test]
+fn a_large_state_is_restored_as_it_was() {
+    let mut writer = writer();
+    // Two tasks a service, and some that contend for one host.
+    let facts = (0..6000).map(|n| {
+        let host = format!("app-{}.test", if n % 100 == 0 { 0 } else { n / 2 });
+        let name = format!("app-{}", n / 2);
+        Fact::Task(Box::new(task(
+            &format!("t{n}"),
+            &name,
+            u8::try_from(n % 4).unwrap(),
+            9000,
+            &[("pointsman.host", &host)],
+        )))
+    });
+    let others =
+        (0..4).map(|n| Fact::Agent(Box::new(agent(n)))).chain([Fact::Framework(Box::new(framework("marathon")))]);
+    writer.apply([snapshot(1, facts.chain(others).collect())], NOW);
+    let before = dump(&writer.first(NOW));
+    assert!(before.lines().filter(|line| line.starts_with("task ")).count() == 6000);
+    assert!(before.contains("problem route-conflict"), "some contend");
+    let bytes = writer.state().view(NOW).write(Vec::new()).unwrap();
+    let path = std::path::Path::new("state");
+    let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW).unwrap();
+    let after = dump(&Writer::new(state, 8, NOW).first(NOW));
+    assert!(before == after, "the restored table is another one");
+    // Cut anywhere, it is refused as a small one is.
+    for part in 1..8 {
+        let read = pointsman::cluster::store::read(&bytes[..bytes.len() * part / 8], path, Arc::new(config()), NOW);
+        assert!(read.is_err(), "{part}/8 of it");
+    }
+}

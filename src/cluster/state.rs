@@ -113,6 +113,30 @@ impl ClusterState {
         self.apply_deadlines(now, changes);
     }
 
+    /// The facts without what they are looked up by, to read while this state changes: costs nothing that grows with
+    /// the cluster.
+    pub(crate) fn facts_alone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            sources: self.sources.clone(),
+            ranks: self.ranks.clone(),
+            tasks: self.tasks.clone(),
+            agents: self.agents.clone(),
+            frameworks: self.frameworks.clone(),
+            declared: self.declared.clone(),
+            verdicts: self.verdicts.clone(),
+            drains: self.drains.clone(),
+            agent_counts: HashMap::new(),
+            by_agent: HashMap::new(),
+            by_framework: HashMap::new(),
+            leaving: HashSet::new(),
+            ledger: Ledger::default(),
+            deadlines: Deadlines::default(),
+            port_faults: BTreeMap::new(),
+            ignored: 0,
+        }
+    }
+
     /// When the next deadline is.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.next()

@@ -11,6 +11,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use serde::{Deserialize, Serialize};
 
@@ -268,24 +269,36 @@ pub fn load(path: &Path, config: Arc<Config>, now: Timestamp) -> Result<ClusterS
 ///
 /// # Errors
 /// It is damaged, foreign or of another version.
-pub fn read(input: impl Read, path: &Path, config: Arc<Config>, now: Timestamp) -> Result<ClusterState, StoreError> {
+pub fn read(
+    input: impl Read + Send,
+    path: &Path,
+    config: Arc<Config>,
+    now: Timestamp,
+) -> Result<ClusterState, StoreError> {
     let mut reader = RecordReader { input, path, at: 0, buffer: Vec::new() };
     reader.preamble()?;
     let Record::Header { taken_at: _, sources } = reader.next()? else {
         return Err(reader.damaged("the first record is not the header"));
     };
     let mut loading = Loading::new(&sources, config, now);
-    let mut records = 1u64;
-    loop {
-        match reader.next()? {
-            Record::End { records: counted } if counted == records => break,
-            Record::End { .. } => return Err(reader.damaged("records are missing")),
-            record => loading.add(record),
+    // One thread reads and decodes, this one takes over: each is about half of the work.
+    std::thread::scope(|scope| {
+        let (sender, batches) = sync_channel(WAITING);
+        scope.spawn(move || reader.read_all(&sender));
+        for batch in batches {
+            batch?.into_iter().for_each(|record| loading.add(record));
         }
-        records += 1;
-    }
+        Ok::<(), StoreError>(())
+    })?;
     Ok(loading.finish(&sources))
 }
+
+/// Records in a batch between the two threads, and batches that wait.
+const BATCH: usize = 256;
+const WAITING: usize = 8;
+
+/// Some records, or why there are no more.
+type Batch = Result<Vec<Record>, StoreError>;
 
 /// A state that is being read.
 struct Loading {
@@ -476,6 +489,28 @@ struct RecordReader<'a, R> {
 }
 
 impl<R: Read> RecordReader<'_, R> {
+    /// Reads the records after the header and sends them on, until the last one or a fault.
+    fn read_all(&mut self, batches: &SyncSender<Batch>) {
+        let mut records = 1u64;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            match self.next() {
+                Ok(Record::End { records: counted }) if counted == records => break,
+                Ok(Record::End { .. }) => return drop(batches.send(Err(self.damaged("records are missing")))),
+                Ok(record) => batch.push(record),
+                Err(error) => return drop(batches.send(Err(error))),
+            }
+            records += 1;
+            // Whoever stopped listening has met a fault before.
+            if batch.len() == BATCH
+                && batches.send(Ok(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))).is_err()
+            {
+                return;
+            }
+        }
+        drop(batches.send(Ok(batch)));
+    }
+
     fn preamble(&mut self) -> Result<(), StoreError> {
         let mut magic = [0; 8];
         if self.input.read_exact(&mut magic).is_err() || magic != *MAGIC {

@@ -3,6 +3,7 @@
 //! Incremental and from scratch come to the same: what a task added is taken back by deriving it again.
 
 mod accept;
+mod bulk;
 pub mod claims;
 pub mod digest;
 mod ids;
@@ -16,6 +17,7 @@ use hashbrown::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::bulk::Where;
 use self::claims::Claims;
 use self::services::Services;
 use self::task::{Derivation, Inputs, Said, derive};
@@ -98,6 +100,7 @@ impl Builder {
     /// Derives everything anew; endpoints keep their run-time state.
     fn rebuild(&mut self, state: &mut ClusterState, now: Timestamp) {
         let former = std::mem::replace(&mut self.table, Table::empty(state.config.clone()));
+        let place = if former.tasks.is_empty() { Where::Everywhere } else { Where::Here };
         self.table.ways.version = former.ways.version + 1;
         self.services = Services::recalling(former.services);
         self.claims = Claims::default();
@@ -108,9 +111,10 @@ impl Builder {
         // The same order on every instance, without comparing texts: who is first names a service's routes.
         let mut keys: Vec<(u64, TaskKey)> = state.tasks.keys().map(|key| (key.stable_hash(), key.clone())).collect();
         keys.sort_unstable();
-        for (_, key) in &keys {
-            self.update_task(state, key, now, &mut touched);
-        }
+        let keys: Vec<TaskKey> = keys.into_iter().map(|(_, key)| key).collect();
+        let facts = state.facts_alone();
+        bulk::derive_all(&facts, &keys, place, |key, next| self.swap_task(state, key, None, next, now, &mut touched));
+        drop(facts);
         let declared: Vec<ServiceId> = state.declared.keys().cloned().collect();
         for id in &declared {
             self.update_declared(state, id, now);
@@ -151,7 +155,20 @@ impl Builder {
         let formerly =
             former.as_ref().zip(next.as_ref()).filter(|(a, b)| !is_same(a, b)).map(|(former, _)| read(former));
         let former = former.zip(formerly.as_ref().or(said.as_ref())).map(|(inputs, said)| derive(&inputs, said));
-        let mut next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
+        let next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
+        self.swap_task(state, key, former, next, now, touched);
+    }
+
+    /// Replaces what was derived of a task by what is derived of it now.
+    fn swap_task(
+        &mut self,
+        state: &mut ClusterState,
+        key: &TaskKey,
+        former: Option<Derivation>,
+        mut next: Option<Derivation>,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
         if let Some(next) = &mut next {
             self.services.share(&self.table, next);
         }
@@ -310,6 +327,13 @@ impl TaskView {
             config,
         }
     }
+}
+
+/// A task's part of the table as the state has it.
+fn derived(state: &ClusterState, key: &TaskKey) -> Option<Derivation> {
+    let inputs = inputs(state, key)?;
+    let said = Said::read(&inputs.facts.definition, inputs.config);
+    Some(derive(&inputs, &said))
 }
 
 /// What a task is derived from.
