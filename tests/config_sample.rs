@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pointsman::config::checked::{
-    DnsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RoutingConfig, ServerConfig,
-    ServicePorts, StateConfig,
+    DnsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RateLimitConfig, RoutingConfig,
+    ServerConfig, ServicePorts, StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -93,6 +93,8 @@ fn what_the_sample_calls_a_default_is_the_default() {
         cookie_secret: config.dns.cookie_secret.clone(),
         identity: config.dns.identity.clone(),
         reverse: config.dns.reverse.clone(),
+        allow: config.dns.allow.clone(),
+        rate_limit: RateLimitConfig { exempt: config.dns.rate_limit.exempt.clone(), ..RateLimitConfig::default() },
         ..DnsConfig::default()
     };
     assert_eq!(config.dns, dns);

@@ -65,6 +65,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.cookie_secret", "as dns.cookies"),
     ("dns.identity", "as dns.cookies"),
     ("dns.tell_version", "as dns.cookies"),
+    ("dns.allow", "as dns.cookies, tests/dns_access.rs"),
+    ("dns.rate_limit.", "as dns.allow"),
     ("proxy.max_attempts", "read from the request's plan: tests/proxy_retry.rs"),
     ("proxy.proxy_status", "read at each answer: tests/proxy_routing.rs"),
     ("proxy.retry_body_size", "read from the request's plan"),

@@ -322,6 +322,40 @@ pub struct DnsConfig {
     pub identity: Option<Arc<str>>,
     /// Whether `version.bind` is answered.
     pub tell_version: bool,
+    /// Clients that are answered.
+    pub allow: Vec<IpNet>,
+    /// How many equal answers one network gets.
+    pub rate_limit: RateLimitConfig,
+}
+
+impl DnsConfig {
+    /// Whether this client is answered.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.allow.iter().any(|network| network.contains(&client))
+    }
+}
+
+/// How many equal answers over UDP one network gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateLimitConfig {
+    /// Answers a second, all workers together; 0: as many as are asked for.
+    pub responses_per_second: u32,
+    /// Each so many of those that are held back are cut to nothing and sent with TC, so that real clients come by TCP; 0:
+    /// none.
+    pub slip: u8,
+    /// Bits of an IPv4 address that make its network.
+    pub ipv4_prefix: u8,
+    /// Bits of an IPv6 address that make its network.
+    pub ipv6_prefix: u8,
+    /// Networks that are not limited.
+    pub exempt: Vec<IpNet>,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self { responses_per_second: 0, slip: 2, ipv4_prefix: 24, ipv6_prefix: 56, exempt: Vec::new() }
+    }
 }
 
 /// What becomes of DNS cookies (RFC 7873).
@@ -825,6 +859,8 @@ impl Default for DnsConfig {
             cookie_secret: Vec::new(),
             identity: None,
             tell_version: false,
+            allow: EVERYBODY.iter().filter_map(|network| network.parse().ok()).collect(),
+            rate_limit: RateLimitConfig::default(),
         }
     }
 }
@@ -832,6 +868,9 @@ impl Default for DnsConfig {
 /// Networks that the Internet does not route: an open resolver is a weapon in others' hands.
 const PRIVATE_NETWORKS: [&str; 6] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"];
+
+/// All clients, of both families.
+const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 impl Default for ForwardConfig {
     fn default() -> Self {

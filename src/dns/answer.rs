@@ -13,7 +13,7 @@ use super::source::NameSource;
 use super::wire::option::{ExtendedError, code};
 use super::wire::query::{self, Edns, Ignored, Incoming, Query, Rejection};
 use super::wire::response::{EdnsReply, Response};
-use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, record_type};
+use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, flags, record_type};
 use crate::config::checked::{CookiePolicy, DnsConfig};
 
 /// What answers are made from.
@@ -138,6 +138,30 @@ fn respond<N: NameSource>(
     }
     response.finish(resolution.rcode, resolution.flags());
     answered
+}
+
+/// Refuses `message`, whatever it asks: its client may not ask here.
+pub(crate) fn prohibit(config: &DnsConfig, asker: &Asker, message: &[u8], out: &mut Vec<u8>) -> Outcome {
+    match query::parse(message) {
+        Incoming::Ignored(reason) => Outcome::Ignored(reason),
+        Incoming::Rejected(rejection) => Outcome::Answered(reject(config, asker, &rejection, out)),
+        Incoming::Query(query) => {
+            let mut response = begin(config, asker, &query, out);
+            response.explain(ExtendedError::Prohibited);
+            response.finish(Rcode::Refused, 0);
+            Outcome::Answered(Answered::plain(Some(query.question.record_type), Rcode::Refused))
+        }
+    }
+}
+
+/// The answer that says nothing but that it is truncated, so that the client asks again in a way that proves its address.
+pub(crate) fn write_truncated(config: &DnsConfig, asker: &Asker, query: &Query<'_>, rcode: Rcode, out: &mut Vec<u8>) {
+    begin(config, asker, query, out).finish(rcode, flags::TC);
+}
+
+fn begin<'b>(config: &DnsConfig, asker: &Asker, query: &Query<'_>, out: &'b mut Vec<u8>) -> Response<'b> {
+    let (reply, _) = edns_reply(config, asker, query.edns);
+    Response::begin(out, query.header, Some(&query.question), reply, limit(config, asker.transport, query.edns))
 }
 
 /// What the answer says by EDNS, and what the client's cookie comes to.

@@ -71,6 +71,12 @@ pub enum Count {
     TcpSlow,
     /// Times that the cap on connections was reached; the next ones wait to be accepted.
     TcpCapped,
+    /// Queries of clients that may not ask here.
+    Denied,
+    /// Answers that were not sent, because too many equal ones went to one network.
+    LimitedDropped,
+    /// … and those that were cut to nothing instead.
+    LimitedSlipped,
     /// Failed accepts.
     AcceptErrors,
 }
@@ -80,6 +86,7 @@ struct Exported(Count, &'static str, Option<(&'static str, &'static str)>);
 
 const TRUNCATED: &str = "pointsman_dns_truncated_answers_total";
 const DROPPED: &str = "pointsman_dns_dropped_messages_total";
+const LIMITED: &str = "pointsman_dns_rate_limited_total";
 const CLOSED: &str = "pointsman_dns_tcp_timeouts_total";
 const QUERIES: &str = "pointsman_dns_queries_total";
 const OPEN: &str = "pointsman_dns_tcp_open_connections";
@@ -98,6 +105,9 @@ const EXPORTED: &[Exported] = &[
     Exported(Count::TcpIdle, CLOSED, Some(("reason", "idle"))),
     Exported(Count::TcpSlow, CLOSED, Some(("reason", "slow"))),
     Exported(Count::TcpCapped, "pointsman_dns_tcp_capped_total", None),
+    Exported(Count::Denied, "pointsman_dns_denied_queries_total", None),
+    Exported(Count::LimitedDropped, LIMITED, Some(("action", "drop"))),
+    Exported(Count::LimitedSlipped, LIMITED, Some(("action", "slip"))),
     Exported(Count::AcceptErrors, "pointsman_dns_accept_errors_total", None),
 ];
 
@@ -112,6 +122,11 @@ const HELP: &[(&str, &str)] = &[
     (
         "pointsman_dns_tcp_capped_total",
         "Times that the cap on TCP connections was reached, so that the next ones had to wait.",
+    ),
+    ("pointsman_dns_denied_queries_total", "Queries that were refused because their client may not ask here."),
+    (
+        LIMITED,
+        "Answers that were not sent (drop) or cut to nothing (slip), because too many equal ones went to one network.",
     ),
     ("pointsman_dns_accept_errors_total", "Accepts of TCP connections that failed."),
 ];

@@ -24,6 +24,7 @@ pub mod cache;
 mod chaos;
 pub mod cookies;
 pub mod forward;
+pub mod limit;
 pub mod metrics;
 pub mod resolve;
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -12,10 +12,11 @@ use super::answer::{self, Answered, Authority, Outcome};
 use super::asker::Asker;
 use super::cache::AnswerCache;
 use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
+use super::limit::{Kind, RateLimiter, Verdict};
 use super::metrics::{Count, WorkerMetrics};
 use super::source::{LoadNames, NameSource};
 use super::wire::query::{self, Incoming};
-use super::wire::{Transport, flags};
+use super::wire::{Rcode, Transport, flags, read_u16};
 use crate::config::checked::DnsConfig;
 
 /// How often a connection that waits for a slot looks whether the configuration allows more by now.
@@ -29,6 +30,8 @@ pub(crate) struct Worker<L> {
     names: RefCell<L>,
     random: RefCell<fastrand::Rng>,
     cache: RefCell<AnswerCache>,
+    limiter: RefCell<RateLimiter>,
+    started: Instant,
     own_addresses: Arc<[IpAddr]>,
     forwarder: Rc<Forwarder>,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -42,6 +45,8 @@ impl<L: LoadNames> Worker<L> {
             names: RefCell::new(names),
             random: RefCell::new(fastrand::Rng::new()),
             cache: RefCell::default(),
+            limiter: RefCell::default(),
+            started: Instant::now(),
             own_addresses,
             forwarder: Rc::new(Forwarder::new(metrics.forward.clone())),
             metrics,
@@ -59,6 +64,8 @@ impl<L: LoadNames> Worker<L> {
             random: &mut self.random.borrow_mut(),
             cache: &mut self.cache.borrow_mut(),
             metrics: &self.metrics,
+            limiter: &self.limiter,
+            started: self.started,
             now: unix_seconds(),
         })
     }
@@ -127,8 +134,18 @@ pub(crate) struct Answering<'a, N> {
     random: &'a mut fastrand::Rng,
     cache: &'a mut AnswerCache,
     metrics: &'a WorkerMetrics,
+    limiter: &'a RefCell<RateLimiter>,
+    started: Instant,
     /// Seconds since 1970.
     now: u32,
+}
+
+/// What becomes of a query for a name of others.
+enum Forwarded {
+    /// The answer was appended.
+    Answered(Answered),
+    /// Others are asked first.
+    Later(Box<Waiting>),
 }
 
 /// What becomes of a message.
@@ -153,7 +170,15 @@ impl<N: NameSource> Answering<'_, N> {
         let start = out.len();
         let hits = self.cache.hits();
         let asker = Asker { transport, client, now: self.now };
-        let outcome = self.cache.answer(&self.authority, asker, message, self.random, out);
+        let config = self.authority.names.config();
+        let is_denied = client.is_some_and(|client| !config.allows(client));
+        let outcome = match is_denied {
+            false => self.cache.answer(&self.authority, asker, message, self.random, out),
+            true => {
+                self.metrics.count(Count::Denied);
+                answer::prohibit(config, &asker, message, out)
+            }
+        };
         if self.cache.hits() > hits {
             self.metrics.count(Count::Cached);
         }
@@ -169,14 +194,52 @@ impl<N: NameSource> Answering<'_, N> {
             if answered.is_outside
                 && let Some(reply) = self.forward(forwarder, is_allowed, &asker, message, start, out)
             {
-                return reply;
+                return match reply {
+                    Forwarded::Answered(others) => {
+                        let others = Answered { is_proven: answered.is_proven, ..others };
+                        self.limit(&asker, &others, message, start, out)
+                    }
+                    Forwarded::Later(waiting) => Reply::Later(waiting),
+                };
             }
             if is_allowed && let Some(octet) = out.get_mut(start + 3) {
                 *octet |= RA.to_be_bytes()[1];
             }
         }
         self.metrics.answered(transport, &answered);
-        Reply::Ready
+        self.limit(&asker, &answered, message, start, out)
+    }
+
+    /// Holds an answer back that somebody seems to make us send to others, over and over.
+    fn limit(&self, asker: &Asker, answered: &Answered, message: &[u8], start: usize, out: &mut Vec<u8>) -> Reply {
+        let config = self.authority.names.config();
+        let Some(client) = asker.client else { return Reply::Ready };
+        if config.rate_limit.responses_per_second == 0 || asker.transport != Transport::Udp || answered.is_proven {
+            return Reply::Ready;
+        }
+        let Incoming::Query(query) = query::parse(message) else { return Reply::Ready };
+        let has_records = read_u16(out, start + 6).is_some_and(|answers| answers > 0);
+        let kind = match answered.rcode {
+            Rcode::NoError if has_records => Kind::Records(query.question.name.as_str(), query.question.record_type),
+            Rcode::NoError | Rcode::NxDomain => Kind::Absence,
+            _ => Kind::Error,
+        };
+        let workers = self.metrics.forward.workers;
+        let now = self.started.elapsed();
+        match self.limiter.borrow_mut().judge(&config.rate_limit, workers, client, kind, now) {
+            Verdict::Send => Reply::Ready,
+            Verdict::Slip => {
+                out.truncate(start);
+                answer::write_truncated(config, asker, &query, answered.rcode, out);
+                self.metrics.count(Count::LimitedSlipped);
+                Reply::Ready
+            }
+            Verdict::Drop => {
+                out.truncate(start);
+                self.metrics.count(Count::LimitedDropped);
+                Reply::None
+            }
+        }
     }
 
     /// Asks others for a name that is not ours. `None`: the refusal that stands in `out` is the answer.
@@ -188,7 +251,7 @@ impl<N: NameSource> Answering<'_, N> {
         message: &[u8],
         start: usize,
         out: &mut Vec<u8>,
-    ) -> Option<Reply> {
+    ) -> Option<Forwarded> {
         let Incoming::Query(query) = query::parse(message) else { return None };
         if forwarder.is_own_probe(query.question.name.as_str()) {
             return None;
@@ -211,9 +274,9 @@ impl<N: NameSource> Answering<'_, N> {
             Begun::Answered(rcode, truncated) => {
                 let answered = Answered { truncated, ..Answered::plain(Some(record_type), rcode) };
                 self.metrics.answered(asker.transport, &answered);
-                Some(Reply::Ready)
+                Some(Forwarded::Answered(answered))
             }
-            Begun::Waiting(waiting) => Some(Reply::Later(waiting)),
+            Begun::Waiting(waiting) => Some(Forwarded::Later(waiting)),
             Begun::Nobody => {
                 out.extend_from_slice(&refusal);
                 None

@@ -25,6 +25,8 @@ pub(super) fn section() -> Section<Raw> {
     .settings(transport())
     .settings(identity())
     .settings(cookies())
+    .settings(access())
+    .section(rate_limit())
     .section(soa())
     .section(forward())
 }
@@ -164,6 +166,57 @@ fn cookies() -> [Setting<Raw>; 2] {
             )
             .costs("None; kept out of logs and the API."),
     ]
+}
+
+fn access() -> [Setting<Raw>; 1] {
+    [setting!(Raw, "allow", Many::new(Network, "networks", 1000), config.dns.allow)
+        .example("[\"10.0.0.0/8\", \"fd00::/8\"]")
+        .means(
+            "Clients that are answered; all others get REFUSED with the reason (extended error 18). Whom others are asked \
+            for is `dns.forward.allow`.",
+        )
+        .costs("A look at the list for each query, in its order.")]
+}
+
+fn rate_limit() -> Section<Raw> {
+    Section::new(
+        "rate_limit",
+        "How many equal answers over UDP one network gets, against those who forge a victim's address. Clients that come by \
+        TCP, TLS or HTTPS or show a DNS cookie are not limited.",
+    )
+    .settings([
+        setting!(
+            Raw,
+            "responses_per_second",
+            Whole::between(0, 1_000_000),
+            config.dns.rate_limit.responses_per_second
+        )
+        .unit("answers a second")
+        .means(
+            "Equal answers (the same records; or, all names together, that there is nothing; or errors) that one network \
+            gets; 0: as many as it asks for. Each worker gives its share of it, since the kernel deals queries among them.",
+        )
+        .costs("2 MiB a worker; a resolver that many clients share needs a high limit, or an exemption."),
+        setting!(Raw, "slip", Whole::between(0, 10), config.dns.rate_limit.slip)
+            .means(
+                "Each so many of the answers held back are sent without records, truncated, so that a client that is \
+                really there asks again over TCP; the others are not sent. 1: all of them; 0: none.",
+            )
+            .costs("With 1, a forger's victim gets as many answers as before, though small ones."),
+        setting!(Raw, "ipv4_prefix", Whole::between(8, 32), config.dns.rate_limit.ipv4_prefix)
+            .unit("bits")
+            .means("How much of an IPv4 address makes the network.")
+            .costs("None."),
+        setting!(Raw, "ipv6_prefix", Whole::between(16, 128), config.dns.rate_limit.ipv6_prefix)
+            .unit("bits")
+            .means("How much of an IPv6 address makes the network.")
+            .costs("None."),
+        setting!(Raw, "exempt", Many::new(Network, "networks", 1000), config.dns.rate_limit.exempt)
+            .example("[\"10.0.0.0/8\"]")
+            .by_default("none")
+            .means("Networks that are not limited.")
+            .costs("Who can forge their addresses is not limited either."),
+    ])
 }
 
 fn soa() -> Section<Raw> {
