@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pointsman::config::checked::{
-    DnsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RateLimitConfig, RoutingConfig,
-    ServerConfig, ServicePorts, StateConfig,
+    DnsConfig, DnsTlsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RateLimitConfig,
+    RoutingConfig, ServerConfig, ServicePorts, StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -94,6 +94,12 @@ fn what_the_sample_calls_a_default_is_the_default() {
         identity: config.dns.identity.clone(),
         reverse: config.dns.reverse.clone(),
         allow: config.dns.allow.clone(),
+        tls: DnsTlsConfig {
+            listen: config.dns.tls.listen.clone(),
+            https_listen: config.dns.tls.https_listen.clone(),
+            certificates: config.dns.tls.certificates.clone(),
+            ..DnsTlsConfig::default()
+        },
         rate_limit: RateLimitConfig { exempt: config.dns.rate_limit.exempt.clone(), ..RateLimitConfig::default() },
         ..DnsConfig::default()
     };

@@ -56,7 +56,7 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding, access, marathon] = blocks.as_slice() else {
+    let [configuration, services, forwarding, access, encrypted, marathon] = blocks.as_slice() else {
         panic!("{} TOML blocks", blocks.len())
     };
     let whole = format!("{configuration}\n{forwarding}").replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1);
@@ -66,6 +66,9 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let limited = config::check(access, Path::new("readme.toml"), Environment::empty());
     let limited = limited.map(|config| config.dns.rate_limit.responses_per_second).map_err(|errors| errors.to_string());
     assert_eq!(limited, Ok(20));
+    let checked = config::check(encrypted, Path::new("readme.toml"), Environment::empty());
+    let listening = checked.map(|config| config.dns.tls.listen.len()).map_err(|errors| errors.to_string());
+    assert_eq!(listening, Ok(1));
     let checked = config::check(marathon, Path::new("readme.toml"), Environment::empty());
     assert_eq!(checked.map(|config| config.marathon.len()).map_err(|errors| errors.to_string()), Ok(1));
     let checked = config::check(configuration, Path::new("readme.toml"), Environment::empty());

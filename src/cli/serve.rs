@@ -65,7 +65,7 @@ fn load_mesos_dns(path: &Path) -> Result<Config, ConfigErrors> {
 pub(super) fn start(config: Config, options: Options) -> Result<Server, Failure> {
     let server = Server::start(config, options).map_err(|error| Failure::Program(error.to_string()))?;
     let addresses = server.addresses();
-    tracing::info!(dns = ?addresses.dns, proxy = ?addresses.proxy, admin = ?addresses.admin, mesos_dns = ?addresses.mesos_dns, "serving");
+    tracing::info!(dns = ?addresses.dns, dns_tls = ?addresses.dns_tls, dns_https = ?addresses.dns_https, proxy = ?addresses.proxy, admin = ?addresses.admin, mesos_dns = ?addresses.mesos_dns, "serving");
     Ok(server)
 }
 

@@ -326,6 +326,27 @@ pub struct DnsConfig {
     pub allow: Vec<IpNet>,
     /// How many equal answers one network gets.
     pub rate_limit: RateLimitConfig,
+    /// Encrypted transports.
+    pub tls: DnsTlsConfig,
+}
+
+/// DNS within TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsTlsConfig {
+    /// Addresses for DNS over TLS (RFC 7858).
+    pub listen: Vec<SocketAddr>,
+    /// Addresses for DNS over HTTPS (RFC 8484).
+    pub https_listen: Vec<SocketAddr>,
+    /// Where queries come to over HTTPS.
+    pub https_path: Arc<str>,
+    /// A folder of certificates; needed by both.
+    pub certificates: Option<PathBuf>,
+}
+
+impl Default for DnsTlsConfig {
+    fn default() -> Self {
+        Self { listen: Vec::new(), https_listen: Vec::new(), https_path: "/dns-query".into(), certificates: None }
+    }
 }
 
 impl DnsConfig {
@@ -861,6 +882,7 @@ impl Default for DnsConfig {
             tell_version: false,
             allow: EVERYBODY.iter().filter_map(|network| network.parse().ok()).collect(),
             rate_limit: RateLimitConfig::default(),
+            tls: DnsTlsConfig::default(),
         }
     }
 }

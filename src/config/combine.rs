@@ -277,9 +277,20 @@ fn forwarding(raw: &Raw, reader: &mut Reader<'_>) {
         no_loop(raw, &entry.upstreams, &format!("{path}.upstreams"), reader);
     }
     no_loop(raw, &forward.upstreams, "dns.forward.upstreams", reader);
+    encrypted_dns(raw, reader);
     if forward.min_ttl_seconds > forward.max_ttl_seconds {
         let mend = "choose a shorter time than `max_ttl`";
         reader.fault_of("dns.forward.min_ttl", "it is longer than `max_ttl`", mend);
+    }
+}
+
+/// DNS within TLS needs certificates.
+fn encrypted_dns(raw: &Raw, reader: &mut Reader<'_>) {
+    let tls = &raw.config.dns.tls;
+    for (path, addresses) in [("dns.tls.listen", &tls.listen), ("dns.tls.https_listen", &tls.https_listen)] {
+        if !addresses.is_empty() && tls.certificates.is_none() {
+            reader.fault_of(path, "there are no certificates for it", "set `certificates` to a folder with one");
+        }
     }
 }
 
@@ -305,7 +316,9 @@ fn listened(raw: &Raw) -> impl Iterator<Item = (String, SocketAddr)> {
     let admin = config.admin.listen.map(|address| ("admin.listen".to_owned(), address));
     let mesos_dns = config.admin.mesos_dns_listen.map(|address| ("admin.mesos_dns_listen".to_owned(), address));
     let metrics = config.admin.metrics_listen.map(|address| ("admin.metrics_listen".to_owned(), address));
-    dns.chain(proxy).chain(admin).chain(metrics).chain(mesos_dns)
+    let tls = config.dns.tls.listen.iter().map(|address| ("dns.tls.listen".to_owned(), *address));
+    let https = config.dns.tls.https_listen.iter().map(|address| ("dns.tls.https_listen".to_owned(), *address));
+    dns.chain(tls).chain(https).chain(proxy).chain(admin).chain(metrics).chain(mesos_dns)
 }
 
 /// Whether two sockets could not be told apart. Port 0 is another one each time; the families have a socket each.

@@ -71,6 +71,10 @@ pub enum Count {
     TcpSlow,
     /// Times that the cap on connections was reached; the next ones wait to be accepted.
     TcpCapped,
+    /// Handshakes of TLS that failed.
+    TlsFailed,
+    /// Requests over HTTPS that carried no query.
+    HttpsRefused,
     /// Queries of clients that may not ask here.
     Denied,
     /// Answers that were not sent, because too many equal ones went to one network.
@@ -105,6 +109,8 @@ const EXPORTED: &[Exported] = &[
     Exported(Count::TcpIdle, CLOSED, Some(("reason", "idle"))),
     Exported(Count::TcpSlow, CLOSED, Some(("reason", "slow"))),
     Exported(Count::TcpCapped, "pointsman_dns_tcp_capped_total", None),
+    Exported(Count::TlsFailed, "pointsman_dns_tls_failures_total", None),
+    Exported(Count::HttpsRefused, "pointsman_dns_https_refused_total", None),
     Exported(Count::Denied, "pointsman_dns_denied_queries_total", None),
     Exported(Count::LimitedDropped, LIMITED, Some(("action", "drop"))),
     Exported(Count::LimitedSlipped, LIMITED, Some(("action", "slip"))),
@@ -123,6 +129,8 @@ const HELP: &[(&str, &str)] = &[
         "pointsman_dns_tcp_capped_total",
         "Times that the cap on TCP connections was reached, so that the next ones had to wait.",
     ),
+    ("pointsman_dns_tls_failures_total", "Handshakes of TLS or HTTP/2 that failed or took too long."),
+    ("pointsman_dns_https_refused_total", "Requests over HTTPS that carried no query, and got an error's status."),
     ("pointsman_dns_denied_queries_total", "Queries that were refused because their client may not ask here."),
     (
         LIMITED,

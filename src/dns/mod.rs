@@ -1,7 +1,7 @@
-//! The DNS server: authoritative answers from the table, over UDP and TCP, and other servers' answers for the rest.
+//! The DNS server: authoritative answers from the table, over UDP, TCP, TLS and HTTPS, and other servers' answers for the rest.
 //!
 //! ```text
-//!  transport/udp, transport/tcp      octets in, octets out; one set of sockets for each worker
+//!  transport/udp, tcp, https          octets in, octets out; one set of sockets for each worker
 //!        │ message      ▲ answer
 //!        ▼              │
 //!  answer ── wire/query (read) ── resolve (names → records) ── wire/response (write)
@@ -14,7 +14,7 @@
 //! anybody, and what waits for other servers keeps nobody else waiting; nothing
 //! that the network sends can make it panic, answer more than the asker can take, or answer a response.
 //!
-//! Not here: recursion (others do that), zone transfers, DNSSEC, encrypted transports.
+//! Not here: recursion (others do that), zone transfers, DNSSEC.
 
 pub mod answer;
 #[cfg(test)]
@@ -46,7 +46,8 @@ use tokio::task::{JoinSet, LocalSet};
 use metrics::WorkerMetrics;
 use source::LoadNames;
 use transport::bind::WorkerSockets;
-use transport::tcp::{AtTheEnd, TcpServer};
+use transport::secure::Secure;
+use transport::tcp::{AtTheEnd, Carries, TcpServer};
 use transport::udp::UdpServer;
 use worker::Worker;
 
@@ -57,6 +58,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub struct DnsWorker<L> {
     /// Its sockets, from [`transport::bind::bind`].
     pub sockets: WorkerSockets,
+    /// What encrypted connections are made with; without it, sockets for them are closed.
+    pub secure: Option<Secure>,
     /// Where its answers come from.
     pub names: L,
     /// The addresses that the server is reached by, from [`transport::bind::own_addresses`].
@@ -86,15 +89,16 @@ pub enum Drain {
 /// # Errors
 /// A socket cannot be registered with the runtime.
 pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
-    let DnsWorker { sockets, names, own_addresses, metrics, drain } = worker;
+    let DnsWorker { sockets, secure, names, own_addresses, metrics, drain } = worker;
     let worker = Rc::new(Worker::new(names, own_addresses, metrics));
     let draining = Draining(drain);
     let local = LocalSet::new();
-    local.run_until(run(sockets, worker, draining)).await
+    local.run_until(run(sockets, secure, worker, draining)).await
 }
 
 async fn run<L: LoadNames + 'static>(
     sockets: WorkerSockets,
+    secure: Option<Secure>,
     worker: Rc<Worker<L>>,
     mut draining: Draining,
 ) -> io::Result<()> {
@@ -103,10 +107,19 @@ async fn run<L: LoadNames + 'static>(
     for socket in sockets.udp {
         servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));
     }
-    let own = sockets.tcp.into_iter().map(|listener| (listener, AtTheEnd::Empty));
-    let inherited = sockets.inherited_tcp.into_iter().map(|listener| (listener, AtTheEnd::Leave));
-    for (listener, queue) in own.chain(inherited) {
-        servers.spawn_local(TcpServer::new(listener, queue, worker.clone())?.run(draining.clone()));
+    let plain = |listener| (listener, Carries::Messages, AtTheEnd::Empty);
+    let mut listeners: Vec<_> = sockets.tcp.into_iter().map(plain).collect();
+    let inherited = |listener| (listener, Carries::Messages, AtTheEnd::Leave);
+    listeners.extend(sockets.inherited_tcp.into_iter().map(inherited));
+    if let Some(Secure { tls, https, https_path }) = secure {
+        let path: Rc<str> = (&*https_path).into();
+        let of_tls = |listener| (listener, Carries::Tls(tls.clone()), AtTheEnd::Empty);
+        listeners.extend(sockets.tls.into_iter().map(of_tls));
+        let of_https = |listener| (listener, Carries::Https(https.clone(), path.clone()), AtTheEnd::Empty);
+        listeners.extend(sockets.https.into_iter().map(of_https));
+    }
+    for (listener, carries, queue) in listeners {
+        servers.spawn_local(TcpServer::new(listener, carries, queue, worker.clone())?.run(draining.clone()));
     }
     loop {
         // Cancel safe: both only wait.

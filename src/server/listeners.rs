@@ -13,19 +13,21 @@ use super::notify::Inherited;
 use super::startup::StartError;
 use super::workers::{DnsStart, Orders};
 use crate::config::Config;
-use crate::config::checked::{ListenerConfig, RouteBy};
+use crate::config::checked::{DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::config::watch::Watch;
 use crate::dns;
-use crate::dns::transport::bind::{WorkerSockets, own_addresses};
+use crate::dns::transport::bind::{self as dns_bind, WorkerSockets, own_addresses};
+use crate::dns::transport::secure::Secure;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
-use crate::proxy::tls::TlsListener;
 use crate::proxy::tls::store::Certificates;
+use crate::proxy::tls::{TlsListener, provider};
 
 /// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
 #[derive(Debug)]
 pub(super) struct Listeners {
     dns: Vec<DnsAddress>,
+    dns_tls: DnsTlsConfig,
     proxy: HashMap<SocketAddr, ProxyListener>,
     certificates: HashMap<PathBuf, Folder>,
     leaving: Leaving,
@@ -36,6 +38,8 @@ pub(super) struct Listeners {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listening {
     pub(super) dns: Vec<SocketAddr>,
+    pub(super) dns_tls: Vec<SocketAddr>,
+    pub(super) dns_https: Vec<SocketAddr>,
     /// In the order of the configuration.
     pub(super) proxy: Vec<SocketAddr>,
 }
@@ -43,14 +47,28 @@ pub(super) struct Listening {
 /// Sockets of a configuration that are bound and not yet served.
 pub(super) struct Opened {
     /// `None`: nothing changes.
-    dns: Option<Vec<(DnsAddress, Vec<WorkerSockets>)>>,
+    dns: Option<OpenedDns>,
     proxy: Vec<(ProxyListener, Vec<std::net::TcpListener>, Option<TlsListener>)>,
 }
 
-/// An address of `dns.listen`.
+/// Addresses for DNS that are bound and not yet served.
+struct OpenedDns {
+    addresses: Vec<(DnsAddress, Vec<WorkerSockets>)>,
+    secure: Option<Secure>,
+}
+
+/// How DNS is spoken at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Plain,
+    Tls,
+    Https,
+}
+
+/// An address for DNS.
 #[derive(Debug)]
 struct DnsAddress {
-    configured: SocketAddr,
+    configured: (Spoken, SocketAddr),
     bound: SocketAddr,
     /// For each worker its own.
     sockets: Vec<WorkerSockets>,
@@ -87,6 +105,7 @@ impl Listeners {
     pub(super) fn new(control: tokio::runtime::Handle) -> Self {
         Self {
             dns: Vec::new(),
+            dns_tls: DnsTlsConfig::default(),
             proxy: HashMap::new(),
             certificates: HashMap::new(),
             leaving: Leaving::default(),
@@ -104,11 +123,17 @@ impl Listeners {
         inherited: &mut Inherited,
         workers: usize,
     ) -> Result<Opened, StartError> {
-        let is_same = self.dns.iter().map(|open| open.configured).eq(config.dns.listen.iter().copied());
-        let open_dns = |address: &SocketAddr| self.open_dns(*address, inherited, workers);
-        let dns = match is_same {
+        let wanted = dns_addresses(&config.dns);
+        let is_same = self.dns.iter().map(|open| open.configured).eq(wanted.iter().copied());
+        let dns = match is_same && self.dns_tls == config.dns.tls {
             true => None,
-            false => Some(config.dns.listen.iter().map(open_dns).collect::<Result<_, _>>()?),
+            false => Some(OpenedDns {
+                secure: self.secure_dns(&config.dns.tls)?,
+                addresses: wanted
+                    .into_iter()
+                    .map(|address| self.open_dns(address, inherited, workers))
+                    .collect::<Result<_, _>>()?,
+            }),
         };
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
@@ -131,13 +156,15 @@ impl Listeners {
         self.leaving.dns.retain(|drain| !drain.is_closed());
         self.leaving.proxy.retain(|drain| !drain.is_closed());
         let mut orders = Vec::new();
-        if let Some(addresses) = opened.dns {
-            self.serve_dns(addresses, &mut orders);
+        if let Some(opened) = opened.dns {
+            self.dns_tls = config.dns.tls.clone();
+            self.serve_dns(opened, &mut orders);
         }
         self.serve_proxy(&config.proxy.listeners, opened.proxy, drain_time, &mut orders);
         let used = |folder: &PathBuf| {
             config.proxy.listeners.iter().any(|listener| listener.certificates.as_ref() == Some(folder))
                 || config.proxy.service_ports.certificates.as_ref() == Some(folder)
+                || config.dns.tls.certificates.as_ref() == Some(folder)
         };
         self.certificates.retain(|folder, _| used(folder));
         orders
@@ -146,8 +173,11 @@ impl Listeners {
     /// Where everything listens.
     pub(super) fn listening(&self, config: &Config) -> Listening {
         let proxy = config.proxy.listeners.iter().filter_map(|listener| self.proxy.get(&listener.address));
+        let dns = |spoken| self.dns.iter().filter(move |open| open.configured.0 == spoken).map(|open| open.bound);
         Listening {
-            dns: self.dns.iter().map(|open| open.bound).collect(),
+            dns: dns(Spoken::Plain).collect(),
+            dns_tls: dns(Spoken::Tls).collect(),
+            dns_https: dns(Spoken::Https).collect(),
             proxy: proxy.map(|open| open.bound).collect(),
         }
     }
@@ -169,35 +199,39 @@ impl Listeners {
 
     fn open_dns(
         &self,
-        address: SocketAddr,
+        configured: (Spoken, SocketAddr),
         inherited: &mut Inherited,
         workers: usize,
     ) -> Result<(DnsAddress, Vec<WorkerSockets>), StartError> {
-        let (bound, sockets) = match self.dns.iter().find(|open| open.configured == address) {
+        let (bound, sockets) = match self.dns.iter().find(|open| open.configured == configured) {
             Some(open) => (open.bound, clone_all(&open.sockets, WorkerSockets::try_clone)?),
-            None => match inherited.take_dns(address)? {
-                Some(sockets) => {
-                    let sockets = std::iter::repeat_with(|| sockets.try_clone()).take(workers);
-                    (address, sockets.collect::<Result<_, _>>().map_err(StartError::Inherited)?)
-                }
-                None => {
-                    let bound = dns::transport::bind::bind(&[address], workers)?;
-                    (bound.addresses.first().copied().unwrap_or(address), bound.workers)
-                }
-            },
+            None => bind_dns(configured, inherited, workers)?,
         };
         let served = clone_all(&sockets, WorkerSockets::try_clone)?;
         let drain = watch::Sender::new(dns::Drain::Serving);
-        Ok((DnsAddress { configured: address, bound, sockets, drain }, served))
+        Ok((DnsAddress { configured, bound, sockets, drain }, served))
     }
 
-    fn serve_dns(&mut self, addresses: Vec<(DnsAddress, Vec<WorkerSockets>)>, orders: &mut Vec<Orders>) {
+    /// What encrypted DNS is made with, where there is any.
+    fn secure_dns(&mut self, tls: &DnsTlsConfig) -> Result<Option<Secure>, StartError> {
+        let is_wanted = !tls.listen.is_empty() || !tls.https_listen.is_empty();
+        let Some(folder) = tls.certificates.as_ref().filter(|_| is_wanted) else { return Ok(None) };
+        let certificates: Arc<dyn rustls::server::ResolvesServerCert> = self.certificates(folder)?;
+        Ok(Some(Secure::new(&certificates, &provider(), tls.https_path.clone())?))
+    }
+
+    fn serve_dns(&mut self, opened: OpenedDns, orders: &mut Vec<Orders>) {
+        let OpenedDns { addresses, secure } = opened;
         let bound: Vec<_> = addresses.iter().map(|(address, _)| address.bound).collect();
         let own_addresses: Arc<[_]> = own_addresses(&bound).into();
         let former = std::mem::take(&mut self.dns);
         for (address, served) in addresses {
-            let start =
-                |sockets| DnsStart { sockets, own_addresses: own_addresses.clone(), drain: address.drain.subscribe() };
+            let start = |sockets| DnsStart {
+                sockets,
+                secure: secure.clone(),
+                own_addresses: own_addresses.clone(),
+                drain: address.drain.subscribe(),
+            };
             orders.push(Orders::Dns(served.into_iter().map(start).collect()));
             self.dns.push(address);
         }
@@ -279,6 +313,41 @@ impl Listeners {
         self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
         Ok(store)
     }
+}
+
+/// The addresses that DNS is wanted at, and how it is spoken there.
+fn dns_addresses(config: &DnsConfig) -> Vec<(Spoken, SocketAddr)> {
+    let of = |spoken, addresses: &[SocketAddr]| addresses.iter().map(|address| (spoken, *address)).collect::<Vec<_>>();
+    let plain = of(Spoken::Plain, &config.listen);
+    [plain, of(Spoken::Tls, &config.tls.listen), of(Spoken::Https, &config.tls.https_listen)].concat()
+}
+
+/// Binds an address, or takes the sockets that the service manager has for it.
+fn bind_dns(
+    (spoken, address): (Spoken, SocketAddr),
+    inherited: &mut Inherited,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<WorkerSockets>), StartError> {
+    let encrypted = |setting, place: fn(&mut WorkerSockets) -> &mut Vec<std::net::TcpListener>| {
+        let (bound, listeners) = dns_bind::bind_streams(setting, address, workers)?;
+        let one = |listener| {
+            let mut sockets = WorkerSockets::default();
+            place(&mut sockets).push(listener);
+            sockets
+        };
+        Ok((bound, listeners.into_iter().map(one).collect()))
+    };
+    match spoken {
+        Spoken::Tls => return encrypted("dns.tls.listen", |sockets| &mut sockets.tls),
+        Spoken::Https => return encrypted("dns.tls.https_listen", |sockets| &mut sockets.https),
+        Spoken::Plain => {}
+    }
+    if let Some(sockets) = inherited.take_dns(address)? {
+        let sockets = std::iter::repeat_with(|| sockets.try_clone()).take(workers);
+        return Ok((address, sockets.collect::<Result<_, _>>().map_err(StartError::Inherited)?));
+    }
+    let bound = dns_bind::bind(&[address], workers)?;
+    Ok((bound.addresses.first().copied().unwrap_or(address), bound.workers))
 }
 
 fn watch_folder(folder: &Path) -> Option<Watch> {

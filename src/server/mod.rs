@@ -89,8 +89,12 @@ pub struct Server {
 /// Where a server listens; ports that were asked for as 0 are the ones that were given.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
-    /// UDP and TCP.
+    /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dns_tls: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub dns_https: Vec<SocketAddr>,
     /// By listener, in the order of the configuration.
     pub proxy: Vec<SocketAddr>,
     /// The API.

@@ -279,6 +279,8 @@ fn addresses(config: &Config, listening: &super::listeners::Listening, admin: &A
     let mut bound = admin.addresses().into_iter();
     Addresses {
         dns: listening.dns.clone(),
+        dns_tls: listening.dns_tls.clone(),
+        dns_https: listening.dns_https.clone(),
         proxy: listening.proxy.clone(),
         admin: config.admin.listen.and_then(|_| bound.next()),
         admin_socket: config.admin.socket.clone(),

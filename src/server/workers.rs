@@ -15,6 +15,7 @@ use super::startup::StartError;
 use crate::config::Config;
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::WorkerSockets;
+use crate::dns::transport::secure::Secure;
 use crate::dns::{self, DnsWorker};
 use crate::proxy::balance::WorkerSeat;
 use crate::proxy::drain::Drain;
@@ -68,6 +69,7 @@ struct Thread {
 /// DNS sockets that a worker shall serve.
 pub(super) struct DnsStart {
     pub(super) sockets: WorkerSockets,
+    pub(super) secure: Option<Secure>,
     pub(super) own_addresses: Arc<[IpAddr]>,
     pub(super) drain: watch::Receiver<dns::Drain>,
 }
@@ -228,9 +230,10 @@ async fn serve_dns(
     loop {
         tokio::select! {
             start = starts.recv() => match start {
-                Some(DnsStart { sockets, own_addresses, drain }) => {
+                Some(DnsStart { sockets, secure, own_addresses, drain }) => {
                     let (names, metrics) = (table.reader(), metrics.clone());
-                    running.spawn_local(dns::serve(DnsWorker { sockets, names, own_addresses, metrics, drain }));
+                    let worker = DnsWorker { sockets, secure, names, own_addresses, metrics, drain };
+                    running.spawn_local(dns::serve(worker));
                 }
                 None => break,
             },

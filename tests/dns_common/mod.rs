@@ -16,7 +16,8 @@ use hickory_proto::rr::{Name, RecordType};
 use pointsman::dns::metrics::{Count, DnsMetrics};
 use pointsman::dns::sample::Sample;
 use pointsman::dns::source::LoadNames;
-use pointsman::dns::transport::bind::{bind, own_addresses};
+use pointsman::dns::transport::bind::{bind, bind_streams, own_addresses};
+use pointsman::dns::transport::secure::Secure;
 use pointsman::dns::{DnsWorker, Drain, serve};
 use tokio::sync::watch;
 
@@ -26,6 +27,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A server on a port of its own, drained when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where DNS over TLS and over HTTPS is spoken, on a server that was started with certificates.
+    pub tls: Option<SocketAddr>,
+    pub https: Option<SocketAddr>,
     pub metrics: DnsMetrics,
     pub registry: prometheus::Registry,
     draining: watch::Sender<Drain>,
@@ -38,21 +42,42 @@ impl Server {
     }
 
     pub fn start_on(listen: &str, workers: usize, names: &(impl LoadNames + Clone + Send + 'static)) -> Self {
-        let bound = bind(&[listen.parse().unwrap()], workers).unwrap();
+        Self::start_with(listen, workers, None, names)
+    }
+
+    /// The same with encrypted transports too.
+    pub fn start_with(
+        listen: &str,
+        workers: usize,
+        secure: Option<Secure>,
+        names: &(impl LoadNames + Clone + Send + 'static),
+    ) -> Self {
+        let mut bound = bind(&[listen.parse().unwrap()], workers).unwrap();
+        let (mut tls, mut https) = (None, None);
+        if secure.is_some() {
+            for (place, is_tls) in [(&mut tls, true), (&mut https, false)] {
+                let (address, listeners) = bind_streams("test", "127.0.0.1:0".parse().unwrap(), workers).unwrap();
+                *place = Some(address);
+                for (sockets, listener) in bound.workers.iter_mut().zip(listeners) {
+                    if is_tls { sockets.tls.push(listener) } else { sockets.https.push(listener) }
+                }
+            }
+        }
         let own_addresses: Arc<[IpAddr]> = own_addresses(&bound.addresses).into();
         let registry = prometheus::Registry::new();
         let metrics = DnsMetrics::register(&registry, workers).unwrap();
         let (draining, receiver) = watch::channel(Drain::Serving);
         let threads = bound.workers.into_iter().enumerate().map(|(index, sockets)| {
             let (names, own_addresses, drain) = (names.clone(), own_addresses.clone(), receiver.clone());
+            let secure = secure.clone();
             let metrics = metrics.worker(index);
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(serve(DnsWorker { sockets, names, own_addresses, metrics, drain }))
+                runtime.block_on(serve(DnsWorker { sockets, secure, names, own_addresses, metrics, drain }))
             })
         });
         let workers = threads.collect();
-        Self { address: bound.addresses[0], metrics, registry, draining, workers }
+        Self { address: bound.addresses[0], tls, https, metrics, registry, draining, workers }
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -8,7 +8,7 @@ use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FILE, IDENTITY, LABELS, ZONE};
+use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, PATH_PREFIX, ZONE};
 use crate::config::kind::upstream::Upstream;
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::Raw;
@@ -27,6 +27,7 @@ pub(super) fn section() -> Section<Raw> {
     .settings(cookies())
     .settings(access())
     .section(rate_limit())
+    .section(tls())
     .section(soa())
     .section(forward())
 }
@@ -216,6 +217,41 @@ fn rate_limit() -> Section<Raw> {
             .by_default("none")
             .means("Networks that are not limited.")
             .costs("Who can forge their addresses is not limited either."),
+    ])
+}
+
+fn tls() -> Section<Raw> {
+    Section::new(
+        "tls",
+        "DNS that nobody on the way can read: over TLS and over HTTPS, with the same answers as over UDP and TCP. Connections \
+        count for `dns.max_tcp_connections`, and `dns.tcp_idle` holds for them.",
+    )
+    .settings([
+        setting!(Raw, "listen", Many::new(Socket, "addresses", 64), config.dns.tls.listen)
+            .example("[\"127.0.0.1:10853\"]")
+            .by_default("no DNS over TLS")
+            .means("Addresses for DNS over TLS (RFC 7858); its usual port is 853.")
+            .costs("A socket for every worker; each new connection costs a handshake.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "https_listen", Many::new(Socket, "addresses", 64), config.dns.tls.https_listen)
+            .example("[\"127.0.0.1:10444\"]")
+            .by_default("no DNS over HTTPS")
+            .means("Addresses for DNS over HTTPS (RFC 8484), by HTTP/2 with GET or POST.")
+            .costs("As for `listen`.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "https_path", PATH_PREFIX, config.dns.tls.https_path)
+            .means("The path that queries come to over HTTPS; every other one is 404.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(Raw, "certificates", Optional(FOLDER), config.dns.tls.certificates)
+            .example("\"/etc/pointsman/certificates\"")
+            .by_default("none: needed with one of the addresses above")
+            .means(
+                "Folder of certificates, as for `proxy.listeners`: NAME.crt or NAME.pem with NAME.key, chosen by the name \
+                that the client asks for, else the pair called `default`. The folder is followed.",
+            )
+            .costs("None.")
+            .reloads(Reload::Listener),
     ])
 }
 

@@ -1,4 +1,5 @@
-//! Binding the server's addresses: one UDP and one TCP socket for each address and worker.
+//! Binding the server's addresses: one UDP and one TCP socket for each address and worker; for encrypted connections the
+//! latter alone.
 //!
 //! The workers' sockets share their address by `SO_REUSEPORT`, which another process of the same user could join
 //! unnoticed and take away a share of the queries. So a probe without the option proves the address free first.
@@ -10,6 +11,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Where the addresses without encryption come from.
+const PLAIN: &str = "dns.listen";
 
 /// Wanted room for datagrams that wait to be read; the kernel may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -24,6 +28,10 @@ pub struct WorkerSockets {
     pub udp: Vec<UdpSocket>,
     /// Streams.
     pub tcp: Vec<TcpListener>,
+    /// Streams within TLS.
+    pub tls: Vec<TcpListener>,
+    /// HTTP/2 within TLS.
+    pub https: Vec<TcpListener>,
     /// Streams of the service manager's: connections that nobody accepted wait there for our successor.
     pub inherited_tcp: Vec<TcpListener>,
 }
@@ -38,6 +46,8 @@ impl WorkerSockets {
         Ok(Self {
             udp: self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
             tcp: streams(&self.tcp)?,
+            tls: streams(&self.tls)?,
+            https: streams(&self.https)?,
             inherited_tcp: streams(&self.inherited_tcp)?,
         })
     }
@@ -46,6 +56,8 @@ impl WorkerSockets {
     pub fn append(&mut self, mut other: Self) {
         self.udp.append(&mut other.udp);
         self.tcp.append(&mut other.tcp);
+        self.tls.append(&mut other.tls);
+        self.https.append(&mut other.https);
         self.inherited_tcp.append(&mut other.inherited_tcp);
     }
 }
@@ -64,10 +76,12 @@ pub struct Bound {
 pub enum BindError {
     /// Somebody has it.
     #[error(
-        "dns.listen: {transport} {address} is in use: another process (or another pointsman) has it; \
-         stop that one, or change dns.listen"
+        "{setting}: {transport} {address} is in use: another process (or another pointsman) has it; \
+         stop that one, or change {setting}"
     )]
     InUse {
+        /// The setting that has the address.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// UDP or TCP.
@@ -75,24 +89,30 @@ pub enum BindError {
     },
     /// It needs a privilege.
     #[error(
-        "dns.listen: no permission to bind {transport} {address}: ports below 1024 need CAP_NET_BIND_SERVICE \
-         (in a systemd unit: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose a higher port in dns.listen"
+        "{setting}: no permission to bind {transport} {address}: ports below 1024 need CAP_NET_BIND_SERVICE \
+         (in a systemd unit: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose a higher port in {setting}"
     )]
     Denied {
+        /// The setting that has the address.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// UDP or TCP.
         transport: &'static str,
     },
     /// This machine does not have it.
-    #[error("dns.listen: {address} is not an address of this machine; use one that is, or 0.0.0.0 for all of them")]
+    #[error("{setting}: {address} is not an address of this machine; use one that is, or 0.0.0.0 for all of them")]
     NotLocal {
+        /// The setting that has the address.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
     },
     /// Something else.
-    #[error("dns.listen: cannot bind {transport} {address}: {source}; change dns.listen")]
+    #[error("{setting}: cannot bind {transport} {address}: {source}; change {setting}")]
     Other {
+        /// The setting that has the address.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// UDP or TCP.
@@ -113,6 +133,40 @@ pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Bound, BindError
         if address.port() == 0 { bound.add_any_port(*address)? } else { bound.add(*address)? }
     }
     Ok(bound)
+}
+
+/// Binds an address of `setting` for connections alone, once for each worker; returns it with its port.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind_streams(
+    setting: &'static str,
+    address: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<TcpListener>), BindError> {
+    streams(address, workers).map_err(|error| error.of(setting))
+}
+
+fn streams(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<TcpListener>), BindError> {
+    let probe = open(address, Kind::Tcp, Sharing::Nobody)?;
+    let bound = probe.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
+    drop(probe);
+    let open = || open(bound, Kind::Tcp, Sharing::Workers).map(Into::into);
+    let listeners = std::iter::repeat_with(open).take(workers).collect::<Result<_, _>>()?;
+    Ok((bound, listeners))
+}
+
+impl BindError {
+    /// The same, of an address that another setting has.
+    fn of(mut self, named: &'static str) -> Self {
+        match &mut self {
+            Self::InUse { setting, .. }
+            | Self::Denied { setting, .. }
+            | Self::NotLocal { setting, .. }
+            | Self::Other { setting, .. } => *setting = named,
+        }
+        self
+    }
 }
 
 impl Bound {
@@ -136,7 +190,7 @@ impl Bound {
             let (udp, tcp) = match pair.take() {
                 Some((udp, tcp)) => {
                     let shared = udp.set_reuse_port(true).and(tcp.set_reuse_port(true)).and(tcp.listen(BACKLOG));
-                    shared.map_err(|source| BindError::Other { address, transport: "TCP", source })?;
+                    shared.map_err(|source| BindError::Other { setting: PLAIN, address, transport: "TCP", source })?;
                     (udp, tcp)
                 }
                 None => (open(address, Kind::Udp, Sharing::Workers)?, open(address, Kind::Tcp, Sharing::Workers)?),
@@ -231,10 +285,10 @@ fn open(address: SocketAddr, kind: Kind, sharing: Sharing) -> Result<Socket, Bin
     try_open(address, kind, sharing).map_err(|error| {
         let transport = kind.name();
         match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address, transport },
-            io::ErrorKind::PermissionDenied => BindError::Denied { address, transport },
-            io::ErrorKind::AddrNotAvailable => BindError::NotLocal { address },
-            _ => BindError::Other { address, transport, source: error },
+            io::ErrorKind::AddrInUse => BindError::InUse { setting: PLAIN, address, transport },
+            io::ErrorKind::PermissionDenied => BindError::Denied { setting: PLAIN, address, transport },
+            io::ErrorKind::AddrNotAvailable => BindError::NotLocal { setting: PLAIN, address },
+            _ => BindError::Other { setting: PLAIN, address, transport, source: error },
         }
     })
 }

@@ -1,4 +1,5 @@
-//! DNS over TCP (RFC 7766): messages with a length before each, as many on a connection as the client likes.
+//! DNS over TCP (RFC 7766) and over TLS (RFC 7858): messages with a length before each, as many on a connection as the
+//! client likes. And whatever else comes over connections: they are accepted here.
 //!
 //! All queries that have arrived are answered with one write. Bounded: connections by a cap for each worker, with
 //! the permit taken before the accept; a connection's memory by one message and what is answered at a time; its time
@@ -13,6 +14,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::https;
+use super::stream::Stream;
 
 use crate::dns::Draining;
 use crate::dns::metrics::Count;
@@ -21,14 +27,14 @@ use crate::dns::wire::{Transport, read_u16};
 use crate::dns::worker::{Reply, Worker};
 use crate::socket::{HANDSHAKES, refuse_new};
 
-/// Octets read at a time.
-const READ: usize = 16 * 1024;
-
 /// Answers are sent once they have this many octets, before more queries are answered.
 const WRITE: usize = 64 * 1024;
 
 /// What a connection is left once the drain has begun: enough for a query that is under way.
 const DRAIN_IDLE: Duration = Duration::from_millis(500);
+
+/// How long a handshake of TLS may take, where idle connections may stay for longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The first pause after an accept that failed for want of resources; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -43,9 +49,21 @@ pub(crate) enum AtTheEnd {
     Leave,
 }
 
+/// What the connections of a listener carry.
+#[derive(Clone)]
+pub(crate) enum Carries {
+    /// Messages.
+    Messages,
+    /// Messages within TLS.
+    Tls(TlsAcceptor),
+    /// HTTP/2 within TLS, with queries at this path.
+    Https(TlsAcceptor, Rc<str>),
+}
+
 /// A listener and its connections.
 pub(crate) struct TcpServer<L> {
     listener: TcpListener,
+    carries: Carries,
     queue: AtTheEnd,
     worker: Rc<Worker<L>>,
     connections: JoinSet<()>,
@@ -53,9 +71,15 @@ pub(crate) struct TcpServer<L> {
 
 impl<L: LoadNames + 'static> TcpServer<L> {
     /// Takes a listening socket over; needs a runtime.
-    pub(crate) fn new(listener: std::net::TcpListener, queue: AtTheEnd, worker: Rc<Worker<L>>) -> io::Result<Self> {
+    pub(crate) fn new(
+        listener: std::net::TcpListener,
+        carries: Carries,
+        queue: AtTheEnd,
+        worker: Rc<Worker<L>>,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: TcpListener::from_std(listener)?, queue, worker, connections: JoinSet::new() })
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self { listener, carries, queue, worker, connections: JoinSet::new() })
     }
 
     /// Serves until the drain begins; then takes what waits to be accepted, and ends with the last connection.
@@ -88,7 +112,7 @@ impl<L: LoadNames + 'static> TcpServer<L> {
             match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
-                    start(&mut self.connections, &self.worker, stream, draining);
+                    start(&mut self.connections, &self.carries, &self.worker, stream, draining);
                 }
                 Err(error) => {
                     self.worker.metrics.count(Count::AcceptErrors);
@@ -108,13 +132,13 @@ impl<L: LoadNames + 'static> TcpServer<L> {
 
     /// Connections that the kernel has completed would be reset if the listener were closed over them.
     async fn drain(self, draining: &Draining) {
-        let Self { listener, worker, mut connections, .. } = self;
+        let Self { listener, carries, worker, mut connections, .. } = self;
         match listener.into_std() {
             Ok(listener) => {
                 while let Ok((stream, _)) = listener.accept() {
                     let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                     if let Ok(stream) = stream {
-                        start(&mut connections, &worker, stream, draining);
+                        start(&mut connections, &carries, &worker, stream, draining);
                     }
                 }
             }
@@ -126,6 +150,7 @@ impl<L: LoadNames + 'static> TcpServer<L> {
 
 fn start<L: LoadNames + 'static>(
     connections: &mut JoinSet<()>,
+    carries: &Carries,
     worker: &Rc<Worker<L>>,
     stream: TcpStream,
     draining: &Draining,
@@ -133,7 +158,46 @@ fn start<L: LoadNames + 'static>(
     // Counted before the task runs, so that the next look at the cap sees it.
     let connected = worker.connected();
     let draining = draining.clone();
-    connections.spawn_local(async move { Connection::new(stream, &connected.0).run(draining).await });
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let client = stream.peer_addr().ok().map(|address| address.ip());
+    match carries.clone() {
+        Carries::Messages => connections.spawn_local(async move {
+            Connection::new(stream, Transport::Tcp, client, &connected.0).run(draining).await;
+        }),
+        Carries::Tls(acceptor) => connections.spawn_local(async move {
+            let Some(stream) = shake_hands(&acceptor, stream, &connected.0, draining.clone()).await else { return };
+            Connection::new(Box::new(stream), Transport::Tls, client, &connected.0).run(draining).await;
+        }),
+        Carries::Https(acceptor, path) => connections.spawn_local(async move {
+            let Some(stream) = shake_hands(&acceptor, stream, &connected.0, draining.clone()).await else { return };
+            https::serve(stream, client, path, &connected.0, draining).await;
+        }),
+    };
+}
+
+/// Makes a connection secure; `None`: it failed, took too long, or the drain has begun.
+async fn shake_hands<L: LoadNames>(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    worker: &Worker<L>,
+    mut draining: Draining,
+) -> Option<TlsStream<TcpStream>> {
+    let drained = async {
+        draining.begun().await;
+        tokio::time::sleep(DRAIN_IDLE).await;
+    };
+    let patience = worker.idle_time().min(HANDSHAKE);
+    // Not cancel safe, and need not be: with the handshake the connection ends.
+    let shaken = tokio::select! {
+        shaken = timeout(patience, acceptor.accept(stream)) => shaken,
+        () = drained => return None,
+    };
+    let stream = shaken.ok().and_then(Result::ok);
+    if stream.is_none() {
+        worker.metrics.count(Count::TlsFailed);
+    }
+    stream
 }
 
 /// Errors of the one connection that was to be accepted (accept(2)); the next one may be fine.
@@ -142,8 +206,9 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown)
 }
 
-struct Connection<'w, L> {
-    stream: TcpStream,
+struct Connection<'w, S, L> {
+    stream: S,
+    transport: Transport,
     client: Option<IpAddr>,
     worker: &'w Rc<Worker<L>>,
     queries: Vec<u8>,
@@ -164,12 +229,9 @@ enum End {
     Foreign,
 }
 
-impl<'w, L: LoadNames + 'static> Connection<'w, L> {
-    fn new(stream: TcpStream, worker: &'w Rc<Worker<L>>) -> Self {
-        // Answers are written whole; waiting for more would only delay them.
-        let _ = stream.set_nodelay(true);
-        let client = stream.peer_addr().ok().map(|address| address.ip());
-        Self { stream, client, worker, queries: Vec::new(), answers: Vec::new(), forwarded: JoinSet::new() }
+impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
+    fn new(stream: S, transport: Transport, client: Option<IpAddr>, worker: &'w Rc<Worker<L>>) -> Self {
+        Self { stream, transport, client, worker, queries: Vec::new(), answers: Vec::new(), forwarded: JoinSet::new() }
     }
 
     async fn run(mut self, draining: Draining) {
@@ -187,10 +249,12 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
         });
         let mut last_query = Instant::now();
         loop {
-            // Cancel safe: all only wait.
-            let waited = tokio::select! {
-                waited = wait_for_octets(&self.stream, last_query + self.worker.idle_time()) => waited,
-                Some(answer) = self.forwarded.join_next() => {
+            let deadline = last_query + self.worker.idle_time();
+            let Self { stream, queries, forwarded, .. } = self;
+            // Cancel safe: what was read is among the queries; the others only wait.
+            let read = tokio::select! {
+                read = timeout_at(deadline, stream.read(queries)) => read,
+                Some(answer) = forwarded.join_next() => {
                     if let Err(end) = self.write_forwarded(answer).await {
                         return end;
                     }
@@ -199,15 +263,12 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
                 }
                 () = &mut drained => return End::Closed,
             };
-            if let Err(end) = waited {
-                return end;
-            }
-            match self.read() {
-                Ok(true) => {}
+            match read {
                 // It may have closed its side only: what it asked for is still sent.
-                Ok(false) => return self.write_last().await,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(_) => return End::Closed,
+                Ok(Ok(0)) => return self.write_last().await,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return End::Closed,
+                Err(_) => return End::Idle,
             }
             match self.answer_all().await {
                 Ok(0) => {}
@@ -238,16 +299,6 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
         Ok(())
     }
 
-    /// Reads what has arrived; `false`: the client will send no more.
-    fn read(&mut self) -> io::Result<bool> {
-        self.queries.reserve(READ);
-        let result = self.stream.try_read_buf(&mut self.queries);
-        if self.queries.is_empty() {
-            self.queries = Vec::new();
-        }
-        Ok(result? > 0)
-    }
-
     /// Answers the complete queries; returns how many there were.
     async fn answer_all(&mut self) -> Result<usize, End> {
         let mut read = 0;
@@ -276,7 +327,7 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
 
     /// Answers complete queries from `read` on, until there is enough to be sent.
     fn answer_some(&mut self, read: &mut usize) -> Step {
-        let Self { worker, client, queries, answers, forwarded, .. } = self;
+        let Self { worker, transport, client, queries, answers, forwarded, .. } = self;
         let mut step = Step { queries: 0, is_last: false, is_foreign: false };
         worker.with_names(|names| {
             while answers.len() < WRITE {
@@ -287,7 +338,7 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
                 *read += 2 + query.len();
                 let start = answers.len();
                 answers.extend_from_slice(&[0; 2]);
-                match names.answer(Transport::Tcp, *client, query, answers) {
+                match names.answer(*transport, *client, query, answers) {
                     Reply::Ready => {}
                     Reply::None => {
                         answers.truncate(start);
@@ -311,31 +362,15 @@ impl<'w, L: LoadNames + 'static> Connection<'w, L> {
     }
 
     async fn write(&mut self) -> Result<(), End> {
-        let mut rest = self.answers.as_slice();
-        let deadline = Instant::now() + self.worker.idle_time();
-        while !rest.is_empty() {
-            match self.stream.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match timeout_at(deadline, self.stream.writable()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => return Err(End::Closed),
-                        Err(_) => return Err(End::Slow),
-                    }
-                }
-                Err(_) => return Err(End::Closed),
-            }
+        if self.answers.is_empty() {
+            return Ok(());
         }
-        self.answers.clear();
+        match timeout(self.worker.idle_time(), self.stream.write(&self.answers)).await {
+            Ok(Ok(())) => self.answers.clear(),
+            Ok(Err(_)) => return Err(End::Closed),
+            Err(_) => return Err(End::Slow),
+        }
         Ok(())
-    }
-}
-
-async fn wait_for_octets(stream: &TcpStream, deadline: Instant) -> Result<(), End> {
-    match timeout_at(deadline, stream.readable()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Closed),
-        Err(_) => Err(End::Idle),
     }
 }
 
@@ -377,7 +412,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), [].into(), Arc::default()));
         let draining = Draining(watch::channel(crate::dns::Drain::Serving).1);
-        let serving = Connection::new(stream, &worker).run(draining);
+        let serving = Connection::new(stream, Transport::Tcp, None, &worker).run(draining);
         let size = size_of_val(&serving);
         assert!(size <= 1536, "{size}");
     }

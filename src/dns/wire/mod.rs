@@ -9,6 +9,7 @@ pub mod option;
 pub mod query;
 pub mod record;
 pub mod response;
+pub mod ttl;
 
 /// Octets of a message's header.
 pub const HEADER_LEN: usize = 12;
