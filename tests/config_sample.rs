@@ -13,9 +13,10 @@ use pointsman::config::{Config, Environment, check, reference_markdown, sample_f
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pointsman.toml");
 
 fn check_with_secrets(text: &str) -> Config {
-    let secret = |path: &Path| match path.ends_with("cookie-secret") {
-        true => Ok("000102030405060708090a0b0c0d0e0f\n".into()),
-        false => Ok("user:password\n".into()),
+    let secret = |path: &Path| match path.file_name().and_then(|name| name.to_str()) {
+        Some("cookie-secret") => Ok("000102030405060708090a0b0c0d0e0f\n".into()),
+        Some("keys") => Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".into()),
+        _ => Ok("user:password\n".into()),
     };
     let environment = Environment::new(&|_| None, &secret);
     check(text, Path::new("pointsman.toml"), environment).unwrap_or_else(|errors| panic!("{errors}"))
@@ -94,6 +95,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
         identity: config.dns.identity.clone(),
         reverse: config.dns.reverse.clone(),
         allow: config.dns.allow.clone(),
+        transfer: config.dns.transfer.clone(),
         tls: DnsTlsConfig {
             listen: config.dns.tls.listen.clone(),
             https_listen: config.dns.tls.https_listen.clone(),

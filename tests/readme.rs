@@ -56,19 +56,25 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding, access, encrypted, marathon] = blocks.as_slice() else {
+    let [configuration, services, forwarding, access, encrypted, secondaries, marathon] = blocks.as_slice() else {
         panic!("{} TOML blocks", blocks.len())
     };
     let whole = format!("{configuration}\n{forwarding}").replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1);
     let checked = config::check(&whole, Path::new("readme.toml"), Environment::empty());
     let zones = checked.map(|config| config.dns.forward.zones.len()).map_err(|errors| errors.to_string());
     assert_eq!(zones, Ok(1));
-    let limited = config::check(access, Path::new("readme.toml"), Environment::empty());
-    let limited = limited.map(|config| config.dns.rate_limit.responses_per_second).map_err(|errors| errors.to_string());
-    assert_eq!(limited, Ok(20));
-    let checked = config::check(encrypted, Path::new("readme.toml"), Environment::empty());
-    let listening = checked.map(|config| config.dns.tls.listen.len()).map_err(|errors| errors.to_string());
-    assert_eq!(listening, Ok(1));
+    let beside = |block: &str, environment| {
+        let whole = format!("{configuration}\n{block}");
+        let whole = match block.contains("[dns]\n") {
+            true => whole.replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1),
+            false => whole,
+        };
+        config::check(&whole, Path::new("readme.toml"), environment).unwrap_or_else(|errors| panic!("{errors}")).dns
+    };
+    assert_eq!(beside(access, Environment::empty()).rate_limit.responses_per_second, 20);
+    assert_eq!(beside(encrypted, Environment::empty()).tls.listen.len(), 1);
+    let key = |_: &Path| Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".to_owned());
+    assert_eq!(beside(secondaries, Environment::new(&|_| None, &key)).transfer.keys.len(), 1);
     let checked = config::check(marathon, Path::new("readme.toml"), Environment::empty());
     assert_eq!(checked.map(|config| config.marathon.len()).map_err(|errors| errors.to_string()), Ok(1));
     let checked = config::check(configuration, Path::new("readme.toml"), Environment::empty());

@@ -328,6 +328,63 @@ pub struct DnsConfig {
     pub rate_limit: RateLimitConfig,
     /// Encrypted transports.
     pub tls: DnsTlsConfig,
+    /// Secondary servers.
+    pub transfer: TransferConfig,
+}
+
+/// Secondary servers, which get whole zones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TransferConfig {
+    /// Clients that zones are sent to.
+    pub allow: Vec<IpNet>,
+    /// Who is told of changes.
+    pub notify: Vec<SocketAddr>,
+    /// Keys: with any, transfers must be signed with one of them, and the first signs what is told.
+    pub keys: Vec<TsigKey>,
+}
+
+/// A key of TSIG (RFC 8945).
+#[derive(Clone, PartialEq, Eq)]
+pub struct TsigKey {
+    /// Lower case, without the final dot.
+    pub name: Arc<str>,
+    /// How it signs.
+    pub algorithm: TsigAlgorithm,
+    /// The secret.
+    pub secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for TsigKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TsigKey").field("name", &"[hidden]").finish_non_exhaustive()
+    }
+}
+
+/// How a key of TSIG signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TsigAlgorithm {
+    /// HMAC with SHA-256.
+    HmacSha256,
+    /// HMAC with SHA-384.
+    HmacSha384,
+    /// HMAC with SHA-512.
+    HmacSha512,
+}
+
+impl TsigAlgorithm {
+    /// Its name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::HmacSha256, Self::HmacSha384, Self::HmacSha512].into_iter().find(|known| known.as_str() == name)
+    }
 }
 
 /// DNS within TLS.
@@ -883,6 +940,7 @@ impl Default for DnsConfig {
             allow: EVERYBODY.iter().filter_map(|network| network.parse().ok()).collect(),
             rate_limit: RateLimitConfig::default(),
             tls: DnsTlsConfig::default(),
+            transfer: TransferConfig::default(),
         }
     }
 }

@@ -10,8 +10,9 @@ use super::chaos;
 use super::cookies::{self, Verdict};
 use super::resolve::Resolution;
 use super::source::NameSource;
+use super::tsig::{Fault, Session};
 use super::wire::option::{ExtendedError, code};
-use super::wire::query::{self, Edns, Ignored, Incoming, Query, Rejection};
+use super::wire::query::{self, Edns, Ignored, Incoming, Query, Question, Rejection};
 use super::wire::response::{EdnsReply, Response};
 use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, flags, record_type};
 use crate::config::checked::{CookiePolicy, DnsConfig};
@@ -87,7 +88,7 @@ fn reject(config: &DnsConfig, asker: &Asker, rejection: &Rejection<'_>, out: &mu
     let Rejection { header, question, edns, rcode } = rejection;
     let (reply, cookie) = edns_reply(config, asker, *edns);
     let rcode = if *rcode == Rcode::NoError { judged(config, asker, *edns, cookie) } else { None }.unwrap_or(*rcode);
-    Response::begin(out, *header, question.as_ref(), reply, limit(config, asker.transport, *edns)).finish(rcode, 0);
+    Response::begin(out, *header, question.as_ref(), reply, limit(config, asker, *edns)).finish(rcode, 0);
     Answered::plain(question.as_ref().map(|question| question.record_type), rcode)
 }
 
@@ -101,7 +102,7 @@ fn respond<N: NameSource>(
 ) -> Answered {
     let config = authority.names.config();
     let (reply, cookie) = edns_reply(config, asker, query.edns);
-    let limit = limit(config, asker.transport, query.edns);
+    let limit = limit(config, asker, query.edns);
     // A cookie is its client's and of its time; the time that a connection stays is told to those who ask.
     let is_of_the_moment = query.edns.is_some_and(|edns| edns.options.cookie.is_some());
     let mut response = Response::begin(out, query.header, Some(&query.question), reply, limit);
@@ -114,7 +115,7 @@ fn respond<N: NameSource>(
             response.explain(reason);
         }
         match &query.tsig {
-            Some(tsig) if rcode == Rcode::NotAuth => response.finish_unknown_key(message, tsig),
+            Some(tsig) if rcode == Rcode::NotAuth => response.finish_bad_signature(message, tsig, Fault::BadKey),
             _ => response.finish(rcode, 0),
         }
         return answered;
@@ -161,7 +162,58 @@ pub(crate) fn write_truncated(config: &DnsConfig, asker: &Asker, query: &Query<'
 
 fn begin<'b>(config: &DnsConfig, asker: &Asker, query: &Query<'_>, out: &'b mut Vec<u8>) -> Response<'b> {
     let (reply, _) = edns_reply(config, asker, query.edns);
-    Response::begin(out, query.header, Some(&query.question), reply, limit(config, asker.transport, query.edns))
+    Response::begin(out, query.header, Some(&query.question), reply, limit(config, asker, query.edns))
+}
+
+/// Refuses a query whose signature is no good (RFC 8945 §5.2): to one that was only signed at another time, signed.
+pub(crate) fn write_bad_signature(
+    config: &DnsConfig,
+    asker: &Asker,
+    message: &[u8],
+    query: &Query<'_>,
+    (fault, session): (Fault, Option<Session>),
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    let response = begin(config, asker, query, out);
+    match (session, &query.tsig) {
+        (Some(mut session), _) => {
+            response.finish(Rcode::NotAuth, 0);
+            session.sign(u64::from(asker.now), start, out);
+        }
+        (None, Some(tsig)) => response.finish_bad_signature(message, tsig, fault),
+        (None, None) => response.finish(Rcode::NotAuth, 0),
+    }
+}
+
+/// An answer that says nothing but a code, with the reason where there is one to say.
+pub(crate) fn write_code(
+    config: &DnsConfig,
+    asker: &Asker,
+    query: &Query<'_>,
+    (rcode, reason): (Rcode, Option<ExtendedError>),
+    out: &mut Vec<u8>,
+) {
+    let mut response = begin(config, asker, query, out);
+    if let Some(reason) = reason {
+        response.explain(reason);
+    }
+    response.finish(rcode, 0);
+}
+
+/// RFC 1995 §2: what changed since a version does not fit a datagram; the SOA alone says that there is a newer one.
+pub(crate) fn write_soa<N: NameSource>(
+    authority: &Authority<'_, N>,
+    asker: &Asker,
+    query: &Query<'_>,
+    random: &mut fastrand::Rng,
+    out: &mut Vec<u8>,
+) -> Rcode {
+    let mut response = begin(authority.names.config(), asker, query, out);
+    let question = Question { record_type: record_type::SOA, ..query.question.clone() };
+    let resolution = Resolution::resolve(authority, &question, random, &mut response);
+    response.finish(resolution.rcode, resolution.flags());
+    resolution.rcode
 }
 
 /// What the answer says by EDNS, and what the client's cookie comes to.
@@ -236,11 +288,12 @@ fn advertised_size(config: &DnsConfig) -> u16 {
 }
 
 /// The most octets that an answer may have.
-pub(crate) fn limit(config: &DnsConfig, transport: Transport, edns: Option<Edns>) -> usize {
-    match (transport, edns) {
+pub(crate) fn limit(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) -> usize {
+    let whole = match (asker.transport, edns) {
         (Transport::Tcp | Transport::Tls | Transport::Https, _) => MAX_MESSAGE,
         (Transport::Udp, None) => usize::from(MIN_UDP_SIZE),
         // RFC 6891 §6.2.3: less than 512 means 512.
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_size.clamp(MIN_UDP_SIZE, advertised_size(config))),
-    }
+    };
+    whole - asker.reserved
 }

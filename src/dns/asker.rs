@@ -13,11 +13,13 @@ pub struct Asker {
     pub client: Option<IpAddr>,
     /// When, in seconds since 1970; cookies carry it.
     pub now: u32,
+    /// Octets that are kept free behind the answer, for its signature.
+    pub reserved: usize,
 }
 
 impl From<Transport> for Asker {
     /// Nobody in particular.
     fn from(transport: Transport) -> Self {
-        Self { transport, client: None, now: 0 }
+        Self { transport, client: None, now: 0, reserved: 0 }
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn at(client: &str, now: u32) -> Asker {
-        Asker { transport: Transport::Udp, client: Some(client.parse().unwrap()), now }
+        Asker { transport: Transport::Udp, client: Some(client.parse().unwrap()), now, reserved: 0 }
     }
 
     fn with_keys(keys: &[&str]) -> DnsConfig {

@@ -75,6 +75,12 @@ pub enum Count {
     TlsFailed,
     /// Requests over HTTPS that carried no query.
     HttpsRefused,
+    /// Transfers begun.
+    Transfers,
+    /// Transfers that the client may not have, or of zones that are not ours.
+    TransfersRefused,
+    /// Queries with a signature that is no good.
+    BadSignatures,
     /// Queries of clients that may not ask here.
     Denied,
     /// Answers that were not sent, because too many equal ones went to one network.
@@ -90,6 +96,7 @@ struct Exported(Count, &'static str, Option<(&'static str, &'static str)>);
 
 const TRUNCATED: &str = "pointsman_dns_truncated_answers_total";
 const DROPPED: &str = "pointsman_dns_dropped_messages_total";
+const TRANSFERS: &str = "pointsman_dns_transfers_total";
 const LIMITED: &str = "pointsman_dns_rate_limited_total";
 const CLOSED: &str = "pointsman_dns_tcp_timeouts_total";
 const QUERIES: &str = "pointsman_dns_queries_total";
@@ -111,6 +118,9 @@ const EXPORTED: &[Exported] = &[
     Exported(Count::TcpCapped, "pointsman_dns_tcp_capped_total", None),
     Exported(Count::TlsFailed, "pointsman_dns_tls_failures_total", None),
     Exported(Count::HttpsRefused, "pointsman_dns_https_refused_total", None),
+    Exported(Count::Transfers, TRANSFERS, Some(("result", "begun"))),
+    Exported(Count::TransfersRefused, TRANSFERS, Some(("result", "refused"))),
+    Exported(Count::BadSignatures, "pointsman_dns_bad_signatures_total", None),
     Exported(Count::Denied, "pointsman_dns_denied_queries_total", None),
     Exported(Count::LimitedDropped, LIMITED, Some(("action", "drop"))),
     Exported(Count::LimitedSlipped, LIMITED, Some(("action", "slip"))),
@@ -131,6 +141,8 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("pointsman_dns_tls_failures_total", "Handshakes of TLS or HTTP/2 that failed or took too long."),
     ("pointsman_dns_https_refused_total", "Requests over HTTPS that carried no query, and got an error's status."),
+    (TRANSFERS, "Transfers of zones asked for: begun, or refused."),
+    ("pointsman_dns_bad_signatures_total", "Queries whose signature (TSIG) was no good."),
     ("pointsman_dns_denied_queries_total", "Queries that were refused because their client may not ask here."),
     (
         LIMITED,

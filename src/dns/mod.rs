@@ -14,7 +14,7 @@
 //! anybody, and what waits for other servers keeps nobody else waiting; nothing
 //! that the network sends can make it panic, answer more than the asker can take, or answer a response.
 //!
-//! Not here: recursion (others do that), zone transfers, DNSSEC.
+//! Not here: recursion (others do that), DNSSEC.
 
 pub mod answer;
 #[cfg(test)]
@@ -30,7 +30,9 @@ pub mod resolve;
 #[doc(hidden)]
 pub mod sample;
 pub mod source;
+pub mod transfer;
 pub mod transport;
+pub mod tsig;
 pub mod wire;
 mod worker;
 
@@ -51,6 +53,8 @@ use transport::tcp::{AtTheEnd, Carries, TcpServer};
 use transport::udp::UdpServer;
 use worker::Worker;
 
+use crate::table::handle::TableHandle;
+
 /// How often a worker that nobody asks lets go of old tables.
 const REFRESH: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,8 @@ pub struct DnsWorker<L> {
     pub secure: Option<Secure>,
     /// Where its answers come from.
     pub names: L,
+    /// Where former versions of the names are found, for those who ask what changed.
+    pub history: Option<Arc<TableHandle>>,
     /// The addresses that the server is reached by, from [`transport::bind::own_addresses`].
     pub own_addresses: Arc<[IpAddr]>,
     /// Its counters, from [`metrics::DnsMetrics::worker`].
@@ -89,8 +95,8 @@ pub enum Drain {
 /// # Errors
 /// A socket cannot be registered with the runtime.
 pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
-    let DnsWorker { sockets, secure, names, own_addresses, metrics, drain } = worker;
-    let worker = Rc::new(Worker::new(names, own_addresses, metrics));
+    let DnsWorker { sockets, secure, names, history, own_addresses, metrics, drain } = worker;
+    let worker = Rc::new(Worker::new(names, history, own_addresses, metrics));
     let draining = Draining(drain);
     let local = LocalSet::new();
     local.run_until(run(sockets, secure, worker, draining)).await

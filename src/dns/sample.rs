@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use super::answer::{Authority, Outcome, answer};
-use super::source::NameSource;
+use super::source::{NameSource, ZoneContents};
 use super::wire::{HEADER_LEN, MAX_MESSAGE, Transport, name};
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;
@@ -101,6 +101,11 @@ impl NameSource for Sample {
             }
             None => Found::Missing(zone.clone()),
         }
+    }
+
+    fn contents(&self, zone: &str) -> Option<ZoneContents> {
+        let names = self.nodes.iter().map(|(name, records)| (name.clone(), records.clone())).collect();
+        (self.zone_ready && *self.zone.name == *zone).then(|| ZoneContents { zone: self.zone.clone(), names })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::checked::DnsConfig;
 use crate::table::Table;
 use crate::table::handle::TableReader;
-use crate::table::names::Found;
+use crate::table::names::{Found, Record, Zone};
 
 /// Names and the settings they are answered with, frozen while one query is answered.
 pub trait NameSource {
@@ -20,6 +20,21 @@ pub trait NameSource {
 
     /// Finds a name: lower case, absolute, without the final dot.
     fn find(&self, name: &str) -> Found;
+
+    /// Everything in a zone of ours, for those who get it whole; takes its time. `None`: there is no such zone, or its
+    /// source has not spoken.
+    fn contents(&self, _zone: &str) -> Option<ZoneContents> {
+        None
+    }
+}
+
+/// Everything in a zone, but for what the settings add: the apex' SOA and NS, the name server's addresses.
+#[derive(Clone, Debug)]
+pub struct ZoneContents {
+    /// The zone.
+    pub zone: Arc<Zone>,
+    /// Names with their records.
+    pub names: Vec<(String, Vec<Record>)>,
 }
 
 impl NameSource for Table {
@@ -38,15 +53,24 @@ impl NameSource for Table {
     fn find(&self, name: &str) -> Found {
         self.names.find(name)
     }
+
+    fn contents(&self, zone: &str) -> Option<ZoneContents> {
+        let names = self.names.list(zone)?;
+        let zone = self.names.zones().find(|known| *known.name == *zone)?.clone();
+        Some(ZoneContents { zone, names })
+    }
 }
 
 /// Gives a worker the newest names; called once for each batch of queries.
 pub trait LoadNames {
     /// What is loaded.
-    type Names: NameSource;
+    type Names: NameSource + Send + Sync + 'static;
 
     /// The newest.
     fn load_names(&mut self) -> &Self::Names;
+
+    /// The newest, to be kept for a while.
+    fn share_names(&mut self) -> Arc<Self::Names>;
 }
 
 impl LoadNames for TableReader {
@@ -55,14 +79,22 @@ impl LoadNames for TableReader {
     fn load_names(&mut self) -> &Table {
         self.load()
     }
+
+    fn share_names(&mut self) -> Arc<Table> {
+        self.load().clone()
+    }
 }
 
 /// Names that never change.
-impl<N: NameSource> LoadNames for Arc<N> {
+impl<N: NameSource + Send + Sync + 'static> LoadNames for Arc<N> {
     type Names = N;
 
     fn load_names(&mut self) -> &N {
         self
+    }
+
+    fn share_names(&mut self) -> Self {
+        self.clone()
     }
 }
 

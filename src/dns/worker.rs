@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::answer::{self, Answered, Authority, Outcome};
 use super::asker::Asker;
@@ -15,9 +15,14 @@ use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
 use super::limit::{Kind, RateLimiter, Verdict};
 use super::metrics::{Count, WorkerMetrics};
 use super::source::{LoadNames, NameSource};
-use super::wire::query::{self, Incoming};
-use super::wire::{Rcode, Transport, flags, read_u16};
+use super::transfer::{self, NoTransfer};
+use super::tsig::{self, SIGNATURE, Session};
+use super::wire::option::ExtendedError;
+use super::wire::query::{self, Incoming, Query};
+use super::wire::{CLASS_IN, Rcode, Transport, flags, read_u16, record_type};
 use crate::config::checked::DnsConfig;
+use crate::table::handle::TableHandle;
+use crate::table::names::Found;
 
 /// How often a connection that waits for a slot looks whether the configuration allows more by now.
 const CAP_RECHECK: Duration = Duration::from_secs(1);
@@ -32,6 +37,8 @@ pub(crate) struct Worker<L> {
     cache: RefCell<AnswerCache>,
     limiter: RefCell<RateLimiter>,
     started: Instant,
+    history: Option<Arc<TableHandle>>,
+    transfers: Semaphore,
     own_addresses: Arc<[IpAddr]>,
     forwarder: Rc<Forwarder>,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -40,13 +47,20 @@ pub(crate) struct Worker<L> {
 }
 
 impl<L: LoadNames> Worker<L> {
-    pub(crate) fn new(names: L, own_addresses: Arc<[IpAddr]>, metrics: Arc<WorkerMetrics>) -> Self {
+    pub(crate) fn new(
+        names: L,
+        history: Option<Arc<TableHandle>>,
+        own_addresses: Arc<[IpAddr]>,
+        metrics: Arc<WorkerMetrics>,
+    ) -> Self {
         Self {
             names: RefCell::new(names),
             random: RefCell::new(fastrand::Rng::new()),
             cache: RefCell::default(),
             limiter: RefCell::default(),
             started: Instant::now(),
+            history,
+            transfers: Semaphore::new(transfer::MOST_AT_A_TIME),
             own_addresses,
             forwarder: Rc::new(Forwarder::new(metrics.forward.clone())),
             metrics,
@@ -82,6 +96,17 @@ impl<L: LoadNames> Worker<L> {
         let (octets, rcode, truncated) = waiting.finish().await;
         self.metrics.answered(transport, &Answered { truncated, ..Answered::plain(Some(record_type), rcode) });
         octets
+    }
+
+    /// Begins a transfer, once few enough others are under way. `None`: that takes too long.
+    pub(crate) async fn transfer(
+        &self,
+        request: transfer::Request,
+    ) -> Option<(transfer::Messages, SemaphorePermit<'_>)> {
+        let permit = tokio::time::timeout(self.idle_time(), self.transfers.acquire()).await.ok()?.ok()?;
+        self.metrics.count(Count::Transfers);
+        let names = self.names.borrow_mut().share_names();
+        Some((transfer::begin(request, names, self.own_addresses.clone(), self.history.clone()), permit))
     }
 
     /// How long a connection may go without a complete query.
@@ -156,6 +181,8 @@ pub(crate) enum Reply {
     Ready,
     /// Others are asked first; see [`Worker::forwarded`].
     Later(Box<Waiting>),
+    /// A zone is to be sent; see [`Worker::transfer`]. Only where messages follow one another.
+    Transfer(Box<transfer::Request>),
 }
 
 impl<N: NameSource> Answering<'_, N> {
@@ -167,16 +194,49 @@ impl<N: NameSource> Answering<'_, N> {
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Reply {
+        let asker = Asker { transport, client, now: self.now, reserved: 0 };
+        let config = self.authority.names.config();
+        let may_be_signed = !config.transfer.keys.is_empty() && read_u16(message, 10).is_some_and(|extras| extras > 0);
+        if may_be_signed
+            && let Incoming::Query(query) = query::parse(message)
+            && let Some(tsig) = &query.tsig
+        {
+            match tsig::check(&config.transfer.keys, message, tsig, u64::from(self.now)) {
+                Ok(unsigned) => return self.answer_signed(&asker, &unsigned.message, unsigned.session, out),
+                Err(fault) => {
+                    answer::write_bad_signature(config, &asker, message, &query, fault, out);
+                    self.metrics.count(Count::BadSignatures);
+                    let answered = Answered::plain(Some(query.question.record_type), Rcode::NotAuth);
+                    self.metrics.answered(transport, &answered);
+                    return Reply::Ready;
+                }
+            }
+        }
+        self.answer_as(&asker, message, None, out)
+    }
+
+    /// Answers what was signed, signed.
+    fn answer_signed(&mut self, asker: &Asker, message: &[u8], mut session: Session, out: &mut Vec<u8>) -> Reply {
+        let start = out.len();
+        let asker = Asker { reserved: SIGNATURE, ..*asker };
+        let reply = self.answer_as(&asker, message, Some(&session), out);
+        if matches!(reply, Reply::Ready) {
+            session.sign(u64::from(self.now), start, out);
+        }
+        reply
+    }
+
+    fn answer_as(&mut self, asker: &Asker, message: &[u8], session: Option<&Session>, out: &mut Vec<u8>) -> Reply {
+        let Asker { transport, client, .. } = *asker;
         let start = out.len();
         let hits = self.cache.hits();
-        let asker = Asker { transport, client, now: self.now };
         let config = self.authority.names.config();
         let is_denied = client.is_some_and(|client| !config.allows(client));
         let outcome = match is_denied {
-            false => self.cache.answer(&self.authority, asker, message, self.random, out),
+            false => self.cache.answer(&self.authority, *asker, message, self.random, out),
             true => {
                 self.metrics.count(Count::Denied);
-                answer::prohibit(config, &asker, message, out)
+                answer::prohibit(config, asker, message, out)
             }
         };
         if self.cache.hits() > hits {
@@ -187,17 +247,20 @@ impl<N: NameSource> Answering<'_, N> {
                 self.metrics.ignored(reason);
                 return Reply::None;
             }
-            Outcome::Answered(answered) => answered,
+            Outcome::Answered(answered) => Answered { is_proven: answered.is_proven || session.is_some(), ..answered },
         };
+        if !is_denied && let Some(reply) = self.transfer(asker, &answered, message, session, start, out) {
+            return reply;
+        }
         if let (Some(forwarder), Some(client)) = (self.forwarder, client) {
             let is_allowed = forwarder.allows(client);
             if answered.is_outside
-                && let Some(reply) = self.forward(forwarder, is_allowed, &asker, message, start, out)
+                && let Some(reply) = self.forward(forwarder, is_allowed, asker, message, start, out)
             {
                 return match reply {
                     Forwarded::Answered(others) => {
                         let others = Answered { is_proven: answered.is_proven, ..others };
-                        self.limit(&asker, &others, message, start, out)
+                        self.limit(asker, &others, message, start, out)
                     }
                     Forwarded::Later(waiting) => Reply::Later(waiting),
                 };
@@ -207,7 +270,60 @@ impl<N: NameSource> Answering<'_, N> {
             }
         }
         self.metrics.answered(transport, &answered);
-        self.limit(&asker, &answered, message, start, out)
+        self.limit(asker, &answered, message, start, out)
+    }
+
+    /// Begins a transfer, or says why not. `None`: none is asked for, and what stands in `out` is the answer.
+    fn transfer(
+        &mut self,
+        asker: &Asker,
+        answered: &Answered,
+        message: &[u8],
+        session: Option<&Session>,
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Reply> {
+        let asked = answered.record_type.filter(|asked| matches!(*asked, record_type::AXFR | record_type::IXFR))?;
+        let is_wanted = answered.rcode == Rcode::Refused && (asker.transport.is_stream() || asked == record_type::IXFR);
+        let Incoming::Query(query) = query::parse(message) else { return None };
+        if !is_wanted || query.question.class != CLASS_IN {
+            return None;
+        }
+        let refused = self.no_transfer(asker, &query, session.is_some());
+        if refused.is_none() && asker.transport.is_stream() {
+            out.truncate(start);
+            let request = transfer::Request { session: session.cloned(), ..transfer::Request::new(&query) };
+            self.metrics.answered(asker.transport, &Answered::plain(Some(asked), Rcode::NoError));
+            return Some(Reply::Transfer(Box::new(request)));
+        }
+        out.truncate(start);
+        let rcode = match refused {
+            None => answer::write_soa(&self.authority, asker, &query, self.random, out),
+            Some(refused) => {
+                self.metrics.count(Count::TransfersRefused);
+                let reason = (refused == NoTransfer::Prohibited).then_some(ExtendedError::Prohibited);
+                let code = (refused.rcode(), reason);
+                answer::write_code(self.authority.names.config(), asker, &query, code, out);
+                refused.rcode()
+            }
+        };
+        let answered = Answered { is_proven: answered.is_proven, ..Answered::plain(Some(asked), rcode) };
+        self.metrics.answered(asker.transport, &answered);
+        Some(self.limit(asker, &answered, message, start, out))
+    }
+
+    fn no_transfer(&self, asker: &Asker, query: &Query<'_>, is_signed: bool) -> Option<NoTransfer> {
+        let transfer = &self.authority.names.config().transfer;
+        let client = asker.client?.to_canonical();
+        let is_allowed = transfer.allow.iter().any(|network| network.contains(&client));
+        if !is_allowed || (!transfer.keys.is_empty() && !is_signed) {
+            return Some(NoTransfer::Prohibited);
+        }
+        let name = query.question.name.as_str();
+        match self.authority.names.find(name) {
+            Found::Node(zone, _) | Found::Unready(zone) if *zone.name == *name => None,
+            _ => Some(NoTransfer::NotOurs),
+        }
     }
 
     /// Holds an answer back that somebody seems to make us send to others, over and over.
@@ -266,7 +382,7 @@ impl<N: NameSource> Answering<'_, N> {
         }
         let config = self.authority.names.config();
         let (edns, _) = answer::edns_reply(config, asker, query.edns);
-        let limit = answer::limit(config, asker.transport, query.edns);
+        let limit = answer::limit(config, asker, query.edns);
         let request = Request::new(&query, asker.transport, edns, limit);
         let record_type = request.record_type;
         let refusal = out.split_off(start);

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::deploys::metrics::DeployMetrics;
 use crate::deploys::run::{DeployParts, SharedLedger};
 use crate::dns::metrics::DnsMetrics;
+use crate::dns::transfer::notify::{self, NotifyMetrics};
 use crate::dns::transport::bind::BindError as DnsBindError;
 use crate::health;
 use crate::health::metrics::HealthMetrics;
@@ -97,6 +98,7 @@ pub(super) struct Control {
     ports: tokio::task::JoinHandle<()>,
     health: Option<tokio::task::JoinHandle<()>>,
     deploys: Option<tokio::task::JoinHandle<()>>,
+    notify: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// How long the API's requests may go on when everything else has ended.
@@ -107,7 +109,8 @@ impl Control {
     pub(super) fn stop(mut self) {
         self.stop.cancel();
         self.runtime.block_on(async {
-            for task in [self.reload.take(), self.health.take(), self.deploys.take()].into_iter().flatten() {
+            let tasks = [self.reload.take(), self.health.take(), self.deploys.take(), self.notify.take()];
+            for task in tasks.into_iter().flatten() {
                 let _ = task.await;
             }
             let _ = self.ports.await;
@@ -210,6 +213,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         stop: stop.clone(),
     };
     let bookkeeping = Some(runtime.spawn(crate::deploys::run::run(ledger)));
+    let metrics = NotifyMetrics::register(&registry)?;
+    let notify = Some(runtime.spawn(notify::follow(table.clone(), metrics, stop.clone())));
     Ok(Server {
         table,
         events,
@@ -219,7 +224,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         sources,
         writer: Some(writer),
         store,
-        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys: bookkeeping }),
+        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys: bookkeeping, notify }),
         deploys,
         reloader,
         addresses,

@@ -223,7 +223,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
 /// Serves DNS on whatever sockets come, until there will be no more and all are drained.
 async fn serve_dns(
     mut starts: mpsc::Receiver<DnsStart>,
-    table: &TableHandle,
+    table: &Arc<TableHandle>,
     metrics: Arc<dns::metrics::WorkerMetrics>,
 ) {
     let mut running = JoinSet::new();
@@ -232,7 +232,8 @@ async fn serve_dns(
             start = starts.recv() => match start {
                 Some(DnsStart { sockets, secure, own_addresses, drain }) => {
                     let (names, metrics) = (table.reader(), metrics.clone());
-                    let worker = DnsWorker { sockets, secure, names, own_addresses, metrics, drain };
+                    let history = Some(table.clone());
+                    let worker = DnsWorker { sockets, secure, names, history, own_addresses, metrics, drain };
                     running.spawn_local(dns::serve(worker));
                 }
                 None => break,

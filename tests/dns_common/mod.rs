@@ -49,7 +49,7 @@ impl Server {
     pub fn start_with(
         listen: &str,
         workers: usize,
-        secure: Option<Secure>,
+        secure: Option<&Secure>,
         names: &(impl LoadNames + Clone + Send + 'static),
     ) -> Self {
         let mut bound = bind(&[listen.parse().unwrap()], workers).unwrap();
@@ -69,11 +69,19 @@ impl Server {
         let (draining, receiver) = watch::channel(Drain::Serving);
         let threads = bound.workers.into_iter().enumerate().map(|(index, sockets)| {
             let (names, own_addresses, drain) = (names.clone(), own_addresses.clone(), receiver.clone());
-            let secure = secure.clone();
+            let secure = secure.cloned();
             let metrics = metrics.worker(index);
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(serve(DnsWorker { sockets, secure, names, own_addresses, metrics, drain }))
+                runtime.block_on(serve(DnsWorker {
+                    sockets,
+                    secure,
+                    names,
+                    history: None,
+                    own_addresses,
+                    metrics,
+                    drain,
+                }))
             })
         });
         let workers = threads.collect();

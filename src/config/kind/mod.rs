@@ -11,6 +11,7 @@ pub(crate) mod number;
 pub(crate) mod ports;
 pub(crate) mod size;
 pub(crate) mod text;
+pub(crate) mod tsig;
 pub(crate) mod upstream;
 pub(crate) mod url;
 

@@ -9,6 +9,7 @@ use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, PATH_PREFIX, ZONE};
+use crate::config::kind::tsig::TsigKeys;
 use crate::config::kind::upstream::Upstream;
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::Raw;
@@ -28,6 +29,7 @@ pub(super) fn section() -> Section<Raw> {
     .settings(access())
     .section(rate_limit())
     .section(tls())
+    .section(transfer())
     .section(soa())
     .section(forward())
 }
@@ -199,6 +201,7 @@ fn rate_limit() -> Section<Raw> {
         )
         .costs("2 MiB a worker; a resolver that many clients share needs a high limit, or an exemption."),
         setting!(Raw, "slip", Whole::between(0, 10), config.dns.rate_limit.slip)
+            .unit("answers")
             .means(
                 "Each so many of the answers held back are sent without records, truncated, so that a client that is \
                 really there asks again over TCP; the others are not sent. 1: all of them; 0: none.",
@@ -252,6 +255,34 @@ fn tls() -> Section<Raw> {
             )
             .costs("None.")
             .reloads(Reload::Listener),
+    ])
+}
+
+fn transfer() -> Section<Raw> {
+    Section::new(
+        "transfer",
+        "Secondary servers: whom zones are sent to (AXFR, and IXFR from the versions that `server.history` keeps), and who is \
+        told when they change (NOTIFY).",
+    )
+    .settings([
+        setting!(Raw, "allow", Many::new(Network, "networks", 1000), config.dns.transfer.allow)
+            .example("[\"10.0.0.5\"]")
+            .by_default("nobody")
+            .means("Clients that zones are sent to, over TCP or TLS; with `keys`, only if they sign too.")
+            .costs("Whoever may, reads all names; each transfer lists a whole zone on a thread apart."),
+        setting!(Raw, "notify", Many::new(Socket, "addresses", 64), config.dns.transfer.notify)
+            .example("[\"10.0.0.5:53\"]")
+            .by_default("nobody")
+            .means("Secondary servers that are told of each change, again until they answer.")
+            .costs("Each change makes them fetch it; changes within 100 ms are told together."),
+        setting!(Raw, "keys", TsigKeys, config.dns.transfer.keys)
+            .secret()
+            .by_default("none")
+            .means(
+                "Keys of TSIG (RFC 8945) as `dig -y` takes them: hmac-sha256:NAME:BASE64, with spaces between. With any, \
+                transfers must be signed with one of them; the first signs what is told. Any query may be signed.",
+            )
+            .costs("None; kept out of logs and the API."),
     ])
 }
 

@@ -107,7 +107,7 @@ async fn answer<L: LoadNames + 'static>(
         Reply::Ready => octets,
         Reply::Later(waiting) => worker.forwarded(waiting).await,
         // No query, or one that gets no answer: HTTP owes one.
-        Reply::None => return refuse(worker, respond, StatusCode::BAD_REQUEST),
+        Reply::None | Reply::Transfer(_) => return refuse(worker, respond, StatusCode::BAD_REQUEST),
     };
     let Some(response) = head(&octets) else { return respond.send_reset(Reason::INTERNAL_ERROR) };
     if timeout(patience, send(&mut respond, response, octets.into())).await.is_err() {

@@ -23,6 +23,7 @@ use super::stream::Stream;
 use crate::dns::Draining;
 use crate::dns::metrics::Count;
 use crate::dns::source::LoadNames;
+use crate::dns::transfer;
 use crate::dns::wire::{Transport, read_u16};
 use crate::dns::worker::{Reply, Worker};
 use crate::socket::{HANDSHAKES, refuse_new};
@@ -310,6 +311,9 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
             if step.is_foreign {
                 return Err(End::Foreign);
             }
+            if let Some(request) = step.transfer {
+                self.send_zone(*request).await?;
+            }
             if step.is_last {
                 break;
             }
@@ -325,10 +329,23 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
         Ok(total)
     }
 
+    /// Sends a zone as fast as the client takes it.
+    async fn send_zone(&mut self, request: transfer::Request) -> Result<(), End> {
+        let worker = self.worker;
+        let Some((mut messages, _permit)) = worker.transfer(request).await else { return Err(End::Slow) };
+        while let Some(message) = messages.recv().await {
+            let Ok(length) = u16::try_from(message.len()) else { break };
+            self.answers.extend_from_slice(&length.to_be_bytes());
+            self.answers.extend_from_slice(&message);
+            self.write().await?;
+        }
+        Ok(())
+    }
+
     /// Answers complete queries from `read` on, until there is enough to be sent.
     fn answer_some(&mut self, read: &mut usize) -> Step {
         let Self { worker, transport, client, queries, answers, forwarded, .. } = self;
-        let mut step = Step { queries: 0, is_last: false, is_foreign: false };
+        let mut step = Step { queries: 0, is_last: false, is_foreign: false, transfer: None };
         worker.with_names(|names| {
             while answers.len() < WRITE {
                 let Some(query) = next_message(queries, *read) else {
@@ -343,6 +360,12 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
                     Reply::None => {
                         answers.truncate(start);
                         step.is_foreign = true;
+                        return;
+                    }
+                    Reply::Transfer(request) => {
+                        answers.truncate(start);
+                        step.queries += 1;
+                        step.transfer = Some(request);
                         return;
                     }
                     Reply::Later(waiting) => {
@@ -381,6 +404,8 @@ struct Step {
     is_last: bool,
     /// Something came that is no query.
     is_foreign: bool,
+    /// A zone is to be sent before the next query is answered.
+    transfer: Option<Box<transfer::Request>>,
 }
 
 /// The message whose length stands at `at`, if it is complete.
@@ -410,7 +435,7 @@ mod tests {
     async fn a_connection_costs_little_while_it_is_idle() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), [].into(), Arc::default()));
+        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), None, [].into(), Arc::default()));
         let draining = Draining(watch::channel(crate::dns::Drain::Serving).1);
         let serving = Connection::new(stream, Transport::Tcp, None, &worker).run(draining);
         let size = size_of_val(&serving);

@@ -228,7 +228,7 @@ impl Batch {
                 let reply = names.answer(Transport::Udp, address(&to), query, answers);
                 let client = Client { to, from: Source::Socket };
                 match reply {
-                    worker::Reply::None => {}
+                    worker::Reply::None | worker::Reply::Transfer(_) => {}
                     worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
                     worker::Reply::Later(later) => waiting.push((client, later)),
                 }
@@ -258,7 +258,7 @@ impl Batch {
                 let reply = names.answer(Transport::Udp, address(&to), &buffer[..length], answers);
                 let client = Client { to, from };
                 match reply {
-                    worker::Reply::None => {}
+                    worker::Reply::None | worker::Reply::Transfer(_) => {}
                     worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
                     worker::Reply::Later(later) => waiting.push((client, later)),
                 }

@@ -71,6 +71,8 @@ pub struct Query<'a> {
     pub edns: Option<Edns>,
     /// Its signature, if it has one.
     pub tsig: Option<Tsig>,
+    /// The serial of the version that a client has which asks for an incremental transfer.
+    pub known_serial: Option<u32>,
 }
 
 /// A query that can only be rejected.
@@ -124,12 +126,12 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
         return reject(None, edns, if edns.is_some() { Rcode::NoError } else { Rcode::FormErr });
     }
     let Some((question, at)) = read_question(message) else { return reject(None, None, Rcode::FormErr) };
-    let Some(at) = skip_prerequisites(message, at, &counts, question.record_type) else {
+    let Some((at, known_serial)) = read_prerequisites(message, at, &counts, question.record_type) else {
         return reject(Some(question), None, Rcode::FormErr);
     };
     let mut extras = Extras::default();
     match extras.read(message, at, counts.additionals) {
-        Some(()) => Incoming::Query(Query { header, question, edns: extras.edns, tsig: extras.tsig }),
+        Some(()) => Incoming::Query(Query { header, question, edns: extras.edns, tsig: extras.tsig, known_serial }),
         None => reject(Some(question), extras.edns, Rcode::FormErr),
     }
 }
@@ -178,10 +180,17 @@ fn read_question(message: &[u8]) -> Option<(Question<'_>, usize)> {
 }
 
 /// A query has no answers, and authority records only where it asks for an incremental transfer (RFC 1995 §3).
-fn skip_prerequisites(message: &[u8], at: usize, counts: &Counts, record_type: u16) -> Option<usize> {
+fn read_prerequisites(message: &[u8], at: usize, counts: &Counts, record_type: u16) -> Option<(usize, Option<u32>)> {
     match (counts.answers, counts.authorities) {
-        (0, 0) => Some(at),
-        (0, 1) if record_type == record_type::IXFR => Some(Extra::read(message, at)?.end),
+        (0, 0) => Some((at, None)),
+        (0, 1) if record_type == record_type::IXFR => {
+            let soa = Extra::read(message, at)?;
+            // Two names, then the serial.
+            let serial = name::skip(message, name::skip(message, soa.data)?)?;
+            let octets = message.get(serial..serial + 4).filter(|_| serial + 20 == soa.end)?;
+            (soa.record_type == record_type::SOA).then_some(())?;
+            Some((soa.end, Some(u32::from_be_bytes(octets.try_into().ok()?))))
+        }
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use super::query::{Edns, Header, Question, Tsig};
 use super::record::{Data, Owner};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
 use crate::cluster::event::RecordData;
+use crate::dns::tsig::Fault;
 
 /// Octets of an OPT record without options.
 const OPT_LEN: usize = 11;
@@ -26,9 +27,6 @@ const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
 
 /// Names that later ones may point to. More would make a large answer's cost quadratic for a few octets.
 const MAX_KNOWN_NAMES: usize = 64;
-
-/// TSIG error: the key is not known (RFC 8945 §5.2.1).
-const BADKEY: u16 = 17;
 
 /// A response being written.
 pub struct Response<'b> {
@@ -219,12 +217,12 @@ impl<'b> Response<'b> {
     }
 
     /// Completes the refusal of a signature: unsigned, with the TSIG record that names the reason (RFC 8945 §5.2.1).
-    pub fn finish_unknown_key(mut self, query: &[u8], tsig: &Tsig) {
+    pub fn finish_bad_signature(mut self, query: &[u8], tsig: &Tsig, fault: Fault) {
         self.write_opt(Rcode::NotAuth);
         let mark = self.mark();
         // What was kept free for OPT is used by now.
         let room = self.whole_limit();
-        match self.write_bad_key(query, tsig) {
+        match self.write_fault(query, tsig, fault) {
             Some(()) if self.len() <= room => self.counts[Section::Additional as usize] += 1,
             _ => self.return_to(&mark),
         }
@@ -393,7 +391,7 @@ impl<'b> Response<'b> {
     }
 
     /// The key's name, then the algorithm, time and fudge of the query, no MAC, the id, the error, nothing else.
-    fn write_bad_key(&mut self, query: &[u8], tsig: &Tsig) -> Option<()> {
+    fn write_fault(&mut self, query: &[u8], tsig: &Tsig, fault: Fault) -> Option<()> {
         name::copy(query, tsig.key_name, self.out)?;
         self.put_u16(record_type::TSIG);
         self.put_u16(CLASS_ANY);
@@ -406,7 +404,7 @@ impl<'b> Response<'b> {
         self.out.extend_from_slice(query.get(fixed..(fixed + 8).min(end)).filter(|octets| octets.len() == 8)?);
         self.put_u16(0);
         self.put_u16(self.header.id);
-        self.put_u16(BADKEY);
+        self.put_u16(fault as u16);
         self.put_u16(0);
         let length = u16::try_from(self.out.len() - length_at - 2).ok()?;
         self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());

@@ -140,6 +140,11 @@ impl Names {
     pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
         self.zones.iter().map(|zone| &zone.zone)
     }
+
+    /// The zones whose source has spoken.
+    pub fn ready_zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.zones.iter().filter(|zone| zone.ready).map(|zone| &zone.zone)
+    }
 }
 
 impl StaticNames {
