@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pointsman::config::checked::{
-    DnsConfig, DnsTlsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits, RateLimitConfig,
-    RoutingConfig, ServerConfig, ServicePorts, StateConfig,
+    DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits,
+    RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -96,6 +96,11 @@ fn what_the_sample_calls_a_default_is_the_default() {
         reverse: config.dns.reverse.clone(),
         allow: config.dns.allow.clone(),
         transfer: config.dns.transfer.clone(),
+        log: DnsLogConfig {
+            path: config.dns.log.path.clone(),
+            dnstap: config.dns.log.dnstap.clone(),
+            ..DnsLogConfig::default()
+        },
         tls: DnsTlsConfig {
             listen: config.dns.tls.listen.clone(),
             https_listen: config.dns.tls.https_listen.clone(),

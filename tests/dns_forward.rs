@@ -527,6 +527,10 @@ impl LoadNames for Changing {
         self.loaded = self.newest.lock().unwrap().clone();
         &self.loaded
     }
+
+    fn share_names(&mut self) -> Arc<Sample> {
+        self.newest.lock().unwrap().clone()
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding, access, encrypted, secondaries, marathon] = blocks.as_slice() else {
+    let [configuration, services, forwarding, access, encrypted, secondaries, logged, marathon] = blocks.as_slice()
+    else {
         panic!("{} TOML blocks", blocks.len())
     };
     let whole = format!("{configuration}\n{forwarding}").replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1);
@@ -72,6 +73,7 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
         config::check(&whole, Path::new("readme.toml"), environment).unwrap_or_else(|errors| panic!("{errors}")).dns
     };
     assert_eq!(beside(access, Environment::empty()).rate_limit.responses_per_second, 20);
+    assert_eq!(beside(logged, Environment::empty()).log.sample, 100);
     assert_eq!(beside(encrypted, Environment::empty()).tls.listen.len(), 1);
     let key = |_: &Path| Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".to_owned());
     assert_eq!(beside(secondaries, Environment::new(&|_| None, &key)).transfer.keys.len(), 1);

@@ -67,6 +67,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.tell_version", "as dns.cookies"),
     ("dns.allow", "as dns.cookies, tests/dns_access.rs"),
     ("dns.rate_limit.", "as dns.allow"),
+    ("dns.log.", "followed by the thread that writes: tests/dns_log.rs"),
     ("dns.transfer.", "as dns.allow, tests/dns_transfer.rs"),
     ("proxy.max_attempts", "read from the request's plan: tests/proxy_retry.rs"),
     ("proxy.proxy_status", "read at each answer: tests/proxy_routing.rs"),

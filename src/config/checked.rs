@@ -330,6 +330,34 @@ pub struct DnsConfig {
     pub tls: DnsTlsConfig,
     /// Secondary servers.
     pub transfer: TransferConfig,
+    /// What is written down of answers.
+    pub log: DnsLogConfig,
+}
+
+/// What is written down of answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsLogConfig {
+    /// A file for lines.
+    pub path: Option<PathBuf>,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Each so many answers of a worker are written down.
+    pub sample: u32,
+    /// A Unix socket, or a file, for dnstap.
+    pub dnstap: Option<PathBuf>,
+}
+
+impl DnsLogConfig {
+    /// Whether anything is written down.
+    pub fn is_on(&self) -> bool {
+        self.path.is_some() || self.dnstap.is_some()
+    }
+}
+
+impl Default for DnsLogConfig {
+    fn default() -> Self {
+        Self { path: None, format: LogFormat::Text, sample: 1, dnstap: None }
+    }
 }
 
 /// Secondary servers, which get whole zones.
@@ -941,6 +969,7 @@ impl Default for DnsConfig {
             rate_limit: RateLimitConfig::default(),
             tls: DnsTlsConfig::default(),
             transfer: TransferConfig::default(),
+            log: DnsLogConfig::default(),
         }
     }
 }

@@ -295,5 +295,5 @@ pub(crate) fn limit(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) -> us
         // RFC 6891 §6.2.3: less than 512 means 512.
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_size.clamp(MIN_UDP_SIZE, advertised_size(config))),
     };
-    whole - asker.reserved
+    whole.saturating_sub(asker.reserved)
 }

@@ -223,6 +223,12 @@ fn type_index(asked: u16) -> usize {
     TYPES.iter().position(|(number, _)| *number == asked).unwrap_or(TYPES.len() - 1)
 }
 
+/// What operators call a type.
+pub(crate) fn type_name(asked: u16) -> String {
+    let named = TYPES.iter().find(|(number, _)| *number == asked && *number != 0);
+    named.map_or_else(|| format!("TYPE{asked}"), |(_, name)| (*name).to_owned())
+}
+
 /// All workers' counters, as a registry collects them.
 #[derive(Clone)]
 pub struct DnsMetrics {

@@ -25,6 +25,7 @@ mod chaos;
 pub mod cookies;
 pub mod forward;
 pub mod limit;
+pub mod log;
 pub mod metrics;
 pub mod resolve;
 #[doc(hidden)]
@@ -45,6 +46,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
+use log::LogSender;
 use metrics::WorkerMetrics;
 use source::LoadNames;
 use transport::bind::WorkerSockets;
@@ -70,6 +72,8 @@ pub struct DnsWorker<L> {
     pub history: Option<Arc<TableHandle>>,
     /// The addresses that the server is reached by, from [`transport::bind::own_addresses`].
     pub own_addresses: Arc<[IpAddr]>,
+    /// Where answers are written down, where that is wanted.
+    pub log: Option<LogSender>,
     /// Its counters, from [`metrics::DnsMetrics::worker`].
     pub metrics: Arc<WorkerMetrics>,
     /// Ends it; a sender that is gone counts as [`Drain::Draining`].
@@ -95,8 +99,8 @@ pub enum Drain {
 /// # Errors
 /// A socket cannot be registered with the runtime.
 pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
-    let DnsWorker { sockets, secure, names, history, own_addresses, metrics, drain } = worker;
-    let worker = Rc::new(Worker::new(names, history, own_addresses, metrics));
+    let DnsWorker { sockets, secure, names, history, own_addresses, log, metrics, drain } = worker;
+    let worker = Rc::new(Worker::new(names, history, own_addresses, log, metrics));
     let draining = Draining(drain);
     let local = LocalSet::new();
     local.run_until(run(sockets, secure, worker, draining)).await

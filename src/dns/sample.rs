@@ -5,9 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use super::answer::{Authority, Outcome, answer};
 use super::source::{NameSource, ZoneContents};
+use super::tsig;
+use super::wire::query::{self, Incoming};
 use super::wire::{HEADER_LEN, MAX_MESSAGE, Transport, name};
 use crate::cluster::event::RecordData;
-use crate::config::checked::DnsConfig;
+use crate::config::checked::{DnsConfig, TsigAlgorithm, TsigKey};
 use crate::table::names::{Found, Node, Record, Zone};
 
 /// Names in one zone.
@@ -133,6 +135,7 @@ static ANY: LazyLock<Sample> = LazyLock::new(|| {
 /// Answers arbitrary octets over both transports and checks what must hold for any answer.
 pub(crate) fn check_any(message: &[u8]) {
     let names = &*ANY;
+    check_signature(message);
     let authority = Authority { names, own_addresses: &[] };
     for transport in Transport::ALL {
         let mut out = b"before".to_vec();
@@ -142,6 +145,16 @@ pub(crate) fn check_any(message: &[u8]) {
             Outcome::Ignored(_) => assert!(written.is_empty(), "an ignored message has no answer"),
             Outcome::Answered(_) => check_answer(transport, &names.config, message, written),
         }
+    }
+}
+
+/// A signature, whatever it says, is no reason to panic.
+fn check_signature(message: &[u8]) {
+    let key = TsigKey { name: "k1".into(), algorithm: TsigAlgorithm::HmacSha256, secret: vec![0; 32] };
+    if let Incoming::Query(query) = query::parse(message)
+        && let Some(tsig) = &query.tsig
+    {
+        assert!(tsig::check(&[key], message, tsig, 0).is_err(), "nobody has the key");
     }
 }
 

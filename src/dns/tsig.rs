@@ -12,9 +12,6 @@ use crate::config::checked::{TsigAlgorithm, TsigKey};
 /// RFC 8945 §10: how far two clocks may be apart, in seconds.
 const FUDGE: u16 = 300;
 
-/// The most octets that a signature takes behind an answer: two names, the fixed parts, a MAC of SHA-512, a time.
-pub const SIGNATURE: usize = 255 + 10 + 32 + 16 + 64 + 6;
-
 /// Errors of a signature (RFC 8945 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -97,6 +94,13 @@ impl Session {
     /// Begins a conversation of ours.
     pub fn new(key: TsigKey) -> Self {
         Self { key, last: Vec::new(), is_continued: false, fault: None, query_time: 0 }
+    }
+
+    /// The most octets that a signature of this conversation takes.
+    pub fn octets(&self) -> usize {
+        // Two names, the fixed parts of the record and of its data, the MAC, a time.
+        let mac = secret(&self.key).algorithm().digest_algorithm().output_len();
+        wire(&self.key.name).len() + 10 + wire(algorithm_name(&self.key)).len() + 16 + mac + 6
     }
 
     /// Signs the message that begins at `start` of `out` and ends with it.
@@ -206,4 +210,58 @@ fn wire(text: &str) -> Vec<u8> {
     }
     octets.push(0);
     octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::wire::query::{Incoming, parse};
+
+    fn key(name: &str, algorithm: TsigAlgorithm) -> TsigKey {
+        TsigKey { name: name.into(), algorithm, secret: b"0123456789abcdef0123456789abcdef".to_vec() }
+    }
+
+    fn signed(key: &TsigKey, at: u64) -> Vec<u8> {
+        let mut message = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x05mesos\0\0\x06\0\x01".to_vec();
+        Session::new(key.clone()).sign(at, 0, &mut message);
+        message
+    }
+
+    fn check_at(keys: &[TsigKey], message: &[u8], now: u64) -> Result<(), Fault> {
+        let Incoming::Query(query) = parse(message) else { panic!("no query: {message:02x?}") };
+        check(keys, message, &query.tsig.unwrap(), now).map(drop).map_err(|(fault, _)| fault)
+    }
+
+    #[test]
+    fn a_signature_counts_for_its_message_key_and_time() {
+        for algorithm in [TsigAlgorithm::HmacSha256, TsigAlgorithm::HmacSha384, TsigAlgorithm::HmacSha512] {
+            let known = key("k1.example", algorithm);
+            let message = signed(&known, 1_000_000);
+            let keys = [key("other", algorithm), known.clone()];
+            assert_eq!(check_at(&keys, &message, 1_000_000), Ok(()));
+            assert_eq!(check_at(&keys, &message, 1_000_300), Ok(()));
+            assert_eq!(check_at(&keys, &message, 1_000_301), Err(Fault::BadTime));
+            assert_eq!(check_at(&keys, &message, 999_699), Err(Fault::BadTime));
+            assert_eq!(check_at(&keys[..1], &message, 1_000_000), Err(Fault::BadKey));
+            assert!(message.len() - 23 <= Session::new(known.clone()).octets());
+            let mut changed = message.clone();
+            changed[13] ^= 0x20;
+            assert_eq!(check_at(&keys, &changed, 1_000_000), Err(Fault::BadSig));
+        }
+        let another = key("k1.example", TsigAlgorithm::HmacSha512);
+        let message = signed(&key("k1.example", TsigAlgorithm::HmacSha256), 5);
+        assert_eq!(check_at(&[another], &message, 5), Err(Fault::BadKey), "the algorithm is the key's");
+    }
+
+    #[test]
+    fn a_query_comes_back_as_it_was_before_it_was_signed() {
+        let known = key("k1", TsigAlgorithm::HmacSha256);
+        let message = signed(&known, 7);
+        let Incoming::Query(query) = parse(&message) else { panic!() };
+        let unsigned = check(&[known], &message, &query.tsig.unwrap(), 7).ok().unwrap();
+        assert_eq!(
+            unsigned.message,
+            message[..23].iter().enumerate().map(|(at, octet)| if at == 11 { 0 } else { *octet }).collect::<Vec<_>>()
+        );
+    }
 }

@@ -13,10 +13,11 @@ use super::asker::Asker;
 use super::cache::AnswerCache;
 use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
 use super::limit::{Kind, RateLimiter, Verdict};
+use super::log::{Gathering, LogSender};
 use super::metrics::{Count, WorkerMetrics};
 use super::source::{LoadNames, NameSource};
 use super::transfer::{self, NoTransfer};
-use super::tsig::{self, SIGNATURE, Session};
+use super::tsig::{self, Session};
 use super::wire::option::ExtendedError;
 use super::wire::query::{self, Incoming, Query};
 use super::wire::{CLASS_IN, Rcode, Transport, flags, read_u16, record_type};
@@ -38,6 +39,7 @@ pub(crate) struct Worker<L> {
     limiter: RefCell<RateLimiter>,
     started: Instant,
     history: Option<Arc<TableHandle>>,
+    log: RefCell<Option<Gathering>>,
     transfers: Semaphore,
     own_addresses: Arc<[IpAddr]>,
     forwarder: Rc<Forwarder>,
@@ -51,6 +53,7 @@ impl<L: LoadNames> Worker<L> {
         names: L,
         history: Option<Arc<TableHandle>>,
         own_addresses: Arc<[IpAddr]>,
+        log: Option<LogSender>,
         metrics: Arc<WorkerMetrics>,
     ) -> Self {
         Self {
@@ -60,6 +63,7 @@ impl<L: LoadNames> Worker<L> {
             limiter: RefCell::default(),
             started: Instant::now(),
             history,
+            log: RefCell::new(log.map(Gathering::new)),
             transfers: Semaphore::new(transfer::MOST_AT_A_TIME),
             own_addresses,
             forwarder: Rc::new(Forwarder::new(metrics.forward.clone())),
@@ -72,7 +76,9 @@ impl<L: LoadNames> Worker<L> {
     /// Runs `batch` with one version of the names.
     pub(crate) fn with_names<R>(&self, batch: impl FnOnce(&mut Answering<'_, L::Names>) -> R) -> R {
         let mut names = self.names.borrow_mut();
-        batch(&mut Answering {
+        let mut log = self.log.borrow_mut();
+        let result = batch(&mut Answering {
+            log: log.as_mut(),
             forwarder: self.forwarder.is_on().then_some(&self.forwarder),
             authority: Authority { names: names.load_names(), own_addresses: &self.own_addresses },
             random: &mut self.random.borrow_mut(),
@@ -81,7 +87,11 @@ impl<L: LoadNames> Worker<L> {
             limiter: &self.limiter,
             started: self.started,
             now: unix_seconds(),
-        })
+        });
+        if let Some(log) = log.as_mut() {
+            log.give();
+        }
+        result
     }
 
     /// Lets go of an old version of the names, which a reader otherwise keeps until it is asked something, and takes
@@ -91,10 +101,14 @@ impl<L: LoadNames> Worker<L> {
     }
 
     /// The answer to a query that had to wait for others, counted.
-    pub(crate) async fn forwarded(&self, waiting: Box<Waiting>) -> Vec<u8> {
+    pub(crate) async fn forwarded(&self, client: Option<IpAddr>, waiting: Box<Waiting>) -> Vec<u8> {
         let (transport, record_type) = (waiting.request().transport, waiting.request().record_type);
         let (octets, rcode, truncated) = waiting.finish().await;
         self.metrics.answered(transport, &Answered { truncated, ..Answered::plain(Some(record_type), rcode) });
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            self.setting(|config| log.note(config, (transport, client), &[], &octets));
+            log.give();
+        }
         octets
     }
 
@@ -160,6 +174,7 @@ pub(crate) struct Answering<'a, N> {
     cache: &'a mut AnswerCache,
     metrics: &'a WorkerMetrics,
     limiter: &'a RefCell<RateLimiter>,
+    log: Option<&'a mut Gathering>,
     started: Instant,
     /// Seconds since 1970.
     now: u32,
@@ -194,6 +209,21 @@ impl<N: NameSource> Answering<'_, N> {
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Reply {
+        let start = out.len();
+        let reply = self.answer_unlogged(transport, client, message, out);
+        if let (Reply::Ready, Some(log)) = (&reply, &mut self.log) {
+            log.note(self.authority.names.config(), (transport, client), message, &out[start..]);
+        }
+        reply
+    }
+
+    fn answer_unlogged(
+        &mut self,
+        transport: Transport,
+        client: Option<IpAddr>,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Reply {
         let asker = Asker { transport, client, now: self.now, reserved: 0 };
         let config = self.authority.names.config();
         let may_be_signed = !config.transfer.keys.is_empty() && read_u16(message, 10).is_some_and(|extras| extras > 0);
@@ -218,7 +248,7 @@ impl<N: NameSource> Answering<'_, N> {
     /// Answers what was signed, signed.
     fn answer_signed(&mut self, asker: &Asker, message: &[u8], mut session: Session, out: &mut Vec<u8>) -> Reply {
         let start = out.len();
-        let asker = Asker { reserved: SIGNATURE, ..*asker };
+        let asker = Asker { reserved: session.octets(), ..*asker };
         let reply = self.answer_as(&asker, message, Some(&session), out);
         if matches!(reply, Reply::Ready) {
             session.sign(u64::from(self.now), start, out);

@@ -41,6 +41,7 @@ use crate::admin::context::Phase;
 use crate::cluster::event::EventSender;
 use crate::config::{self, Config, ConfigErrors};
 use crate::deploys::run::SharedLedger;
+use crate::dns::log::LogThread;
 use crate::table::handle::TableHandle;
 use sources::Sources;
 use store::Store;
@@ -79,6 +80,7 @@ pub struct Server {
     workers: Arc<Mutex<Workers>>,
     sources: Arc<Mutex<Sources>>,
     writer: Option<WriterThread>,
+    dns_log: Option<LogThread>,
     store: Option<Store>,
     control: Option<startup::Control>,
     reloader: Arc<Reloader>,
@@ -155,6 +157,10 @@ impl Server {
     pub fn stop(mut self, drain_time: Duration) {
         self.phase.send_replace(Phase::Stopping);
         lock(&self.workers).stop(drain_time);
+        // Without workers nobody sends to it any more: it ends with what it has.
+        if let Some(log) = self.dns_log.take() {
+            log.join();
+        }
         lock(&self.sources).stop();
         if let Some(writer) = self.writer.take() {
             let view = writer.stop();

@@ -24,6 +24,7 @@ use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
 use crate::deploys::metrics::DeployMetrics;
 use crate::deploys::run::{DeployParts, SharedLedger};
+use crate::dns::log::{LogMetrics, LogThread};
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transfer::notify::{self, NotifyMetrics};
 use crate::dns::transport::bind::BindError as DnsBindError;
@@ -133,9 +134,12 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
 
     let workers_count = config.server.workers.max(1);
     let proxy = proxy_metrics(&registry, workers_count)?;
+    let log = LogMetrics::register(&registry)?;
+    let (dns_log, log_sender) = LogThread::start(table.clone(), log).map_err(StartError::Thread)?;
     let parts = WorkerParts {
         table: table.clone(),
         dns: DnsMetrics::register(&registry, workers_count)?,
+        dns_log: log_sender,
         proxy: proxy.clone(),
         control: runtime.handle().clone(),
     };
@@ -223,6 +227,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         workers,
         sources,
         writer: Some(writer),
+        dns_log: Some(dns_log),
         store,
         control: Some(Control { runtime, stop, admin, reload, ports, health, deploys: bookkeeping, notify }),
         deploys,

@@ -13,6 +13,7 @@ use super::notify::Inherited;
 use super::service_ports::ServicePorts;
 use super::startup::StartError;
 use crate::config::Config;
+use crate::dns::log::LogSender;
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::WorkerSockets;
 use crate::dns::transport::secure::Secure;
@@ -78,6 +79,7 @@ pub(super) struct DnsStart {
 pub(super) struct WorkerParts {
     pub(super) table: Arc<TableHandle>,
     pub(super) dns: DnsMetrics,
+    pub(super) dns_log: LogSender,
     pub(super) proxy: ProxyMetrics,
     pub(super) control: tokio::runtime::Handle,
 }
@@ -196,6 +198,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let (proxy, arrivals) = mpsc::channel(ORDERS);
     let table = parts.table.clone();
     let dns_metrics = parts.dns.worker(seat.index);
+    let dns_log = parts.dns_log.clone();
     let shard = parts.proxy.shard(seat.index);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
@@ -213,7 +216,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
             };
             let local = LocalSet::new();
             local.block_on(&runtime, async {
-                tokio::join!(proxy_worker::serve(proxy), serve_dns(dns_starts, &table, dns_metrics));
+                tokio::join!(proxy_worker::serve(proxy), serve_dns(dns_starts, &table, &dns_log, dns_metrics));
             });
         })
         .map_err(StartError::Thread)?;
@@ -224,6 +227,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
 async fn serve_dns(
     mut starts: mpsc::Receiver<DnsStart>,
     table: &Arc<TableHandle>,
+    log: &LogSender,
     metrics: Arc<dns::metrics::WorkerMetrics>,
 ) {
     let mut running = JoinSet::new();
@@ -233,7 +237,7 @@ async fn serve_dns(
                 Some(DnsStart { sockets, secure, own_addresses, drain }) => {
                     let (names, metrics) = (table.reader(), metrics.clone());
                     let history = Some(table.clone());
-                    let worker = DnsWorker { sockets, secure, names, history, own_addresses, metrics, drain };
+                    let worker = DnsWorker { sockets, secure, names, history, own_addresses, log: Some(log.clone()), metrics, drain };
                     running.spawn_local(dns::serve(worker));
                 }
                 None => break,

@@ -79,6 +79,7 @@ impl Server {
                     names,
                     history: None,
                     own_addresses,
+                    log: None,
                     metrics,
                     drain,
                 }))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::checked::{CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, NameUnhealthy};
+use crate::config::checked::{CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, LogFormat, NameUnhealthy};
 use crate::config::kind::cookie::CookieKeys;
 use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
@@ -30,6 +30,7 @@ pub(super) fn section() -> Section<Raw> {
     .section(rate_limit())
     .section(tls())
     .section(transfer())
+    .section(log())
     .section(soa())
     .section(forward())
 }
@@ -283,6 +284,40 @@ fn transfer() -> Section<Raw> {
                 transfers must be signed with one of them; the first signs what is told. Any query may be signed.",
             )
             .costs("None; kept out of logs and the API."),
+    ])
+}
+
+fn log() -> Section<Raw> {
+    let formats = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    Section::new(
+        "log",
+        "What was asked and answered, written down. No answer waits for it: what comes faster than it is written is dropped \
+        and counted.",
+    )
+    .settings([
+        setting!(Raw, "path", Optional(FILE), config.dns.log.path)
+            .example("\"/var/log/pointsman/dns.log\"")
+            .by_default("no query log")
+            .means(
+                "A file for a line an answer: time, client, transport, name, type, response code, flags (a authoritative, t \
+                truncated, r recursion desired), answers, octets. Rename it to begin a new one.",
+            )
+            .costs("About a microsecond an answer on a thread apart, and 80 octets on disk."),
+        setting!(Raw, "format", formats, config.dns.log.format)
+            .means("Lines for people, or one JSON object a line.")
+            .costs("JSON lines are about twice as long."),
+        setting!(Raw, "sample", Whole::between(1, 1_000_000), config.dns.log.sample)
+            .unit("answers")
+            .means("Each so many answers of a worker are written down; 1: all.")
+            .costs("With 1, all that the file and dnstap cost."),
+        setting!(Raw, "dnstap", Optional(FILE), config.dns.log.dnstap)
+            .example("\"/run/dnstap.sock\"")
+            .by_default("no dnstap")
+            .means(
+                "Where answers go as dnstap: a Unix socket that a collector listens on (it is reached again after a fault), \
+                else a file, begun anew.",
+            )
+            .costs("Some hundred octets an answer."),
     ])
 }
 

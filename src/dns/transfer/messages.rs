@@ -10,7 +10,7 @@ use super::Request;
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;
 use crate::dns::source::ZoneContents;
-use crate::dns::tsig::SIGNATURE;
+use crate::dns::tsig::Session;
 use crate::dns::wire::name::NameText;
 use crate::dns::wire::query::Question;
 use crate::dns::wire::record::{Data, Owner, Soa, type_of};
@@ -153,7 +153,8 @@ impl Writer {
         let mut out = Vec::new();
         // Only the first message repeats the question (RFC 5936 §2.2.1 leaves the choice).
         let question = self.question().filter(|_| self.is_first);
-        let mut response = Response::begin(&mut out, self.request.header, question.as_ref(), None, MESSAGE - SIGNATURE);
+        let room = MESSAGE - self.request.session.as_ref().map_or(0, Session::octets);
+        let mut response = Response::begin(&mut out, self.request.header, question.as_ref(), None, room);
         let mut count = 0;
         while let Some(item) = items.peek() {
             if write_item(&mut response, item) == Written::NoRoom && count > 0 {

@@ -371,8 +371,8 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
                     Reply::Later(waiting) => {
                         answers.truncate(start);
                         step.queries += 1;
-                        let worker = worker.clone();
-                        forwarded.spawn_local(async move { worker.forwarded(waiting).await });
+                        let (worker, client) = (worker.clone(), *client);
+                        forwarded.spawn_local(async move { worker.forwarded(client, waiting).await });
                         continue;
                     }
                 }
@@ -435,7 +435,7 @@ mod tests {
     async fn a_connection_costs_little_while_it_is_idle() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), None, [].into(), Arc::default()));
+        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), None, [].into(), None, Arc::default()));
         let draining = Draining(watch::channel(crate::dns::Drain::Serving).1);
         let serving = Connection::new(stream, Transport::Tcp, None, &worker).run(draining);
         let size = size_of_val(&serving);

@@ -151,7 +151,8 @@ impl<'b> Response<'b> {
         limit: usize,
     ) -> Self {
         let base = out.len();
-        let limit = limit - edns.as_ref().map_or(0, EdnsReply::octets);
+        // Where not even that much is free, no record is written.
+        let limit = limit.saturating_sub(edns.as_ref().map_or(0, EdnsReply::octets));
         let class = CLASS_IN;
         let mut response = Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), header, edns, class };
         response.out.extend_from_slice(&[0; HEADER_LEN]);
