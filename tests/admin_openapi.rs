@@ -48,6 +48,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/v1/sources", &["/v1/sources"]),
     ("/v1/config", &["/v1/config"]),
     ("/v1/drains", &["/v1/drains", "/v1/drains?x=1"]),
+    ("/v1/weights/{service}", &["/v1/weights/prod/f-1/web/http", "/v1/weights/web", "/v1/weights/nobody"]),
     ("/v1/deploys", &["/v1/deploys", "/v1/deploys?service=x", "/v1/deploys?limit=x"]),
     ("/v1/prometheus/targets", &["/v1/prometheus/targets"]),
     ("/v1/openapi.json", &["/v1/openapi.json"]),

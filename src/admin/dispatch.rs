@@ -18,7 +18,7 @@ use super::reply::{Answer, ApiError, Body, Reply};
 use super::router::{self, Endpoint, Scope};
 use super::security::{self, Peer};
 use super::{
-    deploys, drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks,
+    deploys, drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks, weights,
 };
 use crate::model::drain::DrainSubject;
 use crate::model::time::Timestamp;
@@ -133,6 +133,14 @@ impl Shared {
                 let _permit = self.waiting.try_acquire().map_err(|_| too_many_waits())?;
                 drains::order(&self.context, request.method(), subject, &query, actor).await.map(Reply::into_response)
             }
+            Endpoint::Weights => {
+                let is_order = !matches!(*request.method(), Method::GET | Method::HEAD);
+                let actor = is_order.then(|| security::check_change(peer, request.headers(), token)).transpose()?;
+                drop(table);
+                weights::order(&self.context, request.method(), &argument, &query, actor)
+                    .await
+                    .map(Reply::into_response)
+            }
             // Whoever asks whether we live must not wait behind those who ask for everything.
             Endpoint::Alive => health::alive().map(Reply::into_response),
             Endpoint::Ready => health::ready(&self.context.phase.borrow(), &table).map(Reply::into_response),
@@ -213,6 +221,7 @@ fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Quer
         | Endpoint::AcceptRemovals
         | Endpoint::DrainTask
         | Endpoint::DrainAgent
+        | Endpoint::Weights
         | Endpoint::Log => Err(ApiError::internal(&"this call is answered elsewhere")),
     }
 }

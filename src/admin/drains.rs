@@ -148,7 +148,7 @@ pub(crate) async fn order(
 }
 
 /// Sends a command and waits for a table that shows what it did.
-async fn command_and_wait(
+pub(super) async fn command_and_wait(
     context: &AdminContext,
     command: Command,
     is_done: impl Fn(&Table) -> bool,

@@ -38,6 +38,7 @@ pub(crate) mod settings;
 pub(crate) mod sources;
 pub(crate) mod tables;
 pub(crate) mod tasks;
+pub(crate) mod weights;
 
 pub mod metrics;
 pub(crate) mod process;

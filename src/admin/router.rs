@@ -57,6 +57,7 @@ endpoints! {
     Drains = "/v1/drains", "GET, HEAD";
     DrainTask = "/v1/drains/tasks/{task}", "GET, HEAD, PUT, DELETE";
     DrainAgent = "/v1/drains/agents/{agent}", "GET, HEAD, PUT, DELETE";
+    Weights = "/v1/weights/{service}", "GET, HEAD, PUT, DELETE";
     Events = "/v1/events", "GET";
     Config = "/v1/config", "GET, HEAD";
     Log = "/v1/log", "PUT";
@@ -130,6 +131,7 @@ fn with_argument(path: &str) -> Option<(Endpoint, &str)> {
         "tasks" => Some((Endpoint::Task, argument)),
         "deploys" if !argument.contains('/') => Some((Endpoint::Deploy, argument)),
         "table" if !argument.contains('/') => Some((Endpoint::Version, argument)),
+        "weights" => Some((Endpoint::Weights, argument)),
         "drains" => match argument.split_once('/')? {
             (_, "") => None,
             ("tasks", task) => Some((Endpoint::DrainTask, task)),
@@ -163,6 +165,8 @@ mod tests {
         check("/v1/sources/prod/accept-removals", Some((Endpoint::AcceptRemovals, "prod")));
         check("/v1/sources//accept-removals", None);
         check("/v1/sources/prod", None);
+        check("/v1/weights/c/f/web/0", Some((Endpoint::Weights, "c/f/web/0")));
+        check("/v1/weights/", None);
         check("/v1/drains", Some((Endpoint::Drains, "")));
         check("/v1/drains/tasks/c/f/t", Some((Endpoint::DrainTask, "c/f/t")));
         check("/v1/drains/agents/a", Some((Endpoint::DrainAgent, "a")));

@@ -21,6 +21,7 @@ mod sources;
 mod table;
 mod tasks;
 mod watch;
+mod weight;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -114,6 +115,8 @@ enum Command {
     Sources(sources::Arguments),
     /// Take a task or an agent out of service and wait until nothing is in flight there, or list what is out
     Drain(drain::Drain),
+    /// Share a service's requests between its versions, or show how they are shared
+    Weight(weight::Arguments),
     /// Put a task or an agent back into service
     Undrain(drain::Undrain),
     /// List deploys with what was lost meanwhile, or show one with its endpoints
@@ -177,6 +180,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Problems(arguments) => problems::run(&arguments, &client()?, &mut output),
         Command::Sources(arguments) => sources::run(&arguments, &client()?, &mut output),
         Command::Drain(arguments) => drain::drain(&arguments, &client()?, &mut output),
+        Command::Weight(arguments) => weight::run(&arguments, &client()?, &mut output),
         Command::Undrain(arguments) => drain::undrain(&arguments, &client()?, &mut output),
         Command::Deploys(arguments) => deploys::run(&arguments, &client()?, &mut output),
         Command::Table(arguments) => table::run(&arguments, &client()?, &mut output),

@@ -10,7 +10,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::check::CheckReport;
 use crate::model::drain::DrainSubject;
 use crate::model::framework::FrameworkFacts;
-use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey};
+use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey, Version};
 use crate::model::network::MastersFacts;
 use crate::model::problem::Problem;
 use crate::model::task::{Label, TaskFacts, TaskStatus};
@@ -167,6 +167,15 @@ pub enum Command {
         /// What.
         subject: DrainSubject,
         /// Who said so.
+        actor: Arc<str>,
+    },
+    /// Share a service's requests between its versions so, whatever labels say; no version: as labels say again.
+    Weigh {
+        /// The service.
+        service: ServiceId,
+        /// Its versions and their shares.
+        versions: Box<[(Version, u32)]>,
+        /// Who said so, for the log.
         actor: Arc<str>,
     },
     /// Put it back into service.

@@ -37,6 +37,7 @@ use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
 use crate::model::task::TaskFacts;
 use crate::model::time::Timestamp;
+use crate::model::weights::Weights;
 
 /// Everything that is known, and nothing that is derived.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct ClusterState {
     pub(crate) verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
     /// What operators took out of service.
     pub(crate) drains: Drains,
+    /// Shares of versions that operators ordered.
+    pub(crate) weights: Weights,
     agent_counts: HashMap<ClusterName, usize>,
     by_agent: HashMap<(ClusterName, AgentId), HashSet<TaskKey>>,
     by_framework: HashMap<(ClusterName, FrameworkId), HashSet<TaskKey>>,
@@ -80,6 +83,7 @@ impl ClusterState {
             declared: PersistentMap::new(),
             verdicts: PersistentMap::new(),
             drains: Drains::default(),
+            weights: Weights::default(),
             agent_counts: HashMap::new(),
             by_agent: HashMap::new(),
             by_framework: HashMap::new(),
@@ -126,6 +130,7 @@ impl ClusterState {
             declared: self.declared.clone(),
             verdicts: self.verdicts.clone(),
             drains: self.drains.clone(),
+            weights: self.weights.clone(),
             agent_counts: HashMap::new(),
             by_agent: HashMap::new(),
             by_framework: HashMap::new(),

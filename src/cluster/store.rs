@@ -34,6 +34,7 @@ use crate::model::network::MastersFacts;
 use crate::model::persistent::PersistentMap;
 use crate::model::task::{TaskDefinition, TaskFacts};
 use crate::model::time::Timestamp;
+use crate::model::weights::{WeightOrder, Weights};
 
 const MAGIC: &[u8; 8] = b"PNTSMAN\0";
 const VERSION: u32 = 2;
@@ -88,6 +89,7 @@ pub struct StateView {
     deadlines: Vec<(Timestamp, Deadline)>,
     verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
     drains: Drains,
+    weights: Weights,
 }
 
 /// What is stored of a source; its place in the list is its rank.
@@ -135,6 +137,8 @@ enum Record {
     Drain(DrainSubject, DrainOrder),
     /// What routes of a service do. After its service.
     Actions(ServiceId, Vec<(Place, Actions)>),
+    /// Shares of versions that an operator ordered.
+    Weights(ServiceId, WeightOrder),
 }
 
 impl ClusterState {
@@ -172,6 +176,7 @@ impl ClusterState {
             deadlines: self.deadlines.iter().cloned().collect(),
             verdicts: self.verdicts.clone(),
             drains: self.drains.clone(),
+            weights: self.weights.clone(),
         }
     }
 }
@@ -249,6 +254,9 @@ impl StateView {
         }
         for (subject, order) in self.drains.iter() {
             writer.put(&Record::Drain(subject.clone(), order.clone()))?;
+        }
+        for (service, order) in self.weights.iter() {
+            writer.put(&Record::Weights(service.clone(), order.clone()))?;
         }
         let records = writer.records;
         writer.put(&Record::End { records })?;
@@ -357,6 +365,7 @@ impl Loading {
                 self.state.ledger.services.insert(id, Arc::new(record));
             }
             Record::Actions(id, actions) => self.add_actions(&id, actions),
+            Record::Weights(id, order) => self.state.weights.set(id, order),
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
             Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),

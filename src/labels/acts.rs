@@ -15,6 +15,7 @@ use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
 use crate::model::refinement::{PathMeaning, Refinement};
 use crate::model::template::{InvalidTemplate, Template};
+use crate::model::weights::Shares;
 
 /// A kind of value that says what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,7 @@ fn is_value(text: &str) -> bool {
 }
 
 /// Versions and their shares; a version alone has all.
-fn split(text: &str) -> Result<Box<[(Version, u32)]>, Fault> {
+pub(super) fn split(text: &str) -> Result<Shares, Fault> {
     let form = "write `blue=90, green=10`, or one version alone";
     let mut out: Vec<(Version, u32)> = Vec::new();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {

@@ -25,6 +25,7 @@ pub use reference::reference_markdown;
 pub(crate) use complaint::nearest;
 
 use crate::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use crate::model::weights::Shares;
 use spec::Reading;
 use statements::Statements;
 
@@ -50,6 +51,14 @@ pub struct Scope<'a> {
     pub groups: &'a [String],
     /// marathon-lb's strict mode: ports selected by `HAPROXY_GROUP` are off unless `HAPROXY_{n}_ENABLED` is true.
     pub strict: bool,
+}
+
+/// Reads versions with their shares, as the label `split` has them.
+///
+/// # Errors
+/// What is wrong, and the mend.
+pub fn read_split(text: &str) -> Result<Shares, (String, String)> {
+    acts::split(text).map_err(|fault| (fault.wrong, fault.mend))
 }
 
 /// Reads the labels of a task. `groups`: those that are served here, `*` for all.

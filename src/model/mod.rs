@@ -25,3 +25,4 @@ pub mod sorted;
 pub mod task;
 pub mod template;
 pub mod time;
+pub mod weights;

@@ -20,6 +20,7 @@ use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
 use crate::model::service::Service;
 use crate::model::time::Timestamp;
+use crate::model::weights::Weights;
 
 use names::Names;
 use routes::Routes;
@@ -59,6 +60,8 @@ pub struct Table {
     pub sources: Arc<[SourceStatus]>,
     /// What operators took out of service.
     pub drains: Drains,
+    /// Shares of versions that operators ordered.
+    pub weights: Weights,
 }
 
 impl Table {
@@ -79,6 +82,7 @@ impl Table {
             problems: PersistentMap::new(),
             sources: Arc::new([]),
             drains: Drains::default(),
+            weights: Weights::default(),
         }
     }
 

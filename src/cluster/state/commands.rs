@@ -6,6 +6,7 @@ use crate::cluster::event::Command;
 use crate::model::drain::{DrainOrder, DrainSubject};
 use crate::model::id::TaskKey;
 use crate::model::time::Timestamp;
+use crate::model::weights::WeightOrder;
 
 impl ClusterState {
     pub(super) fn obey(&mut self, command: Command, now: Timestamp, changes: &mut Changes) {
@@ -21,6 +22,14 @@ impl ClusterState {
                     changes.cause(|| format!("{subject}: taken out of service by {actor}"));
                     self.note_drained(&subject, changes);
                 }
+            }
+            Command::Weigh { service, versions, actor } => {
+                changes.cause(|| format!("{service}: shares of versions ordered by {actor}"));
+                match versions.is_empty() {
+                    true => drop(self.weights.remove(&service)),
+                    false => self.weights.set(service.clone(), WeightOrder { versions, since: now, actor }),
+                }
+                changes.services.insert(service);
             }
             Command::Undrain { subject, actor } => {
                 if self.drains.remove(&subject) {

@@ -71,6 +71,7 @@ impl Builder {
             self.rebuild(state, now);
             return;
         }
+        self.table.weights = state.weights.clone();
         let mut touched: HashSet<ServiceId> = changes.services.clone();
         for key in &changes.tasks {
             self.update_task(state, key, now, &mut touched);
@@ -106,6 +107,7 @@ impl Builder {
         self.claims = Claims::default();
         self.unaddressed = BTreeMap::new();
         self.declared = PersistentMap::new();
+        self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
         // The same order on every instance, without comparing texts: who is first names a service's routes.
@@ -265,7 +267,12 @@ impl Builder {
             let lives = self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
             self.claims.settle(&mut self.table, state, id, lives, now);
             self.services.settle(&mut self.table, state, id, lives);
+            self.services.split(&mut self.table, id);
             self.services.turn_ring(&mut self.table, id, &state.config);
+            // An order ends with its service.
+            if self.table.services.get(id).is_none() && state.weights.remove(id) {
+                self.table.weights = state.weights.clone();
+            }
         }
         self.claims.set_faults(&self.table, &state.port_faults);
         for (subject, problems) in self.claims.take_problems() {

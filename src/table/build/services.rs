@@ -16,6 +16,7 @@ use crate::model::rules::Rules;
 use crate::model::service::{Protocol, Service, Share};
 use crate::model::sorted::SortedList;
 use crate::model::time::Timestamp;
+use crate::model::weights::WeightOrder;
 use crate::table::Table;
 use crate::table::task::TaskView;
 
@@ -77,7 +78,9 @@ impl Services {
         service.empty_since = None;
         make_available(&mut service, &endpoint, config.routing.panic);
         let weights = [former.as_deref(), Some(&*endpoint)].map(|endpoint| endpoint.and_then(|e| e.version_weight));
-        set_shares(&mut service, weights);
+        if is_split(&service, weights) {
+            service.shares = shares(&service, table.weights.get(&service.id));
+        }
         service.protocol = protocol(&service);
         set_rules(table, &mut service, former.as_deref().map(|former| &former.rules), Some(&endpoint.rules));
         table.services.insert(id, Arc::new(service));
@@ -95,7 +98,9 @@ impl Services {
         if service.available.remove(endpoint).is_some() && service.available.is_empty() {
             choose_available(&mut service, config.routing.panic);
         }
-        set_shares(&mut service, [removed.version_weight, None]);
+        if is_split(&service, [removed.version_weight, None]) {
+            service.shares = shares(&service, table.weights.get(id));
+        }
         service.protocol = protocol(&service);
         set_rules(table, &mut service, Some(&removed.rules), None);
         table.services.insert(id.clone(), Arc::new(service));
@@ -137,6 +142,20 @@ impl Services {
         }
     }
 
+    /// Brings the versions' shares of a service up to date where an operator orders them, or did.
+    pub fn split(&self, table: &mut Table, id: &ServiceId) {
+        let Some(service) = table.services.get(id) else { return };
+        let order = table.weights.get(id);
+        if order.is_none() && service.shares.is_none() {
+            return;
+        }
+        let shares = shares(service, order);
+        if service.shares != shares {
+            let service = Service { shares, ..(**service).clone() };
+            table.services.insert(id.clone(), Arc::new(service));
+        }
+    }
+
     /// Makes the ring of a service whose endpoints changed, if its requests are spread by hashing. Here, not where a
     /// request would need it: it takes a millisecond or two.
     pub fn turn_ring(&self, table: &mut Table, id: &ServiceId, config: &Config) {
@@ -154,26 +173,31 @@ fn protocol(service: &Service) -> Protocol {
     service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
 }
 
-/// Brings the versions' shares up to date after an endpoint whose task says such weights came, left or changed.
-fn set_shares(service: &mut Service, weights: [Option<Weight>; 2]) {
-    // Nearly nobody says any.
-    if service.shares.is_none() && weights == [None, None] {
-        return;
-    }
-    let mut said: BTreeMap<&Version, Option<Weight>> = BTreeMap::new();
+/// Whether an endpoint whose task says a share of its version makes the service's shares other ones.
+fn is_split(service: &Service, weights: [Option<Weight>; 2]) -> bool {
+    service.shares.is_some() || weights != [None, None]
+}
+
+/// The shares of a service's versions that may be chosen now: as an operator ordered, else as tasks say.
+fn shares(service: &Service, order: Option<&WeightOrder>) -> Option<Arc<[Share]>> {
+    let mut said: BTreeMap<&Version, Option<u32>> = BTreeMap::new();
     for endpoint in service.endpoints.iter() {
         let known = said.entry(&endpoint.version).or_default();
-        *known = known.or(endpoint.version_weight);
+        *known = known.or(endpoint.version_weight.map(|weight| u32::from(weight.0)));
     }
-    let is_split = said.values().any(Option::is_some);
-    let serving: BTreeSet<&Version> = service.available.iter().map(|endpoint| &endpoint.version).collect();
-    let share = |(version, weight): (&Version, Option<Weight>)| Share {
-        version: version.clone(),
-        weight: u32::from(weight.unwrap_or_default().0),
+    if order.is_none() && said.values().all(Option::is_none) {
+        return None;
+    }
+    let ordered = |order: &WeightOrder, version: &Version| {
+        order.versions.iter().find(|(known, _)| known == version).map_or(0, |(_, share)| *share)
     };
-    let serves =
-        |(version, weight): &(&Version, Option<Weight>)| serving.contains(version) && weight.unwrap_or_default().0 > 0;
-    service.shares = is_split.then(|| said.into_iter().filter(serves).map(share).collect());
+    let serving: BTreeSet<&Version> = service.available.iter().map(|endpoint| &endpoint.version).collect();
+    let share = |(version, said): (&Version, Option<u32>)| Share {
+        version: version.clone(),
+        weight: order.map_or(said.unwrap_or(u32::from(Weight::default().0)), |order| ordered(order, version)),
+    };
+    let all = said.into_iter().filter(|(version, _)| serving.contains(version)).map(share);
+    Some(all.filter(|share| share.weight > 0).collect())
 }
 
 type SharedRules = Option<Arc<Rules>>;
