@@ -371,7 +371,7 @@ masters = ["127.0.0.1:5050"]
              \"tcp://10.0.0.53:5353\" or \"tls://1.1.1.1#cloudflare-dns.com\"; host names are not resolved",
             "etc/p.toml:4:11: dns.forward.min_ttl: it is longer than `max_ttl`; choose a shorter time than `max_ttl`",
             "etc/p.toml:8:8: dns.forward.zone[0].zone: \"slave.mesos\" lies in the zone \"mesos\" that is answered here; \
-             remove it, or give the source or `dns.reverse` another zone",
+             remove it, or give what has that zone another one",
             "etc/p.toml:13:13: dns.forward.zone[1].upstreams: 0 servers are here, 1 to 16 are allowed; write it like \
              [\"10.0.0.53\"]",
             "etc/p.toml:16:8: dns.forward.zone[2].zone: \"corp\" is forwarded by another entry too; put the servers into \

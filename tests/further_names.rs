@@ -11,16 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use common::facts::{agent, config, framework, task};
-use hickory_proto::rr::RecordType::{self, A, AAAA, PTR, SRV};
+use hickory_proto::rr::RecordType::{self, A, AAAA, HTTPS, PTR, SRV, SVCB, TXT};
 use mesos_dns_support::cluster::{facts, look};
 use mesos_dns_support::fixtures;
 use mesos_dns_support::rules::{self, Cluster, Rules};
 use names_support::{Served, serve};
-use pointsman::cluster::event::Fact;
+use pointsman::cluster::event::{ClusterEvent, Fact, RecordData, SnapshotScope, SourceEvent, StaticRecord};
 use pointsman::config::Config;
-use pointsman::config::checked::{NameUnhealthy, PolicyConfig};
+use pointsman::config::checked::{FileConfig, NameUnhealthy, PolicyConfig};
 use pointsman::model::agent::AgentFacts;
-use pointsman::model::task::TaskFacts;
+use pointsman::model::task::{DiscoveryPort, Label, NetworkMode, PortRange, PortScope, TaskFacts};
 
 fn with_reverse(networks: &[&str]) -> Config {
     let mut config = config();
@@ -189,13 +189,174 @@ fn before_the_clusters_have_spoken_no_address_is_missing() {
     Served::over(table).check("1.0.2.10.in-addr.arpa", PTR, &["SERVFAIL"]);
 }
 
+// --- ports
+
+fn with_labels(mut facts: TaskFacts, labels: &[(&str, &str)], ports: &[(u16, &str, &str)]) -> TaskFacts {
+    let mut definition = (*facts.definition).clone();
+    definition.labels =
+        labels.iter().map(|(key, value)| Label { key: (*key).into(), value: (*value).into() }).collect();
+    let port = |(number, name, protocol): &(u16, &str, &str)| DiscoveryPort {
+        number: *number,
+        name: (*name).into(),
+        protocol: (*protocol).into(),
+        scope: PortScope::Container,
+        labels: Box::new([]),
+    };
+    definition.network = NetworkMode::Container;
+    if let Some(discovery) = &mut definition.discovery {
+        discovery.ports = ports.iter().map(port).collect();
+    }
+    facts.definition = std::sync::Arc::new(definition);
+    facts
+}
+
+const PORTS: &[(u16, &str, &str)] =
+    &[(80, "http", "tcp"), (443, "https", "tcp"), (53, "dns", "udp,tcp"), (9, "", "udp")];
+
+fn two_webs(labels: &[(&str, &str)]) -> Vec<Fact> {
+    let one = with_labels(container("t1", "web", 1, &["10.2.0.1"]), labels, PORTS);
+    let two = with_labels(container("t2", "web", 2, &["10.2.0.2"]), &[], &PORTS[..1]);
+    all(vec![agent(1), agent(2)], vec![one, two])
+}
+
+fn own(task: &str, id: &str, agent: u8) -> String {
+    format!("{task}-{}-s{agent}.marathon.mesos", rules::hash(id))
+}
+
+#[test]
+fn ports_have_names_as_rfc_2782_writes_them() {
+    let served = serve(config(), two_webs(&[]));
+    let (one, two) = (own("web", "t1", 1), own("web", "t2", 2));
+    let both = [format!("0 1 80 {one}."), format!("0 1 80 {two}.")];
+    served.check("_http._tcp.web.marathon.mesos", SRV, &both.each_ref().map(String::as_str));
+    served.check("_https._tcp.web.marathon.mesos", SRV, &[&format!("0 1 443 {one}.")]);
+    served.check("_dns._udptcp.web.marathon.mesos", SRV, &[&format!("0 1 53 {one}.")]);
+    // A port without a name is called by its place.
+    served.check("_port3._udp.web.marathon.mesos", SRV, &[&format!("0 1 9 {one}.")]);
+    // One task alone, by its own name.
+    served.check(&format!("_http._tcp.{two}"), SRV, &[&format!("0 1 80 {two}.")]);
+    served.check(&format!("_https._tcp.{two}"), SRV, &["NXDOMAIN"]);
+    served.check("_tcp.web.marathon.mesos", SRV, &["NODATA"]);
+    served.check("_http._tcp.web.marathon.mesos", A, &["NODATA"]);
+    for missing in ["_http._udp.web", "_sctp.web", "_nothing._tcp.web", "_http._tcp.nothing", "x._http._tcp.web"] {
+        served.check(&format!("{missing}.marathon.mesos"), SRV, &["NXDOMAIN"]);
+    }
+    let answer = served.ask("_https._tcp.web.marathon.mesos", SRV);
+    assert_eq!(answer.additionals.len(), 1, "the address of the target comes along");
+}
+
+#[test]
+fn host_ports_without_discovery_are_called_by_their_place() {
+    let mut facts = task("t1", "web", 1, 9000, &[]);
+    let mut definition = (*facts.definition).clone();
+    definition.discovery = None;
+    definition.host_ports = Box::new([PortRange { begin: 31_000, end: 31_001 }]);
+    facts.definition = std::sync::Arc::new(definition);
+    let served = serve(config(), all(vec![agent(1)], vec![facts]));
+    let target = own("web", "t1", 1).replace(".mesos", ".slave.mesos");
+    served.check("_port1._tcp.web.marathon.mesos", SRV, &[&format!("0 1 31001 {target}.")]);
+    served.check("_port1._udp.web.marathon.mesos", SRV, &[&format!("0 1 31001 {target}.")]);
+    served.check("_port2._tcp.web.marathon.mesos", SRV, &["NXDOMAIN"]);
+}
+
+#[test]
+fn a_framework_that_reads_like_a_task_keeps_its_names() {
+    let mut facts = all(vec![agent(1)], vec![container("t1", "http", 1, &["10.2.0.1"])]);
+    facts.pop();
+    facts.push(Fact::Framework(Box::new(framework("web.marathon"))));
+    let served = serve(config(), facts);
+    let target = own("http", "t1", 1).replace(".marathon", ".web.marathon");
+    served.check("_http._tcp.web.marathon.mesos", SRV, &[&format!("0 1 9000 {target}.")]);
+}
+
+#[test]
+fn labels_say_priority_and_weight_of_srv_records() {
+    let labels = [("pointsman.http.srv_priority", "10"), ("pointsman.srv_weight", "7")];
+    let served = serve(config(), two_webs(&labels));
+    let (one, two) = (own("web", "t1", 1), own("web", "t2", 2));
+    let http = [format!("10 7 80 {one}."), format!("0 1 80 {two}.")];
+    let http = http.each_ref().map(String::as_str);
+    for name in ["_http._tcp.web.marathon.mesos", "_http._web._tcp.marathon.mesos"] {
+        served.check(name, SRV, &http);
+    }
+    served.check("_https._web._tcp.marathon.mesos", SRV, &[&format!("0 7 443 {one}.")]);
+    served.check("_http._tcp.t1.id.marathon.mesos", SRV, &["10 7 80 t1.id.marathon.mesos."]);
+    // What cannot be read says nothing, and is told.
+    let served = serve(config(), two_webs(&[("pointsman.srv_priority", "first")]));
+    served.check("_https._web._tcp.marathon.mesos", SRV, &[&format!("0 1 443 {one}.")]);
+    let problems: Vec<_> = served.table.problems.values().flat_map(|list| list.iter()).collect();
+    assert!(problems.iter().any(|problem| problem.at.contains("srv_priority")), "{problems:?}");
+}
+
+// --- facts and bindings
+
+#[test]
+fn facts_are_told_as_text() {
+    let mut facts = two_webs(&[("version", "1.4"), ("db_password", "hunter2")]);
+    let placed =
+        AgentFacts { region: Some("eu".into()), zone: Some("eu-1".into()), ..agent_called(1, "node1.example.com") };
+    facts[0] = Fact::Agent(Box::new(placed));
+    let served = serve(config(), facts);
+    let place = "host=node1.example.com region=eu zone=eu-1";
+    let one = format!("id=t1 state=running health=unknown served=ready version=1.4 agent=A-S1 {place}");
+    served.check(&own("web", "t1", 1), TXT, &[&one]);
+    served.check("t1.id.marathon.mesos", TXT, &[&one]);
+    served.check("a-s1.agent.mesos", TXT, &[&format!("id=A-S1 {place}")]);
+    let both = served.dig("web.marathon.mesos", TXT);
+    assert!(both.len() == 2 && both.contains(&one), "{both:?}");
+    served.check("marathon.mesos", TXT, &["NODATA"]);
+    served.check("nothing.marathon.mesos", TXT, &["NXDOMAIN"]);
+}
+
+#[test]
+fn bindings_have_port_and_protocol() {
+    let served = serve(config(), two_webs(&[("pointsman.dns.protocol", "tcp"), ("pointsman.https.protocol", "h2c")]));
+    let (one, two) = (own("web", "t1", 1), own("web", "t2", 2));
+    let http = [format!("1 {one}. alpn=http/1.1 port=80"), format!("1 {two}. alpn=http/1.1 port=80")];
+    let https = format!("1 {one}. alpn=h2 port=443");
+    let others = [format!("1 {one}. port=53"), format!("1 {one}. port=9")];
+    let every: Vec<&str> = http.iter().chain([&https]).chain(&others).map(String::as_str).collect();
+    served.check("web.marathon.mesos", SVCB, &every);
+    served.check(&two, SVCB, &[&http[1]]);
+    served.check("_http._tcp.web.marathon.mesos", SVCB, &http.each_ref().map(String::as_str));
+    // Only what speaks TLS: the record tells clients to use it.
+    served.check("web.marathon.mesos", HTTPS, &[&https]);
+    served.check(&two, HTTPS, &["NODATA"]);
+    let answer = served.ask("web.marathon.mesos", HTTPS);
+    assert_eq!(answer.additionals.len(), 1, "the address of the target comes along");
+}
+
+#[test]
+fn what_is_not_wanted_is_not_there() {
+    let mut config = config();
+    config.dns.extra_names.clear();
+    let served = serve(config, two_webs(&[]));
+    served.check("_http._tcp.web.marathon.mesos", SRV, &["NXDOMAIN"]);
+    for record_type in [TXT, SVCB, HTTPS] {
+        served.check("web.marathon.mesos", record_type, &["NODATA"]);
+    }
+}
+
+#[test]
+fn the_whole_zone_has_what_its_names_have() {
+    let served = serve(config(), two_webs(&[("pointsman.srv_weight", "7")]));
+    let listed = served.table.names.list("mesos").unwrap();
+    let types = |name: &str| listed.iter().find(|(known, _)| known == name).map_or(0, |(_, records)| records.len());
+    assert_eq!(types("_http._tcp.web.marathon.mesos"), 2 + 2, "SRV and SVCB");
+    assert_eq!(types("web.marathon.mesos"), 2 + 2 + 5 + 1, "A, TXT, SVCB and HTTPS");
+    for (name, records) in &listed {
+        let asked: usize = [A, AAAA, SRV, TXT, SVCB, HTTPS].iter().map(|t| served.ask(name, *t).answers.len()).sum();
+        assert_eq!(asked, records.len(), "{name}");
+    }
+}
+
 // --- recorded clusters
 
 /// Every address of a recorded cluster leads back to where it comes from, and no name of Mesos-DNS is another for it.
 #[test]
 fn recorded_clusters() {
     let Some(folder) = fixtures::folder() else { return };
-    let mut asked = 0;
+    let (mut asked, mut ports) = (0, 0);
     for (file, cluster) in fixtures::all(&folder) {
         let rules = Rules::default();
         let mut config = mesos_dns_support::cluster::configured(&rules);
@@ -213,6 +374,12 @@ fn recorded_clusters() {
                 );
             }
         }
+        for (name, records) in &zone {
+            let Some(rfc2782) = as_rfc_2782(name).filter(|name| !zone.contains_key(name)) else { continue };
+            let expected: BTreeSet<String> = records.iter().map(|r| format!("{}.", &r["SRV ".len()..])).collect();
+            assert_eq!(served.dig(&rfc2782, SRV), expected, "{file}: {rfc2782}");
+            ports += 1;
+        }
         for (address, names) in back(&cluster, &zone) {
             let found = served.dig(&reverse(address), PTR);
             assert!(!found.is_empty() && found.is_subset(&names), "{file}: {address}: {found:?} of {names:?}");
@@ -224,7 +391,16 @@ fn recorded_clusters() {
             assert_eq!(found, BTreeSet::from([address.to_string()]), "{file}: {}", agent.id);
         }
     }
-    assert!(asked > 20, "{asked}");
+    assert!(asked > 20 && ports > 20, "{asked} addresses, {ports} ports");
+}
+
+/// `_PORT._TASK._PROTO.FW` as `_PORT._PROTO.TASK.FW`.
+fn as_rfc_2782(name: &str) -> Option<String> {
+    let (port, rest) = name.strip_prefix('_')?.split_once("._")?;
+    let (task, rest) = rest.split_once("._")?;
+    let (protocol, framework) = rest.split_once('.')?;
+    let is_whole = task.len() < 62 && port.len() < 62 && !framework.contains(".slave.");
+    is_whole.then(|| format!("_{port}._{protocol}.{task}.{framework}"))
 }
 
 /// The names that each address may lead back to: those of its agents, else those that have it and are one task's.
@@ -261,5 +437,140 @@ fn reverse(address: IpAddr) -> String {
             let digits: Vec<String> = format!("{:032x}", u128::from(address)).chars().rev().map(String::from).collect();
             format!("{}.ip6.arpa", digits.join("."))
         }
+    }
+}
+
+// --- files beside a cluster, and long names
+
+fn file(records: Vec<(&str, RecordData)>) -> ClusterEvent {
+    let record = |(name, data): (&str, RecordData)| StaticRecord { name: name.into(), data, ttl: Some(60) };
+    let records = Fact::Records(records.into_iter().map(record).collect());
+    let scope = SnapshotScope { authoritative: true, ..SnapshotScope::default() };
+    let facts = vec![Fact::SnapshotStarted, records, Fact::SnapshotFinished(scope), Fact::Live];
+    ClusterEvent::Source(SourceEvent { source: "static".into(), stream: 1, facts })
+}
+
+#[test]
+fn a_file_has_names_in_a_clusters_zone_and_goes_before_it() {
+    let mut config = with_reverse(&["10.0.0.0/8"]);
+    let zones = vec!["mesos".into(), "10.in-addr.arpa".into()];
+    config.files.push(FileConfig { name: "static".into(), path: "static.toml".into(), zones });
+    let mut world = common::world::World::with(config);
+    world.say(common::facts::snapshot(1, two_webs(&[])));
+    Served::over(world.table()).check("web.marathon.mesos", A, &["SERVFAIL"]);
+    let address = |last: u8| RecordData::A([10, 7, 0, last].into());
+    world.say(file(vec![
+        ("db.store.mesos", address(1)),
+        ("web.marathon.mesos", address(2)),
+        ("www.mesos", RecordData::Cname("web.marathon.mesos".into())),
+        ("1.0.7.10.in-addr.arpa", RecordData::Ptr("db.store.mesos".into())),
+    ]));
+    let served = Served::over(world.table());
+    served.check("db.store.mesos", A, &["10.7.0.1"]);
+    served.check("store.mesos", A, &["NODATA"]);
+    served.check("1.0.7.10.in-addr.arpa", PTR, &["db.store.mesos."]);
+    // The file's name is the file's alone; the cluster's others stay.
+    served.check("web.marathon.mesos", A, &["10.7.0.2"]);
+    served.check("web.marathon.mesos", TXT, &["NODATA"]);
+    served.check("www.mesos", A, &["web.marathon.mesos.", "10.7.0.2"]);
+    served.check(&own("web", "t1", 1), A, &["10.2.0.1"]);
+    served.check(
+        "_http._tcp.web.marathon.mesos",
+        SRV,
+        &served.dig("_http._web._tcp.marathon.mesos", SRV).iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    served.check("nothing.mesos", A, &["NXDOMAIN"]);
+    assert_eq!(served.ask("db.store.mesos", A).answers[0].ttl, 60);
+    let listed = served.table.names.list("mesos").unwrap();
+    assert!(listed.iter().any(|(name, _)| name == "db.store.mesos"));
+    // A record that goes leaves the cluster's name behind.
+    let serial = |world: &mut common::world::World| {
+        world.table().names.zones().find(|zone| &*zone.name == "mesos").unwrap().serial
+    };
+    let before = serial(&mut world);
+    world.say(file(vec![]));
+    assert!(serial(&mut world) > before);
+    let served = Served::over(world.table());
+    served.check("web.marathon.mesos", A, &["10.2.0.1", "10.2.0.2"]);
+    served.check("db.store.mesos", A, &["NXDOMAIN"]);
+    served.check("store.mesos", A, &["NXDOMAIN"]);
+}
+
+#[test]
+fn a_name_that_would_be_too_long_is_shortened_and_told() {
+    let name = ["a", "b", "c"].map(|letter| letter.repeat(60)).join(".");
+    let mut facts = all(vec![agent(1)], vec![container("t1", &"w".repeat(60), 1, &["10.2.0.1"])]);
+    facts.pop();
+    facts.push(Fact::Framework(Box::new(framework(&name))));
+    let served = serve(config(), facts);
+    let problems: Vec<_> = served.table.problems.values().flat_map(|list| list.iter()).collect();
+    let problem = problems.iter().find(|problem| *problem.at == *name).expect("the framework's name is told of");
+    assert!(problem.message.contains("shortened to") && problem.mend.contains("at most"), "{problem:?}");
+    assert!(
+        problems.iter().any(|problem| problem.subject.ends_with("/t1")),
+        "the task's own name is cut: {problems:?}"
+    );
+    let short = problem.message.rsplit(' ').next().unwrap();
+    served.check(&format!("{}.{short}.mesos", "w".repeat(60)), A, &["10.2.0.1"]);
+    let srv = served.dig(&format!("_{}._tcp.{short}.mesos", "w".repeat(60)), SRV);
+    let target = srv.iter().next().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+    assert!(target.len() <= 253 && target.split('.').all(|label| label.len() <= 63), "{target}");
+    served.check(&target, A, &["10.2.0.1"]);
+}
+
+/// The zone and most of the questions of RFC 4592 §2.2.1.
+#[test]
+fn wildcards_stand_for_what_does_not_exist() {
+    let mut config = config();
+    let zones = vec!["example".into(), "mesos".into()];
+    config.files.push(FileConfig { name: "static".into(), path: "static.toml".into(), zones });
+    let mut world = common::world::World::with(config);
+    world.say(common::facts::snapshot(1, two_webs(&[])));
+    let text = |text: &str| RecordData::Txt([std::sync::Arc::from(text)].into());
+    let srv = RecordData::Srv { priority: 0, weight: 0, port: 1, target: "host1.example".into() };
+    world.say(file(vec![
+        ("*.example", text("this is a wildcard")),
+        ("sub.*.example", text("this is not a wildcard")),
+        ("host1.example", RecordData::A([192, 0, 2, 1].into())),
+        ("_ssh._tcp.host1.example", srv),
+        ("*.apps.mesos", RecordData::A([10, 7, 0, 9].into())),
+    ]));
+    let served = Served::over(world.table());
+    served.check("host3.example", TXT, &["this is a wildcard"]);
+    served.check("host3.example", A, &["NODATA"]);
+    served.check("foo.bar.example", TXT, &["this is a wildcard"]);
+    // These exist, or have an ancestor that does and has no wildcard of its own.
+    served.check("host1.example", TXT, &["NODATA"]);
+    served.check("sub.*.example", TXT, &["this is not a wildcard"]);
+    served.check("_telnet._tcp.host1.example", SRV, &["NXDOMAIN"]);
+    served.check("ghost.*.example", TXT, &["NXDOMAIN"]);
+    served.check("example", TXT, &["NODATA"]);
+    let answer = served.ask("host3.example", TXT);
+    assert_eq!(answer.answers[0].name.to_ascii(), "host3.example.", "the owner is the name asked for");
+    // In a cluster's zone, below names of its own.
+    served.check("shop.apps.mesos", A, &["10.7.0.9"]);
+    served.check("nothing.marathon.mesos", A, &["NXDOMAIN"]);
+}
+
+#[test]
+fn the_configuration_lets_a_file_share_the_zones_that_are_made_and_no_others() {
+    let check = |zones: &str| {
+        let text = format!(
+            "[[sources.mesos]]\nname = \"m\"\nzone = \"mesos\"\nmasters = [\"h\"]\n\
+             [[sources.file]]\nname = \"f\"\npath = \"f.toml\"\nzones = {zones}\n\
+             [dns]\nreverse = [\"10.0.0.0/8\"]\n[dns.dcos]\nsource = \"m\"\n"
+        );
+        let environment = pointsman::config::Environment::empty();
+        pointsman::config::check(&text, std::path::Path::new("p.toml"), environment)
+            .map_err(|errors| errors.to_string())
+    };
+    assert!(check(r#"["mesos", "10.in-addr.arpa", "foo.thisdcos.directory"]"#).is_ok());
+    for (zones, other) in [
+        (r#"["east.mesos"]"#, "sources.mesos[0].zone"),
+        (r#"["1.10.in-addr.arpa"]"#, "dns.reverse"),
+        (r#"["thisdcos.directory"]"#, "dns.dcos.source"),
+    ] {
+        let error = check(zones).unwrap_err();
+        assert!(error.contains(other) && error.contains("lie within one another"), "{error}");
     }
 }

@@ -138,8 +138,25 @@ pub enum RecordData {
     Cname(Arc<str>),
     /// The name that an address leads back to.
     Ptr(Arc<str>),
+    /// How a service is reached (RFC 9460).
+    Svcb(Box<Binding>),
+    /// How a service over HTTPS is reached.
+    Https(Box<Binding>),
     /// Text, one string of at most 255 octets each.
     Txt(Box<[Arc<str>]>),
+}
+
+/// One way to reach a service: an SVCB or HTTPS record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Binding {
+    /// Lower is tried first; never 0, which would make an alias of it.
+    pub priority: u16,
+    /// The host, absolute, without the final dot.
+    pub target: Arc<str>,
+    /// The port.
+    pub port: u16,
+    /// Protocols that it speaks, by their ALPN ids.
+    pub alpn: Box<[Arc<str>]>,
 }
 
 impl From<std::net::IpAddr> for RecordData {

@@ -312,6 +312,8 @@ pub struct DnsConfig {
     pub extra_names: Vec<ExtraName>,
     /// Networks whose addresses lead back to names.
     pub reverse: Vec<IpNet>,
+    /// The zones of DC/OS.
+    pub dcos: DcosConfig,
     /// Names that are nobody's here.
     pub forward: ForwardConfig,
     /// What becomes of DNS cookies.
@@ -486,6 +488,19 @@ impl std::fmt::Debug for CookieKey {
     }
 }
 
+/// The zones of DC/OS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DcosConfig {
+    /// The Mesos source whose cluster they show; `None`: there are no such zones.
+    pub source: Option<Arc<str>>,
+    /// The cluster's key, for `KEY.dcos.directory`.
+    pub cluster_key: Option<Arc<str>>,
+    /// What `thisnode` is.
+    pub node_addresses: Vec<IpAddr>,
+    /// What `public.thisnode` is.
+    pub public_addresses: Vec<IpAddr>,
+}
+
 /// Names that are nobody's here: who is asked for them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForwardConfig {
@@ -617,11 +632,17 @@ pub enum IpSource {
 pub enum ExtraName {
     /// Agents by id and by host name.
     Agents,
+    /// Ports of a task as RFC 2782 writes them: `_PORT._PROTO.T.FW`.
+    Services,
+    /// TXT records with a task's or an agent's facts.
+    Text,
+    /// SVCB and HTTPS records (RFC 9460).
+    Bindings,
 }
 
 impl ExtraName {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Agents];
+    pub const ALL: [Self; 4] = [Self::Agents, Self::Services, Self::Text, Self::Bindings];
 }
 
 /// The proxy.
@@ -960,6 +981,7 @@ impl Default for DnsConfig {
             label_rule: LabelRule::Rfc1123,
             extra_names: ExtraName::ALL.to_vec(),
             reverse: Vec::new(),
+            dcos: DcosConfig::default(),
             forward: ForwardConfig::default(),
             cookies: CookiePolicy::Answer,
             cookie_secret: Vec::new(),

@@ -16,6 +16,7 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     names(raw, reader);
     clusters(raw, reader);
     zones(raw, reader);
+    dcos(raw, reader);
     for (position, mesos) in raw.mesos.iter().enumerate() {
         let path = format!("sources.mesos[{position}]");
         credentials(mesos, &path, reader);
@@ -108,11 +109,15 @@ fn zones(raw: &Raw, reader: &mut Reader<'_>) {
     let files = raw.files.iter().enumerate();
     let files =
         files.flat_map(|(at, file)| file.zones.iter().map(move |zone| (format!("sources.file[{at}].zones"), zone)));
-    let reverse = reverse_zones(raw);
-    let reverse = reverse.iter().map(|zone| ("dns.reverse".to_owned(), zone));
+    let own = own_zones(raw);
+    let own = own.iter().map(|(path, zone)| (path.clone(), zone));
     let mut seen: Vec<(String, &Arc<str>)> = Vec::new();
-    for (path, zone) in mesos.chain(files).chain(reverse).filter(|(_, zone)| !zone.is_empty()) {
-        let clash = seen.iter().find(|(_, other)| is_within(zone, other) || is_within(other, zone));
+    for (path, zone) in mesos.chain(files).chain(own).filter(|(_, zone)| !zone.is_empty()) {
+        // A file may have names beside those that are made of a cluster.
+        let is_beside = |other: &str, other_zone: &str| other_zone == &**zone && is_files(&path) != is_files(other);
+        let clash = seen.iter().find(|(other, other_zone)| {
+            (is_within(zone, other_zone) || is_within(other_zone, zone)) && !is_beside(other, other_zone)
+        });
         if let Some((other, other_zone)) = clash {
             let message = if zone == *other_zone {
                 format!("{other} is {zone:?} too")
@@ -125,10 +130,27 @@ fn zones(raw: &Raw, reader: &mut Reader<'_>) {
     }
 }
 
-/// The zones that the networks of `dns.reverse` are.
-fn reverse_zones(raw: &Raw) -> Vec<Arc<str>> {
-    let networks = raw.config.dns.reverse.iter();
-    networks.flat_map(|network| zones_of(*network)).map(Arc::from).collect()
+fn is_files(path: &str) -> bool {
+    path.starts_with("sources.file")
+}
+
+/// The zones of DC/OS show a Mesos source.
+fn dcos(raw: &Raw, reader: &mut Reader<'_>) {
+    let Some(source) = &raw.config.dns.dcos.source else { return };
+    if raw.mesos.iter().all(|mesos| mesos.name != *source) {
+        let message = format!("there is no [[sources.mesos]] called {source:?}");
+        reader.fault_of("dns.dcos.source", message, "write the `name` of the source whose cluster the zones show");
+    }
+}
+
+/// The zones that the program makes by itself, each with the setting that asks for it.
+fn own_zones(raw: &Raw) -> Vec<(String, Arc<str>)> {
+    let reverse = raw.config.dns.reverse.iter().flat_map(|network| zones_of(*network));
+    let reverse = reverse.map(|zone| ("dns.reverse".to_owned(), Arc::from(zone)));
+    let dcos = &raw.config.dns.dcos;
+    let zones = dcos.source.iter().flat_map(|_| crate::model::dcos::zones(dcos.cluster_key.as_deref()));
+    let zones = zones.map(|(zone, _)| ("dns.dcos.source".to_owned(), Arc::from(zone)));
+    reverse.chain(zones).collect()
 }
 
 fn is_within(zone: &str, other: &str) -> bool {
@@ -258,17 +280,14 @@ fn addresses(raw: &Raw, reader: &mut Reader<'_>) {
 fn forwarding(raw: &Raw, reader: &mut Reader<'_>) {
     let forward = &raw.config.dns.forward;
     let mesos = raw.mesos.iter().map(|mesos| &mesos.config.zone);
-    let (files, reverse) = (raw.files.iter().flat_map(|file| &file.zones), reverse_zones(raw));
-    let own: Vec<_> = mesos.chain(files).chain(&reverse).filter(|zone| !zone.is_empty()).collect();
+    let (files, made) = (raw.files.iter().flat_map(|file| &file.zones), own_zones(raw));
+    let made = made.iter().map(|(_, zone)| zone);
+    let own: Vec<_> = mesos.chain(files).chain(made).filter(|zone| !zone.is_empty()).collect();
     for (at, entry) in forward.zones.iter().enumerate().filter(|(_, entry)| !entry.zone.is_empty()) {
         let path = format!("dns.forward.zone[{at}]");
         if let Some(source) = own.iter().find(|source| is_within(&entry.zone, source)) {
             let message = format!("{:?} lies in the zone {source:?} that is answered here", entry.zone);
-            reader.fault_of(
-                &format!("{path}.zone"),
-                message,
-                "remove it, or give the source or `dns.reverse` another zone",
-            );
+            reader.fault_of(&format!("{path}.zone"), message, "remove it, or give what has that zone another one");
         }
         if forward.zones[..at].iter().any(|other| other.zone == entry.zone) {
             let message = format!("{:?} is forwarded by another entry too", entry.zone);

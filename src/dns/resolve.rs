@@ -15,6 +15,7 @@ use super::wire::response::{Response, Section, Written};
 use super::wire::{Rcode, flags, record_type};
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;
+use crate::table::names::further::RareType;
 use crate::table::names::{Found, Node, Record, Zone};
 
 /// Aliases followed for one query.
@@ -122,6 +123,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 }
                 Found::Node(zone, node) => (zone, node),
             };
+            let node = self.with_rare(name, node);
             let Some((target, ttl)) = self.alias_to_follow(&node) else {
                 self.write_node(owner, &zone, &node);
                 return Rcode::NoError;
@@ -135,6 +137,18 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             }
             visited.push(target);
         }
+    }
+
+    /// The name with its records of the type asked for, where that is one that only those who ask for it get.
+    fn with_rare(&self, name: &str, mut node: Node) -> Node {
+        let rare = match self.record_type {
+            record_type::TXT => RareType::Text,
+            record_type::SVCB => RareType::Svcb,
+            record_type::HTTPS => RareType::Https,
+            _ => return node,
+        };
+        node.records.extend(self.authority.names.rare(name, rare));
+        node
     }
 
     fn alias_to_follow(&self, node: &Node) -> Option<(Arc<str>, u32)> {
@@ -208,8 +222,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             if !self.write_answer(owner, ttl, Data::Record(&record.data)) {
                 return;
             }
-            if let RecordData::Srv { target, .. } = &record.data {
-                self.add_target(target);
+            match &record.data {
+                RecordData::Srv { target, .. } => self.add_target(target),
+                // RFC 9460 §4.1.
+                RecordData::Svcb(binding) | RecordData::Https(binding) => self.add_target(&binding.target),
+                _ => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::checked::DnsConfig;
 use crate::table::Table;
 use crate::table::handle::TableReader;
+use crate::table::names::further::RareType;
 use crate::table::names::{Found, Record, Zone};
 
 /// Names and the settings they are answered with, frozen while one query is answered.
@@ -20,6 +21,11 @@ pub trait NameSource {
 
     /// Finds a name: lower case, absolute, without the final dot.
     fn find(&self, name: &str) -> Found;
+
+    /// What a name has of a type that [`NameSource::find`] leaves out, because few ask for it.
+    fn rare(&self, _name: &str, _record_type: RareType) -> Vec<Record> {
+        Vec::new()
+    }
 
     /// Everything in a zone of ours, for those who get it whole; takes its time. `None`: there is no such zone, or its
     /// source has not spoken.
@@ -52,6 +58,10 @@ impl NameSource for Table {
 
     fn find(&self, name: &str) -> Found {
         self.names.find(name)
+    }
+
+    fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+        self.names.rare(name, record_type)
     }
 
     fn contents(&self, zone: &str) -> Option<ZoneContents> {

@@ -52,6 +52,8 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         protocol: None,
         weight: None,
         version_weight: None,
+        srv_priority: None,
+        srv_weight: None,
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
         health_check: None,
         health_interval: None,
@@ -73,6 +75,12 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if let Some(Value::Weight(weight)) = of(Field::VersionWeight) {
         spec.version_weight = Some(*weight);
+    }
+    if let Some(Value::Weight(priority)) = of(Field::SrvPriority) {
+        spec.srv_priority = Some(priority.0);
+    }
+    if let Some(Value::Weight(weight)) = of(Field::SrvWeight) {
+        spec.srv_weight = Some(weight.0);
     }
     if let Some(Value::Check(kind)) = of(Field::HealthCheck) {
         spec.health_check = Some(*kind);

@@ -19,6 +19,8 @@ mod reference;
 mod statements;
 mod value;
 
+pub mod vip;
+
 pub use complaint::{MAX_PROBLEMS, is_secret};
 pub use reference::reference_markdown;
 

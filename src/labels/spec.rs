@@ -42,6 +42,10 @@ pub struct PortSpec {
     pub weight: Option<Weight>,
     /// Its version's share of the service's traffic.
     pub version_weight: Option<Weight>,
+    /// Priority of its SRV records.
+    pub srv_priority: Option<u16>,
+    /// Weight of its SRV records.
+    pub srv_weight: Option<u16>,
     /// Path of an HTTP health check.
     pub health_path: Option<Arc<str>>,
     /// What kind of check, `Some(None)` for none, where said.

@@ -4,6 +4,7 @@ pub mod actions;
 pub mod agent;
 pub mod balance;
 pub mod check;
+pub mod dcos;
 pub mod drain;
 pub mod edit_distance;
 pub mod endpoint;

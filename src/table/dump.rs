@@ -131,6 +131,7 @@ fn names(names: &Names, out: &mut String) {
         }
         line(out, format_args!("  above addresses {:?}", names.address_names.above()));
         line(out, format_args!("  agents {:?}", names.agent_names));
+        line(out, format_args!("  vips {:?} frameworks {:?}", names.vips.sorted(), names.dotted_frameworks));
     }
 }
 

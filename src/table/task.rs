@@ -12,6 +12,7 @@ use crate::model::check::Verdicts;
 use crate::model::endpoint::{EndpointId, EndpointState, Family};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ServiceId, Version};
+use crate::model::service::Protocol;
 use crate::model::task::TaskFacts;
 
 /// One task with everything that was derived from it.
@@ -46,6 +47,8 @@ pub struct TaskView {
 pub struct TaskExtras {
     /// Names, relative to the zone, that it would have and that no policy allows.
     pub refused_names: Box<[Arc<str>]>,
+    /// What its labels say of its ports that names show.
+    pub said_ports: Box<[SaidPort]>,
     /// Where a Prometheus finds its metrics: address and path.
     pub scrape: Option<(SocketAddr, Arc<str>)>,
 }
@@ -69,6 +72,16 @@ impl TaskView {
         self.extras.as_ref().map_or(&[], |extras| &extras.refused_names)
     }
 
+    /// What labels say of its ports that names show.
+    pub fn said_ports(&self) -> &[SaidPort] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.said_ports)
+    }
+
+    /// What labels say of the port with this number.
+    pub fn said_port(&self, number: u16) -> Option<&SaidPort> {
+        self.said_ports().iter().find(|said| said.number == number)
+    }
+
     /// Where a Prometheus finds its metrics.
     pub fn scrape(&self) -> Option<&(SocketAddr, Arc<str>)> {
         self.extras.as_ref()?.scrape.as_ref()
@@ -84,4 +97,17 @@ pub(crate) fn addresses_of<'a>(source: IpSource, facts: &'a TaskFacts, agent: Op
         IpSource::Docker => labelled.map_or(&[], |labelled| &labelled.docker),
         IpSource::Host => agent.map_or(&[], |agent| agent.address.as_slice()),
     }
+}
+
+/// What labels say of a port that names show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SaidPort {
+    /// Its number, as announced, on the agent or in the container: an entry for each.
+    pub number: u16,
+    /// Priority of its SRV records, where said.
+    pub srv_priority: Option<u16>,
+    /// Weight of its SRV records, where said.
+    pub srv_weight: Option<u16>,
+    /// What it speaks, where said.
+    pub protocol: Option<Protocol>,
 }

@@ -254,6 +254,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         address_source: Some(IpSource::Netinfo),
         extras: Some(Box::new(TaskExtras {
             refused_names: Box::new([]),
+            said_ports: Box::new([]),
             scrape: Some((endpoint.address, "/metrics".into())),
         })),
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamValue};
 use hickory_proto::rr::{RData, Record, RecordType};
 use pointsman::cluster::event::Fact;
 use pointsman::cluster::state::ClusterState;
@@ -87,5 +88,23 @@ fn assert_soa(answer: &Message, name: &str) {
 }
 
 fn data(record: &Record) -> String {
-    record.data.to_string()
+    match &record.data {
+        RData::TXT(text) => {
+            let strings: Vec<_> = text.txt_data.iter().map(|octets| String::from_utf8_lossy(octets)).collect();
+            strings.join(" ")
+        }
+        RData::SVCB(binding) => bound(binding),
+        RData::HTTPS(binding) => bound(binding),
+        other => other.to_string(),
+    }
+}
+
+/// `priority target key=value …`, in the order of the message.
+fn bound(binding: &SVCB) -> String {
+    let values = binding.svc_params.iter().map(|(_, value)| match value {
+        SvcParamValue::Alpn(alpn) => format!(" alpn={}", alpn.0.join(",")),
+        SvcParamValue::Port(port) => format!(" port={port}"),
+        other => panic!("{other:?}"),
+    });
+    format!("{} {}{}", binding.svc_priority, binding.target_name, values.collect::<String>())
 }

@@ -4,15 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
-use crate::cluster::event::RecordData;
+use crate::cluster::event::{Binding, RecordData};
 use crate::config::checked::ForwardConfig;
 use crate::table::Table;
+use crate::table::names::further::RareType;
 use crate::table::names::{Found, Node, Record};
 
 /// The most records that are listed.
 const MAX_RECORDS: usize = 1000;
 /// The record types that can be asked for.
-const TYPES: [&str; 6] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT"];
+const TYPES: [&str; 8] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS"];
 
 /// How DNS answers one name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +80,10 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
             out.conclude("nxdomain", "the zone is served here and has no such name, nor one below it");
             out.suggest(table, &zone.name);
         }
-        Found::Node(zone, node) => {
+        Found::Node(zone, mut node) => {
+            for record_type in RareType::ALL {
+                node.records.extend(table.names.rare(&out.name, record_type));
+            }
             out.zone = Some(zone.name.to_string());
             out.take(&node, table.config.dns.ttl_seconds);
         }
@@ -192,6 +196,8 @@ fn type_of(data: &RecordData) -> &'static str {
         RecordData::Srv { .. } => "SRV",
         RecordData::Cname(_) => "CNAME",
         RecordData::Ptr(_) => "PTR",
+        RecordData::Svcb(_) => "SVCB",
+        RecordData::Https(_) => "HTTPS",
         RecordData::Txt(_) => "TXT",
     }
 }
@@ -202,6 +208,11 @@ fn presentation(data: &RecordData) -> String {
         RecordData::Aaaa(address) => address.to_string(),
         RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}."),
         RecordData::Cname(target) | RecordData::Ptr(target) => format!("{target}."),
+        RecordData::Svcb(binding) | RecordData::Https(binding) => {
+            let Binding { priority, target, port, alpn } = &**binding;
+            let alpn = if alpn.is_empty() { String::new() } else { format!(" alpn={}", alpn.join(",")) };
+            format!("{priority} {target}.{alpn} port={port}")
+        }
         RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
     }
 }

@@ -8,7 +8,7 @@ use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, PATH_PREFIX, ZONE};
+use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, NAME, PATH_PREFIX, ZONE};
 use crate::config::kind::tsig::TsigKeys;
 use crate::config::kind::upstream::Upstream;
 use crate::config::kind::{Choice, Flag, Many, Optional};
@@ -32,6 +32,7 @@ pub(super) fn section() -> Section<Raw> {
     .section(transfer())
     .section(log())
     .section(soa())
+    .section(dcos())
     .section(forward())
 }
 
@@ -63,7 +64,12 @@ fn naming() -> [Setting<Raw>; 6] {
         ("host", IpSource::Host),
     ]);
     let unhealthy = Choice(&[("fallback", NameUnhealthy::Fallback), ("always", NameUnhealthy::Always)]);
-    let extra = Choice(&[("agents", ExtraName::Agents)]);
+    let extra = Choice(&[
+        ("agents", ExtraName::Agents),
+        ("services", ExtraName::Services),
+        ("text", ExtraName::Text),
+        ("bindings", ExtraName::Bindings),
+    ]);
     let rules = Choice(&[("rfc1123", LabelRule::Rfc1123), ("rfc952", LabelRule::Rfc952)]);
     [
         setting!(Raw, "ip_sources", Many::new(sources, "sources of addresses", 4).some(), config.dns.ip_sources)
@@ -93,8 +99,9 @@ fn naming() -> [Setting<Raw>; 6] {
             .costs("All names that the rules differ on change with it."),
         setting!(Raw, "extra_names", Many::new(extra, "kinds of names", 8), config.dns.extra_names)
             .means(
-                "Names that Mesos-DNS does not have, where it has no such name: `ID.agent` and `HOST.agent` for the \
-                agents (agents).",
+                "Names and types that Mesos-DNS does not have: `ID.agent` and `HOST.agent` (agents), \
+                `_PORT._PROTO.TASK.FRAMEWORK` (services), TXT with facts of tasks and agents (text), SVCB and HTTPS \
+                (bindings).",
             )
             .costs("Some hundred octets an agent."),
         setting!(Raw, "reverse", Many::new(Network, "networks", 64), config.dns.reverse)
@@ -347,6 +354,38 @@ fn soa() -> Section<Raw> {
                 .costs("None here."),
         ],
     )
+}
+
+fn dcos() -> Section<Raw> {
+    Section::new(
+        "dcos",
+        "The zones of DC/OS, for its applications and for nodes that ask here in place of its own resolver.",
+    )
+    .settings([
+        setting!(Raw, "source", Optional(NAME), config.dns.dcos.source)
+            .example("\"mesos\"")
+            .by_default("no such zones")
+            .means(
+                "The Mesos source whose cluster the zones show: `dcos`, `mesos`, `l4lb` and `thisnode` below \
+                `thisdcos.directory`, `zk`, `spartan`, `localhost`, and those that DC/OS renames to them.",
+            )
+            .costs("Some hundred octets a virtual address."),
+        setting!(Raw, "cluster_key", Optional(LABELS), config.dns.dcos.cluster_key)
+            .example("\"yor6fqzxh3ej\"")
+            .by_default("none")
+            .means("The cluster's key (its public key in zbase32): the zones are below `KEY.dcos.directory` too.")
+            .costs("None."),
+        setting!(Raw, "node_addresses", Many::new(Address, "addresses", 16), config.dns.dcos.node_addresses)
+            .example("[\"10.0.0.5\"]")
+            .by_default("none")
+            .means("What `thisnode.thisdcos.directory` is.")
+            .costs("None."),
+        setting!(Raw, "public_addresses", Many::new(Address, "addresses", 16), config.dns.dcos.public_addresses)
+            .example("[\"192.0.2.5\"]")
+            .by_default("none")
+            .means("What `public.thisnode.thisdcos.directory` is.")
+            .costs("None."),
+    ])
 }
 
 fn forward() -> Section<Raw> {

@@ -356,7 +356,7 @@ fn file() -> Section<RawFile> {
             .costs("A watch on its folder."),
         setting!(RawFile, "zones", Many::new(ZONE, "zones", 64), zones)
             .example("[\"static.example.com\"]")
-            .means("DNS zones that the file's records may be in.")
+            .means("DNS zones that the file's records may be in; with a cluster's own zone they stand beside its names, and before them.")
             .costs("This server answers for the zones: names that the file does not list do not exist."),
     ])
 }

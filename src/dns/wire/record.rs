@@ -63,6 +63,8 @@ pub fn type_of(data: &RecordData) -> u16 {
         RecordData::Srv { .. } => record_type::SRV,
         RecordData::Cname(_) => record_type::CNAME,
         RecordData::Ptr(_) => record_type::PTR,
+        RecordData::Svcb(_) => record_type::SVCB,
+        RecordData::Https(_) => record_type::HTTPS,
         RecordData::Txt(_) => record_type::TXT,
     }
 }

@@ -13,7 +13,7 @@ use super::option::{self, ExtendedError, OPTION_HEAD};
 use super::query::{Edns, Header, Question, Tsig};
 use super::record::{Data, Owner};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
-use crate::cluster::event::RecordData;
+use crate::cluster::event::{Binding, RecordData};
 use crate::dns::tsig::Fault;
 
 /// Octets of an OPT record without options.
@@ -27,6 +27,10 @@ const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
 
 /// Names that later ones may point to. More would make a large answer's cost quadratic for a few octets.
 const MAX_KNOWN_NAMES: usize = 64;
+
+/// SvcParamKeys (RFC 9460 §14.3.2).
+const SVC_ALPN: u16 = 1;
+const SVC_PORT: u16 = 3;
 
 /// A response being written.
 pub struct Response<'b> {
@@ -263,6 +267,7 @@ impl<'b> Response<'b> {
             }
             Data::Record(RecordData::Cname(target) | RecordData::Ptr(target)) => self.compressed_name(target)?,
             Data::Record(RecordData::Txt(texts)) => self.texts(texts)?,
+            Data::Record(RecordData::Svcb(binding) | RecordData::Https(binding)) => self.binding(binding)?,
             Data::Ns(below, zone) => self.name_below(below, zone)?,
             Data::Soa(soa) => {
                 self.name_below(soa.nameserver, soa.zone)?;
@@ -272,6 +277,25 @@ impl<'b> Response<'b> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// RFC 9460 §2.2: the target is not compressed, and parameters stand in the order of their keys.
+    fn binding(&mut self, binding: &Binding) -> Result<(), NotAName> {
+        self.put_u16(binding.priority);
+        self.whole_name(&binding.target)?;
+        if !binding.alpn.is_empty() {
+            let length: usize = binding.alpn.iter().map(|id| id.len() + 1).sum();
+            self.put_u16(SVC_ALPN);
+            self.put_u16(u16::try_from(length).map_err(|_| NotAName)?);
+            for id in &binding.alpn {
+                self.out.push(u8::try_from(id.len()).map_err(|_| NotAName)?);
+                self.out.extend_from_slice(id.as_bytes());
+            }
+        }
+        self.put_u16(SVC_PORT);
+        self.put_u16(2);
+        self.put_u16(binding.port);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! seeded hashes.
 
 use crate::cluster::ledger::Place;
+use crate::labels::vip::vip_names;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::{ServiceId, TaskKey, stable_hash};
 use crate::model::problem::Problem;
@@ -47,7 +48,15 @@ pub fn way(place: &Place, owner: &ServiceId) -> u64 {
 /// A task as far as names show it.
 pub fn task(view: &TaskView) -> u64 {
     let framework = view.framework.as_ref().map(|framework| &framework.name);
-    stable_hash(&(task_key(&view.facts.key), view.state, &view.facts.agent, view.addresses(), framework))
+    stable_hash(&(
+        task_key(&view.facts.key),
+        view.state,
+        &view.facts.agent,
+        view.addresses(),
+        view.said_ports(),
+        framework,
+        vip_names(&view.facts.definition),
+    ))
 }
 
 /// A problem.

@@ -40,8 +40,8 @@ pub struct Builder {
     table: Table,
     services: Services,
     claims: Claims,
-    /// Frameworks without an address, by the subject of their problem.
-    unaddressed: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
+    /// Frameworks with something wrong with their names, by the subject of their problems.
+    ill_named: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
 }
@@ -53,7 +53,7 @@ impl Builder {
             table: Table::empty(state.config.clone()),
             services: Services::default(),
             claims: Claims::default(),
-            unaddressed: BTreeMap::new(),
+            ill_named: BTreeMap::new(),
             declared: PersistentMap::new(),
         };
         builder.rebuild(state, now);
@@ -105,7 +105,7 @@ impl Builder {
         self.table.ways.version = former.ways.version + 1;
         self.services = Services::recalling(former.services);
         self.claims = Claims::default();
-        self.unaddressed = BTreeMap::new();
+        self.ill_named = BTreeMap::new();
         self.declared = PersistentMap::new();
         self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
@@ -297,15 +297,15 @@ impl Builder {
         }
     }
 
-    /// Says of which frameworks no address is known.
+    /// Says what is wrong with the names of frameworks.
     fn judge_frameworks(&mut self, state: &ClusterState, cluster: &ClusterName) {
-        let found = names::unaddressed(state, cluster);
-        let former = self.unaddressed.insert(cluster.clone(), found.keys().cloned().collect()).unwrap_or_default();
+        let found = names::framework_problems(state, cluster);
+        let former = self.ill_named.insert(cluster.clone(), found.keys().cloned().collect()).unwrap_or_default();
         for subject in former.into_iter().filter(|subject| !found.contains_key(subject)) {
             self.set_problems(&subject, Vec::new());
         }
-        for (subject, problem) in found {
-            self.set_problems(&subject, vec![problem]);
+        for (subject, problems) in found {
+            self.set_problems(&subject, problems);
         }
     }
 

@@ -41,6 +41,11 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
     }
     let reverse = config.dns.reverse.iter().flat_map(|network| crate::model::reverse::zones_of(*network));
     zones.extend(reverse.map(|zone| (zone.into(), Content::Reverse)));
+    let dcos = &config.dns.dcos;
+    if let Some(mesos) = config.mesos.iter().find(|mesos| Some(mesos.name.as_str()) == dcos.source.as_deref()) {
+        let dcos = crate::model::dcos::zones(dcos.cluster_key.as_deref()).into_iter();
+        zones.extend(dcos.map(|(zone, kind)| (zone.into(), Content::Dcos(mesos.cluster.clone(), kind))));
+    }
     let serial = |name: &Arc<str>| state.ledger.serials.get(name).copied().unwrap_or(0);
     let mut zones: Vec<ZoneNames> = zones
         .into_iter()
@@ -49,10 +54,11 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
             ready: false,
             changed: true,
             content,
+            beside: StaticNames::default(),
         })
         .collect();
     zones.sort_by_key(|zone| std::cmp::Reverse(zone.zone.name.len()));
-    table.names = Names { zones };
+    table.names = Names { zones, dcos: Arc::new(config.dns.dcos.clone()) };
 }
 
 /// Fills everything that does not hang on single tasks.
@@ -79,6 +85,7 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
         names.masters = masters;
         names.agents = agents;
         names.framework_names = framework_names(state, cluster);
+        names.dotted_frameworks = dotted_frameworks(&names.framework_names, &names.rules);
         let former = std::mem::take(&mut names.frameworks);
         for (frag, _) in former.iter().filter(|(frag, _)| !frameworks.contains_key(*frag)) {
             names.parents.remove_ancestors(frag);
@@ -126,29 +133,37 @@ pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) {
     let zones: Vec<Arc<str>> = table.names.zones().map(|zone| zone.name.clone()).collect();
     let closest = |name: &str| zones.iter().find(|zone| below(name, zone).is_some());
     for zone in &mut table.names.zones {
-        if let Content::Static(names) = &mut zone.content {
-            let records = state.sources.values().flat_map(|source| source.records.iter());
-            let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
-            *names = StaticNames::new(ours, &zone.zone.name);
-            zone.changed = true;
-        }
+        let records = state.sources.values().flat_map(|source| source.records.iter());
+        let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
+        let fresh = StaticNames::new(ours, &zone.zone.name);
+        let names = match &mut zone.content {
+            Content::Static(names) => names,
+            _ => &mut zone.beside,
+        };
+        zone.changed |= !names.is_empty() || !fresh.is_empty();
+        *names = fresh;
     }
 }
 
 /// Which zones' sources have spoken.
 pub(super) fn refresh_readiness(table: &mut Table, state: &ClusterState) {
     for zone in &mut table.names.zones {
-        zone.ready = match &zone.content {
+        let has_files = state.config.files.iter().all(|file| {
+            !file.zones.contains(&zone.zone.name) || state.sources.get(&file.name).is_some_and(|s| s.complete)
+        });
+        let is_made = match &zone.content {
             Content::Cluster(names) => state.sources.values().all(|s| s.cluster != names.cluster || s.complete),
+            Content::Dcos(cluster, kind) => {
+                !kind.is_clusters() || state.sources.values().all(|s| s.cluster != *cluster || s.complete)
+            }
             // Any cluster may have the address.
             Content::Reverse => {
                 let is_named = |cluster: &ClusterName| state.config.mesos.iter().any(|mesos| mesos.cluster == *cluster);
                 state.sources.values().all(|source| source.complete || !is_named(&source.cluster))
             }
-            Content::Static(_) => state.config.files.iter().all(|file| {
-                !file.zones.contains(&zone.zone.name) || state.sources.get(&file.name).is_some_and(|s| s.complete)
-            }),
+            Content::Static(_) => true,
         };
+        zone.ready = is_made && has_files;
     }
 }
 
@@ -167,6 +182,7 @@ pub(super) fn swap_task(
     let mut emptied = Vec::new();
     let mut holds = false;
     let reverse = state.config.dns.reverse.clone();
+    let has_dcos = state.config.dns.dcos.source.is_some();
     with_cluster(table, &cluster, |names| {
         let rules = names.rules.clone();
         holds = rules.hold;
@@ -184,6 +200,9 @@ pub(super) fn swap_task(
             former_parents = member_parents(&member, &before, &rules);
             own_names(names, &member, &before, false);
             names.address_names.change(&member.view, &reverse, false);
+            if has_dcos {
+                names.vips.change(old, false);
+            }
         }
         let member = new.map(|new| Member::new(new.clone()));
         let parents = member.as_ref().map(|member| member_parents(member, &after, &rules)).unwrap_or_default();
@@ -191,6 +210,9 @@ pub(super) fn swap_task(
         if let Some(member) = member {
             own_names(names, &member, &after, true);
             names.address_names.change(&member.view, &reverse, true);
+            if has_dcos {
+                names.vips.change(&member.view, true);
+            }
             for name in &after {
                 join(names, name, &member);
             }
@@ -288,6 +310,9 @@ pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp)
 
 fn with_cluster(table: &mut Table, cluster: &ClusterName, change: impl FnOnce(&mut ClusterNames)) {
     for zone in &mut table.names.zones {
+        zone.changed |= matches!(&zone.content, Content::Dcos(of, kind) if of == cluster && kind.is_clusters());
+    }
+    for zone in &mut table.names.zones {
         if let Content::Cluster(names) = &mut zone.content
             && names.cluster == *cluster
         {
@@ -373,17 +398,41 @@ fn framework_addresses(
     by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
 }
 
-/// A problem for each framework whose scheduler's address is not known, so that its name has none, by subject.
-pub(super) fn unaddressed(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, Problem> {
-    if !state.config.mesos.iter().any(|mesos| mesos.cluster == *cluster) {
+/// What is wrong with the names of frameworks, by subject: the scheduler's address is not known, so that its name has
+/// none; or its name leaves no room for what stands around it.
+pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, Vec<Problem>> {
+    let Some(mesos) = state.config.mesos.iter().find(|mesos| mesos.cluster == *cluster) else {
         return BTreeMap::new();
+    };
+    let rules = NamingRules::new(&state.config.dns, &mesos.zone);
+    let mut found: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
+    for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
+        let Some(framework) = entry.first() else { continue };
+        let is_unaddressed = framework.connected && framework_address(state, framework).is_none();
+        let unaddressed = is_unaddressed.then(|| unaddressed_problem(framework));
+        let problems: Vec<Problem> = unaddressed.into_iter().chain(long_name_problem(framework, &rules)).collect();
+        if let Some(first) = problems.first() {
+            found.insert(first.subject.clone(), problems);
+        }
     }
-    let frameworks =
-        state.frameworks.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
-    let unknown = frameworks.filter(|f| f.connected && framework_address(state, f).is_none());
-    unknown
-        .map(|framework| (Arc::from(format!("{cluster}/{}", framework.id)), unaddressed_problem(framework)))
-        .collect()
+    found
+}
+
+/// A framework whose part is shortened in names that would be too long with it.
+fn long_name_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<Problem> {
+    let parts = rules.framework_parts(&framework.name);
+    let [short, whole] = parts.as_slice() else { return None };
+    let message = format!(
+        "names with the {} octets of {whole} in them would be longer than 255: there it is shortened to {short}",
+        whole.len()
+    );
+    Some(Problem {
+        code: ProblemCode::InvalidName,
+        subject: format!("{}/{}", framework.cluster, framework.id).into(),
+        at: framework.name.clone(),
+        message: message.into(),
+        mend: format!("give the framework a name of at most {} octets", rules.room()).into(),
+    })
 }
 
 fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
@@ -404,6 +453,13 @@ fn framework_names(state: &ClusterState, cluster: &ClusterName) -> Arc<[(Framewo
     let mut names: Vec<_> = ours.map(|framework| (framework.id.clone(), framework.name.clone())).collect();
     names.sort();
     names.into()
+}
+
+/// Framework's parts that have dots, with what they are as one label.
+fn dotted_frameworks(names: &[(FrameworkId, Arc<str>)], rules: &NamingRules) -> Arc<[(Arc<str>, Arc<str>)]> {
+    let parts = names.iter().flat_map(|(_, name)| rules.framework_parts(name)).filter(|part| part.contains('.'));
+    let dotted: BTreeSet<(Arc<str>, Arc<str>)> = parts.map(|part| (part.replace('.', "-").into(), part)).collect();
+    dotted.into_iter().collect()
 }
 
 /// A framework's address: what its source knows, else its host's where an agent has that host name.

@@ -33,7 +33,7 @@ use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskSta
 use crate::table::names::group::group_names;
 use crate::table::names::label::{self, LABEL, agent_tail};
 use crate::table::names::rules::NamingRules;
-use crate::table::task::{TaskExtras, TaskView, addresses_of};
+use crate::table::task::{SaidPort, TaskExtras, TaskView, addresses_of};
 
 /// What a task's part of the table is made from.
 #[derive(Clone, Debug)]
@@ -164,8 +164,11 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
-    let extras =
-        TaskExtras { refused_names: refuse_names(inputs, spec, &mut out), scrape: scrape(inputs, spec, ports) };
+    let extras = TaskExtras {
+        refused_names: refuse_names(inputs, spec, &mut out),
+        said_ports: said_ports(spec, ports),
+        scrape: scrape(inputs, spec, ports),
+    };
     out.view.extras = (extras != TaskExtras::default()).then(|| Box::new(extras));
     out.problems.extend(name_problem(facts, config));
     if !out.problems.is_empty() {
@@ -175,6 +178,24 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     out.problems.sort();
     out.problems.dedup();
     out
+}
+
+/// What names show of the ports that labels speak of.
+fn said_ports(spec: &TaskSpec, ports: &[TaskPort]) -> Box<[SaidPort]> {
+    let mut all: Vec<SaidPort> = Vec::new();
+    for port in ports {
+        let Some(said) = spec.ports.iter().find(|said| selects(&said.port, port)) else { continue };
+        let (srv_priority, srv_weight, protocol) = (said.srv_priority, said.srv_weight, said.protocol);
+        if srv_priority.is_none() && srv_weight.is_none() && protocol.is_none() {
+            continue;
+        }
+        for number in [Some(port.number), port.host, port.container].into_iter().flatten() {
+            if all.iter().all(|known| known.number != number) {
+                all.push(SaidPort { number, srv_priority, srv_weight, protocol });
+            }
+        }
+    }
+    all.into()
 }
 
 /// Whether an endpoint of this task may be chosen.

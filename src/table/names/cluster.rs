@@ -19,11 +19,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::group::TaskGroup;
+use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
 use super::parents::Parents;
 use super::rules::NamingRules;
-use super::{AddressNames, AgentNames, Record};
+use super::{AddressNames, AgentNames, Record, Vips};
 use crate::cluster::event::RecordData;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::network::MastersFacts;
@@ -59,6 +59,10 @@ pub struct ClusterNames {
     pub(crate) agent_names: AgentNames,
     /// Tasks by address, for the reverse zones.
     pub(crate) address_names: AddressNames,
+    /// Virtual addresses that tasks ask for; empty without the zones of DC/OS.
+    pub(crate) vips: Vips,
+    /// Frameworks' parts with dots, by what DC/OS makes of them, sorted.
+    pub(crate) dotted_frameworks: Arc<[(Arc<str>, Arc<str>)]>,
     /// Masters and leader.
     pub(crate) masters: Arc<MastersFacts>,
     /// Weight of SRV records.
@@ -156,6 +160,15 @@ impl ClusterNames {
             let ports: BTreeSet<u16> = known.iter().filter_map(|(_, port)| *port).collect();
             found.add(ports.into_iter().map(|port| self.srv(port, framework)));
         }
+    }
+
+    /// An SRV record for a task's port, at a host below the zone.
+    pub(super) fn task_srv(&self, member: &Member, port: u16, host: &str) -> Record {
+        let said = member.view.said_port(port);
+        let priority = said.and_then(|said| said.srv_priority).unwrap_or(0);
+        let weight = said.and_then(|said| said.srv_weight).unwrap_or(self.srv_weight);
+        let target = format!("{host}.{}", self.zone).into();
+        Record { data: RecordData::Srv { priority, weight, port, target }, ttl: None }
     }
 
     /// An SRV record for a host below the zone.

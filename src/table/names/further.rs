@@ -1,12 +1,246 @@
 //! Names that Mesos-DNS does not have. They are looked for only where it has no such name, so that none of its names ever
-//! says anything else because of them.
+//! says anything else because of them; and types that few ask for, made only for those who do.
+//!
+//! | name | records |
+//! |---|---|
+//! | `ID.agent`, `HOST.agent` | addresses of agents; TXT |
+//! | `_PORT._PROTO.HOST` | SRV and SVCB of one port (RFC 2782); `HOST` is `T.FW` or a task's own name |
+//! | `HOST` | TXT with facts; SVCB and HTTPS of the ports |
 
-use super::Record;
-use super::cluster::ClusterNames;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::bindings::{Use, binding};
+use super::cluster::{ClusterNames, Findings};
+use super::facts::{agent_text, task_text};
+use super::group::{Member, NameRank};
+use super::label::service_label;
+use super::services::speaks;
+use super::{Content, Names, Record, below};
+use crate::cluster::event::RecordData;
+use crate::config::checked::ExtraName;
+
+/// A type whose records are not among a name's until they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RareType {
+    /// TXT.
+    Text,
+    /// SVCB.
+    Svcb,
+    /// HTTPS.
+    Https,
+}
+
+impl RareType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Text, Self::Svcb, Self::Https];
+}
+
+/// Tasks and agents whose facts one name shows.
+const MAX_TEXTS: usize = 32;
+
+/// A task as one name stands for it.
+pub(super) struct Instance {
+    member: Member,
+    /// Its own name relative to the zone.
+    own: String,
+    is_named: bool,
+}
+
+/// A port of a task, as names count it.
+struct Port<'a> {
+    number: u16,
+    /// As a label without underscore: its name, or `portN` where it has none.
+    label: String,
+    /// As it is declared; `None`: a host port, which says nothing of itself.
+    declared: Option<(&'a str, &'a str)>,
+}
+
+impl Names {
+    /// A name's records of a rare type; absolute, lower case, without the final dot.
+    pub fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+        let zone = self.zones.iter().find_map(|zone| Some((zone, below(name, &zone.zone.name)?)));
+        match zone {
+            // A name that a file has is the file's alone.
+            Some((zone, below)) if zone.ready && zone.beside.records(name).is_none() => match &zone.content {
+                Content::Cluster(names) => names.rare(below, record_type),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+}
 
 impl ClusterNames {
     /// The records of a name that none of Mesos-DNS's rules knows, relative to the zone.
     pub(super) fn further(&self, name: &str) -> Option<Vec<Record>> {
-        self.agent_hosts(name)
+        self.agent_hosts(name).or_else(|| self.port_services(name))
+    }
+
+    fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+        match record_type {
+            RareType::Text if self.rules.extra.has(ExtraName::Text) => self.texts(name),
+            RareType::Svcb if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Any),
+            RareType::Https if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Https),
+            _ => Vec::new(),
+        }
+    }
+
+    fn texts(&self, name: &str) -> Vec<Record> {
+        let tasks = self.instances(name).into_iter().filter(|instance| instance.is_named);
+        let tasks = tasks.map(|instance| task_text(&instance.member.view));
+        let agents = self.agents_called(name).unwrap_or_default().iter().map(|agent| agent_text(agent));
+        tasks.chain(agents).take(MAX_TEXTS).map(|data| Record { data, ttl: None }).collect()
+    }
+
+    fn bindings(&self, name: &str, wanted: Use) -> Vec<Record> {
+        let (service, host) = split_service(name);
+        let mut all: BTreeSet<RecordData> = BTreeSet::new();
+        for instance in self.instances(host).into_iter().filter(|instance| instance.is_named) {
+            for port in self.ports(&instance.member) {
+                let is_asked = match service {
+                    Service::None => true,
+                    Service::Port(label, protocol) => port.label == label && self.is_over(&port, protocol),
+                    Service::Protocol(_) => false,
+                };
+                if is_asked {
+                    let said = instance.member.view.said_port(port.number);
+                    let name = port.declared.map_or("", |(name, _)| name);
+                    let protocol = port.declared.map_or("", |(_, protocol)| protocol);
+                    let target = self.absolute(&instance, &port);
+                    all.extend(binding(wanted, port.number, (name, protocol), said, target));
+                }
+            }
+        }
+        all.into_iter().map(|data| Record { data, ttl: None }).collect()
+    }
+
+    /// `_PORT._PROTO.HOST`, and `_PROTO.HOST` above it.
+    fn port_services(&self, name: &str) -> Option<Vec<Record>> {
+        if !name.starts_with('_') || !self.rules.extra.has(ExtraName::Services) {
+            return None;
+        }
+        let (service, host) = split_service(name);
+        // What ports a name by id has is that name's own rule.
+        if !self.members_by_id(host).is_empty() {
+            return None;
+        }
+        let mut found = Findings::default();
+        for instance in self.instances(host) {
+            for port in self.ports(&instance.member) {
+                match service {
+                    Service::Port(label, protocol) if port.label == label && self.is_over(&port, protocol) => {
+                        let srv = || self.port_srv(&instance, &port);
+                        found.add(instance.is_named.then(srv));
+                    }
+                    Service::Protocol(protocol) if self.is_over(&port, protocol) => found.add([]),
+                    _ => {}
+                }
+            }
+        }
+        let records = found.into_records()?;
+        (self.rules.hold || !records.is_empty() || matches!(service, Service::Protocol(_))).then_some(records)
+    }
+
+    fn port_srv(&self, instance: &Instance, port: &Port<'_>) -> Record {
+        let below = if port.declared.is_some() { "" } else { ".slave" };
+        self.task_srv(&instance.member, port.number, &format!("{}{below}", instance.own))
+    }
+
+    fn absolute(&self, instance: &Instance, port: &Port<'_>) -> Arc<str> {
+        let below = if port.declared.is_some() { "" } else { ".slave" };
+        format!("{}{below}.{}", instance.own, self.zone).into()
+    }
+
+    /// Adds the names of a task's ports below its group's and its own, for those who want the whole zone.
+    pub(super) fn list_ports(&self, group: &str, member: &Member, names: &mut BTreeSet<String>) {
+        if !self.rules.extra.has(ExtraName::Services) {
+            return;
+        }
+        let own = self.own_in(group, member);
+        for port in self.ports(member) {
+            for protocol in self.protocols(&port) {
+                for host in [Some(group), own.as_deref()].into_iter().flatten() {
+                    names.insert(format!("_{}._{protocol}.{host}", port.label));
+                }
+            }
+        }
+    }
+
+    fn protocols(&self, port: &Port<'_>) -> Vec<String> {
+        match port.declared.map(|(_, protocol)| self.rules.label(protocol)) {
+            Some(protocol) if !protocol.is_empty() => vec![service_label(&protocol).into_owned()],
+            _ => vec!["tcp".to_owned(), "udp".to_owned()],
+        }
+    }
+
+    /// The tasks that a host's name stands for: `T.FW`, or one task's own name or name by id.
+    fn instances(&self, name: &str) -> Vec<Instance> {
+        if let Some(group) = self.groups.get(name) {
+            let named: BTreeSet<_> =
+                group.named(self.rules.unhealthy).iter().map(|member| &member.view.facts.key).collect();
+            let instance = |member: &Member| {
+                let own = self.own_in(name, member)?;
+                Some(Instance { is_named: named.contains(&member.view.facts.key), member: member.clone(), own })
+            };
+            return group.members.iter().filter_map(instance).collect();
+        }
+        let canonical = self.canonical(name).map(|members| members.into_iter().cloned().collect());
+        let members: Vec<Member> = canonical.unwrap_or_else(|| self.members_by_id(name));
+        let is_named = |member: &Member| member.rank(self.rules.unhealthy) != NameRank::Never;
+        members
+            .into_iter()
+            .map(|member| Instance { is_named: is_named(&member), own: name.to_owned(), member })
+            .collect()
+    }
+
+    /// A task's own name, where its group goes by `group`.
+    fn own_in(&self, group: &str, member: &Member) -> Option<String> {
+        let framework = member.view.framework.as_ref()?;
+        self.rules.framework_parts(&framework.name).iter().find_map(|part| {
+            let task = group.strip_suffix(&**part)?.strip_suffix('.')?;
+            Some(self.target(&member.canonical(task)?, part, ""))
+        })
+    }
+
+    /// A task's ports with what they are called: those it declares, else its host ports.
+    fn ports<'a>(&self, member: &'a Member) -> Vec<Port<'a>> {
+        let numbered = |at: usize| format!("port{at}");
+        let Some(declared) = member.declared_ports() else {
+            let host = member.host_ports().take(MAX_HOST_PORTS).enumerate();
+            return host.map(|(at, number)| Port { number, label: numbered(at), declared: None }).collect();
+        };
+        let port = |(at, port): (usize, &'a crate::model::task::DiscoveryPort)| {
+            let name = self.rules.label(&port.name);
+            let label = if name.is_empty() { numbered(at) } else { service_label(&name).into_owned() };
+            Port { number: port.number, label, declared: Some((&*port.name, &*port.protocol)) }
+        };
+        declared.iter().enumerate().map(port).collect()
+    }
+
+    fn is_over(&self, port: &Port<'_>, protocol: &str) -> bool {
+        speaks(port.declared.map_or("", |(_, protocol)| protocol), protocol, &self.rules)
+    }
+}
+
+/// Host ports that have names; a `ports` resource can span tens of thousands.
+const MAX_HOST_PORTS: usize = 128;
+
+/// What stands before a host's name, without underscores.
+#[derive(Clone, Copy)]
+enum Service<'a> {
+    None,
+    Protocol(&'a str),
+    Port(&'a str, &'a str),
+}
+
+/// `_PORT._PROTO.HOST` → the service and the host.
+fn split_service(name: &str) -> (Service<'_>, &str) {
+    let label = |name: &'_ str| name.strip_prefix('_').and_then(|rest| rest.find('.'));
+    let Some(end) = label(name) else { return (Service::None, name) };
+    let (first, rest) = (&name[1..=end], &name[end + 2..]);
+    match label(rest) {
+        Some(end) => (Service::Port(first, &rest[1..=end]), &rest[end + 2..]),
+        None => (Service::Protocol(first), rest),
     }
 }

@@ -26,7 +26,7 @@ impl ClusterNames {
     }
 
     /// The tasks that a canonical name stands for: some label ends in `-HASH-TAIL`, and without it names a group.
-    fn canonical(&self, name: &str) -> Option<Vec<&Member>> {
+    pub(super) fn canonical(&self, name: &str) -> Option<Vec<&Member>> {
         if let Some(group) = self.cut.get(name) {
             return Some(group.members.iter().collect());
         }

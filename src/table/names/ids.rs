@@ -169,6 +169,16 @@ impl ClusterNames {
         Some(self.target(&format!("{}.{ID}", id_label(view.facts.key.said_id())), &framework, ""))
     }
 
+    /// The tasks that a name by id stands for; none where it is none, or stands for their agents or ports.
+    pub(super) fn members_by_id(&self, name: &str) -> Vec<Member> {
+        let hosts = IdName::readings(name).into_iter().filter(|query| query.service.is_empty() && !query.on_agents);
+        let members = hosts.map(|query| {
+            let views = self.ids.named(query.label, query.framework, &self.rules);
+            views.map(|view| Member::new(view.clone())).collect::<Vec<_>>()
+        });
+        members.flatten().collect()
+    }
+
     /// The records of a name by id; `None` if it is none.
     pub(super) fn find_by_id(&self, name: &str) -> Option<Vec<Record>> {
         let mut found = Findings::default();
@@ -233,7 +243,7 @@ impl ClusterNames {
     fn srv_by_id(&self, query: &IdName<'_>, member: &Member, port: u16) -> Record {
         // Host ports are the agent's.
         let below = if query.on_agents || member.declared_ports().is_none() { ".slave" } else { "" };
-        self.srv(port, &self.target(&format!("{}.{ID}", query.label), query.framework, below))
+        self.task_srv(member, port, &self.target(&format!("{}.{ID}", query.label), query.framework, below))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cluster::{ClusterNames, numbered_masters};
+use super::further::RareType;
 use super::group::{Member, NameRank, task_labels};
 use super::label::{NAME, service_label};
 use super::{Content, Names, Record, ZoneNames};
@@ -17,15 +18,20 @@ impl Names {
     /// `None`: there is no such zone, or its source has not spoken.
     pub fn list(&self, zone: &str) -> Option<Vec<(String, Vec<Record>)>> {
         let zone = self.ready_zone(zone)?;
-        let names: BTreeSet<String> = match &zone.content {
+        let mut names: BTreeSet<String> = match &zone.content {
             Content::Cluster(names) => {
                 names.list().into_iter().map(|name| format!("{name}.{}", zone.zone.name)).collect()
             }
             Content::Static(names) => names.records.keys().map(|name| name.to_string()).collect(),
             Content::Reverse => self.list_reverse(&zone.zone.name),
+            Content::Dcos(cluster, kind) => self.list_dcos(&zone.zone, cluster, *kind),
         };
+        names.extend(zone.beside.records.keys().map(|name| name.to_string()));
         let records = |name: String| match self.find(&name) {
-            super::Found::Node(_, node) if !node.records.is_empty() => Some((name, node.records)),
+            super::Found::Node(_, mut node) => {
+                node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
+                Some((name, node.records)).filter(|(_, records)| !records.is_empty())
+            }
             _ => None,
         };
         Some(names.into_iter().filter(|name| name.len() <= NAME).filter_map(records).collect())
@@ -35,7 +41,7 @@ impl Names {
     pub fn cluster(&self, zone: &str) -> Option<&ClusterNames> {
         match &self.ready_zone(zone)?.content {
             Content::Cluster(names) => Some(names),
-            Content::Static(_) | Content::Reverse => None,
+            Content::Static(_) | Content::Reverse | Content::Dcos(..) => None,
         }
     }
 
@@ -81,6 +87,7 @@ impl ClusterNames {
         let task = |part: &str| group.strip_suffix(part)?.strip_suffix('.');
         if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
             names.extend(self.records_at(task, part, member).into_iter().map(|(name, _)| name));
+            self.list_ports(group, member, names);
         }
     }
 
@@ -117,7 +124,7 @@ impl ClusterNames {
             None => format!("_{}", service_label(task)),
         };
         for port in member.host_ports() {
-            let data = self.srv(port, &self.target(&own, part, ".slave")).data;
+            let data = self.task_srv(member, port, &self.target(&own, part, ".slave")).data;
             for protocol in ["tcp", "udp"] {
                 records.push((format!("{service}._{protocol}.{part}.slave"), data.clone()));
                 if member.declared_ports().is_none() {
@@ -126,7 +133,7 @@ impl ClusterNames {
             }
         }
         for port in member.declared_ports().unwrap_or_default() {
-            let data = self.srv(port.number, &self.target(&own, part, "")).data;
+            let data = self.task_srv(member, port.number, &self.target(&own, part, "")).data;
             let (protocol, name) = (self.rules.label(&port.protocol), self.rules.label(&port.name));
             let protocols = if protocol.is_empty() { vec!["tcp", "udp"] } else { vec![protocol.as_str()] };
             for protocol in protocols {

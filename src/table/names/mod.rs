@@ -4,8 +4,11 @@
 //! tasks that share a name in a framework, and the records are made when they are asked for.
 
 mod agents;
+mod bindings;
 pub mod cluster;
-mod further;
+mod dcos;
+mod facts;
+pub mod further;
 pub mod group;
 mod hosts;
 pub mod ids;
@@ -17,11 +20,15 @@ pub mod rules;
 pub(crate) mod services;
 
 pub(crate) use agents::AgentNames;
+pub(crate) use dcos::Vips;
 pub(crate) use reverse::{AddressNames, own_addresses};
 
 use std::sync::Arc;
 
 use crate::cluster::event::{RecordData, StaticRecord};
+use crate::config::checked::DcosConfig;
+use crate::model::dcos::ZoneKind;
+use crate::model::id::ClusterName;
 use crate::model::persistent::PersistentMap;
 
 use cluster::ClusterNames;
@@ -79,6 +86,8 @@ pub struct Node {
 pub struct Names {
     /// The zones, longest name first, so that the first suffix that matches is the closest.
     pub(crate) zones: Vec<ZoneNames>,
+    /// What the zones of DC/OS say of this node.
+    pub(crate) dcos: Arc<DcosConfig>,
 }
 
 /// The names of one zone.
@@ -92,6 +101,8 @@ pub(crate) struct ZoneNames {
     pub(crate) changed: bool,
     /// Where its names come from.
     pub(crate) content: Content,
+    /// Names that files have in a zone whose names are made: they go before those.
+    pub(crate) beside: StaticNames,
 }
 
 /// Where the names of a zone come from.
@@ -104,6 +115,8 @@ pub(crate) enum Content {
     Static(StaticNames),
     /// Addresses of the clusters' tasks and agents, in the reverse tree.
     Reverse,
+    /// A zone of DC/OS, from this cluster.
+    Dcos(ClusterName, ZoneKind),
 }
 
 /// Records from files.
@@ -111,6 +124,7 @@ pub(crate) enum Content {
 pub(crate) struct StaticNames {
     records: PersistentMap<Arc<str>, Arc<[StaticRecord]>>,
     parents: Parents,
+    has_wildcards: bool,
 }
 
 impl Names {
@@ -121,11 +135,7 @@ impl Names {
             if !zone.ready {
                 return Found::Unready(zone.zone.clone());
             }
-            let records = match &zone.content {
-                Content::Cluster(names) => names.find(below),
-                Content::Static(names) => names.find(name, below),
-                Content::Reverse => self.find_reverse(name),
-            };
+            let records = self.find_in(zone, name, below).or_else(|| self.wildcard(zone, below));
             let is_apex = below.is_empty();
             return match records {
                 Some(records) => Found::Node(zone.zone.clone(), Node { is_apex, records }),
@@ -134,6 +144,39 @@ impl Names {
             };
         }
         Found::Outside
+    }
+
+    /// The records of a name that stands in a zone as it is.
+    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Vec<Record>> {
+        let made = || match &zone.content {
+            Content::Cluster(names) => names.find(below),
+            Content::Static(names) => names.find(name, below),
+            Content::Reverse => self.find_reverse(name),
+            Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
+        };
+        let records = zone.beside.records(name).or_else(made);
+        records.or_else(|| zone.beside.is_above(below).then(Vec::new))
+    }
+
+    /// The records that a wildcard gives a name which does not exist: that of its closest ancestor that does, and of no
+    /// other (RFC 4592 §3.3.1).
+    fn wildcard(&self, zone: &ZoneNames, below: &str) -> Option<Vec<Record>> {
+        let statics = match &zone.content {
+            Content::Static(names) => names,
+            _ => &zone.beside,
+        };
+        if !statics.has_wildcards || below.is_empty() {
+            return None;
+        }
+        let absolute = |below: &str| {
+            if below.is_empty() { zone.zone.name.to_string() } else { format!("{below}.{}", zone.zone.name) }
+        };
+        let ancestors = below.match_indices('.').map(|(dot, _)| &below[dot + 1..]).chain([""]);
+        let mut enclosers = ancestors.map(absolute).filter(|above| {
+            let rest = self::below(above, &zone.zone.name).unwrap_or_default();
+            rest.is_empty() || self.find_in(zone, above, rest).is_some()
+        });
+        statics.records(&format!("*.{}", enclosers.next()?))
     }
 
     /// The zones, longest name first.
@@ -157,16 +200,34 @@ impl StaticNames {
         for same in sorted.chunk_by(|a, b| a.name == b.name) {
             let Some(owner) = below(&same[0].name, zone) else { continue };
             names.parents.add_ancestors(owner);
+            names.has_wildcards |= owner.starts_with("*.") || owner == "*";
             names.records.insert(same[0].name.clone(), same.into());
         }
         names
     }
 
     fn find(&self, name: &str, below: &str) -> Option<Vec<Record>> {
-        if let Some(records) = self.records.get(name) {
-            return Some(records.iter().map(|r| Record { data: r.data.clone(), ttl: r.ttl }).collect());
+        self.records(name).or_else(|| self.is_above(below).then(Vec::new))
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What files say of a name; absolute.
+    fn records(&self, name: &str) -> Option<Vec<Record>> {
+        // Nearly always, beside a cluster's names.
+        if self.is_empty() {
+            return None;
         }
-        self.parents.contains(below).then(Vec::new)
+        let records = self.records.get(name)?;
+        Some(records.iter().map(|r| Record { data: r.data.clone(), ttl: r.ttl }).collect())
+    }
+
+    /// Whether files have names below this one; below the zone.
+    fn is_above(&self, below: &str) -> bool {
+        self.parents.contains(below)
     }
 }
 

@@ -51,6 +51,11 @@ impl NamingRules {
         }
     }
 
+    /// Octets that a framework's part may have.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
     /// The label of a task, a port or a protocol.
     pub fn label(&self, text: &str) -> String {
         spec(text, self.labels)

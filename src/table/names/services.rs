@@ -72,7 +72,7 @@ impl ClusterNames {
             let Some(host) = member.canonical(task) else { continue };
             let below = if query.on_agents || member.declared_ports().is_none() { ".slave" } else { "" };
             let target = self.target(&host, query.framework, below);
-            found.add(ports(member).into_iter().map(|port| self.srv(port, &target)));
+            found.add(ports(member).into_iter().map(|port| self.task_srv(member, port, &target)));
         }
     }
 
@@ -83,6 +83,14 @@ impl ClusterNames {
             return target;
         }
         format!("{host}.{}{below}", self.rules.short_framework(framework))
+    }
+}
+
+/// Whether a declared port's protocol is the one that a name has: one that says none has both.
+pub(super) fn speaks(written: &str, protocol: &str, rules: &NamingRules) -> bool {
+    match rules.label(written).as_str() {
+        "" => matches!(protocol, "tcp" | "udp"),
+        said => service_label(said) == protocol,
     }
 }
 
@@ -99,10 +107,7 @@ pub(super) fn member_ports(
         // Host ports carry no protocol and no name: both protocols list them all.
         return if any_protocol && name.is_none() { member.host_ports().collect() } else { Vec::new() };
     };
-    let speaks = |written: &str| match rules.label(written).as_str() {
-        "" => any_protocol,
-        protocol => service_label(protocol) == query.protocol,
-    };
+    let speaks = |written: &str| speaks(written, query.protocol, rules);
     let called = |written: &str| name.is_none_or(|name| service_label(&rules.label(written)) == name);
     let wanted = declared.iter().filter(|port| speaks(&port.protocol) && called(&port.name));
     wanted.map(|port| port.number).collect()

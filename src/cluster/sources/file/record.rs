@@ -104,12 +104,11 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > 253 {
         return Err("it is too long");
     }
+    // RFC 4592 §2.1.1: a wildcard is a first label that is an asterisk and nothing else.
+    let name = name.strip_prefix("*.").unwrap_or(name);
     for label in name.split('.') {
         if label.is_empty() || label.len() > 63 {
             return Err("a label is empty or longer than 63 characters");
-        }
-        if label == "*" {
-            return Err("wildcard records are not served");
         }
         if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/')) {
             return Err("a character cannot be in it");
@@ -225,7 +224,9 @@ mod tests {
         check_read("www", None, None);
         check_read(".", None, None);
         check_read("a..b.", None, None);
-        check_read("*.b.", None, None);
+        check_read("*.b.", None, Some("*.b"));
+        check_read("a.*.b.", None, None);
+        check_read("*a.b.", None, None);
         check_read("ü.b.", None, None);
         check_read(&format!("{}.", "a".repeat(64)), None, None);
         assert!(check_zone("a.b", &["b".into()]).is_ok() && check_zone("b", &["b".into()]).is_ok());

@@ -1,0 +1,203 @@
+//! The zones of DC/OS, from a cluster's own state: `T.F.agentip`, `containerip` and `autoip` below
+//! `dcos.thisdcos.directory`, the cluster's zone again below `mesos.thisdcos.directory`, names of virtual addresses below
+//! `l4lb.thisdcos.directory`, and the fixed names of each node.
+//!
+//! A renamed zone (`thisdcos.global`, `dclb`, a cluster's key below `dcos.directory`) is a zone of its own with the same
+//! content: what it answers, SOA and targets included, lies in the zone that was asked.
+
+mod phash;
+mod vips;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::cluster::ClusterNames;
+use super::group::Member;
+use super::{Content, Names, Record, Zone};
+use crate::cluster::event::{Binding, RecordData};
+use crate::config::checked::DcosConfig;
+use crate::model::dcos::ZoneKind as Kind;
+use crate::model::id::ClusterName;
+
+pub(crate) use vips::Vips;
+
+impl Names {
+    /// The records of a name of a DC/OS zone; `None` if it does not exist.
+    pub(super) fn find_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind, below: &str) -> Option<Vec<Record>> {
+        let names = || {
+            self.zones.iter().find_map(|zone| match &zone.content {
+                Content::Cluster(names) if names.cluster == *cluster => Some(names),
+                _ => None,
+            })
+        };
+        match kind {
+            Kind::Tasks => names()?.dcos_tasks(below),
+            Kind::Mirror => Some(mirrored(names()?.find(below)?, &names()?.zone, &zone.name)),
+            Kind::Vips => names()?.dcos_vip(below),
+            Kind::ZooKeeper => names()?.dcos_zookeeper(below),
+            Kind::ThisNode => this_node(&self.dcos, below),
+            Kind::Spartan => spartan(below),
+            Kind::Localhost => below.is_empty().then(|| vec![Record::of_address(Ipv4Addr::LOCALHOST.into())]),
+        }
+    }
+
+    /// Every name of a DC/OS zone that may have records, absolute.
+    pub(super) fn list_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind) -> BTreeSet<String> {
+        let clusters = self.zones.iter().filter_map(|zone| match &zone.content {
+            Content::Cluster(names) if names.cluster == *cluster => Some(names),
+            _ => None,
+        });
+        let below: BTreeSet<String> = match kind {
+            Kind::Tasks => clusters.flat_map(ClusterNames::list_dcos_tasks).collect(),
+            Kind::Mirror => clusters.flat_map(ClusterNames::list).collect(),
+            Kind::Vips => clusters.flat_map(|names| names.vips.sorted()).map(|name| name.to_string()).collect(),
+            Kind::ZooKeeper => (1..=ZOOKEEPERS).map(|number| format!("zk-{number}")).collect(),
+            Kind::ThisNode => ["", "public"].map(str::to_owned).into(),
+            Kind::Spartan => ["ready", "ns"].map(str::to_owned).into(),
+            Kind::Localhost => [String::new()].into(),
+        };
+        let absolute =
+            |name: String| if name.is_empty() { zone.name.to_string() } else { format!("{name}.{}", zone.name) };
+        below.into_iter().map(absolute).collect()
+    }
+}
+
+/// Whose address a name of the tasks' zone has.
+#[derive(Clone, Copy)]
+enum Whose {
+    Agent,
+    Container,
+    /// Where clients reach the task: the agent where a port of it leads in, else the container, else the agent.
+    Reached,
+}
+
+const WHOSE: [(&str, Whose); 3] =
+    [("agentip", Whose::Agent), ("containerip", Whose::Container), ("autoip", Whose::Reached)];
+
+impl Whose {
+    fn addresses(self, member: &Member) -> Vec<IpAddr> {
+        let agent = || member.agent_addresses().collect();
+        let own = || member.view.facts.addresses.to_vec();
+        match self {
+            Self::Agent => agent(),
+            Self::Container => own(),
+            Self::Reached if !member.view.facts.definition.port_mappings.is_empty() => agent(),
+            Self::Reached => Some(own()).filter(|own| !own.is_empty()).unwrap_or_else(agent),
+        }
+    }
+}
+
+/// `zk-1` to `zk-5`, whatever the number of masters.
+const ZOOKEEPERS: usize = 5;
+
+impl ClusterNames {
+    fn dcos_tasks(&self, name: &str) -> Option<Vec<Record>> {
+        if matches!(name, "leader" | "master") {
+            return Some(self.masters.leader.iter().map(|leader| Record::of_address(leader.ip())).collect());
+        }
+        let (rest, whose) = WHOSE.iter().find_map(|(label, whose)| Some((name.strip_suffix(label)?, *whose)))?;
+        let Some(rest) = rest.strip_suffix('.') else {
+            return (rest.is_empty() && !self.groups.is_empty()).then(Vec::new);
+        };
+        let Some((task, framework)) = rest.rsplit_once('.') else {
+            let is_above = |part: &str| self.parents.contains(part) || self.parents.contains(&format!("{part}.slave"));
+            return self.dcos_parts(rest).any(is_above).then(Vec::new);
+        };
+        // A discovery name as it was written is no label of DC/OS's.
+        if self.rules.label(task) != task {
+            return None;
+        }
+        let groups = self.dcos_parts(framework).filter_map(|part| self.groups.get(&*format!("{task}.{part}")));
+        let groups: Vec<_> = groups.collect();
+        let addresses: BTreeSet<IpAddr> = groups
+            .iter()
+            .flat_map(|group| group.named(self.rules.unhealthy))
+            .flat_map(|member| whose.addresses(member))
+            .collect();
+        let exists = !groups.is_empty() && (self.rules.hold || !addresses.is_empty());
+        exists.then(|| addresses.into_iter().map(Record::of_address).collect())
+    }
+
+    /// The parts that a framework's label stands for: DC/OS writes its dots as hyphens.
+    fn dcos_parts<'a>(&'a self, label: &'a str) -> impl Iterator<Item = &'a str> {
+        let first = self.dotted_frameworks.partition_point(|(dashed, _)| **dashed < *label);
+        let dotted = self.dotted_frameworks[first..].iter().take_while(move |(dashed, _)| **dashed == *label);
+        std::iter::once(label).chain(dotted.map(|(_, part)| &**part))
+    }
+
+    fn list_dcos_tasks(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = ["leader", "master"].map(str::to_owned).into();
+        for (name, group) in self.groups.iter() {
+            for member in group.members.iter() {
+                let framework = member.view.framework.as_ref().map(|framework| self.rules.framework(&framework.name));
+                let Some(framework) = framework else { continue };
+                let Some(task) = name.strip_suffix(&*framework).and_then(|task| task.strip_suffix('.')) else {
+                    continue;
+                };
+                let of = |(label, _): &(&str, Whose)| format!("{task}.{}.{label}", framework.replace('.', "-"));
+                names.extend(WHOSE.iter().map(of));
+            }
+        }
+        names
+    }
+
+    fn dcos_vip(&self, name: &str) -> Option<Vec<Record>> {
+        let Some(vip) = self.vips.get(name) else {
+            return self.vips.is_above(name).then(Vec::new);
+        };
+        let addresses = vip.v4.map(IpAddr::from).into_iter().chain(vip.v6.map(IpAddr::from));
+        Some(addresses.map(Record::of_address).collect())
+    }
+
+    fn dcos_zookeeper(&self, name: &str) -> Option<Vec<Record>> {
+        let number: usize = name.strip_prefix("zk-")?.parse().ok().filter(|number| format!("zk-{number}") == name)?;
+        let index = number.checked_sub(1).filter(|index| *index < ZOOKEEPERS)?;
+        let mut masters: Vec<IpAddr> = Vec::new();
+        for master in &self.masters.masters {
+            if !masters.contains(&master.ip()) {
+                masters.push(master.ip());
+            }
+        }
+        masters.sort_unstable();
+        let record = masters.get(index % masters.len().max(1)).map(|address| Record::of_address(*address));
+        Some(record.into_iter().collect())
+    }
+}
+
+fn this_node(config: &DcosConfig, name: &str) -> Option<Vec<Record>> {
+    let addresses = match name {
+        "" => &config.node_addresses,
+        "public" => &config.public_addresses,
+        _ => return None,
+    };
+    Some(addresses.iter().map(|address| Record::of_address(*address)).collect())
+}
+
+fn spartan(name: &str) -> Option<Vec<Record>> {
+    match name {
+        // What DC/OS probes to see whether names are answered on a node.
+        "ready" => Some(vec![Record::of_address(Ipv4Addr::LOCALHOST.into())]),
+        "ns" => Some(vec![Record::of_address(Ipv4Addr::new(198, 51, 100, 1).into())]),
+        _ => None,
+    }
+}
+
+/// Records of one zone as another zone says them.
+fn mirrored(records: Vec<Record>, from: &str, to: &str) -> Vec<Record> {
+    let moved = |target: &Arc<str>| match super::below(target, from) {
+        Some(below) if !below.is_empty() => format!("{below}.{to}").into(),
+        _ => target.clone(),
+    };
+    let data = |data: RecordData| match data {
+        RecordData::Srv { priority, weight, port, target } => {
+            RecordData::Srv { priority, weight, port, target: moved(&target) }
+        }
+        RecordData::Svcb(binding) => RecordData::Svcb(Box::new(Binding { target: moved(&binding.target), ..*binding })),
+        RecordData::Https(binding) => {
+            RecordData::Https(Box::new(Binding { target: moved(&binding.target), ..*binding }))
+        }
+        other => other,
+    };
+    records.into_iter().map(|record| Record { data: data(record.data), ttl: record.ttl }).collect()
+}
