@@ -11,6 +11,7 @@ use dns_common::{Server, ask_udp, query};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use pointsman::cluster::event::Fact;
+use pointsman::config::checked::ExtraName;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
 use pointsman::model::task::{DiscoveryPort, PortScope, TaskFacts, TaskState};
@@ -240,6 +241,17 @@ fn a_name_by_id_takes_nothing_from_names_that_read_like_it() {
     cluster.check("shop-2.id.marathon.mesos", RecordType::SRV, &["9001 shop-2.id.marathon.mesos."]);
     cluster.say(vec![Fact::TaskGone(key("shop-2"))]);
     cluster.check("shop-2.id.marathon.mesos", RecordType::A, &["10.1.0.1"]);
+}
+
+#[test]
+fn there_are_none_where_the_configuration_wants_none() {
+    let mut config = common::facts::config();
+    // As with Mesos-DNS's own file, which leads to no extra names at all.
+    config.dns.extra_names.retain(|kind| *kind != ExtraName::Ids);
+    let cluster = Cluster::within(World::with(config), shop());
+    cluster.check("shop-2.id.marathon.mesos", RecordType::A, &["nxdomain"]);
+    cluster.check("id.marathon.mesos", RecordType::A, &["nxdomain"]);
+    assert!(cluster.world.writer.state().task(&key("shop-2")).is_some());
 }
 
 #[test]

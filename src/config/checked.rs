@@ -630,6 +630,8 @@ pub enum IpSource {
 /// Names that Mesos-DNS does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtraName {
+    /// Single tasks by their id.
+    Ids,
     /// Agents by id and by host name.
     Agents,
     /// Ports of a task as RFC 2782 writes them: `_PORT._PROTO.T.FW`.
@@ -642,7 +644,7 @@ pub enum ExtraName {
 
 impl ExtraName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Agents, Self::Services, Self::Text, Self::Bindings];
+    pub const ALL: [Self; 5] = [Self::Ids, Self::Agents, Self::Services, Self::Text, Self::Bindings];
 }
 
 /// The proxy.

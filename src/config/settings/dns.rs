@@ -65,6 +65,7 @@ fn naming() -> [Setting<Raw>; 6] {
     ]);
     let unhealthy = Choice(&[("fallback", NameUnhealthy::Fallback), ("always", NameUnhealthy::Always)]);
     let extra = Choice(&[
+        ("ids", ExtraName::Ids),
         ("agents", ExtraName::Agents),
         ("services", ExtraName::Services),
         ("text", ExtraName::Text),
@@ -99,7 +100,7 @@ fn naming() -> [Setting<Raw>; 6] {
             .costs("All names that the rules differ on change with it."),
         setting!(Raw, "extra_names", Many::new(extra, "kinds of names", 8), config.dns.extra_names)
             .means(
-                "Names and types that Mesos-DNS does not have: `ID.agent` and `HOST.agent` (agents), \
+                "Names and types that Mesos-DNS does not have: `ID.id.FRAMEWORK` (ids), `ID.agent` and `HOST.agent` (agents), \
                 `_PORT._PROTO.TASK.FRAMEWORK` (services), TXT with facts of tasks and agents (text), SVCB and HTTPS \
                 (bindings).",
             )

@@ -16,7 +16,7 @@ use super::group::{Member, NameRank, rank};
 use super::label::{LABEL, is_long_hash, long_hash_text, service_label, spec, suffixed};
 use super::rules::NamingRules;
 use super::services::{ServiceName, member_ports};
-use crate::config::checked::LabelRule;
+use crate::config::checked::{ExtraName, LabelRule};
 use crate::model::id::{TaskKey, process_hash};
 use crate::model::persistent::PersistentMap;
 use crate::table::task::TaskView;
@@ -124,8 +124,12 @@ fn is_legal(text: &str) -> bool {
     (1..=LABEL).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// The framework's parts below which a task is found by its id; none where it is not named and names are not held.
+/// The framework's parts below which a task is found by its id; none where the configuration wants no such names, and none
+/// where it is not named and names are not held.
 pub(crate) fn id_parts(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
+    if !rules.extra.has(ExtraName::Ids) {
+        return Vec::new();
+    }
     let Some(framework) = &view.framework else { return Vec::new() };
     if !rules.hold && rank(view, rules.unhealthy) == NameRank::Never {
         return Vec::new();
