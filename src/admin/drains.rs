@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
+use super::command;
 use super::context::AdminContext;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use super::security::Actor;
 use super::tasks;
-use crate::cluster::event::{ClusterEvent, Command};
+use crate::cluster::event::Command;
 use crate::model::drain::{DrainOrder, DrainSubject};
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::{AgentId, ClusterName};
@@ -25,8 +26,6 @@ use crate::model::run::EndpointRun;
 use crate::table::Table;
 use crate::table::task::TaskView;
 
-/// How long a command may wait for the writer, and the table for the command.
-const COMMAND_TIME: Duration = Duration::from_secs(5);
 /// The time between two looks at what is in flight. A request that a worker began by the table before may be counted
 /// only at the second look.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
@@ -128,7 +127,7 @@ pub(crate) async fn order(
             let wait = wait_time(query)?;
             info!(actor = %actor.0, %subject, "an operator takes something out of service");
             let command = Command::Drain { subject: subject.clone(), actor: actor.0.into() };
-            command_and_wait(context, command, |table| table.drains.get(&subject).is_some()).await?;
+            command::give_and_see(context, command, |table| table.drains.get(&subject).is_some()).await?;
             watch(context, &subject, wait).await
         }
         (&Method::DELETE, Some(actor)) => {
@@ -136,7 +135,7 @@ pub(crate) async fn order(
             let order = context.table.load().drains.get(&subject).cloned().ok_or_else(|| not_drained(&subject))?;
             info!(actor = %actor.0, %subject, "an operator puts something back into service");
             let command = Command::Undrain { subject: subject.clone(), actor: actor.0.into() };
-            let table = command_and_wait(context, command, |table| table.drains.get(&subject).is_none()).await?;
+            let table = command::give_and_see(context, command, |table| table.drains.get(&subject).is_none()).await?;
             Reply::json(&DrainView::of(&table, &subject, &order))
         }
         _ => {
@@ -144,28 +143,6 @@ pub(crate) async fn order(
             let wait = wait_time(query)?;
             watch(context, &subject, wait).await
         }
-    }
-}
-
-/// Sends a command and waits for a table that shows what it did.
-pub(super) async fn command_and_wait(
-    context: &AdminContext,
-    command: Command,
-    is_done: impl Fn(&Table) -> bool,
-) -> Result<Arc<Table>, ApiError> {
-    let busy = || ApiError::unavailable("the writer is busy and did not take the command", "try again");
-    let deadline = Instant::now() + COMMAND_TIME;
-    let mut generations = context.table.watch();
-    let sent = timeout_at(deadline, context.events.send(ClusterEvent::Command(command))).await.map_err(|_| busy())?;
-    sent.map_err(|_| ApiError::unavailable("the program is stopping", "ask again once it is back"))?;
-    loop {
-        let table = context.table.load();
-        if is_done(&table) {
-            return Ok(table);
-        }
-        // Cancel safe: no value is taken, only looked at.
-        let changed = timeout_at(deadline, generations.changed()).await.map_err(|_| busy())?;
-        changed.map_err(|_| ApiError::unavailable("the program is stopping", "ask again once it is back"))?;
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub mod secrets;
 
+mod command;
 pub(crate) mod deploys;
 pub(crate) mod drains;
 pub(crate) mod events;

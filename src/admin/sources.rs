@@ -1,23 +1,19 @@
 //! `/v1/sources`: how current each source is, and the operator's word on removals that the guard holds back.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
+use super::command;
 use super::context::AdminContext;
 use super::nearest::nearest;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use super::security::Actor;
-use crate::cluster::event::{ClusterEvent, Command};
+use crate::cluster::event::Command;
 use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::status::{HeldRemovals, SourceStatus};
-
-/// How long a command may wait for the writer.
-const COMMAND_TIME: Duration = Duration::from_secs(5);
 
 /// All sources.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,12 +84,8 @@ pub(crate) async fn accept_removals(context: &AdminContext, name: &str, actor: &
     };
     info!(actor = %actor.0, %source, tasks, "an operator accepts held removals");
     let command = Command::AcceptRemovals { source, actor: actor.0.as_str().into() };
-    let sent = tokio::time::timeout(COMMAND_TIME, context.events.send(ClusterEvent::Command(command))).await;
-    match sent {
-        Ok(Ok(())) => Reply::json_with(StatusCode::ACCEPTED, &Accepted { source: name.to_owned(), tasks }),
-        Ok(Err(_)) => Err(ApiError::unavailable("the program is stopping", "ask again once it is back")),
-        Err(_) => Err(ApiError::unavailable("the writer is busy and did not take the command", "try again")),
-    }
+    command::give(context, command).await?;
+    Reply::json_with(StatusCode::ACCEPTED, &Accepted { source: name.to_owned(), tasks })
 }
 
 impl SourceView {

@@ -4,8 +4,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
+use super::command;
 use super::context::AdminContext;
-use super::drains::command_and_wait;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use super::security::Actor;
@@ -66,7 +66,7 @@ pub(crate) async fn order(
     info!(actor = %actor.0, service = %id, ?versions, "an operator orders shares of versions");
     let command = Command::Weigh { service: id.clone(), versions: versions.clone(), actor: actor.0.into() };
     let is_done = |table: &Table| table.weights.get(&id).map_or(&[][..], |order| &order.versions[..]) == &*versions;
-    let table = command_and_wait(context, command, is_done).await?;
+    let table = command::give_and_see(context, command, is_done).await?;
     view(&table, &id)
 }
 
