@@ -40,7 +40,7 @@ use crate::model::time::Timestamp;
 use crate::model::weights::Weights;
 
 /// Everything that is known, and nothing that is derived.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ClusterState {
     pub(crate) config: Arc<Config>,
     /// Sources by name.
@@ -73,26 +73,7 @@ pub struct ClusterState {
 impl ClusterState {
     /// A state in which nothing is known.
     pub fn new(config: Arc<Config>, now: Timestamp) -> Self {
-        let mut state = Self {
-            config: Arc::new(Config::default()),
-            sources: BTreeMap::new(),
-            ranks: Vec::new(),
-            tasks: PersistentMap::new(),
-            agents: PersistentMap::new(),
-            frameworks: PersistentMap::new(),
-            declared: PersistentMap::new(),
-            verdicts: PersistentMap::new(),
-            drains: Drains::default(),
-            weights: Weights::default(),
-            agent_counts: HashMap::new(),
-            by_agent: HashMap::new(),
-            by_framework: HashMap::new(),
-            leaving: HashSet::new(),
-            ledger: Ledger::default(),
-            deadlines: Deadlines::default(),
-            port_faults: BTreeMap::new(),
-            ignored: 0,
-        };
+        let mut state = Self::default();
         state.configure(config, now, &mut Changes::default());
         state
     }
@@ -131,14 +112,7 @@ impl ClusterState {
             verdicts: self.verdicts.clone(),
             drains: self.drains.clone(),
             weights: self.weights.clone(),
-            agent_counts: HashMap::new(),
-            by_agent: HashMap::new(),
-            by_framework: HashMap::new(),
-            leaving: HashSet::new(),
-            ledger: Ledger::default(),
-            deadlines: Deadlines::default(),
-            port_faults: BTreeMap::new(),
-            ignored: 0,
+            ..Self::default()
         }
     }
 
