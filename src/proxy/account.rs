@@ -3,7 +3,6 @@
 //! Dropping it is what ends the request: the counts are written then, whichever way it ended.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -12,14 +11,13 @@ use super::balance::InFlight;
 use super::balance::local::ServiceLocal;
 use super::connection::Client;
 use super::leash::Hold;
-use super::metrics::{ServiceCounters, ServiceTally};
 
 /// One request, until it is over.
 #[derive(Debug)]
 pub struct Account {
     client: Rc<Client>,
     started: Instant,
-    service: Option<(Arc<ServiceCounters>, Arc<ServiceTally>)>,
+    service: Option<Rc<ServiceLocal>>,
     is_lost: bool,
     status: Option<StatusCode>,
     end: End,
@@ -58,8 +56,8 @@ impl Account {
     }
 
     /// The service that the request is for.
-    pub fn belongs_to(&mut self, service: &ServiceLocal) {
-        self.service = Some((service.counters.borrow().clone(), service.tally.clone()));
+    pub fn belongs_to(&mut self, service: &Rc<ServiceLocal>) {
+        self.service = Some(service.clone());
     }
 
     /// The answer begins.
@@ -101,10 +99,13 @@ impl Drop for Account {
             End::Open => shard.client_gone.increment(),
         }
         if let Some(status) = self.status {
-            let service = self.service.as_ref().map_or(shard.other(), |(counters, _)| counters);
-            service.finished(status, self.started.elapsed());
-            if let Some((_, tally)) = &self.service {
-                tally.finished(self.is_lost, self.end == End::Cut);
+            let elapsed = self.started.elapsed();
+            match &self.service {
+                Some(service) => {
+                    service.counters.borrow().finished(status, elapsed);
+                    service.tally.finished(self.is_lost, self.end == End::Cut);
+                }
+                None => shard.other().finished(status, elapsed),
             }
         }
     }
