@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{StoreMetrics, WriterMetrics};
@@ -17,7 +18,7 @@ use super::writer::{WriterParts, WriterThread};
 use super::{Addresses, LogHandle, Options, Server};
 use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus, SetLogLevel};
 use crate::admin::listen::{AdminError, AdminServer};
-use crate::cluster::event::QUEUE;
+use crate::cluster::event::{EventSender, QUEUE};
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
 use crate::cluster::store::{self, StoreError};
@@ -95,11 +96,8 @@ pub(super) struct Control {
     runtime: tokio::runtime::Runtime,
     stop: CancellationToken,
     admin: Arc<tokio::sync::Mutex<Admin>>,
-    reload: Option<tokio::task::JoinHandle<()>>,
-    ports: tokio::task::JoinHandle<()>,
-    health: Option<tokio::task::JoinHandle<()>>,
-    deploys: Option<tokio::task::JoinHandle<()>>,
-    notify: Option<tokio::task::JoinHandle<()>>,
+    /// What follows tables and files until it is told to stop.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// How long the API's requests may go on when everything else has ended.
@@ -110,11 +108,9 @@ impl Control {
     pub(super) fn stop(mut self) {
         self.stop.cancel();
         self.runtime.block_on(async {
-            let tasks = [self.reload.take(), self.health.take(), self.deploys.take(), self.notify.take()];
-            for task in tasks.into_iter().flatten() {
+            for task in std::mem::take(&mut self.tasks) {
                 let _ = task.await;
             }
-            let _ = self.ports.await;
             if let Some(admin) = self.admin.lock().await.take() {
                 admin.stop(ADMIN_GRACE).await;
             }
@@ -201,14 +197,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let stop = CancellationToken::new();
     let reload = reloader.follow(config_watch.flatten(), runtime.handle(), stop.clone());
     let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
-    let ports = runtime.spawn(ports);
-    let checks = HealthParts {
-        table: table.clone(),
-        events: events.clone(),
-        metrics: HealthMetrics::register(&registry)?,
-        stop: stop.clone(),
-    };
-    let health = Some(runtime.spawn(health::run::run(checks)));
+    let mut tasks = vec![runtime.spawn(ports)];
+    tasks.extend(reload);
     let ledger = DeployParts {
         table: table.clone(),
         proxy,
@@ -216,9 +206,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         metrics: DeployMetrics::register(&registry)?,
         stop: stop.clone(),
     };
-    let bookkeeping = Some(runtime.spawn(crate::deploys::run::run(ledger)));
-    let metrics = NotifyMetrics::register(&registry)?;
-    let notify = Some(runtime.spawn(notify::follow(table.clone(), metrics, stop.clone())));
+    tasks.extend(follow_tables(&runtime, &registry, ledger, events.clone())?);
     Ok(Server {
         table,
         events,
@@ -229,11 +217,29 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         writer: Some(writer),
         dns_log: Some(dns_log),
         store,
-        control: Some(Control { runtime, stop, admin, reload, ports, health, deploys: bookkeeping, notify }),
+        control: Some(Control { runtime, stop, admin, tasks }),
         deploys,
         reloader,
         addresses,
     })
+}
+
+/// Starts what looks at each table: health checks, the ledger of deploys, the notification of secondaries.
+fn follow_tables(
+    runtime: &tokio::runtime::Runtime,
+    registry: &prometheus::Registry,
+    ledger: DeployParts,
+    events: EventSender,
+) -> Result<[JoinHandle<()>; 3], StartError> {
+    let (table, stop) = (ledger.table.clone(), ledger.stop.clone());
+    let metrics = HealthMetrics::register(registry)?;
+    let checks = HealthParts { table: table.clone(), events, metrics, stop: stop.clone() };
+    let metrics = NotifyMetrics::register(registry)?;
+    Ok([
+        runtime.spawn(health::run::run(checks)),
+        runtime.spawn(crate::deploys::run::run(ledger)),
+        runtime.spawn(notify::follow(table, metrics, stop)),
+    ])
 }
 
 fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {
