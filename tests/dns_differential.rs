@@ -10,18 +10,19 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot run says so; helpers unwrap")]
 
 mod dns_common;
+#[path = "dns_common/nsd.rs"]
+mod nsd;
 #[path = "common/ports.rs"]
 mod ports;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use dns_common::{PATIENCE, Server};
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
+use nsd::Nsd;
 use pointsman::dns::sample::Sample;
 
 /// One zone, both ways.
@@ -57,51 +58,16 @@ fn zone() -> (Sample, String) {
     (names.with_alias("out.mesos", "www.example.com"), file)
 }
 
-struct Nsd {
-    address: SocketAddr,
-    process: Child,
-    _files: tempfile::TempDir,
-}
-
-impl Nsd {
-    /// `None`, with a message, where NSD is not installed.
-    fn start(zone: &str) -> Option<Self> {
-        let program = ["/usr/sbin/nsd", "/usr/local/sbin/nsd"].into_iter().find(|path| Path::new(path).exists());
-        let Some(program) = program else {
-            println!("SKIP: NSD is not installed (Debian: nsd)");
-            return None;
-        };
-        let files = tempfile::tempdir().unwrap();
-        let folder = files.path().display();
-        let address = ports::unused();
-        std::fs::write(files.path().join("zone"), zone).unwrap();
-        let config = format!(
-            "server:\n server-count: 1\n ip-address: {}@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
-             pidfile: \"\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n zonelistfile: \"{folder}/list\"\n \
-             logfile: \"{folder}/log\"\n minimal-responses: yes\n rrl-ratelimit: 0\n\
-             remote-control:\n control-enable: no\nzone:\n name: mesos\n zonefile: zone\n",
-            address.ip(),
-            address.port()
-        );
-        std::fs::write(files.path().join("nsd.conf"), config).unwrap();
-        let process = Command::new(program).arg("-d").arg("-c").arg(files.path().join("nsd.conf")).spawn().unwrap();
-        let nsd = Self { address, process, _files: files };
-        let started = Instant::now();
-        let has_zone = |octets: Vec<u8>| octets[3] & 0xf == 0;
-        while !ask(nsd.address, &plain("mesos", 6), Duration::from_millis(100)).is_some_and(has_zone) {
-            assert!(started.elapsed() < PATIENCE, "NSD does not answer on {address}");
-        }
-        Some(nsd)
+/// An NSD that serves the zone `mesos`; `None`, with a message, where it is not installed.
+fn serve(zone: &str) -> Option<Nsd> {
+    let (options, zones) = ("minimal-responses: yes\n rrl-ratelimit: 0", "zone:\n name: mesos\n zonefile: zone\n");
+    let nsd = Nsd::start(ports::unused(), options, zones, Some(zone))?;
+    let started = Instant::now();
+    let has_zone = |octets: Vec<u8>| octets[3] & 0xf == 0;
+    while !ask(nsd.address, &plain("mesos", 6), Duration::from_millis(100)).is_some_and(has_zone) {
+        assert!(started.elapsed() < PATIENCE, "NSD does not answer on {}", nsd.address);
     }
-}
-
-impl Drop for Nsd {
-    fn drop(&mut self) {
-        // SIGTERM, so that it ends its children.
-        let id = nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap());
-        let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.process.wait();
-    }
+    Some(nsd)
 }
 
 fn ask(server: SocketAddr, query: &[u8], patience: Duration) -> Option<Vec<u8>> {
@@ -246,7 +212,7 @@ fn essence(octets: &[u8]) -> String {
 #[test]
 fn answers_as_nsd_does() {
     let (names, file) = zone();
-    let Some(nsd) = Nsd::start(&file) else { return };
+    let Some(nsd) = serve(&file) else { return };
     let server = Server::start(names);
     let mut differences = Vec::new();
     let mut compare = |queries: Vec<(String, Vec<u8>)>, alike: fn(&[u8]) -> String| {

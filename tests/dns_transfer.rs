@@ -5,17 +5,19 @@
 #![allow(clippy::print_stdout, reason = "a test that cannot run says so")]
 
 mod dns_common;
+#[path = "dns_common/nsd.rs"]
+mod nsd;
 #[path = "common/ports.rs"]
 mod ports;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dns_common::{PATIENCE, ask_udp, query};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
+use nsd::Nsd;
 use pointsman::config;
 use pointsman::server::{ConfigFile, Options, Server};
 
@@ -194,63 +196,29 @@ fn what_changed_is_sent_from_the_versions_that_are_kept() {
 }
 
 /// A secondary that fetches `example.com` from the primary; `None`, with a message, where NSD is not installed.
-struct Nsd {
-    address: SocketAddr,
-    process: Child,
-    _files: tempfile::TempDir,
-}
-
-impl Nsd {
-    fn start(address: SocketAddr, primary: SocketAddr) -> Option<Self> {
-        let program = ["/usr/sbin/nsd", "/usr/local/sbin/nsd"].into_iter().find(|path| Path::new(path).exists());
-        let Some(program) = program else {
-            println!("SKIP: NSD is not installed (Debian: nsd)");
-            return None;
-        };
-        let files = tempfile::tempdir().unwrap();
-        let folder = files.path().display();
-        let config = format!(
-            "server:\n server-count: 1\n ip-address: {}@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{folder}\"\n \
-             pidfile: \"\"\n xfrdfile: \"{folder}/xfrd\"\n xfrdir: \"{folder}\"\n zonelistfile: \"{folder}/list\"\n \
-             logfile: \"{folder}/log\"\n verbosity: 2\n xfrd-reload-timeout: 0\n\
-             remote-control:\n control-enable: no\n\
-             key:\n name: \"k1.example\"\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
-             zone:\n name: example.com\n zonefile: zone\n request-xfr: 127.0.0.1@{} k1.example\n \
-             allow-notify: 127.0.0.1 k1.example\n",
-            address.ip(),
-            address.port(),
-            primary.port()
-        );
-        std::fs::write(files.path().join("nsd.conf"), config).unwrap();
-        let process = Command::new(program).arg("-d").arg("-c").arg(files.path().join("nsd.conf")).spawn().unwrap();
-        Some(Self { address, process, _files: files })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        ask(self.address, &query(2, name, RecordType::A)).is_some_and(|answer| !answer.answers.is_empty())
-    }
-}
-
-impl Drop for Nsd {
-    fn drop(&mut self) {
-        // SIGTERM, so that it ends its children.
-        let id = nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap());
-        let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.process.wait();
-    }
+fn secondary_of(primary: SocketAddr, address: SocketAddr) -> Option<Nsd> {
+    let zones = format!(
+        "key:\n name: \"k1.example\"\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
+         zone:\n name: example.com\n zonefile: zone\n request-xfr: 127.0.0.1@{} k1.example\n \
+         allow-notify: 127.0.0.1 k1.example\n",
+        primary.port()
+    );
+    Nsd::start(address, "verbosity: 2\n xfrd-reload-timeout: 0", &zones, None)
 }
 
 #[test]
 fn a_secondary_is_told_of_changes_and_fetches_them_signed() {
     let secondary = ports::unused();
     let primary = Primary::start(&format!("allow = [\"127.0.0.1\"]\nnotify = [\"{secondary}\"]\nkeys = \"{KEY}\""));
-    let Some(nsd) = Nsd::start(secondary, primary.address()) else { return };
-    until("the secondary has the zone", || nsd.has("host-3.example.com."));
+    let Some(nsd) = secondary_of(primary.address(), secondary) else { return };
+    let has =
+        |name: &str| ask(nsd.address, &query(2, name, RecordType::A)).is_some_and(|answer| !answer.answers.is_empty());
+    until("the secondary has the zone", || has("host-3.example.com."));
     until("the serials agree", || serial(nsd.address) == primary.serial());
     for round in 0..3u8 {
         let before = primary.serial();
         primary.write_zone(&[1, 2, 10 + round]);
-        until("the secondary has the change", || nsd.has(&format!("host-{}.example.com.", 10 + round)));
+        until("the secondary has the change", || has(&format!("host-{}.example.com.", 10 + round)));
         until("the serials agree", || serial(nsd.address) == primary.serial());
         let gone = ask(nsd.address, &query(3, "host-3.example.com.", RecordType::A));
         // A moment without an answer, while NSD loads anew, says nothing.

@@ -8,6 +8,7 @@ use pointsman::cluster::event::{Fact, RecordData, SnapshotScope};
 use pointsman::cluster::sources::file::{Document, fuzz_document, fuzz_zone, read};
 use pointsman::config::checked::FileConfig;
 use pointsman::labels;
+use pointsman::labels::spec::Reading;
 use pointsman::model::actions::{Change, Instead};
 use pointsman::model::service::Protocol;
 use pointsman::model::task::{Health, NetworkMode, TaskFacts, TaskState};
@@ -294,6 +295,18 @@ fn the_documented_example_is_read() {
     assert_eq!((document.contents.services[0].endpoints.len(), document.contents.records.len()), (2, 1));
 }
 
+/// What the labels of the one service that a file declares say.
+fn declared(text: &str) -> Reading {
+    let facts = facts(text);
+    let declared = facts.iter().find_map(|fact| match fact {
+        Fact::Declared(declared) => Some(declared),
+        _ => None,
+    });
+    let reading = labels::read_declared(&declared.unwrap().labels, "0", &["*".to_owned()]);
+    assert_eq!(reading.problems, []);
+    reading
+}
+
 #[test]
 fn routes_of_a_file_ask_for_what_labels_can_ask_for() {
     let text = r#"
@@ -317,13 +330,7 @@ name = "login"
 hosts = "a.test"
 path_exact = "/login"
 "#;
-    let facts = facts(text);
-    let declared = facts.iter().find_map(|fact| match fact {
-        Fact::Declared(declared) => Some(declared),
-        _ => None,
-    });
-    let reading = labels::read_declared(&declared.unwrap().labels, "0", &["*".to_owned()]);
-    assert_eq!(reading.problems, []);
+    let reading = declared(text);
     let shown = reading.spec.ports[0].routes.iter().map(|route| {
         let refined = route.refined.as_ref().map(ToString::to_string).unwrap_or_default();
         format!("{} {} {}{refined}", route.name, route.hosts.last().unwrap(), route.path)
@@ -364,13 +371,7 @@ name = "fields"
 hosts = ["fields.test"]
 response_headers = ["Content-Security-Policy=default-src 'self'; img-src *", "-Server"]
 "#;
-    let facts = facts(text);
-    let declared = facts.iter().find_map(|fact| match fact {
-        Fact::Declared(declared) => Some(declared),
-        _ => None,
-    });
-    let reading = labels::read_declared(&declared.unwrap().labels, "0", &["*".to_owned()]);
-    assert_eq!(reading.problems, []);
+    let reading = declared(text);
     let actions = reading.spec.ports[0].routes.iter().map(|route| (**route.actions.as_ref().unwrap()).clone());
     let actions: Vec<_> = actions.collect();
     assert_eq!(actions[0].describe(), ["redirect 308 to https://new.test{path}{query}"]);
