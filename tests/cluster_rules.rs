@@ -503,21 +503,33 @@ fn who_may_not_claim_every_host_and_path_claims_by_no_expression() {
 #[test]
 fn a_redirect_outlives_the_last_task_and_a_restart() {
     let mut world = World::new();
-    let labels = [("pointsman.host", "old.test"), ("pointsman.redirect", "https://new.test/")];
+    let labels = [
+        ("pointsman.host", "old.test"),
+        ("pointsman.redirect", "https://new.test/"),
+        ("pointsman.filters", "inside, careful"),
+    ];
     world.say(snapshot(1, vec![at(1), marathon(), running("t0", "old", 1, &labels), running("t1", "web", 1, &[])]));
     let does = |world: &mut World| {
         let table = world.table();
         route(&table, "old.test", "/").unwrap().actions.as_ref().map(|actions| actions.describe().join(", "))
     };
+    // So do the filters that say who is answered.
+    let filters = |world: &mut World| {
+        let table = world.table();
+        let service = table.service(&route(&table, "old.test", "/").unwrap().owner).cloned().unwrap();
+        service.rules.as_ref().map(|rules| rules.filters.join(" "))
+    };
     assert_eq!(does(&mut world).as_deref(), Some("redirect 302 to https://new.test/"));
     world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Ended, None)))]);
     world.pass(60);
     assert_eq!((world.tasks(), does(&mut world).is_some()), (1, true));
+    assert_eq!(filters(&mut world).as_deref(), Some("inside careful"));
     let bytes = world.writer.state().view(world.now).write(Vec::new()).unwrap();
     let config = Arc::new(config());
     let state = pointsman::cluster::store::read(&bytes[..], std::path::Path::new("state"), config, world.now).unwrap();
     world.writer = Writer::new(state, 2, world.now);
     assert_eq!(does(&mut world).as_deref(), Some("redirect 302 to https://new.test/"));
+    assert_eq!(filters(&mut world).as_deref(), Some("inside careful"));
     // A new task without the label ends it.
     let plain = running("t2", "old", 1, &[("pointsman.host", "old.test")]);
     world.facts(1, vec![plain]);

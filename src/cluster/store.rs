@@ -32,6 +32,7 @@ use crate::model::id::{AgentId, ClusterName, FrameworkId, ServiceId, SourceName,
 use crate::model::intern::Interner;
 use crate::model::network::MastersFacts;
 use crate::model::persistent::PersistentMap;
+use crate::model::rules::Rules;
 use crate::model::task::{TaskDefinition, TaskFacts};
 use crate::model::time::Timestamp;
 use crate::model::weights::{WeightOrder, Weights};
@@ -139,6 +140,8 @@ enum Record {
     Actions(ServiceId, Vec<(Place, Actions)>),
     /// Shares of versions that an operator ordered.
     Weights(ServiceId, WeightOrder),
+    /// Filters of a service without tasks, by name. After its service.
+    Filters(ServiceId, Box<[Arc<str>]>),
 }
 
 impl ClusterState {
@@ -238,6 +241,9 @@ impl StateView {
             let actions: Vec<_> = record.claims.iter().filter_map(acts).collect();
             if !actions.is_empty() {
                 writer.put(&Record::Actions(id.clone(), actions))?;
+            }
+            if let Some(rules) = record.rules.as_ref().filter(|rules| !rules.filters.is_empty()) {
+                writer.put(&Record::Filters(id.clone(), rules.filters.clone()))?;
             }
         }
         for ((cluster, text), until) in self.ledger.names.iter() {
@@ -366,6 +372,7 @@ impl Loading {
             }
             Record::Actions(id, actions) => self.add_actions(&id, actions),
             Record::Weights(id, order) => self.state.weights.set(id, order),
+            Record::Filters(id, filters) => self.add_filters(&id, filters),
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
             Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
             Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),
@@ -392,6 +399,13 @@ impl Loading {
                 claim.actions = Some(Arc::new(actions));
             }
         }
+        self.state.ledger.services.insert(id.clone(), Arc::new(record));
+    }
+
+    fn add_filters(&mut self, id: &ServiceId, filters: Box<[Arc<str>]>) {
+        let Some(known) = self.state.ledger.services.get(id) else { return };
+        let rules = known.rules.as_deref().cloned().unwrap_or_default();
+        let record = ServiceRecord { rules: Rules { filters, ..rules }.shared(), ..(**known).clone() };
         self.state.ledger.services.insert(id.clone(), Arc::new(record));
     }
 

@@ -31,7 +31,7 @@ pub struct Rules {
     pub bind: Option<IpAddr>,
     /// The certificate of the service's own port: a name in the configured folder.
     pub certificate: Option<Arc<str>>,
-    /// Filters of the configuration, by name. Not stored: without a task nothing is passed on, and tasks say them again.
+    /// Filters of the configuration, by name. Stored apart: states of older versions have none.
     #[serde(skip)]
     pub filters: Box<[Arc<str>]>,
 }
