@@ -27,6 +27,8 @@ pub mod cluster;
 
 pub mod table;
 
+pub mod journal;
+
 pub mod deploys;
 pub mod dns;
 

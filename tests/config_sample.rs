@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use pointsman::config::access::AccessLogConfig;
 use pointsman::config::checked::{
     DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits,
     RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
@@ -71,6 +72,8 @@ fn what_the_sample_calls_a_default_is_the_default() {
     let proxy = ProxyConfig {
         listeners: config.proxy.listeners.clone(),
         trusted_proxies: config.proxy.trusted_proxies.clone(),
+        request_id: config.proxy.request_id.clone(),
+        access_log: AccessLogConfig { path: config.proxy.access_log.path.clone(), ..AccessLogConfig::default() },
         filters: config.proxy.filters.clone(),
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),

@@ -56,7 +56,8 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding, access, encrypted, secondaries, logged, marathon] = blocks.as_slice()
+    let [configuration, services, forwarding, access, encrypted, secondaries, logged, requests, marathon] =
+        blocks.as_slice()
     else {
         panic!("{} TOML blocks", blocks.len())
     };
@@ -70,8 +71,11 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
             true => whole.replacen("[dns]\nlisten = [\"0.0.0.0:53\"]\n", "", 1),
             false => whole,
         };
-        config::check(&whole, Path::new("readme.toml"), environment).unwrap_or_else(|errors| panic!("{errors}")).dns
+        let checked = config::check(&whole, Path::new("readme.toml"), environment);
+        checked.unwrap_or_else(|errors| panic!("{errors}"))
     };
+    assert_eq!(beside(requests, Environment::empty()).proxy.access_log.sample, 100);
+    let beside = |block: &str, environment| beside(block, environment).dns;
     assert_eq!(beside(access, Environment::empty()).rate_limit.responses_per_second, 20);
     assert_eq!(beside(logged, Environment::empty()).log.sample, 100);
     assert_eq!(beside(encrypted, Environment::empty()).tls.listen.len(), 1);

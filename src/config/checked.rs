@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::{AccessLogConfig, TraceConfig};
 use super::filter::FilterConfig;
 use crate::labels::host::HostPattern;
 use crate::model::balance::Algorithm;
@@ -660,6 +661,12 @@ pub struct ProxyConfig {
     pub via: Arc<str>,
     /// Answers of its own carry `Proxy-Status`.
     pub proxy_status: bool,
+    /// The header field of a request's id.
+    pub request_id: Option<Arc<str>>,
+    /// What is written down of requests.
+    pub access_log: AccessLogConfig,
+    /// How requests are followed through several services.
+    pub trace: TraceConfig,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
     /// Attempts per request in all, the first one included.
@@ -1033,6 +1040,9 @@ impl Default for ProxyConfig {
             trusted_proxies: Vec::new(),
             via: "pointsman".into(),
             proxy_status: false,
+            request_id: None,
+            access_log: AccessLogConfig::default(),
+            trace: TraceConfig::default(),
             balance: BalanceConfig::default(),
             max_attempts: 3,
             retry_ratio: 0.2,

@@ -8,6 +8,7 @@ use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
 use super::raw::{Raw, RawMarathon, RawMesos, RawPair};
 use super::reader::Reader;
+use crate::labels;
 use crate::model::reverse::zones_of;
 
 /// Notes every impossible combination. Values that were at fault themselves are absent here and say nothing again.
@@ -31,6 +32,7 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     addresses(raw, reader);
     forwarding(raw, reader);
     cross_origin(raw, reader);
+    request_id(raw, reader);
 }
 
 /// Fetch Standard, "CORS protocol and credentials": with every origin named in the answer, every page could act in the
@@ -42,6 +44,27 @@ fn cross_origin(raw: &Raw, reader: &mut Reader<'_>) {
             let message = "with the origin \"*\" every page would act in the name of its visitors";
             reader.fault_of(&path, message, "list the origins, or leave out `credentials`");
         }
+    }
+}
+
+/// Fields that say something else would lose it.
+fn request_id(raw: &Raw, reader: &mut Reader<'_>) {
+    const OTHERS: [&str; 9] = [
+        "authorization",
+        "content-encoding",
+        "content-type",
+        "cookie",
+        "location",
+        "retry-after",
+        "set-cookie",
+        "traceparent",
+        "tracestate",
+    ];
+    let is_taken =
+        |name: &str| labels::is_protected_field(name) || OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name));
+    if raw.config.proxy.request_id.as_ref().is_some_and(|name| is_taken(name)) {
+        let message = "the field has a meaning of its own, or is written by this proxy";
+        reader.fault_of("proxy.request_id", message, "write a name such as \"X-Request-Id\"");
     }
 }
 

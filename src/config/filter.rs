@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::LogRule;
+
 /// A named filter. What is left at its default does nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterConfig {
@@ -26,6 +28,8 @@ pub struct FilterConfig {
     pub max_body: usize,
     /// Answers carry fields that make browsers careful.
     pub security_headers: bool,
+    /// Whether requests are written down.
+    pub access_log: LogRule,
     /// Cross-origin requests of browsers (CORS).
     pub cors: CorsConfig,
 }
@@ -69,6 +73,7 @@ impl Default for FilterConfig {
             rate_by: RateBy::default(),
             max_body: 0,
             security_headers: false,
+            access_log: LogRule::Sampled,
             cors: CorsConfig::default(),
         }
     }

@@ -10,6 +10,7 @@
 //! each with place, key and mend; secrets appear in no message and no view. Whether files that the configuration
 //! names exist (certificates, services) is not checked here: whoever opens them says so.
 
+pub mod access;
 pub mod checked;
 mod combine;
 mod document;

@@ -202,7 +202,7 @@ fn change(word: &str) -> Result<FieldChange, Fault> {
     if !is_token(&name) {
         return Err(Fault::new(format!("{:?} is no name of a header field", shorten(&name, 64)), form));
     }
-    if PROTECTED.contains(&&*name) || name.starts_with("x-forwarded-") || name.starts_with("x-pointsman-") {
+    if is_protected_field(&name) {
         let wrong = format!("the header field {:?} is not a route's to change", shorten(&name, 64));
         return Err(Fault::new(wrong, "use another field; for `Host` there is `rewrite_host`"));
     }
@@ -218,6 +218,12 @@ fn change(word: &str) -> Result<FieldChange, Fault> {
         (_, Some(value)) => Change::Set(value.into()),
     };
     Ok(FieldChange { name: name.into(), change })
+}
+
+/// Whether a header field is of one hop, or one that this proxy writes.
+pub(crate) fn is_protected_field(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    PROTECTED.contains(&&*name) || name.starts_with("x-forwarded-") || name.starts_with("x-pointsman-")
 }
 
 /// What a route does; `None`: something that cannot be understood makes no route.

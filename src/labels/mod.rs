@@ -24,6 +24,7 @@ pub mod vip;
 pub use complaint::{MAX_PROBLEMS, is_secret};
 pub use reference::reference_markdown;
 
+pub(crate) use acts::is_protected_field;
 pub(crate) use complaint::nearest;
 
 use crate::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};

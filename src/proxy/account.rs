@@ -3,14 +3,18 @@
 //! Dropping it is what ends the request: the counts are written then, whichever way it ended.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+use super::access_log::line::{EndKind, Ended};
+use super::access_log::note::Note;
 use super::balance::InFlight;
 use super::balance::local::ServiceLocal;
 use super::connection::Client;
 use super::leash::Hold;
+use super::reason::Reason;
 
 /// One request, until it is over.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Account {
     is_lost: bool,
     status: Option<StatusCode>,
     end: End,
+    /// What is noted of it, where anything is done with that.
+    pub note: Option<Box<Note>>,
     /// The endpoint that serves it.
     pub in_flight: Option<InFlight>,
     /// Ends the request when the endpoint that serves it goes away.
@@ -45,6 +51,7 @@ impl Account {
             is_lost: false,
             status: None,
             end: End::Open,
+            note: None,
             in_flight: None,
             hold: None,
         }
@@ -63,6 +70,40 @@ impl Account {
     /// The answer begins.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);
+        if let Some(note) = &mut self.note {
+            note.first = Some(self.started.elapsed());
+        }
+    }
+
+    /// So many endpoints were asked.
+    pub fn attempted(&mut self, attempts: u32) {
+        if let Some(note) = &mut self.note {
+            note.attempts = attempts;
+        }
+    }
+
+    /// The proxy answers by itself, whose answer tells the request's id.
+    pub fn refused(&mut self, reason: Reason, answer: &mut HeaderMap) {
+        let Some(note) = &mut self.note else { return };
+        note.reason = Some(reason);
+        if let Some((name, id)) = &note.request_id {
+            answer.insert(name.clone(), id.clone());
+        }
+    }
+
+    /// So many octets of the answer's body were handed on.
+    pub fn sent(&mut self, octets: usize) {
+        if let Some(note) = &mut self.note {
+            note.sent += octets as u64;
+        }
+    }
+
+    /// So many octets were copied from the client and from the endpoint on a connection that was upgraded.
+    pub fn copied(&mut self, from_client: u64, from_endpoint: u64) {
+        if let Some(note) = &mut self.note {
+            note.received.set(note.received.get() + from_client);
+            note.sent += from_endpoint;
+        }
     }
 
     /// The answer is whole.
@@ -98,8 +139,14 @@ impl Drop for Account {
             End::Cut => shard.cut_answers.increment(),
             End::Open => shard.client_gone.increment(),
         }
+        if self.status.is_none() && self.note.is_none() {
+            return;
+        }
+        let elapsed = self.started.elapsed();
+        if let Some(note) = self.note.take() {
+            self.write_down(&note, elapsed);
+        }
         if let Some(status) = self.status {
-            let elapsed = self.started.elapsed();
             match &self.service {
                 Some(service) => {
                     service.counters.borrow().finished(status, elapsed);
@@ -108,5 +155,19 @@ impl Drop for Account {
                 None => shard.other().finished(status, elapsed),
             }
         }
+    }
+}
+
+impl Account {
+    fn write_down(&self, note: &Note, elapsed: Duration) {
+        let end = match self.end {
+            End::Complete => EndKind::Complete,
+            End::Cut => EndKind::Cut,
+            End::Open => EndKind::ClientGone,
+        };
+        let endpoint = self.in_flight.as_ref().map(|in_flight| &**in_flight.endpoint());
+        let ended = Ended { status: self.status.map(|status| status.as_u16()), end, elapsed, endpoint };
+        let worker = &self.client.worker;
+        worker.with_table(|table| worker.access_log.ended(&table.config.proxy.access_log, note, &ended));
     }
 }

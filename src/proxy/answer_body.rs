@@ -114,10 +114,15 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let polled = match self.get_mut() {
-            Self::Local(text, _) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Local(text, account) => {
+                account.sent(text.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
             Self::Relayed(relay) => {
                 let polled = relay.poll_next(context);
-                relay.held.set(waiting(&polled));
+                let waits = waiting(&polled);
+                relay.account.sent(waits);
+                relay.held.set(waits);
                 polled
             }
             Self::Bare(relay) => relay.poll_piece(context).map(|piece| match piece {

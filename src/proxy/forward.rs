@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::access_log::note::{self, Note};
 use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
 use super::auth;
@@ -69,7 +70,12 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
-    match plan::make(&client, number, &head, has_body) {
+    let made = plan::make(&client, number, &head, has_body);
+    account.note = match &made {
+        Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan)),
+        Err(_) => note::begin(&client, &client.worker.config(), &head, None),
+    };
+    match made {
         Ok(plan) => match admit(&client, &plan, &head).await {
             Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
             Err(refusal) => {
@@ -172,7 +178,7 @@ impl Forwarding {
         account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
-        prepare(&client, &plan, &mut head);
+        prepare(&client, &plan, &mut head, account.note.as_deref());
         let limits = &plan.config.proxy.limits;
         let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
         let (body, engine) = match body {
@@ -182,6 +188,9 @@ impl Forwarding {
             }
             None => (RequestSource::empty(), Engine::Own),
         };
+        if let Some(note) = &account.note {
+            body.tell(&note.received);
+        }
         Self {
             body,
             engine,
@@ -261,6 +270,11 @@ impl Forwarding {
             pauses += 1;
             worker.with_table(|table| self.plan.destination.renew(table));
         }
+    }
+
+    /// Endpoints that were asked: the last attempt may have found none.
+    fn attempts_made(&self) -> u32 {
+        if self.account.in_flight.is_some() { self.attempts } else { 0 }
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
@@ -575,7 +589,8 @@ impl Forwarding {
         }
     }
 
-    fn refuse(self, reason: Reason) -> Response<AnswerBody> {
+    fn refuse(mut self, reason: Reason) -> Response<AnswerBody> {
+        self.account.attempted(self.attempts_made());
         let mut answer = local::answer(&self.client.worker, reason.into(), self.version, self.account);
         finish(&self.client, &self.plan, answer.headers_mut());
         answer
@@ -585,6 +600,7 @@ impl Forwarding {
         let Begun { mut head, rest } = begun;
         let worker = self.client.worker.clone();
         self.account.answers(head.status);
+        self.account.attempted(self.attempts_made());
         if let Some(in_flight) = &self.account.in_flight {
             // An upload's time is the client's, not the endpoint's.
             let since = self.body.last_progress().unwrap_or(self.attempt_begun);
@@ -658,7 +674,7 @@ fn finish(client: &Client, plan: &Plan, headers: &mut HeaderMap) {
 }
 
 /// Makes a request's head ready for the next hop.
-fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
+fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) {
     let proxy = &plan.config.proxy;
     let peer = client.peer.ip();
     let hop = Hop {
@@ -675,6 +691,9 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts) {
         headers::pass_forward(&mut head.headers);
     }
     forwarded::write(&mut head.headers, &hop);
+    if let Some(note) = note {
+        note.write(&mut head.headers);
+    }
     if !plan.destination.service.sticky.is_empty() {
         sticky::strip(&mut head.headers);
     }

@@ -1,7 +1,7 @@
 //! Answers that this proxy gives by itself.
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::account::Account;
 use super::answer_body::AnswerBody;
@@ -27,11 +27,14 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     }
     // Sending a few words is no part of the request's fate.
     account.complete();
+    let mut fields = HeaderMap::new();
+    account.refused(reason, &mut fields);
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
     let text = content.as_ref().map_or_else(said, |content| content.body.to_string());
     let mut answer = Response::new(AnswerBody::local(text, account));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
+    *headers = fields;
     headers.insert(REASON, HeaderValue::from_static(entry.code));
     let kind = content.and_then(|content| HeaderValue::from_str(&content.content_type).ok());
     headers.insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")));

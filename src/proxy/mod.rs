@@ -16,6 +16,7 @@
 //! "Strict in, canonical out": what two readers could understand in two ways is refused, never forwarded.
 
 pub mod accept;
+pub mod access_log;
 pub mod account;
 pub mod answer_body;
 pub mod auth;
@@ -52,11 +53,13 @@ pub mod plan;
 pub mod pool;
 pub mod reason;
 pub mod request_body;
+pub mod request_id;
 pub mod retry;
 pub mod route;
 pub mod rules;
 pub mod stall;
 pub mod tcp;
 pub mod tls;
+pub mod trace;
 pub mod upgrade;
 pub mod worker;

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
+use crate::table::Table;
 
 /// What is to be done with a request.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Plan {
     pub instead: Option<Refusal>,
     /// What filters of the configuration ask for.
     pub filtered: Filtered,
+    /// The table that it was decided from.
+    pub generation: u64,
 }
 
 /// Decides about request `number` of a client's connection.
@@ -76,7 +79,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::MaxForwards.into());
     }
     let upgrade = upgrade::requested(head, has_body)?;
-    let destination = destination(client, head, &admitted)?;
+    let (destination, generation) = destination(client, head, &admitted)?;
     let rules = destination.service.rules.clone();
     let (mut target, mut host) = (admitted.target.clone(), admitted.authority.clone());
     let mut instead = None;
@@ -112,7 +115,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
     let address = || client_address(client.peer.ip(), &head.headers, &config.proxy.trusted_proxies);
     let key = hashing::key(algorithm, &head.headers, address);
-    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead, filtered })
+    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead, filtered, generation })
 }
 
 impl Plan {
@@ -122,8 +125,8 @@ impl Plan {
     }
 }
 
-/// Where the request goes, by the way it came in.
-fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Destination, Reason> {
+/// Where the request goes, by the way it came in, and the generation of the table that says so.
+fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<(Destination, u64), Reason> {
     let worker = &client.worker;
     let mut rng = worker.rng.borrow_mut();
     match client.entrance {
@@ -139,11 +142,17 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<Des
                 method: head.method.as_str(),
                 fields: &head.headers,
             };
-            worker.with_table(|table| route::find(table, &asked, &head.headers, &mut rng))
+            worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, &mut rng)))
         }
-        Entrance::App => worker.with_table(|table| route::by_app(table, &head.headers, &mut rng)),
-        Entrance::Port(port) => worker.with_table(|table| route::by_port(table, port, &head.headers, &mut rng)),
+        Entrance::App => worker.with_table(|table| found(table, route::by_app(table, &head.headers, &mut rng))),
+        Entrance::Port(port) => {
+            worker.with_table(|table| found(table, route::by_port(table, port, &head.headers, &mut rng)))
+        }
     }
+}
+
+fn found(table: &Table, destination: Result<Destination, Reason>) -> Result<(Destination, u64), Reason> {
+    destination.map(|destination| (destination, table.generation))
 }
 
 fn asked<'a>(client: &Client, head: &'a Parts, admitted: &'a Admitted, config: &Config) -> Asked<'a> {

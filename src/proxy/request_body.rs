@@ -3,7 +3,7 @@
 //! The source stays with the request; each attempt gets a reader that first repeats what was kept. Nothing is kept
 //! beyond the limit: a body that grew past it, and was touched, cannot be sent again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -61,6 +61,8 @@ struct Source {
     progress: Instant,
     begun: Instant,
     received: u64,
+    /// Where what was received is told, too.
+    told: Option<Rc<Cell<u64>>>,
     has_length: bool,
     held: Held,
 }
@@ -93,6 +95,7 @@ impl RequestSource {
             progress: now,
             begun: now,
             received: 0,
+            told: None,
             has_length,
             held: Held::nothing(shard),
         }))))
@@ -101,6 +104,13 @@ impl RequestSource {
     /// No body.
     pub fn empty() -> Self {
         Self(None)
+    }
+
+    /// Tells how many octets were received.
+    pub fn tell(&self, told: &Rc<Cell<u64>>) {
+        if let Some(source) = &self.0 {
+            source.borrow_mut().told = Some(told.clone());
+        }
     }
 
     /// Whether the body can be sent from its beginning.
@@ -223,6 +233,9 @@ impl Source {
         match frame.into_data() {
             Ok(piece) => {
                 self.received += piece.len() as u64;
+                if let Some(told) = &self.told {
+                    told.set(self.received);
+                }
                 if self.received > self.most {
                     return Poll::Ready(Some(Err(self.fail(BodyFault::TooLarge))));
                 }

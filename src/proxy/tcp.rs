@@ -20,7 +20,7 @@ use super::drain;
 use super::leash;
 use super::retry;
 use super::rules;
-use super::upgrade::copy_both;
+use super::upgrade::{Copied, copy_both};
 use super::worker::{Opened, Worker};
 use crate::config::Config;
 use crate::model::endpoint::{Endpoint, EndpointId};
@@ -62,8 +62,9 @@ where
     worker.shard.tcp_carried.increment();
     let mut drain = worker.drain.clone();
     let mut hold = worker.leashes.hold(in_flight.endpoint());
+    let copied = Copied::default();
     tokio::select! {
-        () = copy_both(stream, endpoint, limits.tcp_idle) => {}
+        () = copy_both(stream, endpoint, limits.tcp_idle, &copied) => {}
         () = drain::expired(&mut drain) => {}
         () = leash::cut(Some(&mut hold)) => debug!(client = %peer, "cut: the endpoint's drain time is over"),
     }

@@ -4,6 +4,7 @@
 //! HTTP, and nothing it sends is passed on unparsed. An upgrade to `h2c` is never passed on: behind it, requests would
 //! escape every rule.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
@@ -76,9 +77,10 @@ pub async fn tunnel(
     mut account: Account,
 ) {
     let mut hold = account.hold.take();
+    let copied = Copied::default();
     let both = async {
         match tokio::try_join!(client, endpoint) {
-            Ok((client, endpoint)) => copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle).await,
+            Ok((client, endpoint)) => copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied).await,
             Err(error) => debug!(%error, "upgrade failed"),
         }
     };
@@ -87,7 +89,15 @@ pub async fn tunnel(
         () = drain::expired(&mut drain) => {}
         () = leash::cut(hold.as_mut()) => account.drained(),
     }
+    account.copied(copied.from_client.get(), copied.from_endpoint.get());
     account.complete();
+}
+
+/// Octets that were copied, each way.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    from_client: Cell<u64>,
+    from_endpoint: Cell<u64>,
 }
 
 /// Copies both ways until both have ended or nothing was said for `idle`.
@@ -95,12 +105,16 @@ pub(super) async fn copy_both(
     client: impl AsyncRead + AsyncWrite + Unpin,
     endpoint: impl AsyncRead + AsyncWrite + Unpin,
     idle: Duration,
+    counts: &Copied,
 ) {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_endpoint, to_endpoint) = tokio::io::split(endpoint);
     let activity = Activity::new();
     let copied = async {
-        tokio::join!(copy(from_client, to_endpoint, &activity, idle), copy(from_endpoint, to_client, &activity, idle));
+        tokio::join!(
+            copy(from_client, to_endpoint, &activity, &counts.from_client, idle),
+            copy(from_endpoint, to_client, &activity, &counts.from_endpoint, idle)
+        );
     };
     tokio::select! {
         () = copied => {}
@@ -109,10 +123,17 @@ pub(super) async fn copy_both(
 }
 
 /// One way. Its end is passed on, the other way goes on: half-closed connections are whole for the other half.
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, activity: &Activity, stall: Duration) {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    activity: &Activity,
+    count: &Cell<u64>,
+    stall: Duration,
+) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         activity.note();
+        count.set(count.get() + length as u64);
         let written = async {
             to.write_all(&buffer[..length]).await?;
             to.flush().await
@@ -125,11 +146,11 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 }
 
 /// When something was last said, either way.
-struct Activity(std::cell::Cell<tokio::time::Instant>);
+struct Activity(Cell<tokio::time::Instant>);
 
 impl Activity {
     fn new() -> Self {
-        Self(std::cell::Cell::new(tokio::time::Instant::now()))
+        Self(Cell::new(tokio::time::Instant::now()))
     }
 
     fn note(&self) {

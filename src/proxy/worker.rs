@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::accept;
+use super::access_log::{AccessLog, AccessSender};
 use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
@@ -61,6 +62,8 @@ pub struct ProxyWorker {
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
     pub engine: Engine,
+    /// Who writes requests down; `None`: nobody.
+    pub access_log: Option<AccessSender>,
 }
 
 /// What the connections of one worker share.
@@ -79,6 +82,8 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// What it knows of passwords.
     pub passwords: Passwords,
+    /// What it gathers for the access log.
+    pub access_log: AccessLog,
     /// Draining, on a channel of this thread: connections poll it often.
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
@@ -207,13 +212,26 @@ where
 
 /// Serves until drained. Must run inside a `LocalSet`; returns when every connection is over or the deadline has passed.
 pub async fn serve(start: ProxyWorker) {
-    let ProxyWorker { seat, listeners, mut arrivals, reader, mut generations, shard, drain: signal, engine } = start;
+    let ProxyWorker {
+        seat,
+        listeners,
+        mut arrivals,
+        reader,
+        mut generations,
+        shard,
+        drain: signal,
+        engine,
+        access_log,
+    } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
-    let worker = Rc::new(Worker::new(seat, reader, shard, drain.clone(), engine));
+    let worker = Worker::new(seat, reader, shard, drain.clone(), engine);
+    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), ..worker });
     // Ends with this function.
     let mut clock = JoinSet::new();
     let deadlines = worker.deadlines.clone();
     clock.spawn_local(async move { deadlines.run().await });
+    let gathering = worker.clone();
+    clock.spawn_local(async move { gathering.access_log.run().await });
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn_local(accept::accept(worker.clone(), listener));
@@ -259,6 +277,7 @@ impl Worker {
             deadlines: Rc::default(),
             tasks: TaskTracker::new(),
             passwords: Passwords::default(),
+            access_log: AccessLog::default(),
             drain,
             engine,
             rng: RefCell::new(fastrand::Rng::new()),

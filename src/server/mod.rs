@@ -41,7 +41,7 @@ use crate::admin::context::Phase;
 use crate::cluster::event::EventSender;
 use crate::config::{self, Config, ConfigErrors};
 use crate::deploys::run::SharedLedger;
-use crate::dns::log::LogThread;
+use crate::journal::JournalThread;
 use crate::table::handle::TableHandle;
 use sources::Sources;
 use store::Store;
@@ -80,7 +80,7 @@ pub struct Server {
     workers: Arc<Mutex<Workers>>,
     sources: Arc<Mutex<Sources>>,
     writer: Option<WriterThread>,
-    dns_log: Option<LogThread>,
+    journals: Vec<JournalThread>,
     store: Option<Store>,
     control: Option<startup::Control>,
     reloader: Arc<Reloader>,
@@ -157,10 +157,8 @@ impl Server {
     pub fn stop(mut self, drain_time: Duration) {
         self.phase.send_replace(Phase::Stopping);
         lock(&self.workers).stop(drain_time);
-        // Without workers nobody sends to it any more: it ends with what it has.
-        if let Some(log) = self.dns_log.take() {
-            log.join();
-        }
+        // Without workers nobody sends to them any more: they end with what they have.
+        self.journals.into_iter().for_each(JournalThread::join);
         lock(&self.sources).stop();
         if let Some(writer) = self.writer.take() {
             let view = writer.stop();

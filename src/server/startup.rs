@@ -25,14 +25,16 @@ use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
 use crate::deploys::metrics::DeployMetrics;
 use crate::deploys::run::{DeployParts, SharedLedger};
-use crate::dns::log::{LogMetrics, LogThread};
+use crate::dns::log as dns_log;
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transfer::notify::{self, NotifyMetrics};
 use crate::dns::transport::bind::BindError as DnsBindError;
 use crate::health;
 use crate::health::metrics::HealthMetrics;
 use crate::health::run::HealthParts;
+use crate::journal;
 use crate::model::time::Timestamp;
+use crate::proxy::access_log;
 use crate::proxy::listen::BindError as ProxyBindError;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::table::handle::TableHandle;
@@ -76,6 +78,15 @@ pub enum StartError {
     /// Two metrics of one name: a fault of this program.
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl From<journal::StartError> for StartError {
+    fn from(error: journal::StartError) -> Self {
+        match error {
+            journal::StartError::Thread(error) => Self::Thread(error),
+            journal::StartError::Metrics(error) => Self::Metrics(error),
+        }
+    }
 }
 
 impl StartError {
@@ -130,13 +141,14 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
 
     let workers_count = config.server.workers.max(1);
     let proxy = proxy_metrics(&registry, workers_count)?;
-    let log = LogMetrics::register(&registry)?;
-    let (dns_log, log_sender) = LogThread::start(table.clone(), log).map_err(StartError::Thread)?;
+    let (dns_log, log_sender) = dns_log::start(table.clone(), &registry)?;
+    let (access_log, access_sender) = access_log::start(table.clone(), &registry)?;
     let parts = WorkerParts {
         table: table.clone(),
         dns: DnsMetrics::register(&registry, workers_count)?,
         dns_log: log_sender,
         proxy: proxy.clone(),
+        access_log: access_sender,
         control: runtime.handle().clone(),
     };
     // Everything that can fail is bound before anything serves.
@@ -215,7 +227,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         workers,
         sources,
         writer: Some(writer),
-        dns_log: Some(dns_log),
+        journals: vec![dns_log, access_log],
         store,
         control: Some(Control { runtime, stop, admin, tasks }),
         deploys,

@@ -18,6 +18,7 @@ use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::WorkerSockets;
 use crate::dns::transport::secure::Secure;
 use crate::dns::{self, DnsWorker};
+use crate::proxy::access_log::AccessSender;
 use crate::proxy::balance::WorkerSeat;
 use crate::proxy::drain::Drain;
 use crate::proxy::http1::Engine;
@@ -81,6 +82,7 @@ pub(super) struct WorkerParts {
     pub(super) dns: DnsMetrics,
     pub(super) dns_log: LogSender,
     pub(super) proxy: ProxyMetrics,
+    pub(super) access_log: AccessSender,
     pub(super) control: tokio::runtime::Handle,
 }
 
@@ -200,6 +202,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let dns_metrics = parts.dns.worker(seat.index);
     let dns_log = parts.dns_log.clone();
     let shard = parts.proxy.shard(seat.index);
+    let access_log = Some(parts.access_log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", seat.index))
@@ -213,6 +216,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
                 shard,
                 drain,
                 engine: Engine::default(),
+                access_log,
             };
             let local = LocalSet::new();
             local.block_on(&runtime, async {

@@ -256,6 +256,7 @@ impl Proxy {
             shard: metrics.shard(0),
             drain: signal,
             engine,
+            access_log: None,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

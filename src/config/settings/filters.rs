@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::access::LogRule;
 use crate::config::filter::{FilterConfig, RateBy};
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::Network;
@@ -69,7 +70,8 @@ fn how_often() -> [Setting<FilterConfig>; 4] {
     ]
 }
 
-fn what() -> [Setting<FilterConfig>; 2] {
+fn what() -> [Setting<FilterConfig>; 3] {
+    let rules = Choice(&[("sampled", LogRule::Sampled), ("always", LogRule::Always), ("never", LogRule::Never)]);
     [
         setting!(FilterConfig, "max_body", Size::between(0, 1 << 40), max_body)
             .means("Requests with a larger body get 413, also where the length shows only on the way; 0: any.")
@@ -80,6 +82,9 @@ fn what() -> [Setting<FilterConfig>; 2] {
                 `Referrer-Policy: strict-origin-when-cross-origin`.",
             )
             .costs("Pages of other sites cannot show these in frames."),
+        setting!(FilterConfig, "access_log", rules, access_log)
+            .means("Whether requests get a line in `proxy.access_log`: as its `sample` says, always, or never.")
+            .costs("As the log says."),
     ]
 }
 

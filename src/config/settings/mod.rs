@@ -4,6 +4,7 @@
 //! reference in the README, the API's view and the rules of a reload come from it; defaults stand beside the types
 //! in [`super::checked`].
 
+mod access;
 mod admin;
 mod dns;
 mod filters;

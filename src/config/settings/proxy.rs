@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::filters;
+use super::{access, filters};
 
 use crate::config::checked::RouteBy;
 use crate::config::kind::algorithm::AlgorithmKind;
@@ -23,6 +23,8 @@ pub(super) fn section() -> Section<Raw> {
         .section(balance())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
         .section(service_ports())
+        .section(access::log())
+        .section(access::trace())
         .list(
             &ListRules { most: 1000, reload: Reload::Live, examples: filters::EXAMPLES },
             filters::section(),
@@ -122,7 +124,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 8] {
+fn proxy() -> [Setting<Raw>; 9] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -137,6 +139,14 @@ fn proxy() -> [Setting<Raw>; 8] {
         setting!(Raw, "proxy_status", Flag, config.proxy.proxy_status)
             .means("Whether answers of the proxy's own carry `Proxy-Status` (RFC 9209) beside `x-pointsman-reason`.")
             .costs("Clients learn a little of what is behind the proxy."),
+        setting!(Raw, "request_id", Optional(PSEUDONYM), config.proxy.request_id)
+            .example("\"X-Request-Id\"")
+            .by_default("none")
+            .means(
+                "The header field that carries a request's id to its endpoint, into the access log and into answers of the \
+                proxy's own. An id from `trusted_proxies` is kept, else one is made.",
+            )
+            .costs("Some fifty octets a request."),
         setting!(Raw, "max_hops", Whole::between(1, 100), config.proxy.max_hops)
             .unit("entries of ours in `Via`")
             .means("A request that passed so many proxies of this name is looping and gets 508.")

@@ -1,38 +1,29 @@
 //! What was asked and answered, written down by choice: as lines (query log) and as dnstap.
 //!
-//! ```text
-//!  worker ── a batch of answers, as they were sent ──▶ bounded channel ──▶ thread `dns-log` ──▶ file, dnstap
-//! ```
-//!
-//! Invariants: an answer never waits for this: what the thread does not take in time is dropped and counted. Nothing is
-//! read of a message on a worker; lines are made on the thread.
+//! Nothing is read of a message on a worker; lines are made on the journal's thread.
 
 mod dnstap;
-mod file;
 mod frames;
 mod line;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::Registry;
 
 use super::wire::Transport;
 use crate::config::checked::{DnsConfig, DnsLogConfig};
+use crate::journal::file::LineFile;
+use crate::journal::{self, JournalMetrics, JournalSender, JournalThread};
 use crate::table::handle::TableHandle;
 use dnstap::Tap;
-use file::LineFile;
 
 /// Batches that may wait to be written.
 const QUEUE: usize = 256;
 
 /// Octets that a worker gathers before it gives them away.
 const BATCH: usize = 64 * 1024;
-
-/// How often the thread looks at what is configured, while nothing comes.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Answers of one worker, one behind the other.
 #[derive(Debug, Default)]
@@ -79,41 +70,27 @@ impl Batch {
     }
 }
 
-/// What the log counts.
-#[derive(Clone, Debug)]
-pub struct LogMetrics(IntCounterVec);
-
-impl LogMetrics {
-    /// Registers them.
-    ///
-    /// # Errors
-    /// They are registered already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = Opts::new(
-            "pointsman_dns_log_entries_total",
-            "Answers for the query log and dnstap: written, or dropped because they came faster than they are written.",
-        );
-        let entries = IntCounterVec::new(opts, &["result"])?;
-        for result in [WRITTEN, DROPPED] {
-            entries.with_label_values(&[result]);
-        }
-        registry.register(Box::new(entries.clone()))?;
-        Ok(Self(entries))
-    }
-
-    fn count(&self, result: &str, entries: usize) {
-        self.0.with_label_values(&[result]).inc_by(u64::try_from(entries).unwrap_or(u64::MAX));
+impl journal::Batch for Batch {
+    fn entry_count(&self) -> usize {
+        self.heads.len()
     }
 }
 
-const WRITTEN: &str = "written";
-const DROPPED: &str = "dropped";
-
 /// One worker's end of the log.
 #[derive(Clone, Debug)]
-pub struct LogSender {
-    batches: SyncSender<Batch>,
-    metrics: LogMetrics,
+pub struct LogSender(JournalSender<Batch>);
+
+/// Starts the thread that writes, and registers what it counts.
+///
+/// # Errors
+/// The system has no thread left, or the metrics are registered already.
+pub fn start(table: Arc<TableHandle>, registry: &Registry) -> Result<(JournalThread, LogSender), journal::StartError> {
+    let help =
+        "Answers for the query log and dnstap: written, or dropped because they came faster than they are written.";
+    let metrics = JournalMetrics::register(registry, "pointsman_dns_log_entries_total", help)?;
+    let writing = Writing { table, config: DnsLogConfig::default(), lines: None, text: String::new(), tap: None };
+    let (thread, sender) = JournalThread::start("dns-log", QUEUE, metrics, writing)?;
+    Ok((thread, LogSender(sender)))
 }
 
 /// What a worker gathers for the log.
@@ -158,72 +135,29 @@ impl Gathering {
         if self.batch.heads.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
-        let count = batch.heads.len();
-        if self.sender.batches.try_send(batch).is_err() {
-            self.sender.metrics.count(DROPPED, count);
-        }
-    }
-}
-
-/// The thread that writes.
-#[derive(Debug)]
-pub struct LogThread(std::thread::JoinHandle<()>);
-
-impl LogThread {
-    /// Starts it; it ends when all senders are gone, and what they have sent is written.
-    ///
-    /// # Errors
-    /// The system has no thread left.
-    pub fn start(table: Arc<TableHandle>, metrics: LogMetrics) -> std::io::Result<(Self, LogSender)> {
-        let (batches, receiver) = sync_channel(QUEUE);
-        let sender = LogSender { batches, metrics: metrics.clone() };
-        let thread = std::thread::Builder::new().name("dns-log".into()).spawn(move || {
-            Writing { table, metrics, config: DnsLogConfig::default(), lines: None, tap: None }.run(&receiver);
-        })?;
-        Ok((Self(thread), sender))
-    }
-
-    /// Waits for its end.
-    pub fn join(self) {
-        if self.0.join().is_err() {
-            tracing::error!("the thread of the DNS log panicked");
-        }
+        self.sender.0.give(std::mem::take(&mut self.batch));
     }
 }
 
 /// What is written to.
 struct Writing {
     table: Arc<TableHandle>,
-    metrics: LogMetrics,
     config: DnsLogConfig,
     lines: Option<LineFile>,
+    text: String,
     tap: Option<Tap>,
 }
 
-impl Writing {
-    fn run(&mut self, batches: &Receiver<Batch>) {
-        loop {
-            let batch = match batches.recv_timeout(LOOK) {
-                Ok(batch) => Some(batch),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.end(),
-            };
-            self.configure();
-            if let Some(batch) = batch {
-                self.write(&batch);
-            }
-        }
-    }
+impl journal::Writing for Writing {
+    type Batch = Batch;
 
-    /// Opens what is configured, where that is something else than before.
     fn configure(&mut self) {
         let table = self.table.load();
         let (dns, config) = (&table.config.dns, &table.config.dns.log);
         if *config != self.config {
             self.end();
             self.config = config.clone();
-            self.lines = config.path.as_ref().map(|path| LineFile::new(path.clone(), config.format));
+            self.lines = config.path.as_ref().map(|path| LineFile::new(path.clone(), "the DNS query log"));
             self.tap = config.dnstap.as_ref().map(|target| Tap::new(target.clone(), dns.identity.clone()));
         }
         if let Some(lines) = &mut self.lines {
@@ -231,15 +165,19 @@ impl Writing {
         }
     }
 
-    fn write(&mut self, batch: &Batch) {
+    fn write(&mut self, batch: &Batch) -> bool {
         let mut is_written = true;
         if let Some(lines) = &mut self.lines {
-            is_written &= lines.write(batch.entries());
+            self.text.clear();
+            for entry in batch.entries() {
+                line::write(&entry, self.config.format, &mut self.text);
+            }
+            is_written &= lines.write(self.text.as_bytes());
         }
         if let Some(tap) = &mut self.tap {
             is_written &= tap.write(batch.entries());
         }
-        self.metrics.count(if is_written { WRITTEN } else { DROPPED }, batch.heads.len());
+        is_written
     }
 
     fn end(&mut self) {

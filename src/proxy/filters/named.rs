@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cors;
 use super::rate;
+use crate::config::access::LogRule;
 use crate::config::filter::{FilterConfig, RateBy};
 use crate::proxy::reason::Reason;
 use crate::proxy::rules::{Asked, Refusal};
@@ -17,6 +18,8 @@ pub struct Filtered {
     pub max_body: Option<u64>,
     /// Answers carry what makes browsers careful.
     pub security_headers: bool,
+    /// Whether the request is written down.
+    pub log: LogRule,
     /// What is said to a page of another origin.
     pub cors: Option<cors::Answer>,
 }
@@ -38,11 +41,21 @@ pub fn apply<'a>(
         let most = (filter.max_body > 0).then_some(filter.max_body as u64);
         out.max_body = most.into_iter().chain(out.max_body).min();
         out.security_headers |= filter.security_headers;
+        out.log = log_rule(out.log, filter.access_log);
         if out.cors.is_none() && !filter.cors.origins.is_empty() {
             out.cors = Some(cors::answer(&filter.cors, asked.method, headers));
         }
     }
     Ok(out)
+}
+
+/// Who asks for a line gets it, whatever another filter says.
+fn log_rule(one: LogRule, other: LogRule) -> LogRule {
+    match (one, other) {
+        (LogRule::Always, _) | (_, LogRule::Always) => LogRule::Always,
+        (LogRule::Never, _) | (_, LogRule::Never) => LogRule::Never,
+        (LogRule::Sampled, LogRule::Sampled) => LogRule::Sampled,
+    }
 }
 
 /// Addresses first: who may not come in costs nobody a count.

@@ -101,6 +101,7 @@ impl BareRelay {
 
     /// So many octets of the piece were taken.
     pub fn advance(&mut self, length: usize) {
+        self.account.sent(length);
         self.read.advance(length);
         self.data -= length;
         if self.data == 0 {

@@ -1,0 +1,137 @@
+//! What is noted of a request on its way: its id, its trace, and what its line in the log will say.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{HeaderName, REFERER, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use crate::config::Config;
+use crate::config::access::{LogRule, TraceContext};
+use crate::model::id::ServiceId;
+use crate::model::time::Timestamp;
+use crate::proxy::client_address::{client_address, is_trusted};
+use crate::proxy::connection::Client;
+use crate::proxy::plan::Plan;
+use crate::proxy::reason::Reason;
+use crate::proxy::{request_id, trace};
+
+/// A request that is noted.
+#[derive(Debug)]
+pub struct Note {
+    /// The field of the request's id, and the id.
+    pub request_id: Option<(HeaderName, HeaderValue)>,
+    /// The trace that begins with the request.
+    pub begun_trace: Option<HeaderValue>,
+    /// Whether the request is written down.
+    pub rule: LogRule,
+    /// When its head was there.
+    pub at: Timestamp,
+    /// Where it comes from.
+    pub client: IpAddr,
+    /// It came over TLS.
+    pub secure: bool,
+    /// Its method.
+    pub method: Method,
+    /// The host that it asked for.
+    pub authority: HeaderValue,
+    /// What it asked for, as it was sent.
+    pub target: http::Uri,
+    /// How it was asked.
+    pub version: Version,
+    /// Where the client says it comes from.
+    pub referer: Option<HeaderValue>,
+    /// What the client says it is.
+    pub user_agent: Option<HeaderValue>,
+    /// Its trace.
+    pub trace_id: Option<Box<str>>,
+    /// The service that it was for.
+    pub service: Option<ServiceId>,
+    /// The table that it was answered from.
+    pub generation: u64,
+    /// Why the proxy answered by itself.
+    pub reason: Option<Reason>,
+    /// Endpoints that were asked.
+    pub attempts: u32,
+    /// From its head to the head of its answer.
+    pub first: Option<Duration>,
+    /// Octets of its body.
+    pub received: Rc<Cell<u64>>,
+    /// Octets of its answer's body.
+    pub sent: u64,
+}
+
+/// Notes a request, if anything is done with what is noted.
+pub fn begin(client: &Client, config: &Config, head: &Parts, plan: Option<&Plan>) -> Option<Box<Note>> {
+    let proxy = &config.proxy;
+    let begins_traces = proxy.trace.context == TraceContext::Begin;
+    if proxy.access_log.path.is_none() && proxy.request_id.is_none() && !begins_traces {
+        return None;
+    }
+    let peer = client.peer.ip();
+    let name = proxy.request_id.as_ref().and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+    let request_id = name.map(|name| {
+        let is_kept = is_trusted(peer, &proxy.trusted_proxies);
+        let kept = is_kept.then(|| request_id::read(&head.headers, &name)).flatten();
+        let id = kept.unwrap_or_else(|| request_id::make(&mut client.worker.rng.borrow_mut()));
+        (name, id)
+    });
+    let known_trace = trace::read(&head.headers).map(str::to_owned);
+    let begun_trace = (begins_traces && known_trace.is_none())
+        .then(|| trace::begin(&mut client.worker.rng.borrow_mut(), proxy.trace.sample));
+    let trace_id = known_trace.or_else(|| begun_trace.as_ref().and_then(trace::id_of).map(str::to_owned));
+    let value = |name: HeaderName| head.headers.get(name).cloned();
+    let authority = plan.map(|plan| plan.admitted.authority.clone()).or_else(|| named(head));
+    Some(Box::new(Note {
+        request_id,
+        begun_trace,
+        rule: plan.map(|plan| plan.filtered.log).unwrap_or_default(),
+        at: Timestamp::now(),
+        client: client_address(peer, &head.headers, &proxy.trusted_proxies),
+        secure: client.secured.is_some(),
+        method: head.method.clone(),
+        authority: authority.unwrap_or(HeaderValue::from_static("")),
+        target: head.uri.clone(),
+        version: head.version,
+        referer: value(REFERER),
+        user_agent: value(USER_AGENT),
+        trace_id: trace_id.map(Into::into),
+        service: plan.map(|plan| plan.destination.service.id.clone()),
+        generation: plan.map_or_else(|| client.worker.with_table(|table| table.generation), |plan| plan.generation),
+        reason: None,
+        attempts: 0,
+        first: None,
+        received: Rc::default(),
+        sent: 0,
+    }))
+}
+
+/// The host of a request that did not pass the gate.
+fn named(head: &Parts) -> Option<HeaderValue> {
+    let named = head.uri.authority().and_then(|named| HeaderValue::from_str(named.as_str()).ok());
+    named.or_else(|| head.headers.get(http::header::HOST).cloned())
+}
+
+impl Note {
+    /// Writes the id, and the trace that begins here, into the request that goes to an endpoint.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        if let Some((name, id)) = &self.request_id {
+            headers.insert(name.clone(), id.clone());
+        }
+        if let Some(traceparent) = &self.begun_trace {
+            trace::write(headers, traceparent.clone());
+        }
+    }
+}
+
+/// The target as it is written down.
+pub(super) fn target(note: &Note, with_query: bool) -> &str {
+    let whole = note.target.path_and_query().map_or("*", http::uri::PathAndQuery::as_str);
+    match with_query {
+        true => whole,
+        false => whole.split('?').next().unwrap_or_default(),
+    }
+}
