@@ -18,6 +18,7 @@ use crate::config::checked::HealthConfig;
 use crate::model::check::{CheckReport, CheckSpec, CheckState, Verdict};
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
 use crate::model::id::ServiceId;
+use crate::model::persistent::PersistentMap;
 use crate::model::service::{Protocol, Service};
 use crate::model::time::Timestamp;
 use crate::table::Table;
@@ -60,7 +61,7 @@ struct Target {
 struct Targets {
     all: HashMap<EndpointId, Target>,
     /// The services as they were looked at last.
-    services: HashMap<ServiceId, Arc<Service>>,
+    services: PersistentMap<ServiceId, Arc<Service>>,
     /// Who is due when; of entries of former lives nothing comes.
     due: BinaryHeap<Reverse<(Instant, u64, EndpointId)>>,
     lives: u64,
@@ -135,21 +136,12 @@ async fn until(at: Option<Instant>) {
 }
 
 impl Targets {
-    /// Takes over what a table says is to be checked. Costs what changed, and a comparison for each service.
+    /// Takes over what a table says is to be checked. Costs what changed.
     fn follow(&mut self, table: &Table) -> HealthConfig {
-        let is_known = |known: &HashMap<ServiceId, Arc<Service>>, id: &ServiceId, service: &Arc<Service>| {
-            known.get(id).is_some_and(|known| Arc::ptr_eq(known, service))
-        };
-        let changed: Vec<_> =
-            table.services.iter().filter(|(id, service)| !is_known(&self.services, id, service)).collect();
-        for (id, service) in changed {
-            let former = self.services.insert(id.clone(), service.clone());
-            self.replace(table, former.as_deref(), Some(service));
-        }
-        if self.services.len() > table.services.len() {
-            let gone: Vec<_> = self.services.extract_if(|id, _| table.service(id).is_none()).collect();
-            gone.iter().for_each(|(_, former)| self.replace(table, Some(former), None));
-        }
+        let former = std::mem::replace(&mut self.services, table.services.clone());
+        former.diff(&table.services, &mut |_, former, next| {
+            self.replace(table, former.map(Arc::as_ref), next.map(Arc::as_ref));
+        });
         table.config.health.clone()
     }
 
