@@ -32,7 +32,7 @@ fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1_000, 100_000, 1_000_000] } else { sizes };
     println!(
-        "| tasks (an application) | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s (CPU s) |"
+        "| tasks (an application) | load s | bytes a task | status us (publish) | health flip us | add+end us | p99 us | store s | file MB | restore s (reading; CPU s) |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for size in sizes {
@@ -103,11 +103,12 @@ fn measure(size: usize, per_app: usize) {
     drop((writer, handle));
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let state = pointsman::cluster::store::load(&path, config(), now).unwrap();
+    let reading = started.elapsed().as_secs_f64();
     let mut writer = Writer::new(state, 2, now);
     assert!(writer.first(now).tasks.len() >= size);
     let (restore, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!(
-        "| {size} ({per_app}) | {load:.2} | {bytes:.0} | {:.1} | {:.1} | {:.1} | {p99:.1} | {store:.2} | {file:.0} | {restore:.2} ({cpu:.2}) |",
+        "| {size} ({per_app}) | {load:.2} | {bytes:.0} | {:.1} | {:.1} | {:.1} | {p99:.1} | {store:.2} | {file:.0} | {restore:.2} ({reading:.2}; {cpu:.2}) |",
         median(&mut state_flip),
         median(&mut health_flip),
         median(&mut churn)

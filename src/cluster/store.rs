@@ -317,6 +317,8 @@ type Batch = Result<Vec<Record>, StoreError>;
 /// A state that is being read.
 struct Loading {
     state: ClusterState,
+    /// Tasks that the state does not have yet: a map is built at once.
+    tasks: Vec<(TaskKey, BySource<TaskFacts>)>,
     /// The rank in today's configuration of each stored rank.
     ranks: Vec<Option<SourceRank>>,
     interner: Interner,
@@ -332,10 +334,14 @@ impl Loading {
             state.sources.get(&stored.name).filter(|s| same(s)).and_then(|_| state.rank(&stored.name))
         };
         let ranks = sources.iter().map(rank).collect();
-        Self { state, ranks, interner: Interner::new(1 << 20), definitions: HashMap::new() }
+        Self { state, tasks: Vec::new(), ranks, interner: Interner::new(1 << 20), definitions: HashMap::new() }
     }
 
     fn add(&mut self, record: Record) {
+        // What follows tasks asks for them.
+        if !matches!(record, Record::Task(_)) {
+            self.place_tasks();
+        }
         match record {
             Record::Task(facts) => self.add_task(facts),
             Record::Agent(facts) => {
@@ -391,6 +397,15 @@ impl Loading {
         }
     }
 
+    fn place_tasks(&mut self) {
+        let tasks = std::mem::take(&mut self.tasks).into_iter();
+        if self.state.tasks.is_empty() {
+            self.state.tasks = tasks.collect();
+        } else {
+            tasks.for_each(|(key, entry)| drop(self.state.tasks.insert(key, entry)));
+        }
+    }
+
     fn add_actions(&mut self, id: &ServiceId, actions: Vec<(Place, Actions)>) {
         let Some(known) = self.state.ledger.services.get(id) else { return };
         let mut record = (**known).clone();
@@ -422,7 +437,7 @@ impl Loading {
         if let Some(entry) = self.entry(facts)
             && let Some(first) = entry.first()
         {
-            self.state.tasks.insert(first.key.clone(), entry);
+            self.tasks.push((first.key.clone(), entry));
         }
     }
 
@@ -462,6 +477,7 @@ impl Loading {
     }
 
     fn finish(mut self, sources: &[StoredSource]) -> ClusterState {
+        self.place_tasks();
         for (at, stored) in sources.iter().enumerate() {
             if self.ranks[at].is_none() {
                 continue;

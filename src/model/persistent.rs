@@ -158,13 +158,37 @@ impl<K: Hash + Eq + Clone, V: Clone> PersistentMap<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> FromIterator<(K, V)> for PersistentMap<K, V> {
+    /// Builds the nodes from the root down, each once: a large map is there several times sooner than by inserting,
+    /// which meets another part of the memory with each entry. Of equal keys the last one counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::default();
-        for (key, value) in entries {
-            map.insert(key, value);
-        }
-        map
+        let entry = |(key, value)| Entry { hash: process_hash(&key), key, value };
+        let mut len = 0;
+        let root = grow(entries.into_iter().map(entry).collect(), 0, &mut len);
+        Self { root: Arc::new(root), len }
     }
+}
+
+/// The node over `entries`, whose number, without what a later equal key replaces, is added to `len`.
+fn grow<K: Eq, V>(entries: Vec<Entry<K, V>>, depth: u32, len: &mut usize) -> Node<K, V> {
+    if entries.len() > LEAF && depth < MAX_DEPTH {
+        return Node::Branch(
+            split(entries, depth)
+                .map(|part| match part.is_empty() {
+                    true => None,
+                    false => Some(Arc::new(grow(part, depth + 1, len))),
+                })
+                .into(),
+        );
+    }
+    let mut leaf: Vec<Entry<K, V>> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match leaf.iter_mut().find(|known| known.hash == entry.hash && known.key == entry.key) {
+            Some(known) => known.value = entry.value,
+            None => leaf.push(entry),
+        }
+    }
+    *len += leaf.len();
+    Node::Leaf(leaf)
 }
 
 fn slot(hash: u64, depth: u32) -> usize {
@@ -203,28 +227,24 @@ fn insert<K: Eq + Clone, V: Clone>(node: &mut Arc<Node<K, V>>, entry: Entry<K, V
             entries.reserve_exact(1);
             entries.push(entry);
             if entries.len() > LEAF && depth < MAX_DEPTH {
-                let split = split(std::mem::take(entries), depth);
-                *Arc::make_mut(node) = split;
+                let leaf = |part: Vec<Entry<K, V>>| (!part.is_empty()).then(|| Arc::new(Node::Leaf(part)));
+                let children = split(std::mem::take(entries), depth).map(leaf);
+                *Arc::make_mut(node) = Node::Branch(children.into());
             }
             None
         }
     }
 }
 
-fn split<K, V>(entries: Vec<Entry<K, V>>, depth: u32) -> Node<K, V> {
-    let mut children: Box<Children<K, V>> = Box::new([const { None }; FANOUT]);
-    let mut parts: [Vec<Entry<K, V>>; FANOUT] = [const { Vec::new() }; FANOUT];
+/// Shares entries out to the children of a branch at `depth`.
+fn split<K, V>(entries: Vec<Entry<K, V>>, depth: u32) -> [Vec<Entry<K, V>>; FANOUT] {
+    let mut sizes = [0; FANOUT];
+    entries.iter().for_each(|entry| sizes[slot(entry.hash, depth)] += 1);
+    let mut parts = sizes.map(Vec::with_capacity);
     for entry in entries {
-        let part = &mut parts[slot(entry.hash, depth)];
-        part.reserve_exact(1);
-        part.push(entry);
+        parts[slot(entry.hash, depth)].push(entry);
     }
-    for (child, part) in children.iter_mut().zip(parts) {
-        if !part.is_empty() {
-            *child = Some(Arc::new(Node::Leaf(part)));
-        }
-    }
-    Node::Branch(children)
+    parts
 }
 
 fn remove<K: Borrow<Q> + Clone, V: Clone, Q: Eq + ?Sized>(
@@ -360,6 +380,24 @@ mod tests {
             }
             let all: HashMap<_, _> = map.iter().map(|(k, v)| (*k, *v)).collect();
             prop_assert_eq!(all, model);
+        }
+
+        #[test]
+        fn what_is_built_at_once_is_what_is_inserted(
+            entries in proptest::collection::vec((0u32..3000, any::<u8>()), 0..4000),
+            later in proptest::collection::vec((0u32..3000, any::<Option<u8>>()), 0..50),
+        ) {
+            let mut model: HashMap<_, _> = entries.iter().copied().collect();
+            let mut map: PersistentMap<_, _> = entries.into_iter().collect();
+            prop_assert_eq!(map.len(), model.len());
+            for (key, value) in later {
+                match value {
+                    Some(value) => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
+                    None => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                }
+            }
+            prop_assert_eq!(map.len(), model.len());
+            prop_assert_eq!(map.iter().map(|(k, v)| (*k, *v)).collect::<HashMap<_, _>>(), model);
         }
 
         #[test]

@@ -29,7 +29,7 @@ use crate::cluster::ledger::Place;
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
-use crate::model::id::{ClusterName, FrameworkId, ServiceId, TaskKey};
+use crate::model::id::{ClusterName, FrameworkId, ServiceId, TaskKey, stable_hash};
 use crate::model::persistent::PersistentMap;
 use crate::model::problem::Problem;
 use crate::model::time::Timestamp;
@@ -110,10 +110,7 @@ impl Builder {
         self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
-        // The same order on every instance, without comparing texts: who is first names a service's routes.
-        let mut keys: Vec<(u64, TaskKey)> = state.tasks.keys().map(|key| (key.stable_hash(), key.clone())).collect();
-        keys.sort_unstable();
-        let keys: Vec<TaskKey> = keys.into_iter().map(|(_, key)| key).collect();
+        let keys = in_order(state);
         let facts = state.facts_alone();
         bulk::derive_all(&facts, &keys, place, |key, next| self.swap_task(state, key, None, next, now, &mut touched));
         drop(facts);
@@ -334,6 +331,18 @@ impl TaskView {
             config,
         }
     }
+}
+
+/// All tasks in the order that every instance has, without comparing texts: who is first names a service's routes. Tasks
+/// of one name stand together, so that what they share is found where it was left a moment ago.
+fn in_order(state: &ClusterState) -> Vec<TaskKey> {
+    let place = |key: &TaskKey| {
+        let name = state.task(key).map_or(0, |facts| stable_hash(&*facts.definition.name));
+        (name, key.stable_hash(), key.clone())
+    };
+    let mut keys: Vec<(u64, u64, TaskKey)> = state.tasks.keys().map(place).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, _, key)| key).collect()
 }
 
 /// A task's part of the table as the state has it.
