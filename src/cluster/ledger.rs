@@ -26,8 +26,27 @@ pub struct Ledger {
     pub retained: usize,
     /// Names (cluster, text below the zone) whose last task is gone, with the time they are forgotten.
     pub names: PersistentMap<(ClusterName, Arc<str>), Timestamp>,
-    /// Serial numbers of the zones; they never fall.
-    pub serials: PersistentMap<Arc<str>, u32>,
+    /// The zones' versions; serials never fall.
+    pub serials: PersistentMap<Arc<str>, ZoneVersion>,
+}
+
+impl Ledger {
+    /// Later serials may have been given than are known here: the next ones are beyond those.
+    pub(super) fn doubt_serials(&mut self) {
+        let known: Vec<_> = self.serials.iter().map(|(zone, version)| (zone.clone(), version.serial)).collect();
+        for (zone, serial) in known {
+            self.serials.insert(zone, ZoneVersion { serial: serial.wrapping_add(UNKNOWN_SERIALS), content: None });
+        }
+    }
+}
+
+/// A version of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneVersion {
+    /// The serial that was given last; the next one is higher.
+    pub serial: u32,
+    /// A number for the content that it was given to; `None`: a later serial may have been given, which is not known.
+    pub content: Option<u64>,
 }
 
 /// What is remembered of a service.
@@ -104,6 +123,10 @@ impl fmt::Display for Place {
         }
     }
 }
+
+/// Serials that a zone may have been given since the state was stored: a change each, thousands a second for several
+/// seconds.
+const UNKNOWN_SERIALS: u32 = 1 << 16;
 
 /// Services and names without tasks that are remembered at most; beyond, they are forgotten with their last task.
 pub const RETAINED_LIMIT: usize = 100_000;

@@ -2,6 +2,7 @@
 
 pub mod by_source;
 pub mod change;
+pub mod closing;
 pub mod deadline;
 pub mod event;
 pub mod guard;

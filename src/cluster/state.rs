@@ -68,6 +68,8 @@ pub struct ClusterState {
     pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
     /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources.
     pub(crate) ignored: u64,
+    /// When the stored state was taken that this one began with.
+    pub(crate) taken_at: Option<Timestamp>,
 }
 
 impl ClusterState {

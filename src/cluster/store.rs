@@ -19,7 +19,7 @@ use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
 use super::event::{DeclaredService, StaticRecord};
 use super::guard::{Doubt, Held};
-use super::ledger::{Claim, Ledger, Place, ServiceRecord};
+use super::ledger::{Claim, Ledger, Place, ServiceRecord, ZoneVersion};
 use super::source::SourceKind;
 use super::state::ClusterState;
 use crate::config::Config;
@@ -142,6 +142,8 @@ enum Record {
     Weights(ServiceId, WeightOrder),
     /// Filters of a service without tasks, by name. After its service.
     Filters(ServiceId, Box<[Arc<str>]>),
+    /// A number for what a zone has. After its serial.
+    Content(Arc<str>, u64),
 }
 
 impl ClusterState {
@@ -185,6 +187,11 @@ impl ClusterState {
 }
 
 impl StateView {
+    /// When it was taken.
+    pub fn taken_at(&self) -> Timestamp {
+        self.taken_at
+    }
+
     /// Writes the view to `path`, atomically, readable by its owner alone.
     ///
     /// # Errors
@@ -249,8 +256,11 @@ impl StateView {
         for ((cluster, text), until) in self.ledger.names.iter() {
             writer.put(&Record::Name(cluster.clone(), text.clone(), *until))?;
         }
-        for (zone, serial) in self.ledger.serials.iter() {
-            writer.put(&Record::Serial(zone.clone(), *serial))?;
+        for (zone, version) in self.ledger.serials.iter() {
+            writer.put(&Record::Serial(zone.clone(), version.serial))?;
+            if let Some(content) = version.content {
+                writer.put(&Record::Content(zone.clone(), content))?;
+            }
         }
         for (at, deadline) in &self.deadlines {
             writer.put(&Record::Deadline(*at, deadline.clone()))?;
@@ -291,10 +301,11 @@ pub fn read(
 ) -> Result<ClusterState, StoreError> {
     let mut reader = RecordReader { input, path, at: 0, buffer: Vec::new() };
     reader.preamble()?;
-    let Record::Header { taken_at: _, sources } = reader.next()? else {
+    let Record::Header { taken_at, sources } = reader.next()? else {
         return Err(reader.damaged("the first record is not the header"));
     };
     let mut loading = Loading::new(&sources, config, now);
+    loading.state.taken_at = Some(taken_at);
     // One thread reads and decodes, this one takes over: each is about half of the work.
     std::thread::scope(|scope| {
         let (sender, batches) = sync_channel(WAITING);
@@ -380,7 +391,14 @@ impl Loading {
             Record::Weights(id, order) => self.state.weights.set(id, order),
             Record::Filters(id, filters) => self.add_filters(&id, filters),
             Record::Name(cluster, text, until) => drop(self.state.ledger.names.insert((cluster, text), until)),
-            Record::Serial(zone, serial) => drop(self.state.ledger.serials.insert(zone, serial)),
+            Record::Serial(zone, serial) => {
+                self.state.ledger.serials.insert(zone, ZoneVersion { serial, content: None });
+            }
+            Record::Content(zone, content) => {
+                if let Some(version) = self.state.ledger.serials.get_mut(&zone) {
+                    version.content = Some(content);
+                }
+            }
             Record::Deadline(at, deadline) => self.state.deadlines.set(at, deadline),
             Record::Verdicts(task, verdicts) => {
                 if self.state.tasks.get(&task).is_some() {

@@ -21,6 +21,7 @@ use crate::admin::listen::{AdminError, AdminServer};
 use crate::cluster::event::{EventSender, QUEUE};
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
+use crate::cluster::closing;
 use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
 use crate::deploys::metrics::DeployMetrics;
@@ -281,7 +282,8 @@ fn set_log_level(log: Option<LogHandle>) -> SetLogLevel {
 fn restore(config: &Arc<Config>, now: Timestamp) -> ClusterState {
     let Some(path) = &config.state.path else { return ClusterState::new(config.clone(), now) };
     match store::load(path, config.clone(), now) {
-        Ok(state) => {
+        Ok(mut state) => {
+            closing::take(path, &mut state);
             tracing::info!(path = %path.display(), "stored state loaded; it is served until the sources have spoken");
             state
         }

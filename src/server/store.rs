@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::metrics::StoreMetrics;
+use crate::cluster::closing;
 use crate::cluster::store::StateView;
 
 /// The storing thread.
@@ -32,6 +33,9 @@ pub(super) struct StoreSender {
 /// A view and its number.
 struct Offer(u64, StateView);
 
+/// The number of the view after which nothing is known any more.
+const LAST: u64 = u64::MAX;
+
 impl Store {
     /// Starts storing to `path`, every `interval` at most.
     pub(super) fn start(
@@ -51,7 +55,7 @@ impl Store {
 
     /// Stores what was known last and ends.
     pub(super) fn finish(self, view: StateView) {
-        let _ = self.sender.send(Offer(u64::MAX, view));
+        let _ = self.sender.send(Offer(LAST, view));
         drop(self.sender);
         let _ = self.thread.join();
     }
@@ -97,6 +101,11 @@ fn run(offers: &Receiver<Offer>, path: &Path, stored: &AtomicU64, metrics: &Stor
             Ok(()) => {
                 stored.store(number, Ordering::Release);
                 metrics.stored(started.elapsed());
+                if number == LAST
+                    && let Err(error) = closing::mark(path, view.taken_at())
+                {
+                    tracing::warn!(%error, "the stored state could not be marked as the last: zones get new serials at the next start");
+                }
             }
             Err(error) => {
                 metrics.failed();

@@ -106,7 +106,7 @@ fn services(table: &Table, out: &mut String) {
 
 fn names(names: &Names, out: &mut String) {
     for zone in &names.zones {
-        line(out, format_args!("zone {} ready={}", zone.zone.name, zone.ready));
+        line(out, format_args!("zone {} ready={} content={:016x}", zone.zone.name, zone.ready, names.content(zone)));
         let Content::Cluster(names) = &zone.content else { continue };
         let mut groups: Vec<_> = names.groups.iter().collect();
         groups.sort_by(|a, b| a.0.cmp(b.0));

@@ -9,6 +9,7 @@ pub mod digest;
 mod ids;
 pub mod names;
 pub mod policy;
+mod serials;
 pub mod services;
 pub mod task;
 mod ways;
@@ -88,7 +89,7 @@ impl Builder {
         if changes.sources {
             self.table.sources = state.statuses();
         }
-        names::stamp(&mut self.table, state, now);
+        serials::stamp(&mut self.table, state, now);
         self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();
     }
@@ -131,7 +132,7 @@ impl Builder {
             self.set_problems(&name, problems);
         }
         self.table.sources = state.statuses();
-        names::stamp(&mut self.table, state, now);
+        serials::stamp(&mut self.table, state, now);
         self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{digest, ids};
+use super::{digest, ids, serials};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
@@ -19,7 +19,7 @@ use crate::table::names::group::{Member, TaskGroup, group_names};
 use crate::table::names::label::{LABEL, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
-use crate::table::names::{AgentNames, Content, Names, StaticNames, Zone, ZoneNames, below, own_addresses};
+use crate::table::names::{AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, settings};
 use crate::table::task::TaskView;
 
 /// Lays out the zones of the configuration, without content.
@@ -40,13 +40,13 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
         zones.entry(zone.clone()).or_insert(Content::Static(StaticNames::default()));
     }
     let reverse = config.dns.reverse.iter().flat_map(|network| crate::model::reverse::zones_of(*network));
-    zones.extend(reverse.map(|zone| (zone.into(), Content::Reverse)));
+    zones.extend(reverse.map(|zone| (zone.into(), Content::Reverse(Pointers::default()))));
     let dcos = &config.dns.dcos;
     if let Some(mesos) = config.mesos.iter().find(|mesos| Some(mesos.name.as_str()) == dcos.source.as_deref()) {
         let dcos = crate::model::dcos::zones(dcos.cluster_key.as_deref()).into_iter();
         zones.extend(dcos.map(|(zone, kind)| (zone.into(), Content::Dcos(mesos.cluster.clone(), kind))));
     }
-    let serial = |name: &Arc<str>| state.ledger.serials.get(name).copied().unwrap_or(0);
+    let serial = |name: &Arc<str>| state.ledger.serials.get(name).map_or(0, |version| version.serial);
     let mut zones: Vec<ZoneNames> = zones
         .into_iter()
         .map(|(name, content)| ZoneNames {
@@ -58,7 +58,7 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
         })
         .collect();
     zones.sort_by_key(|zone| std::cmp::Reverse(zone.zone.name.len()));
-    table.names = Names { zones, dcos: Arc::new(config.dns.dcos.clone()) };
+    table.names = Names { zones, dcos: Arc::new(config.dns.dcos.clone()), settings: settings(config) };
 }
 
 /// Fills everything that does not hang on single tasks.
@@ -82,6 +82,8 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
     refresh_agents(table, state, cluster);
     with_cluster(table, cluster, |names| {
         let frameworks = framework_addresses(state, cluster, &names.rules);
+        let called = frameworks.iter().map(|(part, addresses)| (&**part, addresses));
+        names.around = Around::new(&masters, &agents, called, &names.agent_names, &names.rules);
         names.masters = masters;
         names.agents = agents;
         names.framework_names = framework_names(state, cluster);
@@ -110,21 +112,11 @@ fn refresh_agents(table: &mut Table, state: &ClusterState, cluster: &ClusterName
     let mut is_other = false;
     with_cluster(table, cluster, |names| {
         let agents = AgentNames::new(agents, &names.zone);
-        is_other = agents != names.agent_names;
+        is_other = !agents.points_as(&names.agent_names);
         names.agent_names = agents;
     });
-    if is_other {
-        for zone in table.names.zones.iter_mut().filter(|zone| matches!(zone.content, Content::Reverse)) {
-            zone.changed = true;
-        }
-    }
-}
-
-/// Notes that what the reverse zones say of this address may have changed.
-fn touch_reverse(table: &mut Table, address: IpAddr) {
-    let name = crate::model::reverse::name_of(address);
-    for zone in &mut table.names.zones {
-        zone.changed |= matches!(zone.content, Content::Reverse) && below(&name, &zone.zone.name).is_some();
+    if is_other && !state.config.dns.reverse.is_empty() {
+        serials::point_to_agents(&mut table.names);
     }
 }
 
@@ -140,7 +132,7 @@ pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) {
             Content::Static(names) => names,
             _ => &mut zone.beside,
         };
-        zone.changed |= !names.is_empty() || !fresh.is_empty();
+        zone.changed = true;
         *names = fresh;
     }
 }
@@ -157,7 +149,7 @@ pub(super) fn refresh_readiness(table: &mut Table, state: &ClusterState) {
                 !kind.is_clusters() || state.sources.values().all(|s| s.cluster != *cluster || s.complete)
             }
             // Any cluster may have the address.
-            Content::Reverse => {
+            Content::Reverse(_) => {
                 let is_named = |cluster: &ClusterName| state.config.mesos.iter().any(|mesos| mesos.cluster == *cluster);
                 state.sources.values().all(|source| source.complete || !is_named(&source.cluster))
             }
@@ -182,11 +174,15 @@ pub(super) fn swap_task(
     let mut emptied = Vec::new();
     let mut holds = false;
     let reverse = state.config.dns.reverse.clone();
+    let (mut former_pointers, mut pointers) = (Vec::new(), Vec::new());
     let has_dcos = state.config.dns.dcos.source.is_some();
     with_cluster(table, &cluster, |names| {
         let rules = names.rules.clone();
         holds = rules.hold;
         ids::swap_task(names, old, new);
+        let shown = |view: Option<&TaskView>| view.map_or_else(Shown::default, |view| Shown::of(view, &rules));
+        names.shown.take(shown(old));
+        names.shown.add(shown(new.map(|view| &**view)));
         let mut former_parents = BTreeSet::new();
         after = new.map(|view| allowed_names(view, &rules)).unwrap_or_default();
         if let Some(old) = old {
@@ -200,6 +196,7 @@ pub(super) fn swap_task(
             former_parents = member_parents(&member, &before, &rules);
             own_names(names, &member, &before, false);
             names.address_names.change(&member.view, &reverse, false);
+            former_pointers = names.pointers(&member.view, &reverse);
             if has_dcos {
                 names.vips.change(old, false);
             }
@@ -210,6 +207,7 @@ pub(super) fn swap_task(
         if let Some(member) = member {
             own_names(names, &member, &after, true);
             names.address_names.change(&member.view, &reverse, true);
+            pointers = names.pointers(&member.view, &reverse);
             if has_dcos {
                 names.vips.change(&member.view, true);
             }
@@ -218,9 +216,9 @@ pub(super) fn swap_task(
             }
         }
     });
-    if !reverse.is_empty() {
-        let views = old.into_iter().chain(new.map(|view| &**view));
-        views.flat_map(|view| own_addresses(view, &reverse)).for_each(|address| touch_reverse(table, address));
+    if former_pointers != pointers {
+        serials::point(&mut table.names, &former_pointers, false);
+        serials::point(&mut table.names, &pointers, true);
     }
     if !state.ledger.names.is_empty() {
         for name in after {
@@ -294,18 +292,6 @@ pub(super) fn forget(table: &mut Table, state: &ClusterState, cluster: &ClusterN
             name_parents(names, name, false);
         }
     });
-}
-
-/// Gives each zone that changed its next serial: it rises with the content and never falls.
-pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp) {
-    for zone in table.names.zones.iter_mut().filter(|zone| zone.changed) {
-        zone.changed = false;
-        let former = state.ledger.serials.get(&zone.zone.name).copied().unwrap_or(0);
-        let seconds = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
-        let serial = seconds.max(former.wrapping_add(1));
-        state.ledger.serials.insert(zone.zone.name.clone(), serial);
-        zone.zone = Arc::new(Zone { name: zone.zone.name.clone(), serial });
-    }
 }
 
 fn with_cluster(table: &mut Table, cluster: &ClusterName, change: impl FnOnce(&mut ClusterNames)) {

@@ -11,6 +11,7 @@ use super::cluster::ClusterNames;
 use super::label::{NAME, domain_frag, whole_label};
 use crate::config::checked::{ExtraName, LabelRule};
 use crate::model::agent::AgentFacts;
+use crate::model::id::stable_hash;
 
 /// What the names of agents lie below.
 const ABOVE: &str = "agent";
@@ -75,7 +76,33 @@ impl AgentNames {
 
     /// The addresses that lead back to an agent.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.by_address.iter().map(|(address, _)| *address)
+        self.pointers().map(|(address, _)| *address)
+    }
+
+    /// The addresses that lead back to an agent, with its name below `agent`.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = &(IpAddr, Arc<str>)> {
+        self.by_address.iter()
+    }
+
+    /// Whether the same addresses lead back to the same names.
+    pub(crate) fn points_as(&self, other: &Self) -> bool {
+        self.by_address == other.by_address
+    }
+
+    /// Numbers for what these names show: addresses, and texts.
+    pub(super) fn shown(&self) -> (u64, u64) {
+        let (mut hosts, mut texts) = (0u64, 0u64);
+        for (name, agents) in self.by_name.iter() {
+            for agent in agents {
+                let place = (&agent.id, &agent.hostname, &agent.region, &agent.zone);
+                texts = texts.wrapping_add(stable_hash(&(name, place)));
+            }
+            let addresses: BTreeSet<IpAddr> = agents.iter().filter_map(|agent| agent.address).collect();
+            if !addresses.is_empty() {
+                hosts = hosts.wrapping_add(stable_hash(&(name, addresses)));
+            }
+        }
+        (hosts, texts)
     }
 }
 

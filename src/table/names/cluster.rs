@@ -23,7 +23,7 @@ use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
 use super::parents::Parents;
 use super::rules::NamingRules;
-use super::{AddressNames, AgentNames, Record, Vips};
+use super::{AddressNames, AgentNames, Around, Record, Shown, Vips};
 use crate::cluster::event::RecordData;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::network::MastersFacts;
@@ -67,6 +67,10 @@ pub struct ClusterNames {
     pub(crate) masters: Arc<MastersFacts>,
     /// Weight of SRV records.
     pub(crate) srv_weight: u16,
+    /// What tasks show.
+    pub(crate) shown: Shown,
+    /// What masters, agents and frameworks show.
+    pub(crate) around: Around,
     /// Every framework, by id: its name.
     pub(crate) framework_names: Arc<[(FrameworkId, Arc<str>)]>,
 }

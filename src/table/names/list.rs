@@ -23,7 +23,7 @@ impl Names {
                 names.list().into_iter().map(|name| format!("{name}.{}", zone.zone.name)).collect()
             }
             Content::Static(names) => names.records.keys().map(|name| name.to_string()).collect(),
-            Content::Reverse => self.list_reverse(&zone.zone.name),
+            Content::Reverse(_) => self.list_reverse(&zone.zone.name),
             Content::Dcos(cluster, kind) => self.list_dcos(&zone.zone, cluster, *kind),
         };
         names.extend(zone.beside.records.keys().map(|name| name.to_string()));
@@ -41,7 +41,7 @@ impl Names {
     pub fn cluster(&self, zone: &str) -> Option<&ClusterNames> {
         match &self.ready_zone(zone)?.content {
             Content::Cluster(names) => Some(names),
-            Content::Static(_) | Content::Reverse | Content::Dcos(..) => None,
+            Content::Static(_) | Content::Reverse(_) | Content::Dcos(..) => None,
         }
     }
 

@@ -18,10 +18,12 @@ pub mod parents;
 mod reverse;
 pub mod rules;
 pub(crate) mod services;
+mod shown;
 
 pub(crate) use agents::AgentNames;
 pub(crate) use dcos::Vips;
 pub(crate) use reverse::{AddressNames, own_addresses};
+pub(crate) use shown::{Around, Pointers, Shown, settings};
 
 use std::sync::Arc;
 
@@ -88,6 +90,8 @@ pub struct Names {
     pub(crate) zones: Vec<ZoneNames>,
     /// What the zones of DC/OS say of this node.
     pub(crate) dcos: Arc<DcosConfig>,
+    /// What the settings add to every zone's content, see [`settings`].
+    pub(crate) settings: u64,
 }
 
 /// The names of one zone.
@@ -97,7 +101,7 @@ pub(crate) struct ZoneNames {
     pub(crate) zone: Arc<Zone>,
     /// Whether its source has spoken.
     pub(crate) ready: bool,
-    /// Whether its content changed since its serial was set.
+    /// Whether its content may have changed since its serial was set.
     pub(crate) changed: bool,
     /// Where its names come from.
     pub(crate) content: Content,
@@ -114,7 +118,7 @@ pub(crate) enum Content {
     /// Records from files, by absolute name.
     Static(StaticNames),
     /// Addresses of the clusters' tasks and agents, in the reverse tree.
-    Reverse,
+    Reverse(Pointers),
     /// A zone of DC/OS, from this cluster.
     Dcos(ClusterName, ZoneKind),
 }
@@ -125,6 +129,8 @@ pub(crate) struct StaticNames {
     records: PersistentMap<Arc<str>, Arc<[StaticRecord]>>,
     parents: Parents,
     has_wildcards: bool,
+    /// A number for all of them.
+    shown: u64,
 }
 
 impl Names {
@@ -151,7 +157,7 @@ impl Names {
         let made = || match &zone.content {
             Content::Cluster(names) => names.find(below),
             Content::Static(names) => names.find(name, below),
-            Content::Reverse => self.find_reverse(name),
+            Content::Reverse(_) => self.find_reverse(name),
             Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
         };
         let records = zone.beside.records(name).or_else(made);
@@ -196,7 +202,7 @@ impl StaticNames {
         let mut sorted: Vec<StaticRecord> = records.collect();
         sorted.sort_unstable();
         sorted.dedup();
-        let mut names = Self::default();
+        let mut names = Self { shown: Self::sum(sorted.iter()), ..Self::default() };
         for same in sorted.chunk_by(|a, b| a.name == b.name) {
             let Some(owner) = below(&same[0].name, zone) else { continue };
             names.parents.add_ancestors(owner);
@@ -211,7 +217,7 @@ impl StaticNames {
     }
 
     /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 

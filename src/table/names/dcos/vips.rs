@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 use super::phash::phash2;
 use crate::config::checked::LabelRule;
 use crate::labels::vip::vip_names;
-use crate::model::id::TaskKey;
+use crate::model::id::{TaskKey, stable_hash};
 use crate::model::persistent::PersistentMap;
 use crate::table::names::label::domain_frag;
 use crate::table::names::parents::Parents;
@@ -36,6 +36,8 @@ pub(crate) struct Vips {
     /// Names by the place that their hash gives.
     places: PersistentMap<u32, Arc<[Arc<str>]>>,
     parents: Parents,
+    /// A number for what the names show.
+    shown: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,7 @@ impl Vips {
             let was_known = !known.is_empty();
             askers.extend(add.then(|| asker(view)));
             askers.sort();
+            self.shown = self.shown.wrapping_sub(shown(&name, known)).wrapping_add(shown(&name, &askers));
             match (was_known, askers.is_empty()) {
                 (false, false) => self.set_place(&name, true),
                 (true, true) => self.set_place(&name, false),
@@ -97,6 +100,11 @@ impl Vips {
         Some(Vip { v4, v6 })
     }
 
+    /// A number for all names with what they have: which address a name has follows from the names.
+    pub(in crate::table::names) fn shown(&self) -> u64 {
+        self.shown
+    }
+
     /// Whether names lie below this one.
     pub(super) fn is_above(&self, name: &str) -> bool {
         self.parents.contains(name)
@@ -125,6 +133,13 @@ impl Vips {
         }
         (FIRST + own).into()
     }
+}
+
+fn shown(name: &str, askers: &[Asker]) -> u64 {
+    if askers.is_empty() {
+        return 0;
+    }
+    stable_hash(&(name, askers.iter().any(|asker| asker.v4), askers.iter().any(|asker| asker.v6)))
 }
 
 /// The names that a task asks for.
