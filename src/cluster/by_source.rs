@@ -171,6 +171,7 @@ mod tests {
             health,
             held: false,
             addresses: Default::default(),
+            networks: None,
             labelled: None,
             unreachable_since: None,
             definition: Arc::new(TaskDefinition { labels: labels.collect(), app, ..TaskDefinition::default() }),

@@ -33,12 +33,12 @@ use crate::model::intern::Interner;
 use crate::model::network::MastersFacts;
 use crate::model::persistent::PersistentMap;
 use crate::model::rules::Rules;
-use crate::model::task::{TaskDefinition, TaskFacts};
+use crate::model::task::{TaskDefinition, TaskFacts, TaskNetworks};
 use crate::model::time::Timestamp;
 use crate::model::weights::{WeightOrder, Weights};
 
 const MAGIC: &[u8; 8] = b"PNTSMAN\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// A record is one thing (a task, an agent, a list of DNS records): none is larger than this.
 const MAX_RECORD: u32 = 256 << 20;
 
@@ -334,6 +334,7 @@ struct Loading {
     ranks: Vec<Option<SourceRank>>,
     interner: Interner,
     definitions: HashMap<Arc<TaskDefinition>, ()>,
+    networks: HashSet<Arc<TaskNetworks>>,
 }
 
 impl Loading {
@@ -345,7 +346,14 @@ impl Loading {
             state.sources.get(&stored.name).filter(|s| same(s)).and_then(|_| state.rank(&stored.name))
         };
         let ranks = sources.iter().map(rank).collect();
-        Self { state, tasks: Vec::new(), ranks, interner: Interner::new(1 << 20), definitions: HashMap::new() }
+        Self {
+            state,
+            tasks: Vec::new(),
+            ranks,
+            interner: Interner::new(1 << 20),
+            definitions: HashMap::new(),
+            networks: HashSet::new(),
+        }
     }
 
     fn add(&mut self, record: Record) {
@@ -449,6 +457,7 @@ impl Loading {
             facts.key = TaskKey::new(cluster.into(), framework.into(), facts.key.task());
             facts.agent = facts.agent.map(|agent| loading.interner.intern(agent.as_str()).into());
             facts.definition = loading.definition(facts.definition);
+            facts.networks = facts.networks.map(|networks| loading.networks.get_or_insert(networks).clone());
             (rank, facts)
         };
         let facts = facts.into_iter().map(|one| share(self, one)).collect();

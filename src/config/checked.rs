@@ -641,11 +641,14 @@ pub enum ExtraName {
     Text,
     /// SVCB and HTTPS records (RFC 9460).
     Bindings,
+    /// Tasks by network: `T.FW.NETWORK.network`.
+    Networks,
 }
 
 impl ExtraName {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ids, Self::Agents, Self::Services, Self::Text, Self::Bindings];
+    pub const ALL: [Self; 6] =
+        [Self::Ids, Self::Agents, Self::Services, Self::Text, Self::Bindings, Self::Networks];
 }
 
 /// The proxy.

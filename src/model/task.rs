@@ -26,6 +26,8 @@ pub struct TaskFacts {
     /// Addresses of the task's containers as its statuses give them, in the order given. Empty in host networking
     /// on some sources: the agent's address counts then.
     pub addresses: SmallVec<[IpAddr; 1]>,
+    /// Which of these are in which network, if any network has a name.
+    pub networks: Option<Arc<TaskNetworks>>,
     /// Addresses in labels of its statuses, if there are any.
     pub labelled: Option<Box<LabelledAddresses>>,
     /// When its agent was lost, where the source says so.
@@ -33,6 +35,11 @@ pub struct TaskFacts {
     /// What was fixed when the task was launched.
     pub definition: Arc<TaskDefinition>,
 }
+
+/// The networks of a task's addresses, in the order of these: a name (empty for one that has none) and how many. Tasks on
+/// the same networks share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskNetworks(pub Box<[(Arc<str>, u16)]>);
 
 /// Addresses that containerizers put into labels of a task's status: how containers had addresses before Mesos 0.25,
 /// and how some tools say theirs to this day.
@@ -252,6 +259,8 @@ pub struct TaskStatus {
     pub health: Option<Health>,
     /// Addresses, if the status has any. Statuses made by a master have none.
     pub addresses: Option<SmallVec<[IpAddr; 1]>>,
+    /// Which of these are in which network, if any network has a name.
+    pub networks: Option<Arc<TaskNetworks>>,
     /// Addresses in its labels, if it has any.
     pub labelled: Option<Box<LabelledAddresses>>,
     /// The agent, if the status names one.
@@ -261,6 +270,18 @@ pub struct TaskStatus {
 }
 
 impl TaskFacts {
+    /// The networks that have a name, with the task's addresses in each.
+    pub fn networks(&self) -> impl Iterator<Item = (&str, &[IpAddr])> {
+        let mut rest = &self.addresses[..];
+        let parts = self.networks.iter().flat_map(|networks| &networks.0);
+        let addresses = parts.map(move |(name, count)| {
+            let (own, others) = rest.split_at(usize::from(*count).min(rest.len()));
+            rest = others;
+            (&**name, own)
+        });
+        addresses.filter(|(name, addresses)| !name.is_empty() && !addresses.is_empty())
+    }
+
     /// Takes over what `status` says and keeps what it does not mention.
     pub fn apply(&mut self, status: &TaskStatus) {
         self.state = status.state;
@@ -269,6 +290,7 @@ impl TaskFacts {
         }
         if let Some(addresses) = &status.addresses {
             self.addresses.clone_from(addresses);
+            self.networks.clone_from(&status.networks);
         }
         if status.labelled.is_some() {
             self.labelled.clone_from(&status.labelled);

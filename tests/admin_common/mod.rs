@@ -226,6 +226,7 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         health: Health::Healthy,
         held: false,
         addresses: [endpoint.address.ip()].into_iter().collect(),
+        networks: None,
         labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),

@@ -84,6 +84,7 @@ pub fn task(id: &str, name: &str, agent: u8, port: u16, labels: &[(&str, &str)])
         health: Health::Unknown,
         held: false,
         addresses: [IpAddr::from([10, 1, 0, agent])].into_iter().collect(),
+        networks: None,
         labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
@@ -97,6 +98,7 @@ pub fn status(id: &str, state: TaskState, health: Option<bool>) -> TaskStatus {
         health: health.map(|healthy| if healthy { Health::Healthy } else { Health::Unhealthy }),
         addresses: None,
         agent: None,
+        networks: None,
         labelled: None,
         unreachable_since: None,
     }

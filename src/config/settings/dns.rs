@@ -70,6 +70,7 @@ fn naming() -> [Setting<Raw>; 6] {
         ("services", ExtraName::Services),
         ("text", ExtraName::Text),
         ("bindings", ExtraName::Bindings),
+        ("networks", ExtraName::Networks),
     ]);
     let rules = Choice(&[("rfc1123", LabelRule::Rfc1123), ("rfc952", LabelRule::Rfc952)]);
     [
@@ -102,7 +103,7 @@ fn naming() -> [Setting<Raw>; 6] {
             .means(
                 "Names and types that Mesos-DNS does not have: `ID.id.FRAMEWORK` (ids), `ID.agent` and `HOST.agent` (agents), \
                 `_PORT._PROTO.TASK.FRAMEWORK` (services), TXT with facts of tasks and agents (text), SVCB and HTTPS \
-                (bindings).",
+                (bindings), `TASK.FRAMEWORK.NETWORK.network` (networks).",
             )
             .costs("Some hundred octets an agent."),
         setting!(Raw, "reverse", Many::new(Network, "networks", 64), config.dns.reverse)

@@ -4,6 +4,7 @@
 //! | name | records |
 //! |---|---|
 //! | `ID.agent`, `HOST.agent` | addresses of agents; TXT |
+//! | `HOST.NETWORK.network` and services below it | see [`super::networks`] |
 //! | `_PORT._PROTO.HOST` | SRV and SVCB of one port (RFC 2782); `HOST` is `T.FW` or a task's own name |
 //! | `HOST` | TXT with facts; SVCB and HTTPS of the ports |
 
@@ -16,7 +17,7 @@ use super::facts::{agent_text, task_text};
 use super::group::{Member, NameRank};
 use super::label::service_label;
 use super::services::speaks;
-use super::{Content, Names, Record, below};
+use super::{Content, Names, Record, below, networks};
 use crate::cluster::event::RecordData;
 use crate::config::checked::ExtraName;
 
@@ -41,10 +42,10 @@ const MAX_TEXTS: usize = 32;
 
 /// A task as one name stands for it.
 pub(super) struct Instance {
-    member: Member,
+    pub(super) member: Member,
     /// Its own name relative to the zone.
     own: String,
-    is_named: bool,
+    pub(super) is_named: bool,
 }
 
 /// A port of a task, as names count it.
@@ -74,7 +75,7 @@ impl Names {
 impl ClusterNames {
     /// The records of a name that none of Mesos-DNS's rules knows, relative to the zone.
     pub(super) fn further(&self, name: &str) -> Option<Vec<Record>> {
-        self.agent_hosts(name).or_else(|| self.port_services(name))
+        self.agent_hosts(name).or_else(|| self.port_services(name)).or_else(|| self.network_names(name))
     }
 
     fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
@@ -126,11 +127,21 @@ impl ClusterNames {
             return None;
         }
         let mut found = Findings::default();
-        for instance in self.instances(host) {
-            for port in self.ports(&instance.member) {
+        self.port_services_in(name, None, &mut found);
+        let records = found.into_records()?;
+        (self.rules.hold || !records.is_empty() || matches!(service, Service::Protocol(_))).then_some(records)
+    }
+
+    /// Adds the services of a name `_PORT._PROTO.HOST`, in one network or as they are without a word of it.
+    pub(super) fn port_services_in(&self, name: &str, network: Option<&str>, found: &mut Findings) {
+        let (service, host) = split_service(name);
+        for instance in self.instances(host).into_iter().filter(|one| one.member.is_in(network, &self.rules)) {
+            // Host ports are in no network.
+            let is_there = |port: &Port<'_>| network.is_none() || port.declared.is_some();
+            for port in self.ports(&instance.member).into_iter().filter(is_there) {
                 match service {
                     Service::Port(label, protocol) if port.label == label && self.is_over(&port, protocol) => {
-                        let srv = || self.port_srv(&instance, &port);
+                        let srv = || self.port_srv(&instance, &port, network);
                         found.add(instance.is_named.then(srv));
                     }
                     Service::Protocol(protocol) if self.is_over(&port, protocol) => found.add([]),
@@ -138,12 +149,10 @@ impl ClusterNames {
                 }
             }
         }
-        let records = found.into_records()?;
-        (self.rules.hold || !records.is_empty() || matches!(service, Service::Protocol(_))).then_some(records)
     }
 
-    fn port_srv(&self, instance: &Instance, port: &Port<'_>) -> Record {
-        let below = if port.declared.is_some() { "" } else { ".slave" };
+    fn port_srv(&self, instance: &Instance, port: &Port<'_>, network: Option<&str>) -> Record {
+        let below = if port.declared.is_some() { networks::below(network) } else { ".slave".to_owned() };
         self.task_srv(&instance.member, port.number, &format!("{}{below}", instance.own))
     }
 
@@ -175,7 +184,7 @@ impl ClusterNames {
     }
 
     /// The tasks that a host's name stands for: `T.FW`, or one task's own name or name by id.
-    fn instances(&self, name: &str) -> Vec<Instance> {
+    pub(super) fn instances(&self, name: &str) -> Vec<Instance> {
         if let Some(group) = self.groups.get(name) {
             let named: BTreeSet<_> =
                 group.named(self.rules.unhealthy).iter().map(|member| &member.view.facts.key).collect();

@@ -240,7 +240,13 @@ impl ClusterNames {
 
     /// The numbers of a task's ports with this name and protocol. Host ports have no names.
     fn ports_by_id(&self, query: &IdName<'_>, port: Option<&str>, protocol: &str, member: &Member) -> Vec<u16> {
-        let service = ServiceName { service: "", protocol, framework: query.framework, on_agents: query.on_agents };
+        let service = ServiceName {
+            service: "",
+            protocol,
+            framework: query.framework,
+            on_agents: query.on_agents,
+            network: None,
+        };
         member_ports(member, port, &service, &self.rules)
     }
 

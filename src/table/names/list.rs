@@ -88,6 +88,7 @@ impl ClusterNames {
         if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
             names.extend(self.records_at(task, part, member).into_iter().map(|(name, _)| name));
             self.list_ports(group, member, names);
+            self.list_networks(task, part, member, names);
         }
     }
 

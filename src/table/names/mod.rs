@@ -14,6 +14,7 @@ mod hosts;
 pub mod ids;
 pub mod label;
 mod list;
+mod networks;
 pub mod parents;
 mod reverse;
 pub mod rules;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::cluster::{ClusterNames, Findings};
 use super::group::{Member, TaskGroup};
 use super::label::{NAME, service_label};
+use super::networks::{self, network_parents};
 use super::rules::NamingRules;
 
 /// `_SERVICE._PROTO.FRAMEWORK[.slave]`.
@@ -15,6 +16,8 @@ pub(super) struct ServiceName<'a> {
     pub(super) protocol: &'a str,
     pub(super) framework: &'a str,
     pub(super) on_agents: bool,
+    /// The network that it is meant in, as a label.
+    pub(super) network: Option<&'a str>,
 }
 
 impl<'a> ServiceName<'a> {
@@ -27,7 +30,7 @@ impl<'a> ServiceName<'a> {
             Some((&service[..at], protocol, framework))
         });
         let Some((service, protocol, framework)) = parts else { return Vec::new() };
-        let reading = |framework, on_agents| Self { service, protocol, framework, on_agents };
+        let reading = |framework, on_agents| Self { service, protocol, framework, on_agents, network: None };
         let on_agents = framework.strip_suffix(".slave").map(|framework| reading(framework, true));
         [reading(framework, false)].into_iter().chain(on_agents).collect()
     }
@@ -36,7 +39,13 @@ impl<'a> ServiceName<'a> {
 impl ClusterNames {
     /// Adds the services of the tasks that a name stands for.
     pub(super) fn task_services(&self, name: &str, found: &mut Findings) {
-        for query in ServiceName::readings(name) {
+        self.task_services_in(name, None, found);
+    }
+
+    /// … in one network, where agents have no part.
+    pub(super) fn task_services_in(&self, name: &str, network: Option<&str>, found: &mut Findings) {
+        let readings = ServiceName::readings(name).into_iter().filter(|query| network.is_none() || !query.on_agents);
+        for query in readings.map(|query| ServiceName { network, ..query }) {
             // `_a._b._tcp.fw`: port `a` of task `b`. `_a._tcp.fw`: task `a`. A discovery name as it was written may
             // have dots, so the task's part may be several labels.
             self.task_service(query.service, None, &query, found);
@@ -63,15 +72,21 @@ impl ClusterNames {
         found: &mut Findings,
     ) {
         // The name exists while any task of the group, named or not, declares such a port; else it is missing.
-        let ports = |member: &Member| member_ports(member, port, query, &self.rules);
+        let is_there =
+            |member: &Member| query.network.is_none() || member.declared_ports().is_some() && member.is_in(query.network, &self.rules);
+        let ports = |member: &Member| match is_there(member) {
+            true => member_ports(member, port, query, &self.rules),
+            false => Vec::new(),
+        };
         if !group.members.is_empty() && group.members.iter().all(|member| ports(member).is_empty()) {
             return;
         }
         found.add([]);
         for member in group.named(self.rules.unhealthy) {
             let Some(host) = member.canonical(task) else { continue };
-            let below = if query.on_agents || member.declared_ports().is_none() { ".slave" } else { "" };
-            let target = self.target(&host, query.framework, below);
+            let is_on_agent = query.on_agents || member.declared_ports().is_none();
+            let below = if is_on_agent { ".slave".to_owned() } else { networks::below(query.network) };
+            let target = self.target(&host, query.framework, &below);
             found.add(ports(member).into_iter().map(|port| self.task_srv(member, port, &target)));
         }
     }
@@ -122,9 +137,14 @@ pub(crate) fn member_parents(member: &Member, names: &[Arc<str>], rules: &Naming
     }
     let framework = member.view.framework.as_ref().map(|framework| rules.framework_parts(&framework.name));
     let protocols = protocols(member, rules);
+    let declares = member.declared_ports().is_some();
     for part in framework.iter().flatten() {
+        let mut around = Vec::new();
         for (protocol, below) in &protocols {
             parents.insert(format!("_{protocol}.{part}{below}"));
+            if below.is_empty() && declares {
+                around.push(format!("_{protocol}.{part}"));
+            }
         }
         for name in names {
             let Some(task) = name.strip_suffix(&**part).and_then(|task| task.strip_suffix('.')) else { continue };
@@ -133,10 +153,16 @@ pub(crate) fn member_parents(member: &Member, names: &[Arc<str>], rules: &Naming
             for below in ["", ".slave"] {
                 parents.extend(inner_canonical.iter().flat_map(|inner| suffixes(inner, part, below)));
             }
+            around.extend(suffixes(inner, part, ""));
+            around.extend(inner_canonical.iter().flat_map(|inner| suffixes(inner, part, "")));
             for (protocol, below) in &protocols {
                 parents.extend(suffixes(inner, &format!("_{protocol}.{part}"), below));
+                if below.is_empty() && declares {
+                    around.extend(suffixes(inner, &format!("_{protocol}.{part}"), ""));
+                }
             }
         }
+        parents.extend(network_parents(member, part, &around, rules));
     }
     parents
 }

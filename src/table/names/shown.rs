@@ -52,7 +52,10 @@ impl Shown {
         ));
         let services = view.said_ports().iter().map(|said| stable_hash(&(said.number, said.srv_priority, said.srv_weight)));
         let services = services.fold(0, u64::wrapping_add);
-        let hosts = stable_hash(&(named, view.addresses(), &definition.host_ports, services, view.refused_names()));
+        let networks = facts.networks.as_ref().filter(|_| rules.extra.has(ExtraName::Networks));
+        let networks = networks.map(|networks| (networks, &facts.addresses[..]));
+        let said = (services, view.refused_names());
+        let hosts = stable_hash(&(named, view.addresses(), &definition.host_ports, networks, said));
         let text = rules.extra.has(ExtraName::Text).then(|| {
             let place = agent.map(|agent| (&agent.hostname, &agent.region, &agent.zone));
             stable_hash(&(facts.state, facts.health, view.state, &view.version, place))

@@ -99,6 +99,7 @@ fn service_facts(service: &StaticService, definitions: &mut Definitions) -> Vec<
             health: Health::Healthy,
             held: false,
             addresses: smallvec![endpoint.address.ip()],
+            networks: None,
             labelled: None,
             unreachable_since: None,
             definition: definitions.of(service, endpoint),

@@ -245,6 +245,7 @@ impl Source {
             state: *state,
             health: None,
             addresses: None,
+            networks: None,
             labelled: None,
             agent: None,
             unreachable_since: None,

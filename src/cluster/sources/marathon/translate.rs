@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use super::wire::{self, App, Container, PodEndpoint, PodInstance, PodStatus, PortDefinition, Task};
 use crate::model::id::{ClusterName, FrameworkId, TaskKey};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::task::{
     AppFacts, Discovery, DiscoveryPort, Health, Label, NetworkMode, PortMapping, PortRange, PortScope, TaskDefinition,
-    TaskFacts, TaskState,
+    TaskFacts, TaskNetworks, TaskState,
 };
 
 /// What every fact of one Marathon has in common.
@@ -210,6 +211,7 @@ impl Shape {
             health: if scope.use_health { health(task) } else { Health::Unknown },
             held: unready.contains(task.id.as_str()),
             addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+            networks: None,
             labelled: None,
             unreachable_since: None,
             definition: Arc::new(definition),
@@ -431,7 +433,7 @@ fn pod_task(
         version: pod.spec.version.as_deref().map(Into::into),
         app: Some(Arc::new(AppFacts { id: pod.id.as_str().into(), ..AppFacts::default() })),
     };
-    let addresses = instance.networks.iter().flatten().flat_map(|network| network.addresses.iter().flatten());
+    let (addresses, networks) = addresses(instance);
     let facts = TaskFacts {
         key: TaskKey::new(
             scope.cluster.clone(),
@@ -442,12 +444,27 @@ fn pod_task(
         state,
         health: if scope.use_health { pod_health(container.endpoints.iter().flatten()) } else { Health::Unknown },
         held: false,
-        addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
+        addresses,
+        networks,
         labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
     };
     Some(SaidTask { facts, host: instance.agent_hostname.clone() })
+}
+
+/// An instance's addresses, and the networks they are in where any has a name.
+fn addresses(instance: &PodInstance) -> (SmallVec<[IpAddr; 1]>, Option<Arc<TaskNetworks>>) {
+    let mut addresses = SmallVec::new();
+    let mut networks: Vec<(Arc<str>, u16)> = Vec::new();
+    for network in instance.networks.iter().flatten() {
+        let before = addresses.len();
+        addresses.extend(network.addresses.iter().flatten().filter_map(|text| text.parse::<IpAddr>().ok()));
+        let count = u16::try_from(addresses.len() - before).unwrap_or(u16::MAX);
+        networks.push((network.name.as_deref().unwrap_or_default().into(), count));
+    }
+    let is_named = networks.iter().any(|(name, _)| !name.is_empty());
+    (addresses, is_named.then(|| Arc::new(TaskNetworks(networks.into()))))
 }
 
 fn pod_health<'a>(endpoints: impl Iterator<Item = &'a PodEndpoint>) -> Health {

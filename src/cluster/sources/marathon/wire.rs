@@ -288,6 +288,8 @@ pub struct PodInstance {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PodNetwork {
+    /// Its name.
+    pub name: Option<String>,
     /// Its addresses.
     pub addresses: Option<Vec<String>>,
 }

@@ -20,11 +20,14 @@ use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, ClusterName, FrameworkId, TaskKey};
 use crate::model::intern::Interner;
-use crate::model::task::{Health, LabelledAddresses, TaskDefinition, TaskFacts, TaskState, TaskStatus};
+use crate::model::task::{Health, LabelledAddresses, TaskDefinition, TaskFacts, TaskNetworks, TaskState, TaskStatus};
 use crate::model::time::Timestamp;
 
 /// Definitions that are remembered to be shared.
 const KEPT_DEFINITIONS: usize = 1 << 16;
+
+/// Combinations of networks that are remembered to be shared.
+const KEPT_NETWORKS: usize = 1 << 12;
 
 /// `TaskStatus.Source.SOURCE_MASTER`.
 const SOURCE_MASTER: i32 = 0;
@@ -47,12 +50,20 @@ pub struct Translator {
     definitions: HashSet<Arc<TaskDefinition>>,
     /// Definitions that found no room and may still come before room is looked for again.
     until_sweep: usize,
+    /// Combinations of networks; a cluster has few.
+    networks: HashSet<Arc<TaskNetworks>>,
 }
 
 impl Translator {
     /// A translator for `cluster`.
     pub fn new(cluster: ClusterName) -> Self {
-        Self { cluster, strings: Interner::default(), definitions: HashSet::new(), until_sweep: 0 }
+        Self {
+            cluster,
+            strings: Interner::default(),
+            definitions: HashSet::new(),
+            until_sweep: 0,
+            networks: HashSet::new(),
+        }
     }
 
     /// A whole task.
@@ -75,6 +86,7 @@ impl Translator {
             health: latest_first().find_map(health).unwrap_or_default(),
             held: false,
             addresses: shown.and_then(addresses).unwrap_or_default(),
+            networks: shown.and_then(|status| self.networks(status)),
             labelled: shown.and_then(labelled),
             unreachable_since: latest_first().find_map(away_since).filter(|_| state.is_away()),
             definition: self.definition(task),
@@ -96,6 +108,7 @@ impl Translator {
             state,
             health: health(status),
             addresses: addresses(status),
+            networks: self.networks(status),
             labelled: labelled(status),
             agent: text(status.agent_id.as_ref()).map(|id| self.agent_id(id)),
             unreachable_since: away_since(status).filter(|_| state.is_away()),
@@ -191,6 +204,7 @@ impl Translator {
             state: TaskState::Ended,
             health: None,
             addresses: None,
+            networks: None,
             labelled: None,
             agent: None,
             unreachable_since: None,
@@ -211,6 +225,28 @@ impl Translator {
     pub fn key(&mut self, framework: &str, task: &str) -> TaskKey {
         let framework = self.framework_id(framework);
         TaskKey::new(self.cluster.clone(), framework, task)
+    }
+
+    /// The networks of a status's addresses, if any has a name; one copy for all tasks on the same ones.
+    fn networks(&mut self, status: &wire::TaskStatus) -> Option<Arc<TaskNetworks>> {
+        let name = |network: &wire::NetworkInfo| network.name.clone().unwrap_or_default();
+        let infos = addresses(status).and(status.container_status.as_ref()).map(|status| &status.network_infos)?;
+        if infos.iter().all(|network| name(network).is_empty()) {
+            return None;
+        }
+        let counted = infos.iter().map(|network| {
+            let count = ip_addresses(network).count();
+            (self.strings.intern(&name(network)), u16::try_from(count).unwrap_or(u16::MAX))
+        });
+        let networks = TaskNetworks(counted.collect());
+        if let Some(known) = self.networks.get(&networks) {
+            return Some(known.clone());
+        }
+        let shared = Arc::new(networks);
+        if self.networks.len() < KEPT_NETWORKS {
+            self.networks.insert(shared.clone());
+        }
+        Some(shared)
     }
 
     /// The definition, one copy for all tasks that have an equal one.
@@ -275,9 +311,13 @@ fn addresses(status: &wire::TaskStatus) -> Option<SmallVec<[IpAddr; 1]>> {
         return None;
     }
     let networks = &status.container_status.as_ref()?.network_infos;
-    let texts = networks.iter().flat_map(|network| &network.ip_addresses).filter_map(|ip| ip.ip_address.as_deref());
-    let addresses: SmallVec<[IpAddr; 1]> = texts.filter_map(ip_address).collect();
+    let addresses: SmallVec<[IpAddr; 1]> = networks.iter().flat_map(ip_addresses).collect();
     (!addresses.is_empty()).then_some(addresses)
+}
+
+/// The addresses in one network that can be read.
+fn ip_addresses(network: &wire::NetworkInfo) -> impl Iterator<Item = IpAddr> {
+    network.ip_addresses.iter().filter_map(|ip| ip_address(ip.ip_address.as_deref()?))
 }
 
 /// The status that tells a running task's addresses, as Mesos-DNS chooses it: the order of statuses in a master's
