@@ -16,6 +16,7 @@ use super::wire::query::{self, Edns, Ignored, Incoming, Query, Question, Rejecti
 use super::wire::response::{EdnsReply, Response};
 use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, flags, record_type};
 use crate::config::checked::{CookiePolicy, DnsConfig};
+use crate::model::zone_slot::ZoneSlot;
 
 /// What answers are made from.
 pub struct Authority<'a, N> {
@@ -51,6 +52,8 @@ pub struct Answered {
     pub is_outside: bool,
     /// A cookie has shown that answers to this address reach the asker.
     pub is_proven: bool,
+    /// The zone that was asked; `None`: it did not come to that.
+    pub zone: Option<ZoneSlot>,
 }
 
 impl Answered {
@@ -64,6 +67,7 @@ impl Answered {
             is_repeatable: false,
             is_outside: false,
             is_proven: false,
+            zone: None,
         }
     }
 }
@@ -132,6 +136,7 @@ fn respond<N: NameSource>(
     answered.impossible_records = resolution.impossible_records;
     answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment;
     answered.is_outside = resolution.is_outside;
+    answered.zone = Some(resolution.zone);
     match resolution.rcode {
         Rcode::Refused => response.explain(ExtendedError::NotAuthoritative),
         Rcode::ServFail => response.explain(ExtendedError::NotReady),

@@ -4,8 +4,8 @@
 //! from closed sets, so that no client can make new series.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -14,6 +14,7 @@ use super::answer::Answered;
 use super::forward::metrics::ForwardMetrics;
 use super::wire::query::Ignored;
 use super::wire::{Rcode, Transport, record_type};
+use crate::model::zone_slot::{SLOTS, ZoneSlot};
 
 /// Types that are counted by name.
 const TYPES: [(u16, &str); 17] = [
@@ -100,6 +101,7 @@ const TRANSFERS: &str = "pointsman_dns_transfers_total";
 const LIMITED: &str = "pointsman_dns_rate_limited_total";
 const CLOSED: &str = "pointsman_dns_tcp_timeouts_total";
 const QUERIES: &str = "pointsman_dns_queries_total";
+const ZONES: &str = "pointsman_dns_zone_queries_total";
 const OPEN: &str = "pointsman_dns_tcp_open_connections";
 
 const EXPORTED: &[Exported] = &[
@@ -129,6 +131,7 @@ const EXPORTED: &[Exported] = &[
 
 const HELP: &[(&str, &str)] = &[
     (QUERIES, "Answered queries by transport, type asked for and response code."),
+    (ZONES, "Answered queries by the zone of the name asked for (outside: none of ours) and response code."),
     (TRUNCATED, "Answers that did not fit and were flagged as truncated."),
     (DROPPED, "Messages without an answer: too short, responses, or not taken by the kernel."),
     ("pointsman_dns_impossible_records_total", "Records left out of answers because no message can express them."),
@@ -160,7 +163,12 @@ pub struct WorkerMetrics {
     pub forward: ForwardMetrics,
     queries: [[[AtomicU64; Rcode::ALL.len()]; TYPES.len() + 1]; Transport::ALL.len()],
     counts: [AtomicU64; Count::AcceptErrors as usize + 1],
+    /// By the zone's number; made when a zone is asked for the first time.
+    zones: Box<[OnceLock<Box<ByRcode>>]>,
 }
+
+/// A counter for each response code.
+type ByRcode = [AtomicU64; Rcode::ALL.len()];
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
@@ -175,6 +183,7 @@ impl WorkerMetrics {
             forward,
             queries: std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| zero()))),
             counts: std::array::from_fn(|_| zero()),
+            zones: (0..SLOTS).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -182,6 +191,9 @@ impl WorkerMetrics {
     pub fn answered(&self, transport: Transport, answered: &Answered) {
         let kind = answered.record_type.map_or(TYPES.len(), type_index);
         add(&self.queries[transport as usize][kind][answered.rcode as usize], 1);
+        if let Some(zone) = answered.zone.and_then(|zone| self.zones.get(zone.index())) {
+            add(&zone.get_or_init(Box::default)[answered.rcode as usize], 1);
+        }
         if answered.truncated {
             self.count(match transport {
                 Transport::Udp => Count::TruncatedUdp,
@@ -283,6 +295,22 @@ impl DnsMetrics {
         series
     }
 
+    fn zones(&self) -> Vec<Metric> {
+        let mut series = Vec::new();
+        for (zone, name) in ZoneSlot::all() {
+            for rcode in Rcode::ALL {
+                let of = |worker: &Arc<WorkerMetrics>| {
+                    worker.zones[zone.index()].get().map_or(0, |codes| codes[rcode as usize].load(Ordering::Relaxed))
+                };
+                let value = self.workers.iter().map(of).fold(0, u64::wrapping_add);
+                if value > 0 {
+                    series.push(counter(&[("rcode", rcode.as_str()), ("zone", &name)], value));
+                }
+            }
+        }
+        series
+    }
+
     fn counters(&self, name: &str) -> Vec<Metric> {
         EXPORTED
             .iter()
@@ -310,7 +338,11 @@ impl Collector for DnsMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let counters = HELP.iter().map(|(name, help)| {
-            let series = if *name == QUERIES { self.queries() } else { self.counters(name) };
+            let series = match *name {
+                QUERIES => self.queries(),
+                ZONES => self.zones(),
+                name => self.counters(name),
+            };
             family(name, help, MetricType::COUNTER, series)
         });
         let open = family(OPEN, OPEN_HELP, MetricType::GAUGE, vec![self.open_connections()]);

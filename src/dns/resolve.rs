@@ -15,6 +15,7 @@ use super::wire::response::{Response, Section, Written};
 use super::wire::{Rcode, flags, record_type};
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;
+use crate::model::zone_slot::ZoneSlot;
 use crate::table::names::further::RareType;
 use crate::table::names::{Found, Node, Record, Zone};
 
@@ -35,6 +36,8 @@ pub struct Resolution {
     pub impossible_records: u32,
     /// The name lies in none of our zones.
     pub is_outside: bool,
+    /// The zone of the name asked for.
+    pub zone: ZoneSlot,
     is_authoritative: bool,
     /// Whether an order was drawn by lot.
     is_drawn: bool,
@@ -53,6 +56,7 @@ impl Resolution {
             truncated: false,
             impossible_records: 0,
             is_outside: false,
+            zone: ZoneSlot::OUTSIDE,
             is_authoritative: true,
             is_drawn: false,
         };
@@ -103,7 +107,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         loop {
             let name = visited.last().map_or(asked, |name| name);
             let owner = if visited.is_empty() { Owner::Question } else { Owner::Name(name) };
-            let (zone, node) = match self.find(name) {
+            let found = self.find(name);
+            if visited.is_empty() {
+                self.resolution.zone = found.zone().map_or(ZoneSlot::OUTSIDE, |zone| zone.slot);
+            }
+            let (zone, node) = match found {
                 Found::Outside if visited.is_empty() => {
                     self.resolution.is_outside = true;
                     self.resolution.is_authoritative = false;

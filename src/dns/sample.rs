@@ -32,7 +32,7 @@ impl Sample {
             ready: true,
             zone_ready: true,
             config: DnsConfig::default(),
-            zone: Arc::new(Zone { name: zone.into(), serial: 7 }),
+            zone: Arc::new(Zone::new(zone.into(), 7)),
             nodes: BTreeMap::new(),
         }
     }

@@ -22,6 +22,7 @@ use super::wire::option::ExtendedError;
 use super::wire::query::{self, Incoming, Query};
 use super::wire::{CLASS_IN, Rcode, Transport, flags, read_u16, record_type};
 use crate::config::checked::DnsConfig;
+use crate::model::zone_slot::ZoneSlot;
 use crate::table::handle::TableHandle;
 use crate::table::names::Found;
 
@@ -104,7 +105,8 @@ impl<L: LoadNames> Worker<L> {
     pub(crate) async fn forwarded(&self, client: Option<IpAddr>, waiting: Box<Waiting>) -> Vec<u8> {
         let (transport, record_type) = (waiting.request().transport, waiting.request().record_type);
         let (octets, rcode, truncated) = waiting.finish().await;
-        self.metrics.answered(transport, &Answered { truncated, ..Answered::plain(Some(record_type), rcode) });
+        let answered = Answered::plain(Some(record_type), rcode);
+        self.metrics.answered(transport, &Answered { truncated, zone: Some(ZoneSlot::OUTSIDE), ..answered });
         if let Some(log) = self.log.borrow_mut().as_mut() {
             self.setting(|config| log.note(config, (transport, client), &[], &octets));
             log.give();
@@ -319,11 +321,12 @@ impl<N: NameSource> Answering<'_, N> {
         if !is_wanted || query.question.class != CLASS_IN {
             return None;
         }
+        let zone = self.authority.names.find(query.question.name.as_str()).zone().map(|zone| zone.slot);
         let refused = self.no_transfer(asker, &query, session.is_some());
         if refused.is_none() && asker.transport.is_stream() {
             out.truncate(start);
             let request = transfer::Request { session: session.cloned(), ..transfer::Request::new(&query) };
-            self.metrics.answered(asker.transport, &Answered::plain(Some(asked), Rcode::NoError));
+            self.metrics.answered(asker.transport, &Answered { zone, ..Answered::plain(Some(asked), Rcode::NoError) });
             return Some(Reply::Transfer(Box::new(request)));
         }
         out.truncate(start);
@@ -337,7 +340,7 @@ impl<N: NameSource> Answering<'_, N> {
                 refused.rcode()
             }
         };
-        let answered = Answered { is_proven: answered.is_proven, ..Answered::plain(Some(asked), rcode) };
+        let answered = Answered { is_proven: answered.is_proven, zone, ..Answered::plain(Some(asked), rcode) };
         self.metrics.answered(asker.transport, &answered);
         Some(self.limit(asker, &answered, message, start, out))
     }
@@ -418,7 +421,8 @@ impl<N: NameSource> Answering<'_, N> {
         let refusal = out.split_off(start);
         match forwarder.begin(request, out) {
             Begun::Answered(rcode, truncated) => {
-                let answered = Answered { truncated, ..Answered::plain(Some(record_type), rcode) };
+                let zone = Some(ZoneSlot::OUTSIDE);
+                let answered = Answered { truncated, zone, ..Answered::plain(Some(record_type), rcode) };
                 self.metrics.answered(asker.transport, &answered);
                 Some(Forwarded::Answered(answered))
             }

@@ -27,3 +27,4 @@ pub mod task;
 pub mod template;
 pub mod time;
 pub mod weights;
+pub mod zone_slot;

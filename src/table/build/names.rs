@@ -50,7 +50,7 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
     let mut zones: Vec<ZoneNames> = zones
         .into_iter()
         .map(|(name, content)| ZoneNames {
-            zone: Arc::new(Zone { serial: serial(&name), name }),
+            zone: Arc::new(Zone::new(name.clone(), serial(&name))),
             ready: false,
             changed: true,
             content,

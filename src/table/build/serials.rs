@@ -31,7 +31,7 @@ pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp)
         let seconds = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         let serial = former.map_or(seconds, |former| seconds.max(former.serial.wrapping_add(1)));
         state.ledger.serials.insert(zone.zone.name.clone(), ZoneVersion { serial, content: Some(content) });
-        zone.zone = Arc::new(Zone { name: zone.zone.name.clone(), serial });
+        zone.zone = Arc::new(Zone { serial, ..(*zone.zone).clone() });
     }
 }
 

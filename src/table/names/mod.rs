@@ -33,6 +33,7 @@ use crate::config::checked::DcosConfig;
 use crate::model::dcos::ZoneKind;
 use crate::model::id::ClusterName;
 use crate::model::persistent::PersistentMap;
+use crate::model::zone_slot::ZoneSlot;
 
 use cluster::ClusterNames;
 use parents::Parents;
@@ -44,6 +45,15 @@ pub struct Zone {
     pub name: Arc<str>,
     /// Rises when the zone's content changes.
     pub serial: u32,
+    /// Its number among counters.
+    pub slot: ZoneSlot,
+}
+
+impl Zone {
+    /// A zone at this serial.
+    pub fn new(name: Arc<str>, serial: u32) -> Self {
+        Self { slot: ZoneSlot::of(&name), name, serial }
+    }
 }
 
 /// A record of a name; the owner is the name asked for.
@@ -73,6 +83,16 @@ pub enum Found {
     Missing(Arc<Zone>),
     /// The name exists.
     Node(Arc<Zone>, Node),
+}
+
+impl Found {
+    /// The zone of ours that the name lies in.
+    pub fn zone(&self) -> Option<&Arc<Zone>> {
+        match self {
+            Self::Outside => None,
+            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) => Some(zone),
+        }
+    }
 }
 
 /// A name that exists, perhaps without records (NODATA, empty non-terminals).
