@@ -10,6 +10,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot run says so; helpers unwrap")]
 
 mod dns_common;
+#[path = "dns_common/knot.rs"]
+mod knot;
 #[path = "dns_common/nsd.rs"]
 mod nsd;
 #[path = "common/ports.rs"]
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use dns_common::{PATIENCE, Server};
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
+use knot::Knot;
 use nsd::Nsd;
 use pointsman::dns::sample::Sample;
 
@@ -62,12 +65,17 @@ fn zone() -> (Sample, String) {
 fn serve(zone: &str) -> Option<Nsd> {
     let (options, zones) = ("minimal-responses: yes\n rrl-ratelimit: 0", "zone:\n name: mesos\n zonefile: zone\n");
     let nsd = Nsd::start(ports::unused(), options, zones, Some(zone))?;
+    until_it_answers(nsd.address);
+    Some(nsd)
+}
+
+/// Waits until a server has the zone.
+fn until_it_answers(server: SocketAddr) {
     let started = Instant::now();
     let has_zone = |octets: Vec<u8>| octets[3] & 0xf == 0;
-    while !ask(nsd.address, &plain("mesos", 6), Duration::from_millis(100)).is_some_and(has_zone) {
-        assert!(started.elapsed() < PATIENCE, "NSD does not answer on {}", nsd.address);
+    while !ask(server, &plain("mesos", 6), Duration::from_millis(100)).is_some_and(has_zone) {
+        assert!(started.elapsed() < PATIENCE, "nobody answers on {server}");
     }
-    Some(nsd)
 }
 
 fn ask(server: SocketAddr, query: &[u8], patience: Duration) -> Option<Vec<u8>> {
@@ -209,22 +217,36 @@ fn essence(octets: &[u8]) -> String {
     )
 }
 
+/// What differs between two servers' answers to these queries.
+fn differences(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u8>)>, alike: fn(&[u8]) -> String) -> Vec<String> {
+    let differs = |(what, query): (String, Vec<u8>)| {
+        let theirs = ask(theirs, &query, PATIENCE).map(|octets| alike(&octets));
+        let ours = ask(ours, &query, PATIENCE).map(|octets| alike(&octets));
+        (theirs != ours || ours.is_none()).then(|| format!("{what}\n  theirs: {theirs:?}\n  ours:   {ours:?}"))
+    };
+    queries.into_iter().filter_map(differs).collect()
+}
+
+#[track_caller]
+fn assert_alike(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u8>)>, rejected: Vec<(String, Vec<u8>)>) {
+    let mut all = differences(theirs, ours, queries, essence);
+    all.extend(differences(theirs, ours, rejected, |octets| format!("{:02x?}", &octets[..4])));
+    assert!(all.is_empty(), "{}:\n{}", all.len(), all.join("\n"));
+}
+
 #[test]
 fn answers_as_nsd_does() {
     let (names, file) = zone();
     let Some(nsd) = serve(&file) else { return };
     let server = Server::start(names);
-    let mut differences = Vec::new();
-    let mut compare = |queries: Vec<(String, Vec<u8>)>, alike: fn(&[u8]) -> String| {
-        for (what, query) in queries {
-            let theirs = ask(nsd.address, &query, PATIENCE).map(|octets| alike(&octets));
-            let ours = ask(server.address, &query, PATIENCE).map(|octets| alike(&octets));
-            if theirs != ours || ours.is_none() {
-                differences.push(format!("{what}\n  NSD:  {theirs:?}\n  ours: {ours:?}"));
-            }
-        }
-    };
-    compare(queries(), essence);
-    compare(rejected(), |octets| format!("{:02x?}", &octets[..4]));
-    assert!(differences.is_empty(), "{}:\n{}", differences.len(), differences.join("\n"));
+    assert_alike(nsd.address, server.address, queries(), rejected());
+}
+
+#[test]
+fn answers_as_knot_does() {
+    let (names, file) = zone();
+    let Some(knot) = Knot::start(ports::unused(), "mesos", &file) else { return };
+    until_it_answers(knot.address);
+    let server = Server::start(names);
+    assert_alike(knot.address, server.address, queries(), rejected());
 }
