@@ -230,6 +230,7 @@ fn task(n: usize, per_app: usize, interner: &mut Interner) -> TaskFacts {
         health: Health::Healthy,
         held: false,
         addresses: [address(agent)].into_iter().collect(),
+        networks: None,
         labelled: None,
         unreachable_since: None,
         definition: Arc::new(definition),
@@ -252,6 +253,7 @@ fn status(n: usize, per_app: usize, state: TaskState, health: Option<Health>, in
         health,
         addresses: None,
         agent: None,
+        networks: None,
         labelled: None,
         unreachable_since: None,
     }))

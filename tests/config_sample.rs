@@ -111,6 +111,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
             ..DnsTlsConfig::default()
         },
         rate_limit: RateLimitConfig { exempt: config.dns.rate_limit.exempt.clone(), ..RateLimitConfig::default() },
+        locality: config.dns.locality.clone(),
         dcos: config.dns.dcos.clone(),
         ..DnsConfig::default()
     };

@@ -218,7 +218,12 @@ fn essence(octets: &[u8]) -> String {
 }
 
 /// What differs between two servers' answers to these queries.
-fn differences(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u8>)>, alike: fn(&[u8]) -> String) -> Vec<String> {
+fn differences(
+    theirs: SocketAddr,
+    ours: SocketAddr,
+    queries: Vec<(String, Vec<u8>)>,
+    alike: fn(&[u8]) -> String,
+) -> Vec<String> {
     let differs = |(what, query): (String, Vec<u8>)| {
         let theirs = ask(theirs, &query, PATIENCE).map(|octets| alike(&octets));
         let ours = ask(ours, &query, PATIENCE).map(|octets| alike(&octets));
@@ -228,7 +233,12 @@ fn differences(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u
 }
 
 #[track_caller]
-fn assert_alike(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u8>)>, rejected: Vec<(String, Vec<u8>)>) {
+fn assert_alike(
+    theirs: SocketAddr,
+    ours: SocketAddr,
+    queries: Vec<(String, Vec<u8>)>,
+    rejected: Vec<(String, Vec<u8>)>,
+) {
     let mut all = differences(theirs, ours, queries, essence);
     all.extend(differences(theirs, ours, rejected, |octets| format!("{:02x?}", &octets[..4])));
     assert!(all.is_empty(), "{}:\n{}", all.len(), all.join("\n"));

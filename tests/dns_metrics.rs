@@ -31,7 +31,8 @@ impl Observed {
         // Nobody listens there.
         let (names, dead) = (unused(), unused());
         let observed = Self { folder: Folder::new(), names, alive, dead };
-        let hosts = (0..200).map(|n| format!("[[records]]\nname = \"many.a.test\"\ntype = \"A\"\nvalue = \"10.0.1.{n}\"\n"));
+        let hosts =
+            (0..200).map(|n| format!("[[records]]\nname = \"many.a.test\"\ntype = \"A\"\nvalue = \"10.0.1.{n}\"\n"));
         let one = "[[records]]\nname = \"www.a.test\"\ntype = \"A\"\nvalue = \"10.0.0.1\"\n".to_owned();
         observed.folder.write("services.toml", hosts.chain([one]).collect::<String>());
         let (alive, dead) = (observed.alive.address, observed.dead);

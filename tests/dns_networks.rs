@@ -107,7 +107,8 @@ fn what_lies_above_them_exists_and_nothing_else() {
     ] {
         served.check(&format!("{above}.mesos"), A, &["NODATA"]);
     }
-    for missing in ["other.network", "chronos.dcos.network", "id.marathon.other.network", "_sctp.marathon.dcos.network"] {
+    for missing in ["other.network", "chronos.dcos.network", "id.marathon.other.network", "_sctp.marathon.dcos.network"]
+    {
         served.check(&format!("{missing}.mesos"), A, &["NXDOMAIN"]);
     }
 }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::facts::{FRAMEWORK, agent, config, framework, key, snapshot, status, task};
+use common::facts::{FRAMEWORK, agent, config, framework, snapshot, status, task};
 use common::ports::unused;
 use common::program::{Folder, Program};
 use common::world::World;
@@ -133,7 +133,8 @@ fn a_change_raises_the_zones_that_show_it_and_no_others() {
     let moved = told(&mut world, vec![said(container("t1", "web", 1, 9))]);
     assert_eq!(moved, [OTHER, TASKS, "mesos", MIRROR]);
     assert_eq!(told(&mut world, vec![masters(1)]), [TASKS, "mesos", MIRROR]);
-    let fewer = MastersFacts { leader: Some(([10, 9, 0, 2], 5050).into()), masters: vec![([10, 9, 0, 2], 5050).into()] };
+    let fewer =
+        MastersFacts { leader: Some(([10, 9, 0, 2], 5050).into()), masters: vec![([10, 9, 0, 2], 5050).into()] };
     assert_eq!(told(&mut world, vec![Fact::Masters(fewer)]), [TASKS, "mesos", MIRROR, "zk"]);
     let vip = said(with_vip(container("t3", "db", 1, 3), "other:80"));
     assert!(told(&mut world, vec![vip]).contains(&VIPS.to_owned()));
@@ -179,7 +180,8 @@ fn a_file_that_changes_one_zone_leaves_its_others() {
     let before = serials(&world.table());
     world.say(records(&[("www.a.test", 1), ("www.b.test", 2)]));
     let after = serials(&world.table());
-    let risen: Vec<_> = after.iter().filter(|(zone, serial)| before[*zone] != **serial).map(|(zone, _)| &**zone).collect();
+    let risen: Vec<_> =
+        after.iter().filter(|(zone, serial)| before[*zone] != **serial).map(|(zone, _)| &**zone).collect();
     assert_eq!(risen, ["b.test"]);
     world.say(records(&[("www.b.test", 2), ("www.a.test", 1)]));
     assert_eq!(serials(&world.table()), after, "the same records in another order");
@@ -202,7 +204,8 @@ fn settings_that_every_record_has_raise_all_zones_and_others_none() {
 /// One of many things that happen to a cluster.
 fn happening(random: &mut fastrand::Rng) -> Fact {
     let id = format!("t{}", random.u8(1..7));
-    let states = [TaskState::Running, TaskState::Running, TaskState::Running, TaskState::Killing, TaskState::Unreachable];
+    let states =
+        [TaskState::Running, TaskState::Running, TaskState::Running, TaskState::Killing, TaskState::Unreachable];
     let state = states[random.usize(..states.len())];
     match random.u8(..10) {
         0..2 => {
@@ -297,7 +300,6 @@ fn without_the_stored_state_serials_begin_with_the_time() {
     fresh.say(records(&[]));
     fresh.say(snapshot(1, vec![said(container("t1", "web", 1, 77))]));
     assert!(serials(&fresh.table())["mesos"] > serials(&later.table())["mesos"]);
-    assert_eq!(key("t1").task(), "t1");
 }
 
 // --- the program

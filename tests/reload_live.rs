@@ -58,6 +58,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.hold_names", "everything is derived anew"),
     ("dns.label_rule", "everything is derived anew"),
     ("dns.extra_names", "everything is derived anew"),
+    ("dns.locality.", "as dns.allow, tests/dns_locality.rs"),
     ("dns.dcos.", "everything is derived anew, the zones included"),
     ("dns.reverse", "everything is derived anew, the zones included"),
     ("dns.max_tcp_connections", "read at each accept"),

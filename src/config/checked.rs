@@ -313,6 +313,8 @@ pub struct DnsConfig {
     pub extra_names: Vec<ExtraName>,
     /// Networks whose addresses lead back to names.
     pub reverse: Vec<IpNet>,
+    /// Clients whose place is known.
+    pub locality: LocalityConfig,
     /// The zones of DC/OS.
     pub dcos: DcosConfig,
     /// Names that are nobody's here.
@@ -489,6 +491,46 @@ impl std::fmt::Debug for CookieKey {
     }
 }
 
+/// Clients whose place is known: what is near them comes first in their answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LocalityConfig {
+    /// The places.
+    pub places: Vec<Place>,
+    /// Resolvers that are believed what they say of their own clients' networks (RFC 7871).
+    pub trusted_resolvers: Vec<IpNet>,
+}
+
+/// A place and the clients in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// The clients' networks.
+    pub networks: Vec<IpNet>,
+    /// The region, as agents' fault domains call it.
+    pub region: Option<Arc<str>>,
+    /// The zone.
+    pub zone: Option<Arc<str>>,
+}
+
+impl LocalityConfig {
+    /// Where an address is, and how much of it says so: the longest network that it lies in counts.
+    pub fn place_of(&self, address: IpAddr) -> Option<(&Place, u8)> {
+        // Nearly always.
+        if self.places.is_empty() {
+            return None;
+        }
+        let address = address.to_canonical();
+        let networks = self.places.iter().flat_map(|place| place.networks.iter().map(move |network| (place, network)));
+        let ours = networks.filter(|(_, network)| network.contains(&address));
+        ours.map(|(place, network)| (place, network.prefix_len())).max_by_key(|(_, bits)| *bits)
+    }
+
+    /// Whether a resolver is believed.
+    pub fn trusts(&self, resolver: IpAddr) -> bool {
+        let resolver = resolver.to_canonical();
+        self.trusted_resolvers.iter().any(|network| network.contains(&resolver))
+    }
+}
+
 /// The zones of DC/OS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DcosConfig {
@@ -647,8 +689,7 @@ pub enum ExtraName {
 
 impl ExtraName {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Ids, Self::Agents, Self::Services, Self::Text, Self::Bindings, Self::Networks];
+    pub const ALL: [Self; 6] = [Self::Ids, Self::Agents, Self::Services, Self::Text, Self::Bindings, Self::Networks];
 }
 
 /// The proxy.
@@ -993,6 +1034,7 @@ impl Default for DnsConfig {
             label_rule: LabelRule::Rfc1123,
             extra_names: ExtraName::ALL.to_vec(),
             reverse: Vec::new(),
+            locality: LocalityConfig::default(),
             dcos: DcosConfig::default(),
             forward: ForwardConfig::default(),
             cookies: CookiePolicy::Answer,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::checked::{
     ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, MarathonConfig, MarathonCredentials, Masters,
-    MesosConfig, MesosCredentials, PolicyConfig, RouteBy, Secret,
+    MesosConfig, MesosCredentials, Place, PolicyConfig, RouteBy, Secret,
 };
 use super::filter::FilterConfig;
 use super::kind::masters::{MastersValue, Scheme};
@@ -306,6 +306,12 @@ impl Entry for RawListener {
 impl Entry for ForwardZone {
     fn name(&self) -> Option<String> {
         Some(self.zone.to_string())
+    }
+}
+
+impl Entry for Place {
+    fn name(&self) -> Option<String> {
+        None
     }
 }
 

@@ -15,7 +15,7 @@ use super::wire::option::{ExtendedError, code};
 use super::wire::query::{self, Edns, Ignored, Incoming, Query, Question, Rejection};
 use super::wire::response::{EdnsReply, Response};
 use super::wire::{CLASS_CH, CLASS_IN, MAX_MESSAGE, MIN_UDP_SIZE, Rcode, Transport, flags, record_type};
-use crate::config::checked::{CookiePolicy, DnsConfig};
+use crate::config::checked::{CookiePolicy, DnsConfig, Place};
 use crate::model::zone_slot::ZoneSlot;
 
 /// What answers are made from.
@@ -108,7 +108,11 @@ fn respond<N: NameSource>(
     let (reply, cookie) = edns_reply(config, asker, query.edns);
     let limit = limit(config, asker, query.edns);
     // A cookie is its client's and of its time; the time that a connection stays is told to those who ask.
-    let is_of_the_moment = query.edns.is_some_and(|edns| edns.options.cookie.is_some());
+    let is_of_the_moment = query.edns.is_some_and(|edns| {
+        let options = edns.options;
+        options.cookie.is_some() || options.subnet.is_some()
+    });
+    let place = place(config, asker, query.edns).map(|(place, _)| place);
     let mut response = Response::begin(out, query.header, Some(&query.question), reply, limit);
     let mut answered = Answered::plain(Some(query.question.record_type), Rcode::NoError);
     answered.is_proven = cookie.is_proven;
@@ -130,11 +134,11 @@ fn respond<N: NameSource>(
         response.finish(rcode, set);
         return answered;
     }
-    let resolution = Resolution::resolve(authority, &query.question, random, &mut response);
+    let resolution = Resolution::resolve(authority, &query.question, place, random, &mut response);
     answered.rcode = resolution.rcode;
     answered.truncated = resolution.truncated;
     answered.impossible_records = resolution.impossible_records;
-    answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment;
+    answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment && place.is_none();
     answered.is_outside = resolution.is_outside;
     answered.zone = Some(resolution.zone);
     match resolution.rcode {
@@ -216,7 +220,7 @@ pub(crate) fn write_soa<N: NameSource>(
 ) -> Rcode {
     let mut response = begin(authority.names.config(), asker, query, out);
     let question = Question { record_type: record_type::SOA, ..query.question.clone() };
-    let resolution = Resolution::resolve(authority, &question, random, &mut response);
+    let resolution = Resolution::resolve(authority, &question, None, random, &mut response);
     response.finish(resolution.rcode, resolution.flags());
     resolution.rcode
 }
@@ -234,6 +238,11 @@ pub(crate) fn edns_reply(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) 
     {
         reply.add(code::NSID, identity.as_bytes());
     }
+    // RFC 7871 §7.2.1: repeated with what the answer holds for; 0 is for everybody.
+    if let Some(subnet) = options.subnet.filter(|_| is_believed(config, asker)) {
+        let scope = place(config, asker, edns).map_or(0, |(_, bits)| bits);
+        reply.add(code::CLIENT_SUBNET, &subnet.reply(scope));
+    }
     // RFC 7828 §3.2.2: over UDP there is nothing to keep alive, and the option is ignored.
     if options.keepalive && asker.transport.is_stream() {
         let tenths = u16::try_from(config.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX);
@@ -244,6 +253,22 @@ pub(crate) fn edns_reply(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) 
         reply.pad();
     }
     (Some(reply), verdict)
+}
+
+/// Where the client is that an answer is for, and how much of its address says so: as a resolver that is believed says,
+/// else by the address that asks.
+fn place<'c>(config: &'c DnsConfig, asker: &Asker, edns: Option<Edns>) -> Option<(&'c Place, u8)> {
+    let said = edns.and_then(|edns| edns.options.subnet).filter(|_| is_believed(config, asker));
+    match said {
+        // RFC 7871 §7.1.2: a prefix of 0 is a wish to be treated like everybody.
+        Some(subnet) if subnet.source == 0 => None,
+        Some(subnet) => config.locality.place_of(subnet.address),
+        None => config.locality.place_of(asker.client?),
+    }
+}
+
+fn is_believed(config: &DnsConfig, asker: &Asker) -> bool {
+    asker.client.is_some_and(|client| config.locality.trusts(client))
 }
 
 /// RFC 7873 §5.2.3 and §5.2.4: a client that knows cookies and shows none of ours over UDP is given one and told to ask

@@ -3,6 +3,7 @@
 //! Pure. Invariants: a record set that does not fit is cut to a random choice of whole records and flagged; what is
 //! merely additional never flags; chains of aliases end after `MAX_ALIASES` or at the first repetition.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -13,8 +14,8 @@ use super::wire::query::Question;
 use super::wire::record::{Data, Owner, Soa, type_of};
 use super::wire::response::{Response, Section, Written};
 use super::wire::{Rcode, flags, record_type};
-use crate::cluster::event::RecordData;
-use crate::config::checked::DnsConfig;
+use crate::cluster::event::{Binding, RecordData};
+use crate::config::checked::{DnsConfig, Place};
 use crate::model::zone_slot::ZoneSlot;
 use crate::table::names::further::RareType;
 use crate::table::names::{Found, Node, Record, Zone};
@@ -48,6 +49,7 @@ impl Resolution {
     pub fn resolve<N: NameSource>(
         authority: &Authority<'_, N>,
         question: &Question<'_>,
+        place: Option<&Place>,
         random: &mut fastrand::Rng,
         response: &mut Response<'_>,
     ) -> Self {
@@ -63,6 +65,7 @@ impl Resolution {
         let mut resolver = Resolver {
             authority,
             record_type: question.record_type,
+            place,
             random,
             response,
             resolution,
@@ -93,6 +96,8 @@ impl Resolution {
 struct Resolver<'a, 'r, 'b, N> {
     authority: &'a Authority<'a, N>,
     record_type: u16,
+    /// Where the client is, if that is known.
+    place: Option<&'a Place>,
     random: &'r mut fastrand::Rng,
     response: &'r mut Response<'b>,
     resolution: Resolution,
@@ -133,7 +138,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             };
             let node = self.with_rare(name, node);
             let Some((target, ttl)) = self.alias_to_follow(&node) else {
-                self.write_node(owner, &zone, &node);
+                self.write_node((name, owner), &zone, &node);
                 return Rcode::NoError;
             };
             let alias = RecordData::Cname(target.clone());
@@ -196,7 +201,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 
     /// The answer of a name that exists and is no alias to be followed.
-    fn write_node(&mut self, owner: Owner<'_>, zone: &Zone, node: &Node) {
+    fn write_node(&mut self, (name, owner): (&str, Owner<'_>), zone: &Zone, node: &Node) {
         let wanted = match self.record_type {
             record_type::ANY => one_type_of(node),
             other => Some(other),
@@ -207,18 +212,23 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 self.write_soa(Section::Answer, owner, zone, ttl);
             }
             Some(record_type::NS) if node.is_apex => self.write_ns(owner, zone),
-            Some(wanted) => self.write_record_set(owner, zone, node, wanted),
+            Some(wanted) => self.write_record_set((name, owner), zone, node, wanted),
             None => self.write_absence(zone),
         }
     }
 
-    fn write_record_set(&mut self, owner: Owner<'_>, zone: &Zone, node: &Node, wanted: u16) {
+    fn write_record_set(&mut self, (name, owner): (&str, Owner<'_>), zone: &Zone, node: &Node, wanted: u16) {
         let mut records: SmallVec<[&Record; 16]> =
             node.records.iter().filter(|record| type_of(&record.data) == wanted).collect();
         // RFC 2181 §5.2: all records of a set have one time to live.
         let Some(ttl) = records.iter().map(|record| self.ttl(record)).min() else {
             return self.write_absence(zone);
         };
+        if let Some(place) = self.place
+            && let Some(distances) = self.authority.names.distances(name, &records, place)
+        {
+            return self.write_nearest_first(owner, ttl, &records, &distances);
+        }
         for position in 0..records.len() {
             // A shuffle that stops with the first record that does not fit: what is there is a random choice.
             let count = records.len();
@@ -226,17 +236,37 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 self.resolution.is_drawn = true;
                 records.swap(position, self.random.usize(position..count));
             }
-            let record = records[position];
-            if !self.write_answer(owner, ttl, Data::Record(&record.data)) {
+            if !self.write_record(owner, ttl, &records[position].data) {
                 return;
             }
-            match &record.data {
-                RecordData::Srv { target, .. } => self.add_target(target),
-                // RFC 9460 §4.1.
-                RecordData::Svcb(binding) | RecordData::Https(binding) => self.add_target(&binding.target),
-                _ => {}
+        }
+    }
+
+    /// What is near comes first, those of one distance in an order that is drawn; what says a priority says that too.
+    fn write_nearest_first(&mut self, owner: Owner<'_>, ttl: u32, records: &[&Record], distances: &[u8]) {
+        let drawn = records.iter().zip(distances).map(|(record, distance)| (*distance, self.random.u32(..), *record));
+        let mut order: Vec<(u8, u32, &Record)> = drawn.collect();
+        order.sort_unstable_by_key(|(distance, drawn, _)| (*distance, *drawn));
+        self.resolution.is_drawn = true;
+        for (distance, _, record) in order {
+            if !self.write_record(owner, ttl, &at_distance(&record.data, distance)) {
+                return;
             }
         }
+    }
+
+    /// Writes a record of the answer and notes the host it leads to; `false`: nothing more fits.
+    fn write_record(&mut self, owner: Owner<'_>, ttl: u32, data: &RecordData) -> bool {
+        if !self.write_answer(owner, ttl, Data::Record(data)) {
+            return false;
+        }
+        match data {
+            RecordData::Srv { target, .. } => self.add_target(target),
+            // RFC 9460 §4.1.
+            RecordData::Svcb(binding) | RecordData::Https(binding) => self.add_target(&binding.target),
+            _ => {}
+        }
+        true
     }
 
     fn write_ns(&mut self, owner: Owner<'_>, zone: &Zone) {
@@ -329,6 +359,24 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     fn ttl(&self, record: &Record) -> u32 {
         record.ttl.unwrap_or(self.config().ttl_seconds)
     }
+}
+
+/// A record as it is for somebody so far away: lower priorities are tried first (RFC 2782, RFC 9460 §2.4.1).
+fn at_distance(data: &RecordData, distance: u8) -> Cow<'_, RecordData> {
+    let further = u16::from(distance);
+    let binding =
+        |binding: &Binding| Box::new(Binding { priority: binding.priority.saturating_add(further), ..binding.clone() });
+    Cow::Owned(match data {
+        RecordData::Srv { priority, weight, port, target } => RecordData::Srv {
+            priority: priority.saturating_add(further),
+            weight: *weight,
+            port: *port,
+            target: target.clone(),
+        },
+        RecordData::Svcb(bound) => RecordData::Svcb(binding(bound)),
+        RecordData::Https(bound) => RecordData::Https(binding(bound)),
+        _ => return Cow::Borrowed(data),
+    })
 }
 
 /// RFC 8482 §4.1: to "whatever there is", one record set is answer enough.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::checked::DnsConfig;
+use crate::config::checked::{DnsConfig, Place};
 use crate::table::Table;
 use crate::table::handle::TableReader;
 use crate::table::names::further::RareType;
@@ -25,6 +25,11 @@ pub trait NameSource {
     /// What a name has of a type that [`NameSource::find`] leaves out, because few ask for it.
     fn rare(&self, _name: &str, _record_type: RareType) -> Vec<Record> {
         Vec::new()
+    }
+
+    /// How far each of a name's records leads from a place; `None`: all the same.
+    fn distances(&self, _name: &str, _records: &[&Record], _place: &Place) -> Option<Vec<u8>> {
+        None
     }
 
     /// Everything in a zone of ours, for those who get it whole; takes its time. `None`: there is no such zone, or its
@@ -62,6 +67,10 @@ impl NameSource for Table {
 
     fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
         self.names.rare(name, record_type)
+    }
+
+    fn distances(&self, name: &str, records: &[&Record], place: &Place) -> Option<Vec<u8>> {
+        self.names.distances(name, records, place)
     }
 
     fn contents(&self, zone: &str) -> Option<ZoneContents> {

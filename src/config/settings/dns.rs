@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use crate::config::checked::{CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, LogFormat, NameUnhealthy};
+use crate::config::checked::{
+    CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, LogFormat, NameUnhealthy, Place,
+};
 use crate::config::kind::cookie::CookieKeys;
 use crate::config::kind::duration::{Seconds, Span};
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, NAME, PATH_PREFIX, ZONE};
+use crate::config::kind::text::{FILE, FOLDER, IDENTITY, LABELS, LINE, NAME, PATH_PREFIX, ZONE};
 use crate::config::kind::tsig::TsigKeys;
 use crate::config::kind::upstream::Upstream;
 use crate::config::kind::{Choice, Flag, Many, Optional};
@@ -32,6 +34,7 @@ pub(super) fn section() -> Section<Raw> {
     .section(transfer())
     .section(log())
     .section(soa())
+    .section(locality())
     .section(dcos())
     .section(forward())
 }
@@ -354,6 +357,61 @@ fn soa() -> Section<Raw> {
             setting!(Raw, "expire", Seconds::between(1, year), config.dns.soa_expire_seconds)
                 .means("When they stop to answer from what they have.")
                 .costs("None here."),
+        ],
+    )
+}
+
+fn locality() -> Section<Raw> {
+    Section::new(
+        "locality",
+        "What is near comes first for clients whose place is known: addresses of the same zone, then of the same region, then \
+        all others; SRV and SVCB records get a priority by it. Where agents are, their fault domains say.",
+    )
+    .settings([setting!(
+        Raw,
+        "trusted_resolvers",
+        Many::new(Network, "networks", 1000),
+        config.dns.locality.trusted_resolvers
+    )
+    .example("[\"10.0.0.2\"]")
+    .by_default("none")
+    .means(
+        "Resolvers that are believed what they say of their own clients' networks (the EDNS option client subnet, \
+        RFC 7871); what others say of that is ignored.",
+    )
+    .costs("Who can forge their addresses can have answers ordered for another place.")])
+    .list(
+        &ListRules { most: 1000, reload: Reload::Live, examples: PLACE_EXAMPLES },
+        place(),
+        |raw: &Raw| &raw.config.dns.locality.places,
+        |raw: &mut Raw| &mut raw.config.dns.locality.places,
+    )
+}
+
+const PLACE_EXAMPLES: &[Example] = &[Example {
+    about: "Clients of one data centre.",
+    active: false,
+    values: &[("networks", "[\"10.1.0.0/16\"]"), ("region", "\"eu-west\""), ("zone", "\"eu-west-1\"")],
+}];
+
+fn place() -> Section<Place> {
+    Section::new("place", "A place and the clients in it; of several, that with the longest network counts.").settings(
+        [
+            setting!(Place, "networks", Many::new(Network, "networks", 1000).some(), networks)
+                .required()
+                .example("[\"10.1.0.0/16\"]")
+                .means("The clients' networks.")
+                .costs("A look at the list for each query; their answers do not come from the cache of answers."),
+            setting!(Place, "region", Optional(LINE), region)
+                .example("\"eu-west\"")
+                .by_default("none")
+                .means("The region, as agents' fault domains call it.")
+                .costs("None."),
+            setting!(Place, "zone", Optional(LINE), zone)
+                .example("\"eu-west-1\"")
+                .by_default("none")
+                .means("The zone, as agents' fault domains call it; with a region, the zone of that region.")
+                .costs("None."),
         ],
     )
 }

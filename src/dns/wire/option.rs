@@ -2,12 +2,18 @@
 //!
 //! Options that are not known here are ignored (RFC 6891 §6.1.2); one that is known and malformed makes the query so.
 
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
 use super::read_u16;
 
 /// Option codes (IANA, "DNS EDNS0 Option Codes").
 pub mod code {
     /// Which server answers (RFC 5001).
     pub const NSID: u16 = 3;
+    /// The network of a resolver's client (RFC 7871).
+    pub const CLIENT_SUBNET: u16 = 8;
     /// Cookies (RFC 7873).
     pub const COOKIE: u16 = 10;
     /// How long an idle TCP connection stays (RFC 7828).
@@ -38,6 +44,17 @@ pub struct Options {
     pub keepalive: bool,
     /// The client pads, and so shall the answer be.
     pub padding: bool,
+    /// The network that a resolver asks for.
+    pub subnet: Option<ClientSubnet>,
+}
+
+/// A client subnet option as received: a network, given by as much of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientSubnet {
+    /// Its first address.
+    pub address: IpAddr,
+    /// Bits that count; 0: the client wants nothing said of where it is.
+    pub source: u8,
 }
 
 /// A COOKIE option as received.
@@ -92,9 +109,47 @@ impl Options {
             code::COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(value).ok_or(Malformed)?),
             code::TCP_KEEPALIVE => self.keepalive = true,
             code::PADDING => self.padding = true,
+            code::CLIENT_SUBNET => self.subnet = ClientSubnet::read(value)?,
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl ClientSubnet {
+    /// RFC 7871 §6: the address has as many octets as the prefix takes, nothing behind the prefix, and a query says nothing
+    /// of a scope. Of a family that is not known here nothing is read.
+    fn read(value: &[u8]) -> Result<Option<Self>, Malformed> {
+        let ([upper, lower, source, scope], octets) = value.split_first_chunk().ok_or(Malformed)?;
+        let whole = match u16::from_be_bytes([*upper, *lower]) {
+            1 => 4,
+            2 => 16,
+            _ => return Ok(None),
+        };
+        let is_sound =
+            *scope == 0 && usize::from(*source) <= 8 * whole && octets.len() == usize::from(source.div_ceil(8));
+        let mut address = [0; 16];
+        let bits = source % 8;
+        if !is_sound || bits != 0 && octets.last().is_some_and(|last| last << bits != 0) {
+            return Err(Malformed);
+        }
+        address[..octets.len()].copy_from_slice(octets);
+        let address = match whole {
+            4 => IpAddr::from([address[0], address[1], address[2], address[3]]),
+            _ => IpAddr::from(address),
+        };
+        Ok(Some(Self { address, source: *source }))
+    }
+
+    /// The option of an answer that holds for `scope` bits of the network.
+    pub fn reply(&self, scope: u8) -> SmallVec<[u8; 20]> {
+        let (family, octets): (u16, SmallVec<[u8; 16]>) = match self.address {
+            IpAddr::V4(address) => (1, address.octets().into_iter().collect()),
+            IpAddr::V6(address) => (2, address.octets().into_iter().collect()),
+        };
+        let mut value: SmallVec<[u8; 20]> = family.to_be_bytes().into_iter().chain([self.source, scope]).collect();
+        value.extend(octets.into_iter().take(usize::from(self.source.div_ceil(8))));
+        value
     }
 }
 
@@ -141,6 +196,28 @@ mod tests {
         assert!(all.nsid && all.keepalive && all.padding && all.cookie.is_none());
         for cut in [&b"\0"[..], b"\0\x03", b"\0\x03\0", b"\0\x03\0\x01", b"\0\x03\0\0\0"] {
             assert_eq!(read(cut), None, "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn client_subnets_are_read_as_the_rfc_has_them() {
+        let option = |data: &[u8]| [&[0, 8, 0, u8::try_from(data.len()).unwrap()][..], data].concat();
+        let subnet = |data: &[u8]| read(&option(data)).map(|options| options.subnet);
+        let v4 = subnet(&[0, 1, 20, 0, 10, 1, 0x20]).unwrap().unwrap();
+        assert_eq!((v4.address, v4.source), ("10.1.32.0".parse().unwrap(), 20));
+        assert_eq!(v4.reply(16)[..], [0, 1, 20, 16, 10, 1, 0x20]);
+        let v6 = subnet(&[0, 2, 16, 0, 0xfd, 1]).unwrap().unwrap();
+        assert_eq!((v6.address, v6.source), ("fd01::".parse().unwrap(), 16));
+        assert_eq!(subnet(&[0, 1, 0, 0]).unwrap().unwrap().source, 0);
+        assert_eq!(subnet(&[0, 9, 8, 0, 1]), Some(None), "another family");
+        for malformed in [
+            &[0, 1, 20, 0, 10, 1, 0x21][..],
+            &[0, 1, 33, 0, 1, 2, 3, 4, 5],
+            &[0, 1, 8, 0],
+            &[0, 1, 8],
+            &[0, 1, 8, 8, 10],
+        ] {
+            assert_eq!(subnet(malformed), None, "{malformed:?}");
         }
     }
 

@@ -19,7 +19,9 @@ use crate::table::names::group::{Member, TaskGroup, group_names};
 use crate::table::names::label::{LABEL, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
-use crate::table::names::{AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, settings};
+use crate::table::names::{
+    AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, settings,
+};
 use crate::table::task::TaskView;
 
 /// Lays out the zones of the configuration, without content.

@@ -14,6 +14,7 @@ mod hosts;
 pub mod ids;
 pub mod label;
 mod list;
+mod nearness;
 mod networks;
 pub mod parents;
 mod reverse;
@@ -204,6 +205,14 @@ impl Names {
             rest.is_empty() || self.find_in(zone, above, rest).is_some()
         });
         statics.records(&format!("*.{}", enclosers.next()?))
+    }
+
+    /// The names of a cluster.
+    fn of_cluster(&self, cluster: &ClusterName) -> Option<&ClusterNames> {
+        self.zones.iter().find_map(|zone| match &zone.content {
+            Content::Cluster(names) if names.cluster == *cluster => Some(names),
+            _ => None,
+        })
     }
 
     /// The zones, longest name first.

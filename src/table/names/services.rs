@@ -72,8 +72,9 @@ impl ClusterNames {
         found: &mut Findings,
     ) {
         // The name exists while any task of the group, named or not, declares such a port; else it is missing.
-        let is_there =
-            |member: &Member| query.network.is_none() || member.declared_ports().is_some() && member.is_in(query.network, &self.rules);
+        let is_there = |member: &Member| {
+            query.network.is_none() || member.declared_ports().is_some() && member.is_in(query.network, &self.rules)
+        };
         let ports = |member: &Member| match is_there(member) {
             true => member_ports(member, port, query, &self.rules),
             false => Vec::new(),

@@ -50,7 +50,8 @@ impl Shown {
             (&framework.name, &definition.name, discovery_of(definition)),
             (&facts.agent, address),
         ));
-        let services = view.said_ports().iter().map(|said| stable_hash(&(said.number, said.srv_priority, said.srv_weight)));
+        let services =
+            view.said_ports().iter().map(|said| stable_hash(&(said.number, said.srv_priority, said.srv_weight)));
         let services = services.fold(0, u64::wrapping_add);
         let networks = facts.networks.as_ref().filter(|_| rules.extra.has(ExtraName::Networks));
         let networks = networks.map(|networks| (networks, &facts.addresses[..]));
@@ -136,7 +137,8 @@ impl ClusterNames {
     pub(crate) fn pointers(&self, view: &Arc<TaskView>, networks: &[ipnet::IpNet]) -> Vec<(IpAddr, u64)> {
         let addresses = own_addresses(view, networks);
         let name = if addresses.is_empty() { None } else { self.own_name(view) };
-        let pointer = |address| name.as_ref().map(|name| (address, stable_hash(&(address, &view.facts.key.stable_hash(), name))));
+        let pointer =
+            |address| name.as_ref().map(|name| (address, stable_hash(&(address, &view.facts.key.stable_hash(), name))));
         addresses.into_iter().filter_map(pointer).collect()
     }
 
@@ -162,11 +164,7 @@ impl Names {
     }
 
     fn dcos_content(&self, cluster: &ClusterName, kind: ZoneKind) -> u64 {
-        let names = self.zones.iter().find_map(|zone| match &zone.content {
-            Content::Cluster(names) if names.cluster == *cluster => Some(names),
-            _ => None,
-        });
-        let Some(names) = names else { return 0 };
+        let Some(names) = self.of_cluster(cluster) else { return 0 };
         match kind {
             ZoneKind::Tasks => stable_hash(&[names.around.masters, names.shown.places]),
             ZoneKind::Mirror => stable_hash(&[names.around.masters, names.around.hosts, names.shown.hosts]),

@@ -25,12 +25,7 @@ pub(crate) use vips::Vips;
 impl Names {
     /// The records of a name of a DC/OS zone; `None` if it does not exist.
     pub(super) fn find_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind, below: &str) -> Option<Vec<Record>> {
-        let names = || {
-            self.zones.iter().find_map(|zone| match &zone.content {
-                Content::Cluster(names) if names.cluster == *cluster => Some(names),
-                _ => None,
-            })
-        };
+        let names = || self.of_cluster(cluster);
         match kind {
             Kind::Tasks => names()?.dcos_tasks(below),
             Kind::Mirror => Some(mirrored(names()?.find(below)?, &names()?.zone, &zone.name)),
@@ -120,7 +115,7 @@ impl ClusterNames {
     }
 
     /// The parts that a framework's label stands for: DC/OS writes its dots as hyphens.
-    fn dcos_parts<'a>(&'a self, label: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn dcos_parts<'a>(&'a self, label: &'a str) -> impl Iterator<Item = &'a str> {
         let first = self.dotted_frameworks.partition_point(|(dashed, _)| **dashed < *label);
         let dotted = self.dotted_frameworks[first..].iter().take_while(move |(dashed, _)| **dashed == *label);
         std::iter::once(label).chain(dotted.map(|(_, part)| &**part))
