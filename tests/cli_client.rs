@@ -40,7 +40,7 @@ fn exit_codes_and_texts() {
     check(&["tasks", "web.8001"], 0, "label HAPROXY_0_AUTH = [hidden]");
     check(&["tasks", "--state", "x"], 2, "there is no state");
     check(&["resolve", "web.nowhere", "A"], 1, "refused");
-    check(&["resolve", "web.nowhere", "MX"], 2, "use one of: A, AAAA");
+    check(&["resolve", "web.nowhere", "LOC"], 2, "use one of: A, AAAA");
     check(&["explain", "http://web.example.com/"], 0, "prod/f-1/web/http");
     check(&["explain", "wob.example.com/"], 1, "the nearest routes");
     check(&["explain", "http://h/", "-H", "Host: web.example.com"], 0, "routed");

@@ -1,10 +1,12 @@
-//! The same records, asked of NSD and of ours: the answers must be alike, but for the differences listed here.
+//! The same records, asked of NSD, of Knot and of ours: the answers must be alike, but for the differences listed here.
 //!
 //! - ANY: one record set (RFC 8482); NSD gives all, or TC. Not compared.
 //! - Class ANY: refused; NSD answers from IN. Class CH: refused; NSD tells its version. Not compared.
 //! - DO in the answer to another EDNS version: copied (RFC 3225); NSD clears it. Not compared.
 //! - AXFR over UDP: refused; NSD says NOTIMP. Octets behind the end of a query: FORMERR; NSD ignores them.
 //! - Order within a section, and which records of a set that does not fit are kept. Compared is how many fit, roughly.
+//! - RRSIG and NSEC of an alias: the alias is followed, as NSD does; Knot says that there are none. Two questions: FORMERR, as NSD
+//!   says; Knot says nothing.
 //! - Addresses on top of an answer. Not compared; NSD may add name servers, which are left out by its setting.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot run says so; helpers unwrap")]
@@ -258,5 +260,12 @@ fn answers_as_knot_does() {
     let Some(knot) = Knot::start(ports::unused(), "mesos", &file) else { return };
     until_it_answers(knot.address);
     let server = Server::start(names);
-    assert_alike(knot.address, server.address, queries(), rejected());
+    // These types live beside an alias (RFC 4035 §2.5), so that Knot has nothing to follow.
+    let aliases = ["alias.", "second.", "dangling.", "empty.", "out."];
+    let is_alike = |what: &str| !(aliases.iter().any(|alias| what.starts_with(alias)) && what.contains(".mesos 4"));
+    let mut asked = queries();
+    asked.retain(|(what, _)| is_alike(what) || !(what.contains(" 46") || what.contains(" 47")));
+    let mut refused = rejected();
+    refused.retain(|(what, _)| what != "two questions");
+    assert_alike(knot.address, server.address, asked, refused);
 }

@@ -25,7 +25,8 @@ struct Observed {
 impl Observed {
     fn new() -> (Self, Program) {
         let alive = Upstream::answering(|query| {
-            let name = query.queries[0].name().to_string();
+            // Spelt with random case.
+            let name = query.queries[0].name().to_string().to_lowercase();
             if name.starts_with("missing") { reply(query, ResponseCode::NXDomain) } else { with_address(query, 1, 300) }
         });
         // Nobody listens there.
@@ -52,7 +53,10 @@ impl Observed {
         let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
         socket.connect(self.names).unwrap();
         socket.set_read_timeout(Some(common::program::PATIENCE)).unwrap();
-        socket.send(&query(name, record_type)).unwrap();
+        let mut message = query(name, record_type);
+        // Recursion is desired: others' names are asked for.
+        message[2] |= 1;
+        socket.send(&message).unwrap();
         let mut answer = [0; 4096];
         let length = socket.recv(&mut answer).unwrap();
         hickory_proto::op::Message::from_vec(&answer[..length]).unwrap().metadata.response_code

@@ -219,7 +219,10 @@ fn each_fault_has_its_place_and_mend() {
         "[[services]]\nname = 'a'\nprotocol = 'tcp'\nhosts = ['a']",
         &["4:9: services[0].hosts: a port that speaks tcp has no hosts"],
     );
-    faulty("[[records]]\nname = 'a.test'\ntype = 'MX'\nvalue = 'x'", &["3:8: records[0].type: records of type \"MX\""]);
+    faulty(
+        "[[records]]\nname = 'a.test'\ntype = 'LOC'\nvalue = 'x'",
+        &["3:8: records[0].type: records of type \"LOC\""],
+    );
     faulty(
         "[[records]]\nname = 'a.test'\ntype = 'A'\nvalue = '1.1.1.1'\nttl = -1",
         &["5:7: records[0].ttl: \"-1\" is no time to live"],

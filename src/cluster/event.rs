@@ -144,6 +144,24 @@ pub enum RecordData {
     Https(Box<Binding>),
     /// Text, one string of at most 255 octets each.
     Txt(Box<[Arc<str>]>),
+    /// A host that takes mail: lower preferences are tried first.
+    Mx {
+        /// Its standing.
+        preference: u16,
+        /// The host (absolute, without the final dot).
+        exchange: Arc<str>,
+    },
+    /// A type that nothing here needs to understand.
+    Opaque(Box<Opaque>),
+}
+
+/// A record whose data is passed on as it is (RFC 3597).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Opaque {
+    /// Its type.
+    pub record_type: u16,
+    /// Its data, as messages have it.
+    pub octets: Box<[u8]>,
 }
 
 /// One way to reach a service: an SVCB or HTTPS record.

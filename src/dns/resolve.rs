@@ -261,7 +261,8 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             return false;
         }
         match data {
-            RecordData::Srv { target, .. } => self.add_target(target),
+            // RFC 1035 §3.3.9, RFC 2782.
+            RecordData::Srv { target, .. } | RecordData::Mx { exchange: target, .. } => self.add_target(target),
             // RFC 9460 §4.1.
             RecordData::Svcb(binding) | RecordData::Https(binding) => self.add_target(&binding.target),
             _ => {}

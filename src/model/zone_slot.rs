@@ -67,8 +67,8 @@ mod tests {
         let first = ZoneSlot::of(&name(0));
         assert_eq!(ZoneSlot::of(&name(0)), first);
         assert_ne!(ZoneSlot::of(&name(1)), first);
-        let last = (2..2 * SLOTS).map(|n| ZoneSlot::of(&name(n))).last();
-        assert_eq!(last, Some(ZoneSlot::OTHER));
+        let all: Vec<ZoneSlot> = (2..2 * SLOTS).map(|n| ZoneSlot::of(&name(n))).collect();
+        assert_eq!(all.last(), Some(&ZoneSlot::OTHER));
         assert_eq!(ZoneSlot::of(&name(0)), first);
         assert_eq!(ZoneSlot::all().len(), SLOTS);
         assert!(ZoneSlot::all().iter().any(|(slot, name)| *slot == first && name == "zone-0.test"));

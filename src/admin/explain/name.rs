@@ -13,7 +13,7 @@ use crate::table::names::{Found, Node, Record};
 /// The most records that are listed.
 const MAX_RECORDS: usize = 1000;
 /// The record types that can be asked for.
-const TYPES: [&str; 8] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS"];
+const TYPES: [&str; 12] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS", "MX", "CAA", "SSHFP", "TLSA"];
 
 /// How DNS answers one name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -199,6 +199,13 @@ fn type_of(data: &RecordData) -> &'static str {
         RecordData::Svcb(_) => "SVCB",
         RecordData::Https(_) => "HTTPS",
         RecordData::Txt(_) => "TXT",
+        RecordData::Mx { .. } => "MX",
+        RecordData::Opaque(data) => match data.record_type {
+            257 => "CAA",
+            44 => "SSHFP",
+            52 => "TLSA",
+            _ => "OTHER",
+        },
     }
 }
 
@@ -214,6 +221,12 @@ fn presentation(data: &RecordData) -> String {
             format!("{priority} {target}.{alpn} port={port}")
         }
         RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
+        RecordData::Mx { preference, exchange } => format!("{preference} {exchange}."),
+        // RFC 3597 §5.
+        RecordData::Opaque(data) => {
+            let hex: String = data.octets.iter().map(|octet| format!("{octet:02x}")).collect();
+            format!("\\# {} {hex}", data.octets.len())
+        }
     }
 }
 
@@ -255,7 +268,7 @@ mod tests {
         assert!(normal("").is_err());
         assert!(normal(&"a".repeat(64)).is_err());
         assert_eq!(record_type("srv").unwrap(), "SRV");
-        assert!(record_type("MX").is_err());
+        assert!(record_type("LOC").is_err());
     }
 
     #[test]

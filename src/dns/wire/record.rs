@@ -66,5 +66,7 @@ pub fn type_of(data: &RecordData) -> u16 {
         RecordData::Svcb(_) => record_type::SVCB,
         RecordData::Https(_) => record_type::HTTPS,
         RecordData::Txt(_) => record_type::TXT,
+        RecordData::Mx { .. } => record_type::MX,
+        RecordData::Opaque(data) => data.record_type,
     }
 }

@@ -267,6 +267,11 @@ impl<'b> Response<'b> {
             }
             Data::Record(RecordData::Cname(target) | RecordData::Ptr(target)) => self.compressed_name(target)?,
             Data::Record(RecordData::Txt(texts)) => self.texts(texts)?,
+            Data::Record(RecordData::Mx { preference, exchange }) => {
+                self.put_u16(*preference);
+                self.compressed_name(exchange)?;
+            }
+            Data::Record(RecordData::Opaque(data)) => self.out.extend_from_slice(&data.octets),
             Data::Record(RecordData::Svcb(binding) | RecordData::Https(binding)) => self.binding(binding)?,
             Data::Ns(below, zone) => self.name_below(below, zone)?,
             Data::Soa(soa) => {

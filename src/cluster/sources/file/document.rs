@@ -352,7 +352,7 @@ fn record_data(kind: Type, value: &str) -> Result<RecordData, InvalidRecord> {
         return record::data(kind, &pieces(value), None, &mut shared);
     }
     let mut fields: Vec<String> = value.split_ascii_whitespace().map(str::to_owned).collect();
-    if let (Type::Cname | Type::Srv, Some(target)) = (kind, fields.last_mut()) {
+    if let (Type::Cname | Type::Srv | Type::Ptr | Type::Mx, Some(target)) = (kind, fields.last_mut()) {
         *target = absolute(target);
     }
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::event::RecordData;
+use crate::cluster::event::{Opaque, RecordData};
 
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +51,12 @@ impl InvalidRecord {
             Self::Name(..) => "write labels of 1 to 63 letters, digits, `-` and `_`, 253 characters in all",
             Self::Relative(_) => "end the name with a dot, or give an origin (`$ORIGIN example.com.`)",
             Self::OutsideZones(_) => "add the zone to the source's `zones` setting, or correct the name",
-            Self::Type(_) => "use A, AAAA, SRV, CNAME, PTR or TXT",
+            Self::Type(_) => "use A, AAAA, SRV, CNAME, PTR, TXT, MX, CAA, SSHFP, TLSA, or TYPE and a number (RFC 3597)",
             Self::Fields(..) => "write the fields separated by spaces",
             Self::Value(..) => "correct the value",
             Self::Ttl(_) => "write seconds, or numbers with the units s, m, h, d, w",
             Self::Text(_) => "write at most 4096 bytes, in strings of at most 255",
-            Self::Syntax(_) => "write one record a line: `name [ttl] [class] type data`",
+            Self::Syntax(_) => "write `name [ttl] [class] type data`, on one line or within parentheses",
         }
     }
 }
@@ -70,20 +70,41 @@ pub(super) enum Type {
     Cname,
     Ptr,
     Txt,
+    Mx,
+    Caa,
+    Sshfp,
+    Tlsa,
+    /// Any other, by its number (RFC 3597).
+    Number(u16),
 }
 
 impl Type {
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [(&str, Type); 6] = [
+        const ALL: [(&str, Type); 10] = [
             ("A", Type::A),
             ("AAAA", Type::Aaaa),
             ("SRV", Type::Srv),
             ("CNAME", Type::Cname),
             ("PTR", Type::Ptr),
             ("TXT", Type::Txt),
+            ("MX", Type::Mx),
+            ("CAA", Type::Caa),
+            ("SSHFP", Type::Sshfp),
+            ("TLSA", Type::Tlsa),
         ];
-        ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, kind)| *kind)
+        let known = ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, kind)| *kind);
+        known.or_else(|| {
+            let prefix = text.get(..4).filter(|prefix| prefix.eq_ignore_ascii_case("TYPE"))?;
+            text[prefix.len()..].parse().ok().filter(|number| is_plain(*number)).map(Self::Number)
+        })
     }
+}
+
+/// Whether records of this type may be written by its number: none that has a meaning of its own here, nor one that is
+/// about messages and not about names (RFC 6895 §3.1).
+fn is_plain(number: u16) -> bool {
+    const MEANT: [u16; 13] = [0, 1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41, 64];
+    !MEANT.contains(&number) && number != 65 && !(128..=255).contains(&number)
 }
 
 /// Reads a name: `@` is the origin, a name without a final dot lies below it.
@@ -166,12 +187,66 @@ pub(super) fn data(
             target: shared(name(target, origin)?),
         }),
         (Type::Txt, texts) if !texts.is_empty() => text(texts),
+        (Type::Mx, [preference, exchange]) => Ok(RecordData::Mx {
+            preference: value(preference, "preference from 0 to 65535")?,
+            exchange: shared(name(exchange, origin)?),
+        }),
+        (Type::Caa, [flags, tag, said]) => caa(flags, tag, said),
+        (Type::Sshfp, [algorithm, kind, fingerprint @ ..]) if !fingerprint.is_empty() => {
+            opaque(44, &[number(algorithm)?, number(kind)?], fingerprint)
+        }
+        (Type::Tlsa, [usage, selector, matching, association @ ..]) if !association.is_empty() => {
+            opaque(52, &[number(usage)?, number(selector)?, number(matching)?], association)
+        }
+        (Type::Number(record_type), ["\\#" | "#", length, octets @ ..]) => {
+            let length: usize = value(length, "number of octets")?;
+            match opaque(record_type, &[], octets)? {
+                RecordData::Opaque(data) if data.octets.len() == length => Ok(RecordData::Opaque(data)),
+                _ => Err(InvalidRecord::Value(clip(&octets.join(" ")), "as many octets as it says")),
+            }
+        }
         (Type::A | Type::Aaaa, _) => Err(InvalidRecord::Fields("an address record", "one address")),
         (Type::Cname, _) => Err(InvalidRecord::Fields("CNAME", "one name")),
         (Type::Ptr, _) => Err(InvalidRecord::Fields("PTR", "one name")),
         (Type::Srv, _) => Err(InvalidRecord::Fields("SRV", "priority, weight, port and target")),
         (Type::Txt, _) => Err(InvalidRecord::Fields("TXT", "at least one text")),
+        (Type::Mx, _) => Err(InvalidRecord::Fields("MX", "preference and host")),
+        (Type::Caa, _) => Err(InvalidRecord::Fields("CAA", "flags, tag and value")),
+        (Type::Sshfp, _) => Err(InvalidRecord::Fields("SSHFP", "algorithm, type and fingerprint")),
+        (Type::Tlsa, _) => Err(InvalidRecord::Fields("TLSA", "usage, selector, matching type and data")),
+        (Type::Number(_), _) => {
+            Err(InvalidRecord::Fields("a type by number", "`\\#`, the number of octets, and these in hexadecimal"))
+        }
     }
+}
+
+/// RFC 8659 §4.1: flags, the tag with its length, and the value to the end.
+fn caa(flags: &str, tag: &str, said: &str) -> Result<RecordData, InvalidRecord> {
+    let is_tag = (1..=15).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let length = u8::try_from(tag.len()).ok().filter(|_| is_tag);
+    let length = length.ok_or_else(|| InvalidRecord::Value(clip(tag), "tag such as issue"))?;
+    let said = said.trim_matches('"');
+    if said.len() > MAX_TEXT {
+        return Err(InvalidRecord::Text(said.len()));
+    }
+    let octets = [&[number(flags)?, length], tag.as_bytes(), said.as_bytes()].concat();
+    Ok(RecordData::Opaque(Box::new(Opaque { record_type: 257, octets: octets.into() })))
+}
+
+/// Data that begins with `first` and goes on in hexadecimal, in any number of pieces.
+fn opaque(record_type: u16, first: &[u8], hex: &[&str]) -> Result<RecordData, InvalidRecord> {
+    let fault = || InvalidRecord::Value(clip(&hex.join(" ")), "pairs of hexadecimal digits");
+    let digit = |c: char| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digits: Vec<u8> = hex.concat().chars().map(digit).collect::<Option<_>>().ok_or_else(fault)?;
+    if !digits.len().is_multiple_of(2) || digits.len() > 2 * MAX_TEXT {
+        return Err(fault());
+    }
+    let octets = first.iter().copied().chain(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1])).collect();
+    Ok(RecordData::Opaque(Box::new(Opaque { record_type, octets })))
+}
+
+fn number(text: &str) -> Result<u8, InvalidRecord> {
+    value(text, "number from 0 to 255")
 }
 
 fn text(texts: &[&str]) -> Result<RecordData, InvalidRecord> {

@@ -1,7 +1,7 @@
-//! Zone files for many records: a subset of RFC 1035 section 5, read line by line.
+//! Zone files for many records: RFC 1035 section 5, read line by line.
 //!
-//! One record a line, `name [ttl] [class] type data`; `$ORIGIN`, `$TTL`, comments, quoted texts, and lines that begin
-//! with a space for the owner before. SOA and NS are skipped: the program makes its own. Nothing is held but the
+//! `name [ttl] [class] type data` on a line, or on several within parentheses; `$ORIGIN`, `$TTL`, comments, quoted texts,
+//! and lines that begin with a space for the owner before. SOA and NS are skipped: the program makes its own. Nothing is held but the
 //! records themselves.
 
 use std::io::{self, BufRead, Read};
@@ -31,8 +31,6 @@ struct State {
     origin: Option<String>,
     ttl: Option<u32>,
     owner: Option<Arc<str>>,
-    /// Between the parentheses of a record that is skipped.
-    is_skipping: bool,
 }
 
 /// Reads a zone file. `origin` completes relative names until the file says another.
@@ -47,21 +45,34 @@ pub(super) fn read(
     errors: &mut FileErrors,
 ) -> io::Result<Zone> {
     let mut zone = Zone::default();
-    let mut state = State { origin: origin.map(str::to_owned), ttl: None, owner: None, is_skipping: false };
+    let mut state = State { origin: origin.map(str::to_owned), ttl: None, owner: None };
     let mut line = Vec::new();
-    for number in 1.. {
+    let mut number = 0;
+    loop {
         line.clear();
+        number += 1;
         input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
         if line.is_empty() {
             break;
         }
-        let place = |column| Place { path: path.clone(), line: number, column };
+        let first = number;
+        let mut open = unfold(&mut line, 0, 0);
+        while open > 0 && line.len() <= MAX_LINE {
+            let begin = line.len();
+            number += 1;
+            if input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            open = unfold(&mut line, begin, open);
+        }
+        let place = |column| Place { path: path.clone(), line: first, column };
         if line.len() > MAX_LINE || zone.records.len() > MAX_RECORDS {
             let message = format!("the line is longer than {MAX_LINE} bytes, or there are over {MAX_RECORDS} records");
             errors.add(place(1), "", message, "split the file");
             break;
         }
         let read = match std::str::from_utf8(&line) {
+            _ if open > 0 => Err((0, InvalidRecord::Syntax("a parenthesis is not closed"))),
             Ok(text) => read_line(text, &mut state, zones, &mut zone),
             Err(_) => Err((0, InvalidRecord::Syntax("the line is no UTF-8 text"))),
         };
@@ -79,10 +90,6 @@ type LineFault = (usize, InvalidRecord);
 
 fn read_line(line: &str, state: &mut State, zones: &[Arc<str>], zone: &mut Zone) -> Result<(), LineFault> {
     let line = line.trim_end_matches(['\n', '\r']);
-    if state.is_skipping {
-        state.is_skipping = !without_comment(line).contains(')');
-        return Ok(());
-    }
     if !line.contains(['"', '\\', ';', '(']) {
         // The common case needs no copy of any field.
         let fields: Vec<Field<'_>> = line.split_ascii_whitespace().map(|text| Field::plain(line, text)).collect();
@@ -124,12 +131,10 @@ fn read_fields(
     let (ttl, kind, data) = split(rest, first.at)?;
     if ["SOA", "NS"].iter().any(|skipped| skipped.eq_ignore_ascii_case(kind.text)) {
         zone.skipped += 1;
-        // Records that are skipped may still be the owner of what follows, and an SOA may span lines.
+        // Records that are skipped may still be the owner of what follows.
         if !is_continued {
             state.owner = Some(owner(first, state)?);
         }
-        let has = |text: &str| data.iter().any(|field| !field.is_quoted && field.text.contains(text));
-        state.is_skipping = has("(") && !has(")");
         return Ok(());
     }
     let name = match &state.owner {
@@ -143,7 +148,7 @@ fn read_fields(
     let at = data.first().map_or(kind.at, |field| field.at);
     let texts: smallvec::SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
     if kind_read != Type::Txt && texts.iter().any(|text| text.contains(['(', ')'])) {
-        return Err((at, InvalidRecord::Syntax("a record cannot span lines")));
+        return Err((at, InvalidRecord::Syntax("a parenthesis closes what was not opened")));
     }
     let previous = zone.records.last().map(|record| record.name.clone());
     let mut shared = |target: String| share(target, [Some(&name), previous.as_ref()]);
@@ -268,14 +273,39 @@ fn escape(characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>) -> Re
     u8::try_from(number).ok().filter(u8::is_ascii).map(char::from).ok_or(WRONG)
 }
 
-fn without_comment(line: &str) -> &str {
-    line.split_once(';').map_or(line, |(before, _)| before)
+/// Takes the parentheses out of what stands behind `begin`, and where lines go on within them also comments and the
+/// line's end; returns how many are open then. One that closes nothing stays.
+fn unfold(line: &mut Vec<u8>, begin: usize, mut open: usize) -> usize {
+    // Nearly every line.
+    if open == 0 && !line[begin..].contains(&b'(') {
+        return 0;
+    }
+    let (mut is_quoted, mut at) = (false, begin);
+    while at < line.len() {
+        match line[at] {
+            b'\\' => at += 1,
+            b'"' => is_quoted = !is_quoted,
+            b'(' if !is_quoted => {
+                open += 1;
+                line[at] = b' ';
+            }
+            b')' if !is_quoted && open > 0 => {
+                open -= 1;
+                line[at] = b' ';
+            }
+            b';' if !is_quoted => line.truncate(at),
+            b'\n' | b'\r' if open > 0 => line[at] = b' ',
+            _ => {}
+        }
+        at += 1;
+    }
+    open
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::event::RecordData;
+    use crate::cluster::event::{Opaque, RecordData};
 
     fn parse(text: &str) -> (Zone, FileErrors) {
         let mut errors = FileErrors::default();
@@ -332,6 +362,36 @@ mod tests {
     }
 
     #[test]
+    fn a_record_may_span_lines_within_parentheses() {
+        let mx = |preference, exchange: &str| RecordData::Mx { preference, exchange: exchange.into() };
+        check(
+            "test. MX ( 10 ; first (\n  mail.test. ) ; done\n  MX 20 (\n other.test.\n)\nwww.test. (\n60 A ) 10.0.0.1\n",
+            &[("test", mx(10, "mail.test"), None), ("test", mx(20, "other.test"), None), ("www.test", a(1), Some(60))],
+        );
+        let texts = RecordData::Txt(["a (b".into(), "c) d".into()].into());
+        check("t.test. TXT ( \"a (b\"\n \"c) d\" )", &[("t.test", texts, None)]);
+        faulty("a.test. A (\n10.0.0.1", "zone:1:1: a parenthesis is not closed");
+        faulty("a.test. A 10.0.0.1 )", "zone:1:11: a parenthesis closes what was not opened");
+        faulty("a.test. A (\n10.0.0.1 )\nb.test. A x", "zone:3:11: \"x\" is no IPv4 address");
+    }
+
+    #[test]
+    fn types_that_need_no_understanding() {
+        let opaque =
+            |record_type, octets: &[u8]| RecordData::Opaque(Box::new(Opaque { record_type, octets: octets.into() }));
+        check("a.test. CAA 0 issue \"ca.example\"", &[("a.test", opaque(257, b"\0\x05issueca.example"), None)]);
+        check("a.test. SSHFP 4 2 ( 12ab\n 34 )", &[("a.test", opaque(44, b"\x04\x02\x12\xab\x34"), None)]);
+        check("a.test. TLSA 3 1 1 FF00", &[("a.test", opaque(52, b"\x03\x01\x01\xff\0"), None)]);
+        check("a.test. TYPE65280 \\# 3 0102 03", &[("a.test", opaque(65_280, b"\x01\x02\x03"), None)]);
+        check("a.test. type731 \\# 0", &[("a.test", opaque(731, b""), None)]);
+        faulty("a.test. TYPE65280 \\# 2 0102 03", "zone:1:19: \"0102 03\" is no as many octets");
+        faulty("a.test. TYPE65280 \\# 2 010", "zone:1:19: \"010\" is no pairs");
+        faulty("a.test. TYPE1 \\# 4 0a000001", "zone:1:9: records of type \"TYPE1\"");
+        faulty("a.test. CAA 0 is-sue x", "zone:1:13: \"is-sue\" is no tag");
+        faulty("a.test. MX 70000 b.test.", "zone:1:12: \"70000\" is no preference");
+    }
+
+    #[test]
     fn a_target_shares_its_text_with_the_record_before() {
         let (zone, _) = parse("a.test. A 10.0.0.1\n_a._tcp.test. SRV 0 0 1 a.test.\n");
         let RecordData::Srv { target, .. } = &zone.records[1].data else { panic!() };
@@ -343,7 +403,7 @@ mod tests {
         faulty("a.test. A 10.0.0.1\nb.test. A x", "zone:2:11: \"x\" is no IPv4 address");
         faulty("a.other. A 10.0.0.1", "zone:1:1: the name \"a.other\" is in none of the source's zones");
         faulty("a A 10.0.0.1", "zone:1:1: the name \"a\" is relative");
-        faulty("a.test. MX 10 b.", "zone:1:9: records of type \"MX\"");
+        faulty("a.test. LOC 10 b.", "zone:1:9: records of type \"LOC\"");
         faulty("a.test. SRV 0 1 b.", "zone:1:13: SRV takes");
         faulty("a.test. CH A 10.0.0.1", "zone:1:9: only the class IN");
         faulty("a.test.", "zone:1:1: the line has no type");
@@ -351,7 +411,6 @@ mod tests {
         faulty("$INCLUDE x", "zone:1:1: only `$ORIGIN name`");
         faulty("t.test. TXT \"a", "zone:1:13: a quoted text has no end");
         faulty("t.test. TXT \\300", "zone:1:13: an escape");
-        faulty("a.test. A ( 10.0.0.1 )", "zone:1:11: a record cannot span lines");
         faulty(&format!("t.test. TXT {}", "a".repeat(256)), "zone:1:13: a text of 256 bytes");
         faulty(&"a".repeat(MAX_LINE + 1), "zone:1:1: the line is longer");
     }
