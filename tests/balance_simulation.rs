@@ -36,6 +36,8 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         service: ServiceId::new("c".into(), "f", "web", "0"),
         address: ([127, 0, 0, 1], number).into(),
         protocol: Protocol::Http,
+        tls: None,
+        proxy_protocol: None,
         version: "1".into(),
         weight: Weight(weight),
         version_weight: None,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use pointsman::config::access::AccessLogConfig;
 use pointsman::config::checked::{
-    DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, LogConfig, ProxyConfig, ProxyLimits,
-    RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
+    DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, ListenerTlsConfig, LogConfig, ProxyConfig,
+    ProxyLimits, RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
 };
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
@@ -78,8 +78,10 @@ fn what_the_sample_calls_a_default_is_the_default() {
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),
             certificates: config.proxy.service_ports.certificates.clone(),
+            proxy_protocol: config.proxy.service_ports.proxy_protocol.clone(),
             ..ServicePorts::default()
         },
+        tls: ListenerTlsConfig { ticket_keys: config.proxy.tls.ticket_keys.clone(), ..ListenerTlsConfig::default() },
         ..ProxyConfig::default()
     };
     assert_eq!(config.proxy, proxy);

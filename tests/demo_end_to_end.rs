@@ -15,7 +15,7 @@ use demo_support::load::{CLIENTS, HOST, Load, Mix, Tally};
 use demo_support::{PATIENCE, soon};
 use pointsman::cluster::status::SourceState;
 use pointsman::config::Config;
-use pointsman::config::checked::{ListenerConfig, MesosConfig, RouteBy};
+use pointsman::config::checked::{ListenerConfig, MesosConfig};
 use pointsman::demo::app::AppSpec;
 use pointsman::demo::{DemoCluster, DemoOptions};
 use pointsman::proxy::reason::Reason;
@@ -251,12 +251,7 @@ fn config(masters: &[SocketAddr]) -> Config {
     config.mesos.push(mesos);
     config.upstreams.allowed_networks.push(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    config.proxy.listeners.push(ListenerConfig {
-        name: "http".into(),
-        address,
-        certificates: None,
-        route_by: RouteBy::Host,
-    });
+    config.proxy.listeners.push(ListenerConfig::plain("http", address));
     config.server.workers = 2;
     // Every version of a test's whole life.
     config.server.history = 100_000;

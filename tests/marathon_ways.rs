@@ -13,7 +13,7 @@ use std::time::Duration;
 use facts::{CLUSTER, framework};
 use marathon_common::*;
 use pointsman::cluster::event::Fact;
-use pointsman::config::checked::{ListenerConfig, MesosConfig, RouteBy};
+use pointsman::config::checked::{ListenerConfig, MesosConfig};
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::task::TaskFacts;
@@ -204,12 +204,7 @@ async fn ports_are_claimed_by_policy() {
     let web = Backend::saying("web").await;
     let server = running(|config| {
         config.proxy.service_ports.allowed = vec![pointsman::model::task::PortRange { begin: 10_000, end: 10_000 }];
-        config.proxy.listeners.push(ListenerConfig {
-            name: "own".into(),
-            address: ports::unused(),
-            certificates: None,
-            route_by: RouteBy::Host,
-        });
+        config.proxy.listeners.push(ListenerConfig::plain("own", ports::unused()));
     });
     let own = server.more[0].port().to_string();
     let tasks = vec![

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::model::service::Protocol;
 use pointsman::proxy::drain::Drain;
 use pointsman::proxy::tls::store::Certificates;
-use pointsman::proxy::tls::{TlsListener, provider};
+use pointsman::proxy::tls::{TlsListener, TlsOptions, provider};
 use proxy_common::*;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -312,7 +312,7 @@ async fn certificates_are_chosen_by_name_and_reloaded() {
     assert!(bad.is_empty());
     let backend = Backend::echoing_heads().await;
     let cluster = Cluster::everything(Protocol::Http, &[backend.address]);
-    let proxy = Proxy::start(cluster.0, Some(TlsListener::new(certificates.clone()).unwrap()));
+    let proxy = Proxy::start(cluster.0, Some(TlsListener::new(certificates.clone(), &TlsOptions::default()).unwrap()));
 
     // HTTP/1.1.
     let mut stream = tls(&proxy, "one.example", &one, b"http/1.1").await.unwrap();

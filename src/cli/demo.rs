@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::failure::Failure;
 use super::{Output, Verdict};
 use crate::config::Config;
-use crate::config::checked::{ListenerConfig, LogConfig, MesosConfig, RouteBy};
+use crate::config::checked::{ListenerConfig, LogConfig, MesosConfig};
 use crate::demo::control::{self, Command};
 use crate::demo::narrate::Addresses;
 use crate::demo::options::{DEFAULT_CONTROL, Pace};
@@ -166,12 +166,7 @@ fn config(arguments: &Arguments, masters: &[SocketAddr]) -> Config {
     let loopback = ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     config.upstreams.allowed_networks.push(loopback.into());
     config.dns.listen.push(arguments.dns);
-    config.proxy.listeners.push(ListenerConfig {
-        name: "http".into(),
-        address: arguments.proxy,
-        certificates: None,
-        route_by: RouteBy::Host,
-    });
+    config.proxy.listeners.push(ListenerConfig::plain("http", arguments.proxy));
     config.admin.listen = Some(arguments.api);
     if arguments.workers > 0 {
         config.server.workers = arguments.workers;

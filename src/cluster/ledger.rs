@@ -89,6 +89,8 @@ pub enum Place {
     App(Arc<str>),
     /// Requests for a host and a path that have more beside. At the end: stored states know the others by their place.
     Refined(HostPattern, Arc<str>, Arc<Refinement>),
+    /// TLS connections for a name, which are carried as they are.
+    ServerName(HostPattern),
 }
 
 /// A route's host, path, and what it asks beside.
@@ -108,7 +110,7 @@ impl Place {
         match self {
             Self::Path(host, path) => Some((host, path, None)),
             Self::Refined(host, path, refined) => Some((host, path, Some(refined))),
-            Self::Port(_) | Self::App(_) => None,
+            Self::Port(_) | Self::App(_) | Self::ServerName(_) => None,
         }
     }
 }
@@ -119,6 +121,7 @@ impl fmt::Display for Place {
             Self::Path(host, path) => write!(f, "{host}{path}"),
             Self::Port(port) => write!(f, "port {port}"),
             Self::App(app) => write!(f, "app {app}"),
+            Self::ServerName(host) => write!(f, "TLS for {host}"),
             Self::Refined(host, path, refined) => write!(f, "{host}{path}{refined}"),
         }
     }

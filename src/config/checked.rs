@@ -3,7 +3,7 @@
 //! What a setting means for users is written once, beside its key in the settings table; here stand the types.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -725,8 +725,25 @@ pub struct ProxyConfig {
     pub https_port: u16,
     /// Ports that apps may claim.
     pub service_ports: ServicePorts,
+    /// Sessions of TLS.
+    pub tls: ListenerTlsConfig,
     /// What services and routes can ask for by name.
     pub filters: Vec<FilterConfig>,
+}
+
+/// TLS of all listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTlsConfig {
+    /// How long a key of session tickets is used; zero: no session is resumed.
+    pub ticket_rotation: Duration,
+    /// A file with the keys, where instances share them.
+    pub ticket_keys: Option<PathBuf>,
+}
+
+impl Default for ListenerTlsConfig {
+    fn default() -> Self {
+        Self { ticket_rotation: Duration::from_secs(12 * 3600), ticket_keys: None }
+    }
 }
 
 /// Ports of the proxy that apps may claim for themselves.
@@ -738,6 +755,8 @@ pub struct ServicePorts {
     pub allowed: Vec<PortRange>,
     /// A folder of certificates for those that are to speak TLS.
     pub certificates: Option<PathBuf>,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// How requests are spread over the endpoints of a service.
@@ -779,8 +798,42 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); `None`: clear text.
     pub certificates: Option<PathBuf>,
+    /// PEM file with the authorities that sign certificates of clients; `None`: clients are asked for none.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients must show one.
+    pub client_certificate: ClientDemand,
     /// What requests are routed by.
     pub route_by: RouteBy,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
+    /// TLS connections for names that ports claim are carried there as they are.
+    pub passthrough: bool,
+}
+
+impl ListenerConfig {
+    /// Clear text, routed by host.
+    pub fn plain(name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            certificates: None,
+            client_ca: None,
+            client_certificate: ClientDemand::default(),
+            route_by: RouteBy::default(),
+            proxy_protocol: Vec::new(),
+            passthrough: false,
+        }
+    }
+}
+
+/// Whether clients of a listener must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClientDemand {
+    /// Who shows none is no client.
+    #[default]
+    Required,
+    /// Who shows none comes without a name.
+    Optional,
 }
 
 /// What a listener's requests are routed by.
@@ -887,6 +940,36 @@ impl Default for HealthConfig {
 pub struct UpstreamsConfig {
     /// Networks whose addresses are accepted beside the agents' own.
     pub allowed_networks: Vec<IpNet>,
+    /// How TLS is spoken with endpoints, by name.
+    pub tls: Vec<EndpointTlsConfig>,
+}
+
+/// How TLS is spoken with endpoints that name this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointTlsConfig {
+    /// What labels call it; `default` counts where they name none.
+    pub name: Arc<str>,
+    /// PEM file with the authorities to trust; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate to show, and its chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key: Option<PathBuf>,
+    /// The name that certificates must be for; `None`: the endpoint's address.
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Default for EndpointTlsConfig {
+    fn default() -> Self {
+        Self { name: "".into(), ca: None, certificate: None, key: None, server_name: None }
+    }
+}
+
+impl EndpointTlsConfig {
+    /// The files that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ca, &self.certificate, &self.key].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// Who may claim what.
@@ -1095,6 +1178,7 @@ impl Default for ProxyConfig {
             max_hops: 5,
             https_port: 443,
             service_ports: ServicePorts::default(),
+            tls: ListenerTlsConfig::default(),
             filters: Vec::new(),
         }
     }
@@ -1128,7 +1212,12 @@ impl Default for EjectionConfig {
 impl Default for ServicePorts {
     fn default() -> Self {
         // Where Marathon assigns service ports.
-        Self { addresses: Vec::new(), allowed: vec![PortRange { begin: 10_000, end: 20_000 }], certificates: None }
+        Self {
+            addresses: Vec::new(),
+            allowed: vec![PortRange { begin: 10_000, end: 20_000 }],
+            certificates: None,
+            proxy_protocol: Vec::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::kind::masters::Scheme;
 use super::raw::{Raw, RawMarathon, RawMesos, RawPair};
 use super::reader::Reader;
 use crate::labels;
+use crate::model::endpoint_tls::INSECURE;
 use crate::model::reverse::zones_of;
 
 /// Notes every impossible combination. Values that were at fault themselves are absent here and say nothing again.
@@ -33,6 +34,8 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     forwarding(raw, reader);
     cross_origin(raw, reader);
     request_id(raw, reader);
+    endpoint_tls(raw, reader);
+    client_certificates(raw, reader);
 }
 
 /// Fetch Standard, "CORS protocol and credentials": with every origin named in the answer, every page could act in the
@@ -68,6 +71,28 @@ fn request_id(raw: &Raw, reader: &mut Reader<'_>) {
     }
 }
 
+/// Certificates of clients come with TLS.
+fn client_certificates(raw: &Raw, reader: &mut Reader<'_>) {
+    for (position, listener) in raw.listeners.iter().enumerate() {
+        let path = format!("proxy.listeners[{position}].client_ca");
+        if listener.client_ca.is_some() && !reader.has(&format!("proxy.listeners[{position}].certificates")) {
+            reader.fault_of(&path, "in clear text no client shows a certificate", "add `certificates`, or remove it");
+        }
+    }
+}
+
+/// A certificate and its key come together, and a word that means the opposite is no name.
+fn endpoint_tls(raw: &Raw, reader: &mut Reader<'_>) {
+    for (position, entry) in raw.config.upstreams.tls.iter().enumerate() {
+        let path = format!("upstreams.tls[{position}]");
+        pair(&RawPair { certificate: entry.certificate.clone(), key: entry.key.clone() }, &path, reader);
+        if *entry.name == *INSECURE {
+            let message = "tasks say this word to have nothing verified";
+            reader.fault_of(&format!("{path}.name"), message, "give the entry another name");
+        }
+    }
+}
+
 fn some_source(raw: &Raw, reader: &mut Reader<'_>) {
     let named = ["sources.mesos", "sources.marathon", "sources.file"].iter().any(|path| reader.has(path));
     if raw.mesos.is_empty() && raw.marathon.is_empty() && raw.files.is_empty() && !named {
@@ -86,6 +111,8 @@ fn names(raw: &Raw, reader: &mut Reader<'_>) {
     unique(listeners, "listener", reader);
     let filters = raw.config.proxy.filters.iter().enumerate();
     unique(filters.map(|(at, filter)| (format!("proxy.filters[{at}].name"), &filter.name)), "filter", reader);
+    let tls = raw.config.upstreams.tls.iter().enumerate();
+    unique(tls.map(|(at, entry)| (format!("upstreams.tls[{at}].name"), &entry.name)), "entry", reader);
 }
 
 fn unique<'a>(names: impl Iterator<Item = (String, &'a Arc<str>)>, what: &str, reader: &mut Reader<'_>) {

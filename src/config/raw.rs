@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::checked::{
-    ClientTls, Config, FileConfig, ForwardZone, ListenerConfig, MarathonConfig, MarathonCredentials, Masters,
-    MesosConfig, MesosCredentials, Place, PolicyConfig, RouteBy, Secret,
+    ClientDemand, ClientTls, Config, EndpointTlsConfig, FileConfig, ForwardZone, ListenerConfig, MarathonConfig,
+    MarathonCredentials, Masters, MesosConfig, MesosCredentials, Place, PolicyConfig, RouteBy, Secret,
 };
 use super::filter::FilterConfig;
 use super::kind::masters::{MastersValue, Scheme};
@@ -89,7 +91,11 @@ pub(crate) struct RawListener {
     pub(crate) name: Arc<str>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) certificates: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_certificate: ClientDemand,
     pub(crate) route_by: RouteBy,
+    pub(crate) proxy_protocol: Vec<IpNet>,
+    pub(crate) passthrough: bool,
 }
 
 /// A certificate and its key.
@@ -264,7 +270,16 @@ impl From<&FileConfig> for RawFile {
 impl RawListener {
     fn into_config(self) -> ListenerConfig {
         let address = self.address.expect("a listener without address is at fault");
-        ListenerConfig { name: self.name, address, certificates: self.certificates, route_by: self.route_by }
+        ListenerConfig {
+            name: self.name,
+            address,
+            certificates: self.certificates,
+            client_ca: self.client_ca,
+            client_certificate: self.client_certificate,
+            route_by: self.route_by,
+            proxy_protocol: self.proxy_protocol,
+            passthrough: self.passthrough,
+        }
     }
 }
 
@@ -274,7 +289,11 @@ impl From<&ListenerConfig> for RawListener {
             name: config.name.clone(),
             address: Some(config.address),
             certificates: config.certificates.clone(),
+            client_ca: config.client_ca.clone(),
+            client_certificate: config.client_certificate,
             route_by: config.route_by,
+            proxy_protocol: config.proxy_protocol.clone(),
+            passthrough: config.passthrough,
         }
     }
 }
@@ -316,6 +335,12 @@ impl Entry for Place {
 }
 
 impl Entry for FilterConfig {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for EndpointTlsConfig {
     fn name(&self) -> Option<String> {
         Some(self.name.to_string())
     }

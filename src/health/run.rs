@@ -11,16 +11,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::HealthMetrics;
-use super::probe;
+use super::probe::{self, Asked};
 use super::streak::Streak;
 use crate::cluster::event::{ClusterEvent, EventSender};
 use crate::config::checked::HealthConfig;
 use crate::model::check::{CheckReport, CheckSpec, CheckState, Verdict};
-use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
+use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, ProxyProtocol};
+use crate::model::endpoint_tls::EndpointTls;
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
 use crate::model::service::{Protocol, Service};
 use crate::model::time::Timestamp;
+use crate::proxy::tls::profiles::TlsProfiles;
 use crate::table::Table;
 use crate::table::handle::TableHandle;
 
@@ -38,6 +40,8 @@ pub struct HealthParts {
     pub table: Arc<TableHandle>,
     /// The way to the writer.
     pub events: EventSender,
+    /// How TLS is spoken with endpoints.
+    pub tls: Arc<TlsProfiles>,
     /// What is counted.
     pub metrics: HealthMetrics,
     /// Ends it.
@@ -49,6 +53,8 @@ pub struct HealthParts {
 struct Target {
     address: SocketAddr,
     protocol: Protocol,
+    tls: Option<Arc<EndpointTls>>,
+    proxy_protocol: Option<ProxyProtocol>,
     spec: Arc<CheckSpec>,
     streak: Streak,
     error: Option<Arc<str>>,
@@ -71,7 +77,7 @@ type Outcome = (EndpointId, u64, Result<(), Arc<str>>);
 
 /// Checks until it is stopped.
 pub async fn run(parts: HealthParts) {
-    let HealthParts { table, events, metrics, stop } = parts;
+    let HealthParts { table, events, tls, metrics, stop } = parts;
     let mut generations = table.watch();
     let mut targets = Targets::default();
     let mut running: JoinSet<Outcome> = JoinSet::new();
@@ -115,10 +121,16 @@ pub async fn run(parts: HealthParts) {
                     metrics.late.inc();
                 }
                 if let Some((id, life, target)) = targets.take_due() {
-                    let (address, protocol, spec) = (target.address, target.protocol, target.spec.clone());
-                    let limit = config.timeout;
+                    let asked = Asked {
+                        address: target.address,
+                        protocol: target.protocol,
+                        tls: target.tls.clone(),
+                        proxy_protocol: target.proxy_protocol,
+                        profiles: tls.clone(),
+                    };
+                    let (limit, spec) = (config.timeout, target.spec.clone());
                     running.spawn(async move {
-                        let asked = timeout(limit, probe::ask(address, protocol, &spec)).await;
+                        let asked = timeout(limit, probe::ask(&asked, &spec)).await;
                         (id, life, asked.unwrap_or_else(|_| Err("no answer in time".into())))
                     });
                 }
@@ -177,6 +189,8 @@ impl Targets {
         Target {
             address: endpoint.address,
             protocol: endpoint.protocol,
+            tls: endpoint.tls.clone(),
+            proxy_protocol: endpoint.proxy_protocol,
             spec: spec.clone(),
             // A verdict of before this life of the process holds until it is contradicted.
             streak: Streak::from(former.map_or(CheckState::Waiting, |former| former.state)),
@@ -222,6 +236,10 @@ impl Targets {
 
 impl Target {
     fn is_for(&self, endpoint: &Endpoint, spec: &Arc<CheckSpec>) -> bool {
-        self.address == endpoint.address && self.protocol == endpoint.protocol && self.spec == *spec
+        self.address == endpoint.address
+            && self.protocol == endpoint.protocol
+            && self.tls == endpoint.tls
+            && self.proxy_protocol == endpoint.proxy_protocol
+            && self.spec == *spec
     }
 }

@@ -12,6 +12,7 @@ use super::spec::{PortSelector, PortSpec, Reading, RouteSpec, ScrapeSpec, TaskSp
 use super::statements::{Place, Said, Statements};
 use super::value::Value;
 use super::{MAX_HOSTS, MAX_ROUTES, is_served};
+use crate::model::endpoint_tls::{DEFAULT, EndpointTls, INSECURE};
 use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
 use crate::model::refinement::{PathMeaning, Refinement};
@@ -50,6 +51,8 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         port: PortSelector::Index(port.index),
         enabled: is_ours && !matches!(of(Field::Enabled), Some(Value::Flag(false))),
         protocol: None,
+        tls: None,
+        proxy_protocol: None,
         weight: None,
         version_weight: None,
         srv_priority: None,
@@ -69,6 +72,9 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     };
     if let Some(Value::Protocol(protocol)) = of(Field::Protocol) {
         spec.protocol = Some(*protocol);
+    }
+    if let Some(Value::ProxyProtocol(version)) = of(Field::ProxyProtocol) {
+        spec.proxy_protocol = Some(*version);
     }
     if let Some(Value::Weight(weight)) = of(Field::Weight) {
         spec.weight = Some(*weight);
@@ -94,10 +100,12 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     if let Some(Value::Time(time)) = of(Field::DrainTime) {
         spec.drain_time = Some(*time);
     }
+    spec.tls = tls(port.index, spec.protocol, statements);
     if spec.enabled {
         spec.routes = routes(port, spec.protocol, left, statements);
         let rules = rules(port.index, &spec.routes, statements);
-        if let (true, Some(auth)) = (spec.protocol == Some(Protocol::Tcp), statements.of_port(port.index, Field::Auth))
+        if let (true, Some(auth)) =
+            (spec.protocol.is_some_and(Protocol::is_carried), statements.of_port(port.index, Field::Auth))
         {
             let label = auth.label.clone();
             let message = "over plain TCP nobody can be asked for a password, so nobody is let in";
@@ -106,7 +114,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         }
         let mut rules = rules;
         if let (true, Some(filters)) =
-            (spec.protocol == Some(Protocol::Tcp), statements.of_port(port.index, Field::Filters))
+            (spec.protocol.is_some_and(Protocol::is_carried), statements.of_port(port.index, Field::Filters))
         {
             let label = filters.label.clone();
             let message = "filters speak of HTTP, so over plain TCP nobody is let in";
@@ -117,6 +125,30 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         spec.rules = rules.shared();
     }
     spec
+}
+
+/// How TLS is spoken with a port, where it speaks TLS.
+fn tls(port: usize, protocol: Option<Protocol>, statements: &mut Statements) -> Option<Arc<EndpointTls>> {
+    let (profile, name) =
+        (statements.of_port(port, Field::Tls).cloned(), statements.of_port(port, Field::TlsServerName).cloned());
+    if !protocol.is_some_and(Protocol::is_secure) {
+        if let Some(said) = profile.as_ref().or(name.as_ref()) {
+            let mend = "let the port speak `https` or `h2` (label `protocol`), or remove the label";
+            let message = "the port speaks clear text, so this has no effect";
+            statements.complaints.add(ProblemCode::InvalidLabel, &said.label, message, mend);
+        }
+        return None;
+    }
+    let tls = EndpointTls {
+        profile: text(profile.as_ref()).unwrap_or_else(|| DEFAULT.into()),
+        server_name: text(name.as_ref()),
+    };
+    if let (true, Some(said)) = (tls.is_insecure(), &profile) {
+        let message = "nobody looks at the port's certificate: whoever is between reads and changes what is said";
+        let mend = format!("name an entry of `upstreams.tls` whose `ca` has signed it, in place of `{INSECURE}`");
+        statements.complaints.add(ProblemCode::UnverifiedTls, &said.label, message, mend);
+    }
+    Some(Arc::new(tls))
 }
 
 fn rules(port: usize, routes: &[RouteSpec], statements: &Statements) -> Rules {
@@ -163,6 +195,9 @@ fn routes(port: &TaskPort, protocol: Option<Protocol>, left: &mut Left, statemen
         if !speaks_http(port, protocol) {
             complain_of_protocol(&said, protocol, statements);
             continue;
+        }
+        if protocol == Some(Protocol::Tls) {
+            refuse_beside_host(&place, &mut hosts, statements);
         }
         let Some((path, refined)) = asked(&place, statements) else { continue };
         let Some(actions) = acts::of_route(&place, refined.as_deref(), statements) else { continue };
@@ -259,7 +294,19 @@ fn asked(place: &Place, statements: &mut Statements) -> Option<(Arc<str>, Option
 
 /// Whether requests can be sent to a port, as far as labels and what the task announces say.
 fn speaks_http(port: &TaskPort, protocol: Option<Protocol>) -> bool {
-    protocol.map_or(port.transports.tcp, Protocol::is_http)
+    protocol.map_or(port.transports.tcp, |protocol| protocol.is_http() || protocol == Protocol::Tls)
+}
+
+/// Of a connection that is carried as it is only the name is known: a route that asks for more is none.
+fn refuse_beside_host(place: &Place, hosts: &mut Vec<HostPattern>, statements: &mut Statements) {
+    let expression = statements.at(place.clone(), Field::HostPattern).cloned();
+    let others = ROUTE_FIELDS.iter().chain(&acts::FIELDS).filter_map(|field| statements.at(place.clone(), *field));
+    for said in others.cloned().chain(expression).collect::<Vec<_>>() {
+        let message = "of a port that speaks `tls` only hosts can be asked for, so this makes no route";
+        let mend = "remove it, or let the port speak `https` and TLS end here";
+        statements.complaints.add(ProblemCode::InvalidLabel, &said.label, message, mend);
+        hosts.clear();
+    }
 }
 
 fn complain_of_missing_host(narrowing: Option<&Said>, statements: &mut Statements) {
@@ -273,7 +320,7 @@ fn complain_of_missing_host(narrowing: Option<&Said>, statements: &mut Statement
 fn complain_of_protocol(hosts: &Said, protocol: Option<Protocol>, statements: &mut Statements) {
     let spoken = protocol.unwrap_or(Protocol::Udp).as_str();
     let message = format!("a port that speaks {spoken} has no hosts");
-    let mend = "remove the hosts, or let the port speak `http` or `h2c`";
+    let mend = "remove the hosts, or let the port speak `http`, `https`, `h2c`, `h2` or `tls`";
     statements.complaints.add(ProblemCode::InvalidLabel, &hosts.label, message, mend);
 }
 

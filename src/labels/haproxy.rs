@@ -312,6 +312,10 @@ fn structured(name: &str) -> &'static str {
         () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`, and remove it",
         () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`, and remove it",
         () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`, and remove it",
+        () if has("SERVER_OPTIONS") => {
+            "for TLS to the task use `pointsman.{port}.protocol=https` with `pointsman.{port}.tls`, for `send-proxy` \
+             `pointsman.{port}.proxy_protocol`, and remove it"
+        }
         () if has("BIND") => "use `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`, and remove it",
         () if has("PATH") => "use `HAPROXY_{n}_PATH`, and remove it",
         () if has("ACL") || has("ROUTING") || has("FRONTEND") => {

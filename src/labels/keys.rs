@@ -58,6 +58,9 @@ pub(super) enum Field {
     Split,
     VersionWeight,
     Filters,
+    Tls,
+    TlsServerName,
+    ProxyProtocol,
 }
 
 /// What a key is about, and with that what it means without a port.
@@ -154,7 +157,16 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "The same for answers, whoever gives them." },
     Key { name: "protocol", also: "", field: Field::Protocol, about: About::FirstPort, kind: Kind::Protocol,
         default: "http", example: "h2c",
-        meaning: "What the port speaks. `h2c` is HTTP/2 in clear text, as gRPC servers speak it." },
+        meaning: "What the port speaks. `h2c` is HTTP/2 in clear text, as gRPC servers speak it; `https` is HTTP/1.1 over TLS, `h2` HTTP/2 over TLS. `tls` is whatever the port speaks over TLS of its own: connections for its hosts are carried to it untouched, where a listener has `passthrough`." },
+    Key { name: "tls", also: "", field: Field::Tls, about: About::FirstPort, kind: Kind::Name,
+        default: "the entry `default`, else the system's authorities", example: "internal",
+        meaning: "The entry of `upstreams.tls` by which the port's certificate is verified, where it speaks `https` or `h2`. `insecure` verifies nothing, and is a problem of the task." },
+    Key { name: "tls_server_name", also: "", field: Field::TlsServerName, about: About::FirstPort, kind: Kind::ServerName,
+        default: "the entry's `server_name`, else the endpoint's address", example: "shop.internal.example.com",
+        meaning: "The name that the port's certificate must be for; it is sent to the port too (SNI)." },
+    Key { name: "proxy_protocol", also: "", field: Field::ProxyProtocol, about: About::FirstPort, kind: Kind::ProxyProtocol,
+        default: "none", example: "v2",
+        meaning: "The version of the PROXY protocol by which the port is told, at the beginning of each connection, where the client is. Connections are then not shared by clients." },
     Key { name: "health.path", also: "", field: Field::HealthPath, about: About::FirstPort, kind: Kind::Target,
         default: "`health.path`", example: "/healthz",
         meaning: "Path of an HTTP health check of the port: 200 to 399 is healthy." },

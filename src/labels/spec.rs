@@ -7,7 +7,8 @@ use super::host::HostPattern;
 use crate::model::actions::Actions;
 use crate::model::balance::Algorithm;
 use crate::model::check::CheckKind;
-use crate::model::endpoint::Weight;
+use crate::model::endpoint::{ProxyProtocol, Weight};
+use crate::model::endpoint_tls::EndpointTls;
 use crate::model::id::Version;
 use crate::model::problem::Problem;
 use crate::model::refinement::{PathMeaning, Refinement};
@@ -38,6 +39,10 @@ pub struct PortSpec {
     pub enabled: bool,
     /// What it speaks, where said.
     pub protocol: Option<Protocol>,
+    /// How TLS is spoken with it, where it speaks TLS.
+    pub tls: Option<Arc<EndpointTls>>,
+    /// In which version of the PROXY protocol it is told of clients.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Its share of traffic.
     pub weight: Option<Weight>,
     /// Its version's share of the service's traffic.

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls_pki_types::ServerName;
 
 use super::acts::{Act, Acted};
 use super::host::{HostPattern, InvalidHost};
 use super::{asked, path};
 use crate::model::balance::{ALGORITHMS, Algorithm};
 use crate::model::check::CheckKind;
-use crate::model::endpoint::Weight;
+use crate::model::endpoint::{ProxyProtocol, Weight};
 use crate::model::password::{InvalidHash, PasswordHash};
 use crate::model::pattern::Pattern;
 use crate::model::refinement::{Condition, Part};
 use crate::model::rules::BasicAuth;
 use crate::model::service::Protocol;
+
+/// What a port may speak.
+const PROTOCOLS: &str = "`http`, `https`, `h2c`, `h2`, `tcp`, `tls` or `udp`";
 
 /// A kind of value that labels have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(super) enum Kind {
     RoutePrefix,
     Target,
     Protocol,
+    ServerName,
+    ProxyProtocol,
     Weight,
     Time,
     Balance,
@@ -57,6 +63,7 @@ pub(super) enum Value {
     List(Vec<String>),
     Hosts(Vec<HostPattern>),
     Protocol(Protocol),
+    ProxyProtocol(ProxyProtocol),
     Weight(Weight),
     Time(Duration),
     Balance(Algorithm),
@@ -110,7 +117,9 @@ impl Kind {
             Self::Hosts => "hosts, separated by commas; `*.example.com` for all below it, `*` for all",
             Self::Prefix | Self::RoutePrefix => "a path prefix",
             Self::Target => "a path",
-            Self::Protocol => "`http`, `h2c`, `tcp` or `udp`",
+            Self::Protocol => PROTOCOLS,
+            Self::ServerName => "a host name or an address",
+            Self::ProxyProtocol => "`v1` or `v2`",
             Self::Weight => "0 to 65535",
             Self::Balance => ALGORITHMS,
             Self::Check => "`none`, `tcp`, `http` or `grpc`",
@@ -155,6 +164,8 @@ impl Kind {
             Self::Prefix => path::prefix(text).map(Value::Text).map_err(|error| path_fault(&error)),
             Self::Target => path::target(text).map(Value::Text).map_err(|error| path_fault(&error)),
             Self::Protocol => protocol(text).map(Value::Protocol),
+            Self::ServerName => server_name(text).map(Value::Text),
+            Self::ProxyProtocol => proxy_protocol(text).map(Value::ProxyProtocol),
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
             Self::Balance => balance(text).map(Value::Balance),
@@ -278,15 +289,28 @@ fn host_fault(word: &str, error: &InvalidHost) -> Fault {
 }
 
 fn protocol(text: &str) -> Result<Protocol, Fault> {
-    let all = [Protocol::Http, Protocol::H2c, Protocol::Tcp, Protocol::Udp];
-    let found = all.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(text));
+    let found = Protocol::ALL.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(text));
     found.ok_or_else(|| {
         let mend = match text.to_ascii_lowercase().as_str() {
-            "grpc" | "http2" | "h2" => "write `h2c`",
-            _ => "write `http`, `h2c`, `tcp` or `udp`",
+            "grpc" | "http2" => "write `h2c`, or `h2` over TLS".to_owned(),
+            "grpcs" => "write `h2`".to_owned(),
+            _ => format!("write {PROTOCOLS}"),
         };
         Fault::new("it is no protocol that is understood", mend)
     })
+}
+
+fn proxy_protocol(text: &str) -> Result<ProxyProtocol, Fault> {
+    let found = ProxyProtocol::ALL.into_iter().find(|version| version.as_str().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| Fault::new("it is no version of the PROXY protocol", "write `v1` or `v2`"))
+}
+
+/// A name that a certificate can be for.
+fn server_name(text: &str) -> Result<Arc<str>, Fault> {
+    match ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_ascii_lowercase().into()),
+        Err(_) => Err(Fault::new("it is no host name and no address", "write it like `shop.internal.example.com`")),
+    }
 }
 
 fn check(text: &str) -> Result<Option<CheckKind>, Fault> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::Algorithm;
 use super::check::CheckSpec;
+use super::endpoint_tls::EndpointTls;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
 use super::rules::Rules;
 use super::run::EndpointRun;
@@ -81,6 +82,10 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// What it speaks.
     pub protocol: Protocol,
+    /// How TLS is spoken with it, where it speaks TLS.
+    pub tls: Option<Arc<EndpointTls>>,
+    /// In which version of the PROXY protocol it is told of clients, where it is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The version it runs.
     pub version: Version,
     /// Its share of the service's traffic, relative to the others.
@@ -114,6 +119,8 @@ impl PartialEq for Endpoint {
             && self.service == other.service
             && self.address == other.address
             && self.protocol == other.protocol
+            && self.tls == other.tls
+            && self.proxy_protocol == other.proxy_protocol
             && self.version == other.version
             && self.weight == other.weight
             && self.version_weight == other.version_weight
@@ -139,6 +146,28 @@ impl SortKey for Endpoint {
 
     fn order(&self, other: &Self) -> Ordering {
         self.id.cmp(&other.id)
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// In binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    /// The name used in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dcos;
 pub mod drain;
 pub mod edit_distance;
 pub mod endpoint;
+pub mod endpoint_tls;
 pub mod framework;
 pub mod id;
 pub mod intern;

@@ -65,6 +65,8 @@ codes! {
     InvalidName = "invalid-name",
     /// The framework's address is not known, so its name has no address.
     FrameworkAddressUnknown = "framework-address-unknown",
+    /// A task wants its certificate not to be verified.
+    UnverifiedTls = "unverified-tls",
     /// A fact of a source could not be read.
     InvalidFact = "invalid-fact",
     /// Removals are held back by the guard.

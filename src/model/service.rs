@@ -103,9 +103,18 @@ pub enum Protocol {
     Tcp,
     /// Datagrams.
     Udp,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 over TLS.
+    H2,
+    /// TLS that ends at the endpoint, whatever is within.
+    Tls,
 }
 
 impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 7] = [Self::Http, Self::Https, Self::H2c, Self::H2, Self::Tcp, Self::Tls, Self::Udp];
+
     /// The name used in labels, the API and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -113,12 +122,30 @@ impl Protocol {
             Self::H2c => "h2c",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Https => "https",
+            Self::H2 => "h2",
+            Self::Tls => "tls",
         }
     }
 
     /// Whether HTTP requests can be sent to it.
     pub fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::H2c)
+        matches!(self, Self::Http | Self::H2c | Self::Https | Self::H2)
+    }
+
+    /// Whether that is HTTP/2.
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::H2c | Self::H2)
+    }
+
+    /// Whether connections are carried to it as they are.
+    pub fn is_carried(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// Whether it is spoken over TLS that begins here.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::H2)
     }
 }
 

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use super::client_address;
 use super::connection::{self, Arrival};
 use super::drain::{self, Drain, DrainSignal};
 use super::listen::{Entrance, Listener};
@@ -25,15 +27,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts until drained or handed over, then waits for the connections until the deadline.
 pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
-    let Listener { name, socket, is_inherited, tls, entrance, drain } = listener;
+    let Listener { name, socket, is_inherited, tls, passes, announcers, entrance, drain } = listener;
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
     };
     let (relay, signal) = watch::channel(Drain::Serving);
     let relaying = drain::relay(worker.drain.clone(), drain.unwrap_or_else(|| worker.drain.clone()), relay);
-    let port = socket.local_addr().map_or(0, |address| address.port());
-    let acceptor = Acceptor { worker, name, port, entrance, tls, drain: signal, connections: JoinSet::new() };
+    let local = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let connections = JoinSet::new();
+    let acceptor = Acceptor { worker, name, local, entrance, tls, passes, announcers, drain: signal, connections };
     tokio::select! {
         () = acceptor.run(socket, is_inherited) => {}
         () = relaying => {}
@@ -44,9 +47,11 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
 struct Acceptor {
     worker: Rc<Worker>,
     name: Arc<str>,
-    port: u16,
+    local: SocketAddr,
     entrance: Entrance,
     tls: Option<TlsListener>,
+    passes: bool,
+    announcers: Arc<[IpNet]>,
     drain: DrainSignal,
     connections: JoinSet<()>,
 }
@@ -103,7 +108,17 @@ impl Acceptor {
     }
 
     fn serve(&mut self, (stream, peer, permit): Accepted) {
-        let arrival = Arrival { peer, port: self.port, entrance: self.entrance, drain: self.drain.clone(), permit };
+        // Which of many addresses a client connected to has to be asked for.
+        let local = if self.local.ip().is_unspecified() { stream.local_addr().ok() } else { None };
+        let arrival = Arrival {
+            peer,
+            local: local.unwrap_or(self.local),
+            is_announced: client_address::is_trusted(peer.ip(), &self.announcers),
+            passes: self.passes,
+            entrance: self.entrance,
+            drain: self.drain.clone(),
+            permit,
+        };
         self.connections.spawn_local(connection::serve(self.worker.clone(), stream, arrival, self.tls.clone()));
     }
 

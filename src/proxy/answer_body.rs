@@ -5,7 +5,6 @@
 //! connection or a reset stream and never a complete answer.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +21,7 @@ use super::headers::strip_trailers;
 use super::held::Held;
 use super::http1::relay::BareRelay;
 use super::leash::Hold;
+use super::pool::Place;
 use super::stall;
 use super::worker::{Opened, Worker};
 
@@ -59,7 +59,7 @@ pub enum AnswerBody {
 #[derive(Debug)]
 pub enum Carrier {
     /// A connection that is kept for the next request.
-    Http1(Http1, SocketAddr),
+    Http1(Http1, Place),
     /// A stream on a shared connection.
     Http2(Stream),
     /// A connection that a task drives and that ends with the answer; it counts as open for as long as either needs it.
@@ -236,10 +236,10 @@ impl Relay {
     /// The body is whole: the connection can serve another request.
     fn finish(&mut self) {
         self.account.complete();
-        if let Some(Carrier::Http1(mut connection, address)) = self.carrier.take()
+        if let Some(Carrier::Http1(mut connection, place)) = self.carrier.take()
             && connection.is_reusable()
         {
-            self.worker.pool.put_http1(address, connection, self.idle_per_endpoint, Instant::now());
+            self.worker.pool.put_http1(&place, connection, self.idle_per_endpoint, Instant::now());
         }
     }
 

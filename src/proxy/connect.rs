@@ -1,5 +1,7 @@
 //! Opens connections to endpoints.
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +14,12 @@ use tokio_util::task::TaskTracker;
 use super::coalesce::{FlushingExecutor, coalesce};
 use super::error::AttemptFault;
 use super::exchange::{Http1, Http2};
+use super::metrics::Shard;
+use super::proxy_protocol::Announcement;
+use super::tls::endpoint::{EndpointIo, TlsFault, secure};
+use super::tls::profiles::{TlsProfiles, Within};
 use super::worker::Opened;
+use crate::model::endpoint::Endpoint;
 
 /// The largest head of an answer.
 const ANSWER_HEAD_BYTES: usize = 256 * 1024;
@@ -39,19 +46,76 @@ pub async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, 
     Ok(stream)
 }
 
+/// Whether nothing stands between TCP and HTTP at an endpoint.
+pub fn is_plain(endpoint: &Endpoint) -> bool {
+    endpoint.tls.is_none() && endpoint.proxy_protocol.is_none()
+}
+
+/// Opens a TCP connection whose other end is told of a client first.
+///
+/// # Errors
+/// Why there is none.
+pub async fn announced(
+    address: SocketAddr,
+    announcement: Option<&Announcement>,
+    limit: Duration,
+) -> Result<TcpStream, AttemptFault> {
+    let mut stream = connect(address, limit).await?;
+    if let Some(announcement) = announcement {
+        announcement.write(&mut stream).await.map_err(AttemptFault::Connect)?;
+    }
+    Ok(stream)
+}
+
+/// How an endpoint is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Endpoint,
+    /// What it is told of the client first.
+    pub announcement: Option<Announcement>,
+    /// For the connection, and TLS on it.
+    pub limit: Duration,
+    /// What is verified and shown, where it speaks TLS.
+    pub profiles: &'a TlsProfiles,
+    /// Where handshakes are counted.
+    pub shard: &'a Shard,
+}
+
+impl Way<'_> {
+    /// Opens a connection, over TLS where the endpoint speaks TLS.
+    async fn open(&self, within: Within) -> Result<EndpointIo, AttemptFault> {
+        let Endpoint { address, tls, .. } = self.endpoint;
+        let stream = announced(*address, self.announcement.as_ref(), self.limit);
+        let Some(tls) = tls else { return stream.await.map(EndpointIo::Plain) };
+        let whole = async {
+            let stream = stream.await?;
+            secure(stream, *address, tls, within, self.profiles).await.map_err(AttemptFault::Tls)
+        };
+        let opened = tokio::time::timeout(self.limit, whole).await.unwrap_or(Err(AttemptFault::ConnectTimeout));
+        match &opened {
+            Ok(_) => self.shard.upstream_tls_made.increment(),
+            Err(AttemptFault::Tls(TlsFault::Certificate(_))) => self.shard.upstream_tls_certificate.increment(),
+            Err(AttemptFault::Tls(_)) => self.shard.upstream_tls_failed.increment(),
+            Err(_) => {}
+        }
+        opened.map(|stream| EndpointIo::Secure(Box::new(stream)))
+    }
+}
+
 /// Opens a connection for HTTP/1.1.
 ///
 /// # Errors
 /// Why there is none.
-pub async fn http1(address: SocketAddr, limit: Duration, opened: Opened) -> Result<Http1, AttemptFault> {
-    http1_over(connect(address, limit).await?, opened).await
+pub async fn http1(way: &Way<'_>, opened: Opened) -> Result<Http1, AttemptFault> {
+    http1_over(way.open(Within::Http1).await?, opened).await
 }
 
 /// HTTP/1.1 over a connection of which nothing waits to be read.
 ///
 /// # Errors
 /// If the implementation does not take it.
-pub async fn http1_over(stream: TcpStream, opened: Opened) -> Result<Http1, AttemptFault> {
+pub async fn http1_over(stream: EndpointIo, opened: Opened) -> Result<Http1, AttemptFault> {
     let handshake = http1::Builder::new()
         .max_headers(ANSWER_HEAD_FIELDS)
         .max_buf_size(ANSWER_HEAD_BYTES)
@@ -60,17 +124,13 @@ pub async fn http1_over(stream: TcpStream, opened: Opened) -> Result<Http1, Atte
     Ok(Http1::new(sender, Box::pin(driver), opened))
 }
 
-/// Opens a connection for HTTP/2 with prior knowledge (RFC 9113 section 3.3). Its tasks belong to `tasks`.
+/// Opens a connection for HTTP/2: over TLS by ALPN (RFC 9113 section 3.2), in clear text with prior knowledge
+/// (section 3.3). Its tasks belong to `tasks`.
 ///
 /// # Errors
 /// Why there is none.
-pub async fn http2(
-    address: SocketAddr,
-    limit: Duration,
-    opened: Opened,
-    tasks: &TaskTracker,
-) -> Result<Rc<Http2>, AttemptFault> {
-    let stream = connect(address, limit).await?;
+pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Http2>, AttemptFault> {
+    let stream = way.open(Within::Http2).await?;
     let (socket, flusher) = coalesce(stream);
     let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
         .timer(TokioTimer::new())
@@ -81,12 +141,16 @@ pub async fn http2(
         .max_header_list_size(u32::try_from(ANSWER_HEAD_BYTES).expect("a small constant"))
         .handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(not_connected)?;
+    // Shared: its settings are asked for while its task waits.
+    let connection = Rc::new(RefCell::new(Box::pin(connection)));
+    let driven = connection.clone();
     tasks.spawn_local(async move {
         // Whoever waits for an answer hears of the error; here it only ends the connection.
-        let _ = connection.await;
+        let _ = poll_fn(|context| driven.borrow_mut().as_mut().poll(context)).await;
         drop(opened);
     });
-    Ok(Rc::new(Http2::new(sender)))
+    let takes_websockets = move || connection.borrow().is_extended_connect_protocol_enabled();
+    Ok(Rc::new(Http2::new(sender, takes_websockets)))
 }
 
 fn not_connected(error: hyper::Error) -> AttemptFault {

@@ -1,5 +1,6 @@
 //! One client's connection: TLS, which HTTP it speaks, and its life until it is closed.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,7 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -34,13 +35,17 @@ use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
 use super::listen::Entrance;
+use super::pool::Place;
+use super::proxy_protocol::Addresses;
+use super::proxy_protocol::receive::receive;
 use super::reason::Reason;
 use super::tcp;
+use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
 use super::worker::{LocalExecutor, Worker};
 use crate::config::Config;
 use crate::config::checked::ProxyLimits;
-use crate::model::service::{Protocol, Service};
+use crate::model::service::Service;
 
 /// What begins an HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,6 +62,8 @@ const PENDING_RESETS: usize = 20;
 /// Decoded, so small a part of the largest head over HTTP/1 is a list of fields of HTTP/2 at most: a few octets on the
 /// wire make kilobytes (CVE-2026-49975), a hundred times on each connection.
 const HTTP2_HEAD_SHARE: usize = 4;
+/// A fatal alert (RFC 8446 section 6.2) in a record of its own.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// What is waiting to be written per stream.
 const SEND_BUFFER: usize = 128 * 1024;
 
@@ -69,8 +76,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Its address as forwarded fields have it.
     pub address_text: HeaderValue,
-    /// The port it connected to.
-    pub port: u16,
+    /// What it connected to.
+    pub local: SocketAddr,
     /// How it finds its service.
     pub entrance: Entrance,
     /// What TLS told, if it speaks TLS.
@@ -79,6 +86,8 @@ pub struct Client {
     drain: DrainSignal,
     /// What the layers of the connection tell each other.
     pub watch: Arc<Watch>,
+    /// Connections to endpoints that are kept for it alone.
+    pub kept: RefCell<Vec<Place>>,
     /// Its place among the worker's connections; also held by what it was upgraded to.
     _permit: OwnedSemaphorePermit,
 }
@@ -88,8 +97,12 @@ pub struct Client {
 pub struct Arrival {
     /// The other end.
     pub peer: SocketAddr,
-    /// The port it connected to.
-    pub port: u16,
+    /// What it connected to.
+    pub local: SocketAddr,
+    /// Its connection begins with a header of the PROXY protocol.
+    pub is_announced: bool,
+    /// It may be one of TLS that is carried on as it is.
+    pub passes: bool,
     /// How it finds its service.
     pub entrance: Entrance,
     /// Ends its connection.
@@ -102,9 +115,20 @@ impl Client {
     /// A client that was just accepted.
     fn new(worker: Rc<Worker>, arrival: Arrival, secured: Option<Secured>) -> Self {
         worker.shard.client_opened.increment();
-        let Arrival { peer, port, entrance, drain, permit } = arrival;
+        let Arrival { peer, local, is_announced: _, passes: _, entrance, drain, permit } = arrival;
         let address_text = forwarded::address_text(peer.ip());
-        Self { worker, peer, address_text, port, entrance, secured, drain, watch: Arc::default(), _permit: permit }
+        Self {
+            worker,
+            peer,
+            address_text,
+            local,
+            entrance,
+            secured,
+            drain,
+            watch: Arc::default(),
+            kept: RefCell::default(),
+            _permit: permit,
+        }
     }
 }
 
@@ -129,12 +153,47 @@ impl Drop for Client {
         if self.watch.has_flooded() {
             self.worker.shard.client_floods.increment();
         }
+        self.worker.pool.forget(&self.kept.take());
         self.worker.shard.client_closed.increment();
     }
 }
 
 /// Serves one connection to its end.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls: Option<TlsListener>) {
+    if arrival.is_announced {
+        // Boxed: most listeners ask for no header.
+        if let Some((stream, arrival)) = Box::pin(announced(&worker, stream, arrival)).await {
+            serve_arrived(worker, stream, arrival, tls).await;
+        }
+        return;
+    }
+    serve_arrived(worker, stream, arrival, tls).await;
+}
+
+/// Takes the header of the PROXY protocol; `None`: there is none that can be read, and the connection is closed.
+async fn announced(worker: &Worker, mut stream: TcpStream, mut arrival: Arrival) -> Option<(TcpStream, Arrival)> {
+    let limit = worker.config().proxy.limits.header;
+    match timeout(limit, receive(&mut stream)).await {
+        Ok(Ok(addresses)) => {
+            worker.shard.announced.increment();
+            if let Some(Addresses { source, destination }) = addresses {
+                (arrival.peer, arrival.local) = (source, destination);
+            }
+            Some((stream, arrival))
+        }
+        Ok(Err(error)) => {
+            debug!(sender = %arrival.peer, %error, "connection refused");
+            worker.shard.announced_badly.increment();
+            None
+        }
+        Err(_) => {
+            worker.shard.announced_late.increment();
+            None
+        }
+    }
+}
+
+async fn serve_arrived(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls: Option<TlsListener>) {
     let config = worker.config();
     let limits = config.proxy.limits.clone();
     // Many clients stand behind a trusted proxy's address.
@@ -144,18 +203,57 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, arrival: Arrival, tls:
     let Some(_place) = worker.per_address.take(arrival.peer.ip(), most) else {
         return worker.shard.address_full.increment();
     };
+    if arrival.passes {
+        return Box::pin(serve_by_name(worker, stream, arrival, tls, &limits)).await;
+    }
     // Boxed is what a connection in clear text need not have room for while it is idle.
     let Some(tls) = tls else {
         let carried = carried(&worker, arrival.entrance);
         let client = Rc::new(Client::new(worker, arrival, None));
         return match carried {
             Some((service, config)) => {
-                Box::pin(tcp::serve(client.worker.clone(), stream, client.peer, service, config)).await;
+                Box::pin(tcp::serve(&client, stream, service, config)).await;
             }
             None => serve_sniffed(client, stream, &limits).await,
         };
     };
     Box::pin(serve_secured(worker, stream, arrival, tls, &limits)).await;
+}
+
+/// TLS on a listener that carries some names on: whoever claims the name gets the connection, and what nobody claims ends
+/// here, or is closed.
+async fn serve_by_name(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    arrival: Arrival,
+    tls: Option<TlsListener>,
+    limits: &ProxyLimits,
+) {
+    let name = match timeout(limits.header, sniff(&stream)).await {
+        Ok(Ok(name)) => name,
+        Ok(Err(error)) => {
+            debug!(client = %arrival.peer, %error, "connection refused");
+            return worker.shard.passthrough_invalid.increment();
+        }
+        Err(_) => return worker.shard.timeout_head.increment(),
+    };
+    let passed = name.as_deref().and_then(|name| worker.with_table(|table| tcp::owner_of_name(table, name)));
+    match (passed, tls) {
+        (Some((service, config)), _) => {
+            worker.shard.passthrough_carried.increment();
+            let client = Client::new(worker, arrival, None);
+            tcp::serve(&client, stream, service, config).await;
+        }
+        (None, Some(tls)) => {
+            worker.shard.passthrough_ended.increment();
+            serve_secured(worker, stream, arrival, tls, limits).await;
+        }
+        (None, None) => {
+            debug!(client = %arrival.peer, ?name, "connection refused: nobody claims the name");
+            worker.shard.passthrough_unknown.increment();
+            let _ = timeout(limits.idle, stream.write_all(&UNRECOGNIZED_NAME)).await;
+        }
+    }
 }
 
 async fn serve_secured(
@@ -177,7 +275,7 @@ async fn serve_secured(
     let carried = carried(&worker, arrival.entrance);
     let client = Rc::new(Client::new(worker, arrival, Some(secured)));
     match (carried, is_http2) {
-        (Some((service, config)), _) => tcp::serve(client.worker.clone(), stream, client.peer, service, config).await,
+        (Some((service, config)), _) => tcp::serve(&client, stream, service, config).await,
         (None, true) => Box::pin(serve_http2(client, stream, Bytes::new(), limits)).await,
         (None, false) => serve_http1(client, stream, Bytes::new(), limits).await,
     }
@@ -187,7 +285,7 @@ async fn serve_secured(
 fn carried(worker: &Worker, entrance: Entrance) -> Option<(Arc<Service>, Arc<Config>)> {
     let Entrance::Port(port) = entrance else { return None };
     let (service, config) = worker.with_table(|table| tcp::owner(table, port))?;
-    (service.protocol == Protocol::Tcp).then_some((service, config))
+    service.protocol.is_carried().then_some((service, config))
 }
 
 /// Clear text: HTTP/2 with prior knowledge begins with its preface, everything else is HTTP/1.
@@ -259,6 +357,7 @@ where
     let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
         .auto_date_header(false)
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(limits.head_bytes / HTTP2_HEAD_SHARE).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
         .max_local_error_reset_streams(LOCAL_RESETS)

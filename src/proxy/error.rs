@@ -2,6 +2,7 @@
 
 use super::reason::Reason;
 use super::request_body::BodyFault;
+use super::tls::endpoint::{TlsFault, is_refused};
 
 /// Why an attempt brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum AttemptFault {
     /// No connection in time; nothing was sent.
     #[error("connecting took too long")]
     ConnectTimeout,
+    /// A connection, and no TLS on it; nothing was sent then.
+    #[error("no TLS with the endpoint")]
+    Tls(#[source] TlsFault),
     /// A kept connection was closed before anything was written to it.
     #[error("the kept connection was closed already")]
     Unsent,
@@ -53,12 +57,12 @@ impl AttemptFault {
     /// Whether the endpoint certainly has not acted on the request, so that any method may be sent again
     /// (RFC 9110 section 9.2.2).
     pub fn is_unprocessed(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Unsent | Self::Refused)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent | Self::Refused)
     }
 
     /// Whether the attempt put no work on the endpoint: repeating it elsewhere makes no load grow.
     pub fn is_without_work(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Unsent)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent)
     }
 
     /// The reason of the answer when no other attempt is made.
@@ -66,6 +70,9 @@ impl AttemptFault {
         match self {
             Self::Connect(_) => Reason::ConnectFailed,
             Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Tls(TlsFault::Certificate(_)) => Reason::UpstreamCertificate,
+            Self::Tls(_) => Reason::UpstreamTls,
+            Self::Died { error, .. } if is_refused(&**error) => Reason::UpstreamTls,
             Self::Unsent | Self::Refused | Self::Died { .. } => Reason::UpstreamReset,
             Self::SlowAttempt | Self::SlowAnswer => Reason::ResponseTimeout,
             Self::Drained => Reason::Drained,

@@ -8,20 +8,25 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::error::AttemptFault;
 use super::http1::upstream::Bare;
 use super::request_body::{BodyFault, RequestBody};
+use super::tls::endpoint::EndpointIo;
 use super::worker::Opened;
 
+/// The longest that the settings of a new connection are waited for.
+const SETTINGS: Duration = Duration::from_millis(100);
+
 /// What drives an HTTP/1.1 connection.
-pub type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, RequestBody>>>;
+pub type Driver = Pin<Box<http1::Connection<TokioIo<EndpointIo>, RequestBody>>>;
 
 /// An HTTP/1.1 connection to an endpoint.
 #[derive(Debug)]
@@ -66,10 +71,11 @@ impl Http1 {
         !self.ended && self.sender.is_ready()
     }
 
-    /// The socket alone, if nothing was read from it that nobody has looked at.
+    /// The socket alone, if it is in clear text and nothing was read from it that nobody has looked at.
     pub fn into_bare(self) -> Option<Bare> {
         let parts = Pin::into_inner(self.driver).into_parts();
-        parts.read_buf.is_empty().then(|| Bare::new(parts.io.into_inner(), self.opened))
+        let stream = parts.io.into_inner().into_plain().filter(|_| parts.read_buf.is_empty())?;
+        Some(Bare::new(stream, self.opened))
     }
 
     /// Gives up the handle and returns what drives the connection, for a task of its own.
@@ -97,17 +103,32 @@ pub async fn send_detached(
 }
 
 /// An HTTP/2 connection to an endpoint, shared by its streams.
-#[derive(Debug)]
 pub struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<u32>,
     used: Cell<bool>,
+    /// Whether its settings say that it takes WebSockets.
+    takes_websockets: Box<dyn Fn() -> bool>,
+    /// Its settings have been waited for.
+    is_known: Cell<bool>,
+}
+
+impl std::fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2").field("streams", &self.streams).finish_non_exhaustive()
+    }
 }
 
 impl Http2 {
-    /// Takes a connection that was just opened.
-    pub fn new(sender: http2::SendRequest<RequestBody>) -> Self {
-        Self { sender, streams: Cell::new(0), used: Cell::new(false) }
+    /// Takes a connection that was just opened; `takes_websockets` says what its settings say by now.
+    pub fn new(sender: http2::SendRequest<RequestBody>, takes_websockets: impl Fn() -> bool + 'static) -> Self {
+        Self {
+            sender,
+            streams: Cell::new(0),
+            used: Cell::new(false),
+            takes_websockets: Box::new(takes_websockets),
+            is_known: Cell::new(false),
+        }
     }
 
     /// Streams under way.
@@ -135,6 +156,18 @@ impl Stream {
         connection.streams.set(connection.streams.get() + 1);
         let reused = connection.used.replace(true);
         Self { connection, reused }
+    }
+
+    /// Whether the endpoint takes WebSockets as streams (RFC 8441 section 3). Its settings follow its end of the handshake:
+    /// on a new connection they are waited for, once.
+    pub async fn takes_websockets(&self) -> bool {
+        let connection = &self.connection;
+        let deadline = Instant::now() + SETTINGS;
+        while !(connection.takes_websockets)() && !connection.is_known.get() && Instant::now() < deadline {
+            tokio::time::sleep(SETTINGS / 50).await;
+        }
+        connection.is_known.set(true);
+        (connection.takes_websockets)()
     }
 
     /// Sends a request and waits for the beginning of the answer.

@@ -1,15 +1,15 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
@@ -28,7 +28,7 @@ use super::balance::choose::Ask;
 use super::balance::local::ServiceLocal;
 use super::balance::{InFlight, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
-use super::connect;
+use super::connect::{self, Way};
 use super::connection::Client;
 use super::early;
 use super::error::AttemptFault;
@@ -42,7 +42,8 @@ use super::http1::upstream::{Bare, BareAnswer, Question, request_head};
 use super::leash;
 use super::local;
 use super::plan::{self, Plan};
-use super::pool::Http2Place;
+use super::pool::{Http2Place, Place};
+use super::proxy_protocol::{Addresses, Announcement};
 use super::reason::Reason;
 use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
@@ -58,12 +59,27 @@ use crate::model::time::Timestamp;
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    answer_parts(client, head, Some(body)).await
+    answer_read(client, head, Some(body)).await
 }
 
 /// Answers a plain request of a client of HTTP/1.1: without a body, and with endpoints asked in the same way.
 pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBody> {
     answer_parts(client, head, None).await
+}
+
+/// Answers a request that hyper has read.
+async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
+    if head.method == Method::CONNECT
+        && upgrade::translate(&mut head, client.worker.rng.borrow_mut().u128(..).to_ne_bytes())
+    {
+        let mut answer = Box::pin(answer_parts(client, head, body)).await;
+        // RFC 9110 section 9.3.6: any 2xx would tell the client that its tunnel is there.
+        if !matches!(answer.body(), AnswerBody::Switched) && answer.status().is_success() {
+            *answer.status_mut() = StatusCode::NOT_IMPLEMENTED;
+        }
+        return answer;
+    }
+    answer_parts(client, head, body).await
 }
 
 async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
@@ -126,7 +142,13 @@ struct Forwarding {
     engine: Engine,
     /// The client's side of an upgrade.
     upgrade: Option<OnUpgrade>,
+    /// It is a WebSocket over HTTP/2.
+    over_http2: bool,
+    /// What a WebSocket's endpoint has to answer.
+    accept: Option<HeaderValue>,
     account: Account,
+    /// The one address of the client.
+    address: IpAddr,
     attempts: u32,
     /// Endpoints that failed: they get the request no second time.
     tried: SmallVec<[EndpointId; 2]>,
@@ -178,7 +200,9 @@ impl Forwarding {
         account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
-        prepare(&client, &plan, &mut head, account.note.as_deref());
+        let over_http2 = upgrade::is_over_http2(&head);
+        let accept = upgrade.as_ref().and_then(|_| head.headers.get(SEC_WEBSOCKET_KEY)).map(upgrade::accept);
+        let address = prepare(&client, &plan, &mut head, account.note.as_deref());
         let limits = &plan.config.proxy.limits;
         let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
         let (body, engine) = match body {
@@ -198,7 +222,10 @@ impl Forwarding {
             version: head.version,
             headers: head.headers,
             upgrade,
+            over_http2,
+            accept,
             account,
+            address,
             attempts: 0,
             tried: SmallVec::new(),
             last_fault: None,
@@ -300,18 +327,20 @@ impl Forwarding {
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let begun = match endpoint.protocol {
             // Boxed is what a plain request need not have room for.
-            Protocol::H2c => Box::pin(self.attempt_http2(endpoint)).await?,
+            Protocol::H2c | Protocol::H2 if self.is_websocket() => Box::pin(self.attempt_stream(endpoint)).await?,
+            Protocol::H2c | Protocol::H2 => Box::pin(self.attempt_http2(endpoint)).await?,
             _ if self.upgrade.is_some() => Box::pin(self.attempt_upgrade(endpoint)).await?,
-            _ if self.engine == Engine::Own => self.attempt_bare(endpoint).await?,
+            _ if self.engine == Engine::Own && connect::is_plain(endpoint) => self.attempt_bare(endpoint).await?,
             _ => Box::pin(self.attempt_http1(endpoint)).await?,
         };
         check_answer(&begun.head, self.upgrade.is_some())?;
+        self.check_handshake(&begun.head)?;
         Ok(begun)
     }
 
     async fn attempt_http1(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let kept = match self.fresh {
-            None => self.worker().pool.take_http1(endpoint, Instant::now()),
+            None => self.worker().pool.take_http1(&self.place(endpoint), endpoint, Instant::now()),
             Some(_) => None,
         };
         let mut connection = match kept {
@@ -319,7 +348,7 @@ impl Forwarding {
                 self.worker().shard.upstream_reused.increment();
                 kept.into_http1().await?
             }
-            None => connect::http1(endpoint.address, self.limits().connect, self.opened()).await?,
+            None => connect::http1(&self.way(endpoint), self.opened()).await?,
         };
         let request = self.request_http1(connection.reused);
         let answer = self.within(connection.send(request)).await?;
@@ -353,7 +382,7 @@ impl Forwarding {
     /// a client that reads late would hold up its own upload.
     fn carry(&self, connection: Http1, endpoint: &Endpoint) -> Carrier {
         if self.body.is_finished() {
-            return Carrier::Http1(connection, endpoint.address);
+            return Carrier::Http1(connection, self.place(endpoint));
         }
         // Without its sender the connection ends with this exchange.
         let (_, driver, opened) = connection.into_driver();
@@ -368,7 +397,7 @@ impl Forwarding {
     }
 
     async fn attempt_upgrade(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
-        let connection = connect::http1(endpoint.address, self.limits().connect, self.opened()).await?;
+        let connection = connect::http1(&self.way(endpoint), self.opened()).await?;
         let (mut sender, driver, opened) = connection.into_driver();
         let driver = (*Pin::into_inner(driver)).with_upgrades();
         let opened = Rc::new(opened);
@@ -390,11 +419,52 @@ impl Forwarding {
         Ok(Begun::new(answer, Carrier::Http2(stream)))
     }
 
+    fn is_websocket(&self) -> bool {
+        let asked = self.plan.upgrade.as_ref().filter(|_| self.upgrade.is_some());
+        asked.is_some_and(|asked| asked.as_bytes().trim_ascii().eq_ignore_ascii_case(upgrade::WEBSOCKET.as_bytes()))
+    }
+
+    /// A WebSocket as a stream (RFC 8441); where the endpoint takes none, what it makes of the request without.
+    async fn attempt_stream(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let stream = self.stream(endpoint).await?;
+        let takes = stream.takes_websockets().await;
+        let mut request = self.request_http2(endpoint);
+        if takes {
+            *request.method_mut() = Method::CONNECT;
+            request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+            request.headers_mut().remove(SEC_WEBSOCKET_KEY);
+        }
+        let mut answer = self.within(stream.send(request)).await?;
+        if takes && answer.status().is_success() {
+            // In the terms of HTTP/1.1, as all other answers.
+            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            answer.headers_mut().insert(UPGRADE, upgrade::WEBSOCKET);
+            if let Some(accept) = self.accept.clone() {
+                answer.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+        }
+        Ok(Begun::new(answer, Carrier::Http2(stream)))
+    }
+
+    /// What a client of HTTP/2 leaves to whoever speaks HTTP/1.1 for it: that the endpoint has understood (RFC 6455 section
+    /// 4.1), and that no other answer is taken for a tunnel.
+    fn check_handshake(&self, answer: &response::Parts) -> Result<(), AttemptFault> {
+        if !self.over_http2 {
+            return Ok(());
+        }
+        let is_accepted = answer.headers.get(SEC_WEBSOCKET_ACCEPT) == self.accept.as_ref();
+        match answer.status {
+            StatusCode::SWITCHING_PROTOCOLS if !is_accepted => Err(AttemptFault::Invalid),
+            status if status.is_success() => Err(AttemptFault::Invalid),
+            _ => Ok(()),
+        }
+    }
+
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
-        let limit = self.limits().connect;
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + self.limits().connect;
         loop {
-            match self.worker().pool.take_http2(endpoint, self.limits().streams, Instant::now()) {
+            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits().streams, Instant::now())
+            {
                 Http2Place::Stream(stream) => {
                     if stream.reused {
                         self.worker().shard.upstream_reused.increment();
@@ -403,7 +473,7 @@ impl Forwarding {
                 }
                 Http2Place::Open(opening) => {
                     let tasks = &self.worker().tasks;
-                    let connection = connect::http2(endpoint.address, limit, self.opened(), tasks).await?;
+                    let connection = connect::http2(&self.way(endpoint), self.opened(), tasks).await?;
                     return Ok(opening.opened(connection));
                 }
                 Http2Place::Wait(notify) => {
@@ -411,6 +481,34 @@ impl Forwarding {
                 }
             }
         }
+    }
+
+    fn way<'a>(&'a self, endpoint: &'a Endpoint) -> Way<'a> {
+        let Worker { tls, shard, .. } = &**self.worker();
+        let announcement = self.announcement(endpoint);
+        Way { endpoint, announcement, limit: self.limits().connect, profiles: tls, shard }
+    }
+
+    /// What the endpoint is told of the client, where it wants to be told.
+    fn announcement(&self, endpoint: &Endpoint) -> Option<Announcement> {
+        let version = endpoint.proxy_protocol?;
+        let peer = self.client.peer;
+        // Of a client that another proxy names, the port is not known.
+        let port = if self.address == peer.ip().to_canonical() { peer.port() } else { 0 };
+        let addresses = Addresses { source: SocketAddr::new(self.address, port), destination: self.client.local };
+        Some(Announcement { version, addresses: Some(addresses) })
+    }
+
+    /// Where connections to the endpoint are kept that do for this request.
+    fn place(&self, endpoint: &Endpoint) -> Place {
+        let place = Place::of(endpoint, self.announcement(endpoint), &self.worker().tls);
+        if endpoint.proxy_protocol.is_some() {
+            let mut kept = self.client.kept.borrow_mut();
+            if !kept.contains(&place) {
+                kept.push(place.clone());
+            }
+        }
+        place
     }
 
     fn opened(&self) -> Opened {
@@ -443,7 +541,7 @@ impl Forwarding {
     /// Scheme, authority and path: the pseudo-header fields of HTTP/2 (RFC 9113 section 8.3.1).
     fn absolute_target(&self, endpoint: &Endpoint) -> Uri {
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(if endpoint.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         // A request of HTTP/1.0 may have named no host; a scope identifier is no part of an authority.
         let address = || SocketAddr::new(endpoint.address.ip(), endpoint.address.port()).to_string();
         let authority = Authority::try_from(self.plan.host.as_bytes());
@@ -628,11 +726,17 @@ impl Forwarding {
         let Some(client_side) = switched else {
             return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, limits));
         };
-        if let Some(protocol) = protocol {
-            upgrade::write(&mut head.headers, protocol);
-        }
         worker.shard.upgrades.increment();
-        self.client.watch.switch();
+        if self.over_http2 {
+            // RFC 8441 section 5: the stream is the tunnel, and everything else of the connection goes on.
+            head.status = StatusCode::OK;
+            head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+        } else {
+            if let Some(protocol) = protocol {
+                upgrade::write(&mut head.headers, protocol);
+            }
+            self.client.watch.switch();
+        }
         if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
             let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
             worker.tasks.spawn_local(async move {
@@ -673,8 +777,8 @@ fn finish(client: &Client, plan: &Plan, headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a request's head ready for the next hop.
-fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) {
+/// Makes a request's head ready for the next hop; returns the client's address.
+fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) -> IpAddr {
     let proxy = &plan.config.proxy;
     let peer = client.peer.ip();
     let hop = Hop {
@@ -684,12 +788,14 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) 
         client: client_address(peer, &head.headers, &proxy.trusted_proxies),
         secure: client.secured.is_some(),
         authority: plan.admitted.authority(),
-        port: client.port,
+        port: client.local.port(),
+        certificate: client.secured.as_ref().and_then(|secured| secured.client_certificate.as_ref()),
     };
     headers::prepare_request(&mut head.headers, head.version, &proxy.via);
     if head.method == Method::OPTIONS {
         headers::pass_forward(&mut head.headers);
     }
+    let address = hop.client;
     forwarded::write(&mut head.headers, &hop);
     if let Some(note) = note {
         note.write(&mut head.headers);
@@ -702,12 +808,13 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) 
         filters::fields::change(&mut head.headers, &actions.request);
     }
     // RFC 9110 section 10.1.4: `TE` is of one hop, and says so.
-    if head.headers.contains_key(TE) && plan.destination.service.protocol != Protocol::H2c {
+    if head.headers.contains_key(TE) && !plan.destination.service.protocol.is_http2() {
         head.headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     if let Some(protocol) = &plan.upgrade {
         upgrade::write(&mut head.headers, protocol.clone());
     }
+    address
 }
 
 fn prepare_answer(head: &mut response::Parts, worker: &Worker, via: &str) {

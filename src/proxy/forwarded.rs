@@ -20,6 +20,8 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The port the client connected to.
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// The certificate that the client has shown (RFC 9440).
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 /// The client's address alone.
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
@@ -42,6 +44,8 @@ pub struct Hop<'a> {
     pub authority: &'a str,
     /// The port it connected to.
     pub port: u16,
+    /// The certificate it has shown, verified.
+    pub certificate: Option<&'a HeaderValue>,
 }
 
 /// Writes the forwarding headers of one hop.
@@ -57,6 +61,9 @@ pub fn write(headers: &mut HeaderMap, hop: &Hop<'_>) {
     set_if_absent(headers, X_FORWARDED_PROTO, || HeaderValue::from_static(scheme));
     set_if_absent(headers, X_FORWARDED_HOST, || text(hop.authority));
     set_if_absent(headers, X_FORWARDED_PORT, || authority_port(hop.authority).unwrap_or(hop.port).into());
+    if let Some(certificate) = hop.certificate {
+        headers.insert(CLIENT_CERT, certificate.clone());
+    }
     let client = if hop.client == peer { hop.peer_text.clone() } else { text(&hop.client.to_string()) };
     headers.insert(X_REAL_IP, client);
 }
@@ -68,7 +75,8 @@ pub fn address_text(address: IpAddr) -> HeaderValue {
 
 /// Whether a name is one that this module writes, or a variant of one that some backend believes.
 pub fn is_forwarding(name: &str) -> bool {
-    name.starts_with(PREFIX) || matches!(name, "forwarded" | "x-real-ip" | "x-forwarded")
+    name.starts_with(PREFIX)
+        || matches!(name, "forwarded" | "x-real-ip" | "x-forwarded" | "client-cert" | "client-cert-chain")
 }
 
 fn remove_all(headers: &mut HeaderMap) {
@@ -137,7 +145,16 @@ mod tests {
         }
         let peer: IpAddr = peer.parse().unwrap();
         let peer_text = &address_text(peer);
-        let hop = Hop { peer, peer_text, trusted, client: peer, secure: true, authority: "a.example:8443", port: 443 };
+        let hop = Hop {
+            peer,
+            peer_text,
+            trusted,
+            client: peer,
+            secure: true,
+            authority: "a.example:8443",
+            port: 443,
+            certificate: None,
+        };
         write(&mut headers, &hop);
         headers
     }

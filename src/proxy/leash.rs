@@ -139,6 +139,8 @@ mod tests {
             service: ServiceId::new("c".into(), "f", "s", "0"),
             address: ([127, 0, 0, 1], 80).into(),
             protocol: crate::model::service::Protocol::Http,
+            tls: None,
+            proxy_protocol: None,
             version: "1".into(),
             weight: Weight::default(),
             version_weight: None,

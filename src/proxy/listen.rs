@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::drain::DrainSignal;
@@ -64,6 +65,10 @@ pub struct Listener {
     pub is_inherited: bool,
     /// TLS; `None`: clear text.
     pub tls: Option<TlsListener>,
+    /// TLS connections for names that services claim are carried to them as they are.
+    pub passes: bool,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub announcers: Arc<[IpNet]>,
     /// How its connections find their service.
     pub entrance: Entrance,
     /// Takes this listener alone out of service; `None`: it ends with its worker.

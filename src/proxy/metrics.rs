@@ -183,6 +183,26 @@ shard! {
         "Requests whose client went away before the answer's end.";
     upgrades "pointsman_proxy_upgrades_total" counter None
         "Connections that were upgraded (WebSocket).";
+    announced "pointsman_proxy_protocol_headers_total" counter (Some(("outcome", "read")))
+        "Connections that had to begin with a header of the PROXY protocol, by what came of it.";
+    announced_badly "pointsman_proxy_protocol_headers_total" counter (Some(("outcome", "invalid")))
+        "Connections that had to begin with a header of the PROXY protocol, by what came of it.";
+    announced_late "pointsman_proxy_protocol_headers_total" counter (Some(("outcome", "late")))
+        "Connections that had to begin with a header of the PROXY protocol, by what came of it.";
+    passthrough_carried "pointsman_proxy_passthrough_connections_total" counter (Some(("outcome", "carried")))
+        "TLS connections of listeners with `passthrough`, by what became of them.";
+    passthrough_ended "pointsman_proxy_passthrough_connections_total" counter (Some(("outcome", "ended-here")))
+        "TLS connections of listeners with `passthrough`, by what became of them.";
+    passthrough_unknown "pointsman_proxy_passthrough_connections_total" counter (Some(("outcome", "unknown-name")))
+        "TLS connections of listeners with `passthrough`, by what became of them.";
+    passthrough_invalid "pointsman_proxy_passthrough_connections_total" counter (Some(("outcome", "invalid")))
+        "TLS connections of listeners with `passthrough`, by what became of them.";
+    upstream_tls_made "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "made")))
+        "TLS handshakes with endpoints, by what became of them.";
+    upstream_tls_certificate "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "certificate")))
+        "TLS handshakes with endpoints, by what became of them.";
+    upstream_tls_failed "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "failed")))
+        "TLS handshakes with endpoints, by what became of them.";
     tcp_carried "pointsman_proxy_tcp_connections_total" counter (Some(("outcome", "carried")))
         "Plain TCP connections, by what became of them.";
     tcp_failed "pointsman_proxy_tcp_connections_total" counter (Some(("outcome", "failed")))

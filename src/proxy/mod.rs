@@ -51,6 +51,7 @@ pub mod per_address;
 pub mod permits;
 pub mod plan;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod reason;
 pub mod request_body;
 pub mod request_id;

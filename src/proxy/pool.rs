@@ -1,9 +1,9 @@
-//! Connections to endpoints that wait for their next request: one pool a worker, by address.
+//! Connections to endpoints that wait for their next request: one pool a worker, by address and what TLS is to verify.
 //!
 //! The one used last is used first, so that what is not needed grows old and goes. A connection is closed at once when
 //! the last endpoint at its address leaves the table or drains, and when it comes back after that.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,12 +18,57 @@ use super::connect;
 use super::error::AttemptFault;
 use super::exchange::{Http1, Http2, Stream};
 use super::http1::upstream::Bare;
+use super::proxy_protocol::Announcement;
+use super::tls::endpoint::EndpointIo;
+use super::tls::profiles::TlsProfiles;
 use crate::model::endpoint::Endpoint;
+use crate::model::endpoint_tls::EndpointTls;
 
 /// The pool of one worker.
 #[derive(Debug, Default)]
 pub struct Pool {
-    slots: RefCell<HashMap<SocketAddr, Slot>>,
+    slots: RefCell<HashMap<Place, Slot>>,
+    /// [`TlsProfiles::version`] that the connections over TLS were made with.
+    profiles: Cell<u64>,
+}
+
+/// What connections are shared by: one that was verified in one way, or told of one client, does for no other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    address: SocketAddr,
+    /// Boxed: most have neither.
+    apart: Option<Box<Apart>>,
+}
+
+/// What sets connections apart beside their address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Apart {
+    tls: Option<Arc<EndpointTls>>,
+    announcement: Option<Announcement>,
+    /// The version of the profiles that verified it; 0: it is in clear text.
+    profiles: u64,
+}
+
+impl Place {
+    /// Where an endpoint is that is told this.
+    pub fn of(endpoint: &Endpoint, announcement: Option<Announcement>, profiles: &TlsProfiles) -> Self {
+        let apart = endpoint.tls.is_some() || announcement.is_some();
+        let apart = apart.then(|| {
+            let profiles = if endpoint.tls.is_some() { profiles.version() } else { 0 };
+            Box::new(Apart { tls: endpoint.tls.clone(), announcement, profiles })
+        });
+        Self { address: endpoint.address, apart }
+    }
+
+    /// An address that is spoken with in clear text.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, apart: None }
+    }
+
+    /// Whether connections there are in clear text, or were verified by the profiles of this version.
+    fn is_of(&self, version: u64) -> bool {
+        self.apart.as_ref().is_none_or(|apart| apart.tls.is_none() || apart.profiles == version)
+    }
 }
 
 #[derive(Debug)]
@@ -35,6 +80,12 @@ struct Slot {
     /// Set while somebody opens an HTTP/2 connection; the others wait instead of opening their own.
     opening: Option<Rc<Notify>>,
     used: Instant,
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
 }
 
 /// A kept HTTP/1.1 connection, as who used it last left it. Either implementation takes either.
@@ -63,7 +114,7 @@ impl Kept {
             Self::Http1(connection) => connection,
             Self::Bare(connection) => {
                 let (stream, opened) = connection.into_parts();
-                connect::http1_over(stream, opened).await?
+                connect::http1_over(EndpointIo::Plain(stream), opened).await?
             }
         };
         connection.reused = true;
@@ -96,15 +147,15 @@ pub enum Http2Place {
 #[derive(Debug)]
 pub struct Opening {
     pool: Rc<Pool>,
-    address: SocketAddr,
+    place: Place,
     notify: Rc<Notify>,
 }
 
 impl Pool {
     /// A kept HTTP/1.1 connection to an endpoint, alive as far as can be seen.
-    pub fn take_http1(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Kept> {
+    pub fn take_http1(&self, place: &Place, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Kept> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(endpoint.address).or_insert_with(|| Slot::new(now));
+        let slot = slots.entry_ref(place).or_insert_with(|| Slot::new(now));
         slot.use_for(endpoint, now);
         while let Some((mut connection, _)) = slot.http1.pop() {
             if connection.is_reusable() {
@@ -116,22 +167,23 @@ impl Pool {
 
     /// The same, as a socket.
     pub fn take_bare(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Bare> {
-        std::iter::from_fn(|| self.take_http1(endpoint, now)).find_map(Kept::into_bare)
+        let place = Place::plain(endpoint.address);
+        std::iter::from_fn(|| self.take_http1(&place, endpoint, now)).find_map(Kept::into_bare)
     }
 
     /// Keeps a connection whose request is over, if its address is still in use and `limit` allows.
-    pub fn put_http1(&self, address: SocketAddr, connection: Http1, limit: usize, now: Instant) {
-        self.put(address, Kept::Http1(connection), limit, now);
+    pub fn put_http1(&self, place: &Place, connection: Http1, limit: usize, now: Instant) {
+        self.put(place, Kept::Http1(connection), limit, now);
     }
 
     /// The same, of a socket.
     pub fn put_bare(&self, address: SocketAddr, connection: Bare, limit: usize, now: Instant) {
-        self.put(address, Kept::Bare(connection), limit, now);
+        self.put(&Place::plain(address), Kept::Bare(connection), limit, now);
     }
 
-    fn put(&self, address: SocketAddr, connection: Kept, limit: usize, now: Instant) {
+    fn put(&self, place: &Place, connection: Kept, limit: usize, now: Instant) {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.get_mut(&address)
+        if let Some(slot) = slots.get_mut(place)
             && slot.http1.len() < limit
         {
             slot.http1.push((connection, now));
@@ -139,9 +191,15 @@ impl Pool {
     }
 
     /// A place for a stream to an endpoint, on a connection with fewer than `limit` streams.
-    pub fn take_http2(self: &Rc<Self>, endpoint: &Arc<Endpoint>, limit: u32, now: Instant) -> Http2Place {
+    pub fn take_http2(
+        self: &Rc<Self>,
+        place: &Place,
+        endpoint: &Arc<Endpoint>,
+        limit: u32,
+        now: Instant,
+    ) -> Http2Place {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(endpoint.address).or_insert_with(|| Slot::new(now));
+        let slot = slots.entry_ref(place).or_insert_with(|| Slot::new(now));
         slot.use_for(endpoint, now);
         slot.http2.retain(|connection| !connection.is_closed());
         // The fullest that has room: so the others can fall idle.
@@ -154,7 +212,7 @@ impl Pool {
         }
         let notify = Rc::new(Notify::new());
         slot.opening = Some(notify.clone());
-        Http2Place::Open(Opening { pool: self.clone(), address: endpoint.address, notify })
+        Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), notify })
     }
 
     /// Closes what has been idle for `idle`, and everything of addresses where no endpoint `is_current`.
@@ -167,6 +225,21 @@ impl Pool {
             let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
             !slot.users.is_empty() && (!quiet || !empty)
         });
+    }
+
+    /// Forgets connections over TLS that were made by other profiles than those of this version; streams under way go on.
+    pub fn follow_profiles(&self, version: u64) {
+        if self.profiles.replace(version) != version {
+            self.slots.borrow_mut().retain(|place, _| place.is_of(version));
+        }
+    }
+
+    /// Closes what was kept for a client that is gone.
+    pub fn forget(&self, places: &[Place]) {
+        if !places.is_empty() {
+            let mut slots = self.slots.borrow_mut();
+            places.iter().for_each(|place| drop(slots.remove(place)));
+        }
     }
 
     /// Closes everything that is idle; streams under way go on.
@@ -205,7 +278,7 @@ impl Slot {
 impl Opening {
     /// Shares the connection that was opened and takes the first place on it.
     pub fn opened(self, connection: Rc<Http2>) -> Stream {
-        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.address) {
+        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place) {
             slot.http2.push(connection.clone());
         }
         Stream::new(connection)
@@ -214,7 +287,7 @@ impl Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.address) {
+        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place) {
             slot.opening = None;
         }
         self.notify.notify_waiters();

@@ -83,7 +83,7 @@ reasons! {
         "`pointsman services` shows the endpoints and their states.";
     NotHttp "not-http" BAD_GATEWAY Ourselves,
         "The route leads to a service that does not speak HTTP.",
-        "Set the port's `protocol` label to `http` or `h2c`, or remove its route.";
+        "Set the port's `protocol` label to `http`, `https`, `h2c` or `h2`, or remove its route.";
     AddressRefused "address-refused" FORBIDDEN Client,
         "The service lets in clients of certain networks only, and this one is in none.",
         "The label is `allow` (`HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`); behind another proxy, see `proxy.trusted_proxies`.";
@@ -129,6 +129,12 @@ reasons! {
     ConnectTimeout "connect-timeout" GATEWAY_TIMEOUT Upstream,
         "No endpoint accepted a connection in time.",
         "Look for dropped packets or a full accept queue; the time is `proxy.limits.connect`.";
+    UpstreamCertificate "upstream-certificate" BAD_GATEWAY Upstream,
+        "The endpoint's certificate is not accepted: an unknown authority, another name, or out of date.",
+        "`pointsman services` names the endpoint; set `ca` or `server_name` of its entry in `[[upstreams.tls]]`, or its label `tls_server_name`.";
+    UpstreamTls "upstream-tls" BAD_GATEWAY Upstream,
+        "No TLS with the endpoint: it speaks none, agrees on nothing, or does not accept the certificate it is shown.",
+        "Compare the labels `protocol` and `tls` with what the task speaks; one that asks for a certificate needs `certificate` and `key` in `[[upstreams.tls]]`.";
     UpstreamReset "upstream-reset" BAD_GATEWAY Upstream,
         "The endpoint closed the connection before it answered, and a second attempt was not safe or failed too.",
         "Look for a crash in the task's log; keep-alive times of the backend should exceed `proxy.limits.upstream_idle`.";
@@ -223,6 +229,8 @@ impl Reason {
             Self::NoRoute => "destination_not_found",
             Self::ConnectFailed => "connection_refused",
             Self::ConnectTimeout => "connection_timeout",
+            Self::UpstreamCertificate => "tls_certificate_error",
+            Self::UpstreamTls => "tls_protocol_error",
             Self::UpstreamReset => "connection_terminated",
             Self::UpstreamInvalid => "http_protocol_error",
             Self::ResponseTimeout => "http_response_timeout",

@@ -16,7 +16,7 @@ use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::id::{ServiceId, Version};
 use crate::model::refinement::Head;
-use crate::model::service::{Protocol, Service, Target};
+use crate::model::service::{Service, Target};
 use crate::table::Table;
 use crate::table::routes::Route;
 
@@ -202,9 +202,9 @@ impl Destination {
 
 /// Requests that may be under way at an endpoint: one takes a connection of HTTP/1.1, or a stream of one of HTTP/2.
 fn most(endpoint: &Endpoint, limits: &ProxyLimits) -> u32 {
-    match endpoint.protocol {
-        Protocol::H2c => limits.connections_per_endpoint.saturating_mul(limits.streams),
-        _ => limits.connections_per_endpoint,
+    match endpoint.protocol.is_http2() {
+        true => limits.connections_per_endpoint.saturating_mul(limits.streams),
+        false => limits.connections_per_endpoint,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plain TCP: a connection on a port that a service holds is carried to one of its endpoints, byte by byte.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use super::balance::choose::{self, Ask};
 use super::balance::local::ServiceLocal;
 use super::balance::outcome::Outcome;
 use super::balance::{InFlight, hashing};
-use super::connect::connect;
+use super::connect::announced;
+use super::connection::Client;
 use super::drain;
 use super::leash;
+use super::proxy_protocol::{Addresses, Announcement};
 use super::retry;
 use super::rules;
 use super::upgrade::{Copied, copy_both};
@@ -35,12 +37,19 @@ pub fn owner(table: &Table, port: u16) -> Option<(Arc<Service>, Arc<Config>)> {
     Some((table.service(&way.owner)?.clone(), table.config.clone()))
 }
 
+/// The service that TLS connections for a name are carried to, and the configuration.
+pub fn owner_of_name(table: &Table, name: &str) -> Option<(Arc<Service>, Arc<Config>)> {
+    let way = table.way_of_name(name)?;
+    Some((table.service(&way.owner)?.clone(), table.config.clone()))
+}
+
 /// Carries a client's connection to an endpoint of `service` until both sides have ended, nothing was said for too long,
 /// or draining ends it, ours or the endpoint's. Nothing is sent to the client before an endpoint is there.
-pub async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, service: Arc<Service>, config: Arc<Config>)
+pub async fn serve<S>(from: &Client, stream: S, service: Arc<Service>, config: Arc<Config>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (worker, peer) = (from.worker.clone(), from.peer);
     let limits = &config.proxy.limits;
     let client = peer.ip().to_canonical();
     if service.rules.as_ref().is_some_and(|rules| !rules::is_allowed(rules, client)) {
@@ -53,7 +62,7 @@ where
         return worker.shard.tcp_refused.increment();
     }
     let local = worker.local(&service.id);
-    let Some((endpoint, in_flight, opened)) = reach(&worker, service, &local, client, &config).await else {
+    let Some((endpoint, in_flight, opened)) = reach(from, service, &local, &config).await else {
         local.tally.finished(true, false);
         worker.shard.lost_requests.increment();
         return worker.shard.tcp_failed.increment();
@@ -73,12 +82,12 @@ where
 
 /// A connection to an endpoint: another one is tried where one cannot be reached, in the newest table each time.
 async fn reach(
-    worker: &Rc<Worker>,
+    from: &Client,
     mut service: Arc<Service>,
     local: &Rc<ServiceLocal>,
-    client: IpAddr,
     config: &Arc<Config>,
 ) -> Option<(TcpStream, InFlight, Opened)> {
+    let (worker, client) = (&from.worker, from.peer.ip().to_canonical());
     let mut tried: SmallVec<[EndpointId; 2]> = SmallVec::new();
     for attempt in 0..config.proxy.max_attempts {
         if attempt > 0 {
@@ -95,7 +104,9 @@ async fn reach(
         let (endpoint, is_probe) = chosen?;
         let (opened, begun) = (Opened::count(worker.shard.clone()), Instant::now());
         let in_flight = InFlight::begin(endpoint.clone(), worker.seat, local.clone(), begun, is_probe);
-        match connect(endpoint.address, config.proxy.limits.connect).await {
+        let addresses = Some(Addresses { source: from.peer, destination: from.local });
+        let announcement = endpoint.proxy_protocol.map(|version| Announcement { version, addresses });
+        match announced(endpoint.address, announcement.as_ref(), config.proxy.limits.connect).await {
             Ok(stream) => {
                 in_flight.answered(Some(Outcome::Good), begun, Instant::now());
                 return Some((stream, in_flight, opened));

@@ -1,17 +1,21 @@
 //! Upgraded connections (WebSocket and others, RFC 9110 section 7.8).
 //!
 //! Bytes flow only after the endpoint itself has answered 101 (CVE-2024-23326): before that the client is a client of
-//! HTTP, and nothing it sends is passed on unparsed. An upgrade to `h2c` is never passed on: behind it, requests would
+//! HTTP, and nothing it sends is passed on unparsed. Over HTTP/2 a WebSocket is a stream (RFC 8441), on either side. An upgrade to `h2c` is never passed on: behind it, requests would
 //! escape every rule.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -22,6 +26,8 @@ use super::headers::has_token;
 use super::leash;
 use super::reason::Reason;
 
+/// The protocol's name.
+pub const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// Octets copied at once, each way.
 const BUFFER: usize = 16 * 1024;
 
@@ -30,6 +36,9 @@ const BUFFER: usize = 16 * 1024;
 /// # Errors
 /// The reason of the answer, if its WebSocket handshake is not valid.
 pub fn requested(head: &Parts, has_body: bool) -> Result<Option<HeaderValue>, Reason> {
+    if is_over_http2(head) {
+        return Ok(Some(WEBSOCKET));
+    }
     // RFC 9110 section 7.8: from HTTP/1.0 it is ignored, and so it is for HTTP/2. With a body it may be ignored.
     if head.version != Version::HTTP_11 || has_body || !has_token(&head.headers, &CONNECTION, "upgrade") {
         return Ok(None);
@@ -48,6 +57,35 @@ pub fn requested(head: &Parts, has_body: bool) -> Result<Option<HeaderValue>, Re
         return Err(Reason::BadUpgrade);
     }
     Ok(Some(value.clone()))
+}
+
+/// Says that a request was an extended CONNECT.
+#[derive(Clone, Copy, Debug)]
+struct OverHttp2;
+
+/// Turns a WebSocket's extended CONNECT (RFC 8441 section 5) into the handshake that it stands for, so that every rule holds
+/// for it as for any other; `key` is the handshake's. Whether it was one.
+pub fn translate(head: &mut Parts, key: [u8; 16]) -> bool {
+    let asked = head.extensions.get::<Protocol>().map(Protocol::as_str);
+    if head.method != Method::CONNECT || head.version != Version::HTTP_2 || asked != Some("websocket") {
+        return false;
+    }
+    head.method = Method::GET;
+    let key = HeaderValue::from_str(&BASE64_STANDARD.encode(key)).expect("base64 is visible ASCII");
+    head.headers.insert(SEC_WEBSOCKET_KEY, key);
+    head.extensions.insert(OverHttp2);
+    true
+}
+
+/// Whether a request was an extended CONNECT.
+pub fn is_over_http2(head: &Parts) -> bool {
+    head.extensions.get::<OverHttp2>().is_some()
+}
+
+/// What an endpoint has to answer to a key (RFC 6455 section 4.2.2).
+pub fn accept(key: &HeaderValue) -> HeaderValue {
+    let sum = Sha1::new().chain_update(key.as_bytes()).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    HeaderValue::from_str(&BASE64_STANDARD.encode(sum)).expect("base64 is visible ASCII")
 }
 
 /// RFC 6455 section 4.1: GET, and a key of 16 octets in base64.

@@ -30,6 +30,7 @@ use super::per_address::PerAddress;
 use super::permits::Permits;
 use super::pool::Pool;
 use super::stall::Unstalled;
+use super::tls::profiles::TlsProfiles;
 use crate::config::Config;
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::ServiceId;
@@ -58,6 +59,8 @@ pub struct ProxyWorker {
     pub generations: watch::Receiver<u64>,
     /// Its shard of the metrics.
     pub shard: Arc<Shard>,
+    /// How TLS is spoken with endpoints.
+    pub tls: Arc<TlsProfiles>,
     /// Ends it.
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
@@ -72,6 +75,8 @@ pub struct Worker {
     pub seat: WorkerSeat,
     /// Its shard of the metrics.
     pub shard: Arc<Shard>,
+    /// How TLS is spoken with endpoints.
+    pub tls: Arc<TlsProfiles>,
     /// Its connections to endpoints.
     pub pool: Rc<Pool>,
     /// What ends what hangs on endpoints that go away.
@@ -146,6 +151,7 @@ impl Worker {
         self.with_table(|table| {
             let (now, config) = (Instant::now(), &table.config);
             self.permits.resize(config.proxy.limits.connections);
+            self.pool.follow_profiles(self.tls.version());
             self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
             self.leashes.sweep(now, config.routing.drain_time, |endpoint| is_current(table, endpoint));
             self.shard.retain_services(|service| table.service(service).is_some());
@@ -219,12 +225,13 @@ pub async fn serve(start: ProxyWorker) {
         reader,
         mut generations,
         shard,
+        tls,
         drain: signal,
         engine,
         access_log,
     } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
-    let worker = Worker::new(seat, reader, shard, drain.clone(), engine);
+    let worker = Worker::new(seat, reader, (shard, tls), drain.clone(), engine);
     let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), ..worker });
     // Ends with this function.
     let mut clock = JoinSet::new();
@@ -267,11 +274,18 @@ pub async fn serve(start: ProxyWorker) {
 }
 
 impl Worker {
-    fn new(seat: WorkerSeat, mut reader: TableReader, shard: Arc<Shard>, drain: DrainSignal, engine: Engine) -> Self {
+    fn new(
+        seat: WorkerSeat,
+        mut reader: TableReader,
+        (shard, tls): (Arc<Shard>, Arc<TlsProfiles>),
+        drain: DrainSignal,
+        engine: Engine,
+    ) -> Self {
         let connections = reader.load().config.proxy.limits.connections;
         Self {
             seat,
             shard,
+            tls,
             pool: Rc::default(),
             leashes: Leashes::default(),
             deadlines: Rc::default(),

@@ -11,17 +11,20 @@ use tokio::sync::watch;
 
 use super::notify::Inherited;
 use super::startup::StartError;
+use super::tickets::TicketKeys;
 use super::workers::{DnsStart, Orders};
 use crate::config::Config;
-use crate::config::checked::{DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
+use crate::config::checked::{ClientDemand, DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::config::watch::Watch;
 use crate::dns;
 use crate::dns::transport::bind::{self as dns_bind, WorkerSockets, own_addresses};
 use crate::dns::transport::secure::Secure;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
+use crate::proxy::tls::clients::ClientAuthorities;
+use crate::proxy::tls::ends::CertificateEnds;
 use crate::proxy::tls::store::Certificates;
-use crate::proxy::tls::{TlsListener, provider};
+use crate::proxy::tls::{TlsListener, TlsOptions, provider};
 
 /// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ pub(super) struct Listeners {
     dns_tls: DnsTlsConfig,
     proxy: HashMap<SocketAddr, ProxyListener>,
     certificates: HashMap<PathBuf, Folder>,
+    clients: HashMap<(PathBuf, ClientDemand), Authorities>,
+    tickets: TicketKeys,
+    ends: CertificateEnds,
     leaving: Leaving,
     control: tokio::runtime::Handle,
 }
@@ -100,14 +106,24 @@ struct Folder {
     _watch: Option<Watch>,
 }
 
+/// A file of authorities that is followed.
+#[derive(Debug)]
+struct Authorities {
+    authorities: Arc<ClientAuthorities>,
+    _watch: Option<Watch>,
+}
+
 impl Listeners {
     /// Nothing is open. Folders of certificates are followed on `control`.
-    pub(super) fn new(control: tokio::runtime::Handle) -> Self {
+    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds) -> Self {
         Self {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
             proxy: HashMap::new(),
             certificates: HashMap::new(),
+            clients: HashMap::new(),
+            tickets: TicketKeys::new(control.clone()),
+            ends,
             leaving: Leaving::default(),
             control,
         }
@@ -135,13 +151,21 @@ impl Listeners {
                     .collect::<Result<_, _>>()?,
             }),
         };
+        self.tickets.apply(&config.proxy.tls)?;
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
             if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
                 continue;
             }
             let tls = match &wanted.certificates {
-                Some(folder) => Some(TlsListener::new(self.certificates(folder)?)?),
+                Some(folder) => {
+                    let clients = match &wanted.client_ca {
+                        Some(file) => Some(self.clients(file, wanted.client_certificate)?),
+                        None => None,
+                    };
+                    let certificates = self.certificates(folder)?;
+                    Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?)
+                }
                 None => None,
             };
             let listener = self.open_listener(wanted, inherited, workers)?;
@@ -167,6 +191,8 @@ impl Listeners {
                 || config.dns.tls.certificates.as_ref() == Some(folder)
         };
         self.certificates.retain(|folder, _| used(folder));
+        let asks = |file: &PathBuf| config.proxy.listeners.iter().any(|l| l.client_ca.as_ref() == Some(file));
+        self.clients.retain(|(file, _), _| asks(file));
         orders
     }
 
@@ -279,6 +305,8 @@ impl Listeners {
                     RouteBy::Host => Entrance::Host,
                     RouteBy::App => Entrance::App,
                 },
+                passes: listener.config.passthrough,
+                announcers: listener.config.proxy_protocol.as_slice().into(),
                 drain: Some(listener.drain.subscribe()),
             };
             orders.push(Orders::Proxy(sockets.into_iter().map(start).collect()));
@@ -296,6 +324,26 @@ impl Listeners {
         }
     }
 
+    /// What a listener of this name has beside its certificates.
+    pub(super) fn tls_options(&self, name: &Arc<str>, clients: Option<Arc<ClientAuthorities>>) -> TlsOptions {
+        TlsOptions { name: name.clone(), tickets: self.tickets.tickets.clone(), clients }
+    }
+
+    /// The authorities of a file, followed from the first use on.
+    fn clients(&mut self, file: &Path, demand: ClientDemand) -> Result<Arc<ClientAuthorities>, StartError> {
+        let key = (file.to_owned(), demand);
+        if let Some(known) = self.clients.get(&key) {
+            return Ok(known.authorities.clone());
+        }
+        let watch = watch_folder(file);
+        let authorities = ClientAuthorities::load(file, demand)?;
+        if let Some(watch) = &watch {
+            self.control.spawn(authorities.clone().follow(watch.receiver()));
+        }
+        self.clients.insert(key, Authorities { authorities: authorities.clone(), _watch: watch });
+        Ok(authorities)
+    }
+
     /// The certificates of a folder, followed from the first use on.
     pub(super) fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
         if let Some(known) = self.certificates.get(folder) {
@@ -307,6 +355,7 @@ impl Listeners {
         let (store, bad) =
             Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
         store.report(&bad);
+        self.ends.show(&store);
         if let Some(changes) = changes {
             self.control.spawn(store.clone().follow(changes));
         }

@@ -10,6 +10,7 @@
 //!
 //! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
 
+mod endpoint_tls;
 mod listeners;
 mod log;
 mod metrics;
@@ -19,6 +20,7 @@ mod service_ports;
 mod sources;
 mod startup;
 mod store;
+mod tickets;
 mod workers;
 mod writer;
 

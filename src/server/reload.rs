@@ -8,12 +8,11 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::listeners::Opened;
 use super::log::LogHandle;
 use super::notify::Inherited;
 use super::sources::Sources;
 use super::startup::StartError;
-use super::workers::Workers;
+use super::workers::{Prepared, Workers};
 use super::{LoadConfig, lock};
 use crate::admin::context::{ReloadOutcome, ReloadStatus};
 use crate::admin::listen::{AdminServer, RunningAdmin};
@@ -166,7 +165,7 @@ impl Reloader {
     }
 
     /// Binds what a configuration adds. An address that the reload before this one gave up is free in a moment.
-    async fn open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Opened, AdminServer), StartError> {
+    async fn open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Prepared, AdminServer), StartError> {
         match self.try_open(new, admin).await {
             Err(error) if error.is_in_use() => {
                 tokio::time::sleep(HANDSHAKES * 2).await;
@@ -176,7 +175,7 @@ impl Reloader {
         }
     }
 
-    async fn try_open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Opened, AdminServer), StartError> {
+    async fn try_open(&self, new: &Config, admin: &RunningAdmin) -> Result<(Prepared, AdminServer), StartError> {
         let opened = lock(&self.workers).open(new, &mut Inherited::default())?;
         Ok((opened, admin.open(&new.admin).await?))
     }

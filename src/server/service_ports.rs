@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 use crate::config::checked::ServicePorts as Settings;
@@ -25,6 +26,7 @@ pub(super) struct ServicePorts {
 struct OpenPort {
     wanted: WantedPort,
     addresses: Vec<SocketAddr>,
+    announcers: Vec<IpNet>,
     /// For each address one for each worker: what a successor gets.
     sockets: Vec<Vec<TcpListener>>,
     drain: watch::Sender<Drain>,
@@ -44,7 +46,11 @@ impl ServicePorts {
     /// Whether a port is open as it is wanted.
     pub(super) fn is_open(&self, wanted: &WantedPort, settings: &Settings) -> bool {
         let open = self.open.get(&wanted.port);
-        open.is_some_and(|open| open.wanted == *wanted && open.addresses == addresses(wanted, settings))
+        open.is_some_and(|open| {
+            open.wanted == *wanted
+                && open.addresses == addresses(wanted, settings)
+                && open.announcers == settings.proxy_protocol
+        })
     }
 
     /// Opens a port, or opens it anew with other settings; what each worker is to serve, address by address.
@@ -76,6 +82,7 @@ impl ServicePorts {
         };
         let drain = watch::Sender::new(Drain::Serving);
         let name: Arc<str> = format!("port {}", wanted.port).into();
+        let announcers: Arc<[_]> = settings.proxy_protocol.as_slice().into();
         let start = |socket: &TcpListener| {
             socket.try_clone().map(|socket| Listener {
                 name: name.clone(),
@@ -83,6 +90,8 @@ impl ServicePorts {
                 is_inherited: false,
                 tls: tls.cloned(),
                 entrance: Entrance::Port(wanted.port),
+                passes: false,
+                announcers: announcers.clone(),
                 drain: Some(drain.subscribe()),
             })
         };
@@ -93,7 +102,8 @@ impl ServicePorts {
             former.send_replace(Drain::HandedOver);
             self.leaving.push(former);
         }
-        self.open.insert(wanted.port, OpenPort { wanted: wanted.clone(), addresses, sockets, drain });
+        let announcers = settings.proxy_protocol.clone();
+        self.open.insert(wanted.port, OpenPort { wanted: wanted.clone(), addresses, announcers, sockets, drain });
         Ok(orders)
     }
 

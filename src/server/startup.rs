@@ -38,6 +38,10 @@ use crate::model::time::Timestamp;
 use crate::proxy::access_log;
 use crate::proxy::listen::BindError as ProxyBindError;
 use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::tls::clients::AuthoritiesFault;
+use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::profiles::{BadProfile, TlsProfiles};
+use crate::proxy::tls::tickets::KeysFault;
 use crate::table::handle::TableHandle;
 use crate::table::writer::Writer;
 
@@ -70,6 +74,15 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An entry of `upstreams.tls`.
+    #[error(transparent)]
+    EndpointTls(#[from] BadProfile),
+    /// Authorities of clients.
+    #[error("client_ca: {0}")]
+    Clients(#[from] AuthoritiesFault),
+    /// Keys of session tickets.
+    #[error("ticket_keys: {0}")]
+    Tickets(#[from] KeysFault),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -142,6 +155,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
 
     let workers_count = config.server.workers.max(1);
     let proxy = proxy_metrics(&registry, workers_count)?;
+    let tls: Arc<TlsProfiles> = Arc::default();
     let (dns_log, log_sender) = dns_log::start(table.clone(), &registry)?;
     let (access_log, access_sender) = access_log::start(table.clone(), &registry)?;
     let parts = WorkerParts {
@@ -150,6 +164,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         dns_log: log_sender,
         proxy: proxy.clone(),
         access_log: access_sender,
+        tls: tls.clone(),
+        ends: CertificateEnds::register(&registry)?,
         control: runtime.handle().clone(),
     };
     // Everything that can fail is bound before anything serves.
@@ -219,7 +235,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         metrics: DeployMetrics::register(&registry)?,
         stop: stop.clone(),
     };
-    tasks.extend(follow_tables(&runtime, &registry, ledger, events.clone())?);
+    tasks.extend(follow_tables(&runtime, &registry, ledger, (events.clone(), tls))?);
     Ok(Server {
         table,
         events,
@@ -242,11 +258,11 @@ fn follow_tables(
     runtime: &tokio::runtime::Runtime,
     registry: &prometheus::Registry,
     ledger: DeployParts,
-    events: EventSender,
+    (events, tls): (EventSender, Arc<TlsProfiles>),
 ) -> Result<[JoinHandle<()>; 3], StartError> {
     let (table, stop) = (ledger.table.clone(), ledger.stop.clone());
     let metrics = HealthMetrics::register(registry)?;
-    let checks = HealthParts { table: table.clone(), events, metrics, stop: stop.clone() };
+    let checks = HealthParts { table: table.clone(), events, tls, metrics, stop: stop.clone() };
     let metrics = NotifyMetrics::register(registry)?;
     Ok([
         runtime.spawn(health::run::run(checks)),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use super::endpoint_tls::{self, EndpointTlsFiles};
 use super::listeners::{Listeners, Listening, Opened};
 use super::notify::Inherited;
 use super::service_ports::ServicePorts;
@@ -25,6 +26,8 @@ use crate::proxy::http1::Engine;
 use crate::proxy::listen::Listener;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::tls::TlsListener;
+use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::profiles::TlsProfiles;
 use crate::proxy::tls::store::OnePair;
 use crate::proxy::worker::{self as proxy_worker, ProxyWorker};
 use crate::table::handle::TableHandle;
@@ -40,6 +43,13 @@ pub(super) struct Workers {
     drain: watch::Sender<Drain>,
     listeners: Listeners,
     ports: ServicePorts,
+    endpoint_tls: EndpointTlsFiles,
+}
+
+/// What a configuration adds: bound and read, and not yet in force.
+pub(super) struct Prepared {
+    opened: Opened,
+    endpoint_tls: endpoint_tls::Prepared,
 }
 
 /// Ends a stop that takes too long.
@@ -83,6 +93,8 @@ pub(super) struct WorkerParts {
     pub(super) dns_log: LogSender,
     pub(super) proxy: ProxyMetrics,
     pub(super) access_log: AccessSender,
+    pub(super) tls: Arc<TlsProfiles>,
+    pub(super) ends: CertificateEnds,
     pub(super) control: tokio::runtime::Handle,
 }
 
@@ -94,19 +106,28 @@ impl Workers {
         for index in 0..count {
             threads.push(start_thread(WorkerSeat { index, workers: count }, parts, signal.clone())?);
         }
-        Ok(Self { threads, drain, listeners: Listeners::new(parts.control.clone()), ports: ServicePorts::default() })
+        Ok(Self {
+            threads,
+            drain,
+            listeners: Listeners::new(parts.control.clone(), parts.ends.clone()),
+            ports: ServicePorts::default(),
+            endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), parts.control.clone()),
+        })
     }
 
-    /// Binds what `config` adds to what is open.
+    /// Binds what `config` adds to what is open, and reads its files.
     ///
     /// # Errors
-    /// The first address that cannot be bound, or certificates that cannot be read; nothing has changed then.
-    pub(super) fn open(&mut self, config: &Config, inherited: &mut Inherited) -> Result<Opened, StartError> {
-        self.listeners.open(config, inherited, self.threads.len())
+    /// The first address that cannot be bound, or files that cannot be read; nothing has changed then.
+    pub(super) fn open(&mut self, config: &Config, inherited: &mut Inherited) -> Result<Prepared, StartError> {
+        let endpoint_tls = self.endpoint_tls.prepare(&config.upstreams.tls)?;
+        Ok(Prepared { opened: self.listeners.open(config, inherited, self.threads.len())?, endpoint_tls })
     }
 
     /// Serves what was opened and takes out of service what `config` no longer has.
-    pub(super) fn serve(&mut self, config: &Config, opened: Opened, drain_time: Duration) -> Listening {
+    pub(super) fn serve(&mut self, config: &Config, prepared: Prepared, drain_time: Duration) -> Listening {
+        let Prepared { opened, endpoint_tls } = prepared;
+        self.endpoint_tls.apply(&config.upstreams.tls, endpoint_tls);
         for orders in self.listeners.serve(config, opened, drain_time) {
             match orders {
                 Orders::Dns(starts) => {
@@ -164,7 +185,8 @@ impl Workers {
         let store = self.listeners.certificates(folder).map_err(|error| error.to_string())?;
         let pair = OnePair::new(store.clone(), name.clone());
         let pair = pair.ok_or_else(|| format!("{} holds no certificate called {name:?}", folder.display()))?;
-        TlsListener::of_one(pair, store).map(Some).map_err(|error| error.to_string())
+        let options = self.listeners.tls_options(&format!("port {}", wanted.port).into(), None);
+        TlsListener::of_one(pair, store, &options).map(Some).map_err(|error| error.to_string())
     }
 
     /// Stops accepting, waits for what is in flight for `drain_time` at most, ends the threads.
@@ -201,7 +223,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let table = parts.table.clone();
     let dns_metrics = parts.dns.worker(seat.index);
     let dns_log = parts.dns_log.clone();
-    let shard = parts.proxy.shard(seat.index);
+    let (shard, tls) = (parts.proxy.shard(seat.index), parts.tls.clone());
     let access_log = Some(parts.access_log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
@@ -214,6 +236,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
                 reader: table.reader(),
                 generations: table.watch(),
                 shard,
+                tls,
                 drain,
                 engine: Engine::default(),
                 access_log,

@@ -61,6 +61,11 @@ fn ways(table: &Table, out: &mut String) {
     for (app, way) in apps {
         line(out, format_args!("app {app} → {}", way.owner));
     }
+    let mut names: Vec<_> = table.ways.names.iter().collect();
+    names.sort_by_key(|(host, _)| (*host).clone());
+    for (host, way) in names {
+        line(out, format_args!("TLS for {host} → {}", way.owner));
+    }
 }
 
 fn services(table: &Table, out: &mut String) {

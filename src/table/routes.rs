@@ -146,6 +146,11 @@ impl Routes {
         }
     }
 
+    /// Whether an expression stands for a host.
+    pub fn has_expression_for(&self, host: &str) -> bool {
+        self.patterns.iter().any(|(pattern, _)| pattern.matches(host.as_bytes()))
+    }
+
     /// The route in force for exactly this.
     pub fn get(&self, host: &HostPattern, path: &str, refined: Option<&Arc<Refinement>>) -> Option<&Arc<Route>> {
         self.of(host)?.routes.iter().find(|route| route.is_for(path, refined))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::labels::host::HostPattern;
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
 use crate::model::time::Timestamp;
@@ -22,6 +23,8 @@ pub struct Ways {
     pub ports: PersistentMap<u16, Arc<Way>>,
     /// By app.
     pub apps: PersistentMap<Arc<str>, Arc<Way>>,
+    /// By the name that a client of TLS asks for.
+    pub names: PersistentMap<HostPattern, Arc<Way>>,
     /// Rises whenever a port, or what its listener must know of its owner, changes: whoever opens the listeners need
     /// not compare the ports of every table.
     pub version: u64,
@@ -39,6 +42,25 @@ pub struct WantedPort {
 }
 
 impl super::Table {
+    /// Who gets TLS connections for a name as they are. The most specific host decides, whoever claims it: a route for just
+    /// this name goes before a wildcard, and the connection ends here.
+    pub fn way_of_name(&self, name: &str) -> Option<&Arc<Way>> {
+        let names = &self.ways.names;
+        if names.is_empty() {
+            return None;
+        }
+        let wildcards = name.match_indices('.').map(|(dot, _)| HostPattern::Wildcard(name[dot + 1..].into()));
+        for host in std::iter::once(HostPattern::Exact(name.into())).chain(wildcards) {
+            if let Some(way) = names.get(&host) {
+                return Some(way);
+            }
+            if self.routes.of(&host).is_some() {
+                return None;
+            }
+        }
+        names.get(&HostPattern::Any).filter(|_| !self.routes.has_expression_for(name))
+    }
+
     /// The ports that listeners are to be open for, sorted.
     pub fn wanted_ports(&self) -> Vec<WantedPort> {
         let mut wanted: Vec<WantedPort> = self

@@ -170,6 +170,8 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         service: service.clone(),
         address: SocketAddr::from(([10, 0, 0, 1], port)),
         protocol: Protocol::Http,
+        tls: None,
+        proxy_protocol: None,
         version: "v1".into(),
         weight: Weight(100),
         version_weight: None,

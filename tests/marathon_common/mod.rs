@@ -30,7 +30,7 @@ pub struct Running {
 }
 
 fn listener(name: &str, route_by: RouteBy) -> ListenerConfig {
-    ListenerConfig { name: name.into(), address: crate::proxy_common::ports::unused(), certificates: None, route_by }
+    ListenerConfig { route_by, ..ListenerConfig::plain(name, crate::proxy_common::ports::unused()) }
 }
 
 impl Running {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pointsman::config::Config;
 use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
@@ -24,11 +25,13 @@ use pointsman::proxy::http1::Engine;
 use pointsman::proxy::listen::{self, Entrance, Listener};
 use pointsman::proxy::metrics::ProxyMetrics;
 use pointsman::proxy::tls::TlsListener;
+use pointsman::proxy::tls::profiles::{Profiles, TlsProfiles};
 use pointsman::proxy::worker::{self, ProxyWorker};
 use pointsman::table::Table;
 use pointsman::table::handle::TableHandle;
 use pointsman::table::history::VersionRecord;
 use pointsman::table::routes::Route;
+use pointsman::table::ways::Way;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -124,6 +127,8 @@ impl Cluster {
             service: service.clone(),
             address,
             protocol,
+            tls: protocol.is_secure().then(Default::default),
+            proxy_protocol: None,
             version: "1".into(),
             weight: Weight::default(),
             version_weight: None,
@@ -205,6 +210,13 @@ impl Cluster {
         self
     }
 
+    /// A service gets TLS connections for a name as they are.
+    pub fn passes(mut self, host: &str, service: &str) -> Self {
+        let way = Way { owner: service_id(service), since: Timestamp(0) };
+        self.0.ways.names.insert(HostPattern::parse(host).unwrap(), Arc::new(way));
+        self
+    }
+
     /// One service behind every host.
     pub fn everything(protocol: Protocol, addresses: &[SocketAddr]) -> Self {
         Self::new().service("web", protocol, addresses).route("*", "/", "web")
@@ -216,7 +228,35 @@ impl Cluster {
 
     /// With a certain implementation of HTTP/1.1.
     pub fn serve_by(self, engine: Engine) -> Proxy {
-        Proxy::start_by(self.0, None, engine)
+        Proxy::start_as(self.0, Setup { engine, ..Setup::default() })
+    }
+
+    /// With connections from these networks that begin with a header of the PROXY protocol.
+    pub fn serve_announced(self, networks: &[&str]) -> Proxy {
+        let announcers = networks.iter().map(|network| network.parse().unwrap()).collect();
+        Proxy::start_as(self.0, Setup { announcers, ..Setup::default() })
+    }
+
+    /// As the port that a service holds.
+    pub fn serve_port(mut self, port: u16, service: &str) -> Proxy {
+        let way = Way { owner: service_id(service), since: Timestamp(0) };
+        self.0.ways.ports.insert(port, Arc::new(way));
+        Proxy::start_as(self.0, Setup { entrance: Entrance::Port(port), ..Setup::default() })
+    }
+}
+
+/// How a proxy listens.
+pub struct Setup {
+    pub tls: Option<TlsListener>,
+    pub engine: Engine,
+    pub passes: bool,
+    pub announcers: Vec<IpNet>,
+    pub entrance: Entrance,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { tls: None, engine: engine(), passes: false, announcers: Vec::new(), entrance: Entrance::Host }
     }
 }
 
@@ -225,16 +265,22 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub tables: Arc<TableHandle>,
     pub metrics: ProxyMetrics,
+    pub profiles: Arc<TlsProfiles>,
+    pub entrance: Entrance,
     pub drain: watch::Sender<Drain>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Proxy {
     pub fn start(table: Table, tls: Option<TlsListener>) -> Self {
-        Self::start_by(table, tls, engine())
+        Self::start_as(table, Setup { tls, ..Setup::default() })
     }
 
-    fn start_by(table: Table, tls: Option<TlsListener>, engine: Engine) -> Self {
+    pub fn start_as(table: Table, setup: Setup) -> Self {
+        let Setup { tls, engine, passes, announcers, entrance } = setup;
+        let profiles: Arc<TlsProfiles> = Arc::default();
+        let entries = &table.config.upstreams.tls;
+        profiles.replace(Profiles::read(entries).unwrap(), entries);
         let tables = Arc::new(TableHandle::new(table, 8));
         let metrics = ProxyMetrics::new(1);
         let (drain, signal) = watch::channel(Drain::Serving);
@@ -247,13 +293,16 @@ impl Proxy {
                 socket,
                 is_inherited: false,
                 tls,
-                entrance: Entrance::Host,
+                entrance,
+                passes,
+                announcers: announcers.into(),
                 drain: None,
             }],
             arrivals: None,
             reader: tables.reader(),
             generations: tables.watch(),
             shard: metrics.shard(0),
+            tls: profiles.clone(),
             drain: signal,
             engine,
             access_log: None,
@@ -262,7 +311,7 @@ impl Proxy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, worker::serve(worker));
         });
-        Self { address, tables, metrics, drain, thread: Some(thread) }
+        Self { address, tables, metrics, profiles, entrance, drain, thread: Some(thread) }
     }
 
     pub fn publish(&self, cluster: Cluster) {

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod dns;
+mod endpoint_tls;
 mod filters;
 mod health;
 mod program;

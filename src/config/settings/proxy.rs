@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{access, filters};
 
-use crate::config::checked::RouteBy;
+use crate::config::checked::{ClientDemand, RouteBy};
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FOLDER, NAME, PSEUDONYM};
+use crate::config::kind::text::{FILE, FOLDER, NAME, PSEUDONYM};
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::{Raw, RawListener};
 use crate::config::section::{Example, ListRules, Section};
@@ -25,6 +25,7 @@ pub(super) fn section() -> Section<Raw> {
         .section(service_ports())
         .section(access::log())
         .section(access::trace())
+        .section(tls())
         .list(
             &ListRules { most: 1000, reload: Reload::Live, examples: filters::EXAMPLES },
             filters::section(),
@@ -197,6 +198,31 @@ fn service_ports() -> Section<Raw> {
             .example("\"/etc/pointsman/certificates\"")
             .means("A folder of certificates for ports that are to speak TLS (`pointsman.certificate`, `HAPROXY_{n}_SSL_CERT`).")
             .costs("A watch on the folder."),
+        setting!(Raw, "proxy_protocol", Many::new(Network, "networks", 1024), config.proxy.service_ports.proxy_protocol)
+            .example("[\"10.0.0.0/24\"]")
+            .by_default("none")
+            .means("As `proxy_protocol` of a listener, for all these ports.")
+            .costs("Whoever is in these networks can claim any client address."),
+    ])
+}
+
+fn tls() -> Section<Raw> {
+    let week = Duration::from_secs(7 * 86_400);
+    Section::new("tls", "TLS towards clients, on all listeners.").settings([
+        setting!(Raw, "ticket_rotation", Span::between(Duration::ZERO, week), config.proxy.tls.ticket_rotation)
+            .means(
+                "How long a key of session tickets is used; then it still decrypts for as long, and is forgotten. \"0s\": no \
+                session is resumed.",
+            )
+            .costs("Who steals a key can read what was said under its tickets in TLS 1.2; a short time makes more full handshakes."),
+        setting!(Raw, "ticket_keys", Optional(FILE), config.proxy.tls.ticket_keys)
+            .example("\"/etc/pointsman/ticket-keys\"")
+            .by_default("made at random")
+            .means(
+                "File with keys that several instances share, one of 32 octets in base64 a line: the first encrypts, all \
+                decrypt. Whoever writes it changes the keys; it is followed.",
+            )
+            .costs("Keys that are not changed, or are copied elsewhere, undo forward secrecy."),
     ])
 }
 
@@ -313,6 +339,24 @@ fn listener() -> Section<RawListener> {
             )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
+        setting!(RawListener, "client_ca", Optional(FILE), client_ca)
+            .example("\"/etc/pointsman/clients-ca.pem\"")
+            .by_default("clients are asked for none")
+            .means(
+                "PEM file with the authorities that have signed the certificates of clients. Tasks get the verified one in \
+                the field `Client-Cert` (RFC 9440). The file is followed.",
+            )
+            .costs("A verification in each handshake that resumes no session.")
+            .reloads(Reload::Listener),
+        setting!(
+            RawListener,
+            "client_certificate",
+            Choice(&[("required", ClientDemand::Required), ("optional", ClientDemand::Optional)]),
+            client_certificate
+        )
+        .means("Whether clients must show one, where `client_ca` is set. With \"optional\" those without come without the field.")
+        .costs("None.")
+        .reloads(Reload::Listener),
         setting!(
             RawListener,
             "route_by",
@@ -325,5 +369,21 @@ fn listener() -> Section<RawListener> {
         )
         .costs("Whoever reaches a listener by app reaches every app, within the rules of each.")
         .reloads(Reload::Listener),
+        setting!(RawListener, "passthrough", Flag, passthrough)
+            .means(
+                "Whether TLS connections for hosts of ports that speak `tls` (label `protocol`) are carried to them as they \
+                are. Those for other names end here, by `certificates`; without those they are closed.",
+            )
+            .costs("A look at each client's first message. What is within such connections is not seen, so no rule of HTTP holds for it.")
+            .reloads(Reload::Listener),
+        setting!(RawListener, "proxy_protocol", Many::new(Network, "networks", 1024), proxy_protocol)
+            .example("[\"10.0.0.0/24\"]")
+            .by_default("none")
+            .means(
+                "Networks of balancers that speak the PROXY protocol: each of their connections has to begin with a header \
+                (version 1 or 2), and its client is who the header names. From all others no header is taken.",
+            )
+            .costs("Whoever is in these networks can claim any client address.")
+            .reloads(Reload::Listener),
     ])
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::endpoint_tls;
 use crate::config::checked::PolicyConfig;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::Network;
@@ -48,18 +49,25 @@ pub(super) fn routing() -> Section<Raw> {
 }
 
 pub(super) fn upstreams() -> Section<Raw> {
-    Section::new("upstreams", "Which addresses requests may be sent to.").settings([setting!(
-        Raw,
-        "allowed_networks",
-        Many::new(Network, "networks", 1024),
-        config.upstreams.allowed_networks
-    )
-    .example("[\"172.16.0.0/12\", \"fd00::/8\"]")
-    .means(
-        "Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, \
+    Section::new("upstreams", "Which addresses requests may be sent to.")
+        .settings([setting!(
+            Raw,
+            "allowed_networks",
+            Many::new(Network, "networks", 1024),
+            config.upstreams.allowed_networks
+        )
+        .example("[\"172.16.0.0/12\", \"fd00::/8\"]")
+        .means(
+            "Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, \
                 link-local, multicast and unspecified addresses are refused unless listed here.",
-    )
-    .costs("Whoever can start a task can have requests sent to any address in them.")])
+        )
+        .costs("Whoever can start a task can have requests sent to any address in them.")])
+        .list(
+            &ListRules { most: 1000, reload: Reload::Live, examples: endpoint_tls::EXAMPLES },
+            endpoint_tls::section(),
+            |raw: &Raw| &raw.config.upstreams.tls,
+            |raw: &mut Raw| &mut raw.config.upstreams.tls,
+        )
 }
 
 pub(super) fn policies(root: Section<Raw>) -> Section<Raw> {

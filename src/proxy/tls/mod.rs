@@ -1,18 +1,34 @@
-//! TLS towards clients: certificates from a folder, chosen by the server name that the client asks for.
+//! TLS towards clients: certificates from a folder, chosen by the server name that the client asks for. TLS towards
+//! endpoints: what is verified of them, and what they are shown.
 
+pub mod client_hello;
+pub mod clients;
+pub mod der;
+pub mod endpoint;
+pub mod ends;
+mod pair;
+pub mod profiles;
+pub mod sniff;
 pub mod store;
+pub mod tickets;
 
 use std::io;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::ResolvesServerCert;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use clients::ClientAuthorities;
 use store::{Certificates, OnePair};
+use tickets::Tickets;
 
 /// The cryptography in use, made here and passed on explicitly: nothing depends on a default of the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -38,7 +54,20 @@ pub struct Secured {
     /// HTTP/2 was agreed on (ALPN).
     pub is_http2: bool,
     server_name: Option<Box<str>>,
+    /// The certificate that it showed and that was verified, as a field has it (RFC 9440).
+    pub client_certificate: Option<HeaderValue>,
     certificates: Arc<Certificates>,
+}
+
+/// What a listener wants beside certificates.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// Its name: tickets of one listener are worth nothing at another.
+    pub name: Arc<str>,
+    /// The keys of session tickets.
+    pub tickets: Arc<Tickets>,
+    /// Who signs certificates of its clients, if it asks for any.
+    pub clients: Option<Arc<ClientAuthorities>>,
 }
 
 impl TlsListener {
@@ -46,24 +75,34 @@ impl TlsListener {
     ///
     /// # Errors
     /// If the cryptography does not have the versions of TLS.
-    pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        Self::with(certificates.clone(), certificates)
+    pub fn new(certificates: Arc<Certificates>, options: &TlsOptions) -> Result<Self, rustls::Error> {
+        Self::with(certificates.clone(), certificates, options)
     }
 
     /// The same with one certificate for whatever name is asked for.
     ///
     /// # Errors
     /// If the cryptography does not have the versions of TLS.
-    pub fn of_one(pair: OnePair, certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        Self::with(Arc::new(pair), certificates)
+    pub fn of_one(pair: OnePair, certificates: Arc<Certificates>, options: &TlsOptions) -> Result<Self, rustls::Error> {
+        Self::with(Arc::new(pair), certificates, options)
     }
 
-    fn with(resolver: Arc<dyn ResolvesServerCert>, certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+    fn with(
+        resolver: Arc<dyn ResolvesServerCert>,
+        certificates: Arc<Certificates>,
+        options: &TlsOptions,
+    ) -> Result<Self, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match &options.clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.clone()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Sessions are with their clients, in tickets: a store of them would be one that all workers lock.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::new(options.tickets.of_listener(&options.name, options.clients.clone()));
         Ok(Self { acceptor: Arc::new(config).into(), certificates })
     }
 
@@ -77,10 +116,16 @@ impl TlsListener {
         let secured = Secured {
             is_http2: session.alpn_protocol() == Some(b"h2"),
             server_name: session.server_name().map(Into::into),
+            client_certificate: session.peer_certificates().and_then(|chain| certificate_field(chain.first()?)),
             certificates: self.certificates.clone(),
         };
         Ok((stream, secured))
     }
+}
+
+/// A certificate as a byte sequence of a structured field (RFC 9440 section 2.1, RFC 9651 section 3.3.5).
+fn certificate_field(certificate: &CertificateDer<'_>) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!(":{}:", BASE64_STANDARD.encode(certificate))).ok()
 }
 
 impl Secured {

@@ -1,4 +1,4 @@
-//! Certificates in a folder: `NAME.crt` or `NAME.pem` with `NAME.key`.
+//! Certificates in a folder: `NAME.crt` or `NAME.pem` with `NAME.key`, and perhaps an OCSP answer, `NAME.ocsp`.
 //!
 //! The names that a certificate serves are its own (subject alternative names); where it has none, the file's name is
 //! taken as a host, `*.` written as such or as `_wildcard.`. A pair called `default` serves whoever asks for a name that
@@ -9,57 +9,23 @@
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as _;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::provider;
+use super::der::Seconds;
+use super::pair::{Pair, PairFault};
 use crate::labels::host::HostPattern;
 
-/// The largest file that is read.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Pairs in a folder.
 const MAX_PAIRS: usize = 100_000;
 const DEFAULT: &str = "default";
-
-/// Why a pair cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PairFault {
-    /// A file cannot be read.
-    #[error("{path} cannot be read; check that it exists and that this program may read it")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Larger than any certificate.
-    #[error("{path} is larger than 1 MiB; it should hold one certificate and its chain, or one key")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Not PEM, or nothing of the kind in it.
-    #[error("{path} holds no {what} in PEM form")]
-    NothingIn {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-    },
-    /// Certificate and key do not work.
-    #[error("certificate and key cannot be used; check that the key belongs to the first certificate of the file")]
-    Unusable(#[source] rustls::Error),
-}
 
 /// A pair that is not served as it is on disk.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +55,6 @@ struct Store {
     exact: HashMap<Arc<str>, Arc<Pair>>,
     wildcard: HashMap<Arc<str>, Arc<Pair>>,
     default: Option<Arc<Pair>>,
-}
-
-struct Pair {
-    key: Arc<CertifiedKey>,
-    names: Vec<HostPattern>,
 }
 
 impl std::fmt::Debug for Certificates {
@@ -145,6 +106,17 @@ impl Certificates {
         self.len() == 0
     }
 
+    /// When each certificate ends, by the pair's name.
+    pub fn ends(&self) -> Vec<(String, Seconds)> {
+        let store = self.current.load();
+        store.pairs.iter().filter_map(|(name, pair)| Some((name.clone(), pair.ends()?))).collect()
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether the certificate that serves `name` stands for `host` too.
     pub fn is_same(&self, name: &str, host: &str) -> bool {
         let store = self.current.load();
@@ -182,7 +154,7 @@ impl OnePair {
 
 impl ResolvesServerCert for OnePair {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.certificates.current.load().pairs.get(&*self.name).map(|pair| pair.key.clone())
+        self.certificates.current.load().pairs.get(&*self.name).map(|pair| pair.shown())
     }
 }
 
@@ -193,7 +165,7 @@ impl ResolvesServerCert for Certificates {
             true => store.find(&name.to_ascii_lowercase()),
             false => store.find(name),
         });
-        found.or(store.default.as_ref()).map(|pair| pair.key.clone())
+        found.or(store.default.as_ref()).map(|pair| pair.shown())
     }
 }
 
@@ -220,7 +192,7 @@ impl Store {
 
     /// Of two pairs with one name, the first in the order of file names serves it.
     fn add(&mut self, name: String, pair: Arc<Pair>) {
-        for host in &pair.names {
+        for host in pair.names() {
             match host {
                 HostPattern::Exact(host) => self.exact.entry(host.clone()).or_insert_with(|| pair.clone()),
                 HostPattern::Wildcard(base) => self.wildcard.entry(base.clone()).or_insert_with(|| pair.clone()),
@@ -236,40 +208,6 @@ impl Store {
     }
 }
 
-impl Pair {
-    fn read(name: &str, certificate: &Path, key: &Path) -> Result<Self, PairFault> {
-        let text = read(certificate)?;
-        let nothing = |path: &Path, what| PairFault::NothingIn { path: path.to_owned(), what };
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|_| nothing(certificate, "certificate"))?;
-        let first = chain.first().ok_or_else(|| nothing(certificate, "certificate"))?;
-        let names = names(first, name);
-        let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| nothing(key, "private key"))?;
-        let key = CertifiedKey::from_der(chain, secret, &provider()).map_err(PairFault::Unusable)?;
-        Ok(Self { key: Arc::new(key), names })
-    }
-
-    fn covers(&self, host: &str) -> bool {
-        self.names.iter().any(|name| match name {
-            HostPattern::Exact(exact) => **exact == *host,
-            HostPattern::Wildcard(base) => host.split_once('.').is_some_and(|(_, rest)| *rest == **base),
-            HostPattern::Any | HostPattern::Pattern(_) => false,
-        })
-    }
-}
-
-/// The names of a certificate, else what its file's name says.
-fn names(certificate: &CertificateDer<'_>, file: &str) -> Vec<HostPattern> {
-    let own: Vec<_> = webpki::EndEntityCert::try_from(certificate)
-        .map(|parsed| parsed.valid_dns_names().filter_map(|name| HostPattern::parse(name).ok()).collect())
-        .unwrap_or_default();
-    if !own.is_empty() {
-        return own;
-    }
-    let text = file.strip_prefix("_wildcard.").map_or_else(|| file.to_owned(), |base| format!("*.{base}"));
-    HostPattern::parse(&text).into_iter().collect()
-}
-
 /// The certificates of a folder by the pair's name. Hidden files are a config map's machinery and editors' leavings.
 fn certificate_files(folder: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
@@ -282,16 +220,6 @@ fn certificate_files(folder: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(files)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, PairFault> {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Err(source) => Err(PairFault::Read { path: path.to_owned(), source }),
-        Ok(length) if length as u64 > MAX_FILE_BYTES => Err(PairFault::TooLarge { path: path.to_owned() }),
-        Ok(_) => Ok(bytes),
-    }
 }
 
 #[cfg(test)]

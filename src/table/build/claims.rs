@@ -239,6 +239,9 @@ impl Claims {
                         (ProblemCode::RouteConflict, "claim another host or path, or let the holder give it up")
                     }
                     Place::Port(_) => (ProblemCode::PortConflict, "claim another port, or let the holder give it up"),
+                    Place::ServerName(_) => {
+                        (ProblemCode::RouteConflict, "claim another host, or let the holder give it up")
+                    }
                     Place::App(_) => {
                         (ProblemCode::RouteConflict, "let one of the two apps have another id or framework")
                     }
@@ -352,7 +355,7 @@ impl Claims {
     }
 }
 
-/// Who holds a place, and with what standing. Ports and apps have no priorities.
+/// Who holds a place, and with what standing. Ports, apps and names of TLS have no priorities.
 fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
     let way = |way: &Arc<Way>| ((Reverse(0), way.since), way.owner.clone());
     match place {
@@ -363,6 +366,7 @@ fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
         }
         Place::Port(port) => table.ways.ports.get(port).map(way),
         Place::App(app) => table.ways.apps.get(app).map(way),
+        Place::ServerName(host) => table.ways.names.get(host).map(way),
     }
 }
 
@@ -381,6 +385,12 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
             take_away(table, place);
             table.digest = table.digest.wrapping_add(digest::way(place, &owner));
             table.ways.apps.insert(app.clone(), Arc::new(Way { owner, since }));
+            return;
+        }
+        Place::ServerName(host) => {
+            take_away(table, place);
+            table.digest = table.digest.wrapping_add(digest::way(place, &owner));
+            table.ways.names.insert(host.clone(), Arc::new(Way { owner, since }));
             return;
         }
     };
@@ -412,6 +422,7 @@ fn take_away(table: &mut Table, place: &Place) {
             table.ways.ports.remove(port).map(|way| digest::way(place, &way.owner))
         }
         Place::App(app) => table.ways.apps.remove(app).map(|way| digest::way(place, &way.owner)),
+        Place::ServerName(host) => table.ways.names.remove(host).map(|way| digest::way(place, &way.owner)),
     };
     table.digest = table.digest.wrapping_sub(removed.unwrap_or(0));
 }

@@ -32,6 +32,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         endpoint.sticky,
         &endpoint.balance,
         &endpoint.rules,
+        (&endpoint.tls, endpoint.proxy_protocol),
     ))
 }
 

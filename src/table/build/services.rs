@@ -252,6 +252,8 @@ fn make(
         service,
         address: draft.address,
         protocol: draft.protocol,
+        tls: draft.tls.clone(),
+        proxy_protocol: draft.proxy_protocol,
         version: view.version.clone(),
         weight: draft.weight,
         version_weight: draft.version_weight,

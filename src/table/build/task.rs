@@ -23,7 +23,8 @@ use crate::model::actions::Actions;
 use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
 use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
-use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
+use crate::model::endpoint::{EndpointId, EndpointState, Family, ProxyProtocol, Weight};
+use crate::model::endpoint_tls::{DEFAULT, EndpointTls};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, ServiceId, Version, stable_hash};
 use crate::model::problem::{Problem, ProblemCode};
@@ -82,6 +83,10 @@ pub struct EndpointDraft {
     pub version_weight: Option<Weight>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// How TLS is spoken with it, where it speaks TLS.
+    pub tls: Option<Arc<EndpointTls>>,
+    /// In which version of the PROXY protocol it is told of clients.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How long requests in flight may go on once it drains.
     pub drain_time: Option<Duration>,
     /// Whether its clients are kept on it by a cookie.
@@ -307,6 +312,8 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             weight: said.and_then(|said| said.weight).unwrap_or_default(),
             version_weight: said.and_then(|said| said.version_weight),
             protocol,
+            tls: tls(said, protocol),
+            proxy_protocol: said.and_then(|said| said.proxy_protocol),
             drain_time: said.and_then(|said| said.drain_time),
             sticky: said.is_some_and(|said| said.sticky),
             balance: said.and_then(|said| said.balance.clone()),
@@ -318,6 +325,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     }
     if let Some(said) = said {
         out.problems.extend(unknown_filters(said, inputs.config));
+        out.problems.extend(unknown_tls(said, inputs.config));
     }
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
@@ -327,7 +335,10 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
-                    place: Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
+                    place: match protocol {
+                        Protocol::Tls => Place::ServerName(host.clone()),
+                        _ => Place::of_route(host.clone(), route.path.clone(), route.refined.clone()),
+                    },
                     priority: route.priority,
                     actions: route.actions.clone(),
                 }),
@@ -368,6 +379,23 @@ fn unknown_filters(said: &PortSpec, config: &Config) -> Vec<Problem> {
             problem(ProblemCode::InvalidLabel, "filters", &message, mend)
         })
         .collect()
+}
+
+/// How TLS is spoken with a port that speaks it.
+fn tls(said: Option<&PortSpec>, protocol: Protocol) -> Option<Arc<EndpointTls>> {
+    protocol.is_secure().then(|| said.and_then(|said| said.tls.clone()).unwrap_or_default())
+}
+
+/// Nobody connects to an endpoint of which is not known how it is verified: its task hears of it.
+fn unknown_tls(said: &PortSpec, config: &Config) -> Option<Problem> {
+    let tls = said.tls.as_ref().filter(|tls| !tls.is_insecure() && *tls.profile != *DEFAULT)?;
+    if config.upstreams.tls.iter().any(|known| known.name == tls.profile) {
+        return None;
+    }
+    let name = &tls.profile;
+    let message = format!("no entry of `upstreams.tls` is called {name:?}, so there is no connection to the port");
+    let mend = "add it to `[[upstreams.tls]]`, or correct the label `tls`";
+    Some(problem(ProblemCode::InvalidLabel, "tls", &message, mend))
 }
 
 fn default_protocol(port: &TaskPort) -> Protocol {

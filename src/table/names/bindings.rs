@@ -1,7 +1,7 @@
 //! SVCB and HTTPS records (RFC 9460): a task's port with what it speaks.
 //!
 //! An HTTPS record tells browsers to use TLS and nothing else (§9.5), so only ports that speak it have one: those whose
-//! name or protocol is `https`.
+//! name or protocol is `https`, or that speak `https` or `h2` by label.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub(super) fn binding(
     said: Option<&SaidPort>,
     target: Arc<str>,
 ) -> Option<RecordData> {
-    let is_https = [name, transport].iter().any(|text| text.eq_ignore_ascii_case("https"));
+    let is_secure = said.and_then(|said| said.protocol).is_some_and(Protocol::is_secure);
+    let is_https = is_secure || [name, transport].iter().any(|text| text.eq_ignore_ascii_case("https"));
     if wanted == Use::Https && !is_https {
         return None;
     }
@@ -48,6 +49,8 @@ fn alpn(protocol: Protocol, is_tls: bool) -> &'static [&'static str] {
         Protocol::Http => &["http/1.1"],
         Protocol::H2c if is_tls => &["h2"],
         Protocol::H2c => &["h2c"],
-        _ => &[],
+        Protocol::Https => &["http/1.1"],
+        Protocol::H2 => &["h2"],
+        Protocol::Tcp | Protocol::Tls | Protocol::Udp => &[],
     }
 }

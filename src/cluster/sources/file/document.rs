@@ -54,6 +54,9 @@ const SERVICE_KEYS: &[&str] = &[
     "name",
     "port",
     "protocol",
+    "tls",
+    "tls_server_name",
+    "proxy_protocol",
     "hosts",
     "path",
     "sticky",
@@ -98,6 +101,9 @@ const RECORD_KEYS: &[&str] = &["name", "type", "value", "ttl"];
 /// Keys of a service and the native label each stands for.
 const SERVICE_LABELS: &[(&str, &str)] = &[
     ("protocol", "pointsman.protocol"),
+    ("tls", "pointsman.tls"),
+    ("tls_server_name", "pointsman.tls_server_name"),
+    ("proxy_protocol", "pointsman.proxy_protocol"),
     ("hosts", "pointsman.host"),
     ("path", "pointsman.path"),
     ("sticky", "pointsman.sticky"),
@@ -167,10 +173,10 @@ impl Reader<'_> {
 
     fn routes_protocol(&mut self, root: &DeTable<'_>) -> Protocol {
         let Some((value, text)) = self.string(root, "", "routes_protocol") else { return Protocol::default() };
-        let found = [Protocol::Http, Protocol::H2c].into_iter().find(|protocol| protocol.as_str() == text);
+        let found = Protocol::ALL.into_iter().find(|protocol| protocol.is_http() && protocol.as_str() == text);
         found.unwrap_or_else(|| {
             let message = format!("{:?} is no protocol for routes", record::clip(&text));
-            self.fault(value.span(), "routes_protocol", message, "write `http` or `h2c`");
+            self.fault(value.span(), "routes_protocol", message, "write `http`, `https`, `h2c` or `h2`");
             Protocol::default()
         })
     }

@@ -14,7 +14,7 @@ use super::routes::label;
 use crate::config::checked::FileConfig;
 use crate::labels;
 use crate::model::id::ServiceId;
-use crate::model::problem::Problem;
+use crate::model::problem::{Problem, ProblemCode};
 use crate::model::task::Label;
 
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
@@ -70,7 +70,8 @@ impl<'a> Reader<'a> {
 
     /// Turns what the labels' reader found wrong into faults at the keys that the labels came from.
     pub fn judge(&mut self, problems: &[Problem], written: &Written) {
-        for problem in problems {
+        // What is meant as it is written is no fault of the file: it is told as a problem of the table.
+        for problem in problems.iter().filter(|problem| problem.code != ProblemCode::UnverifiedTls) {
             let found = written.labels.iter().position(|label| label.key == problem.at);
             let (span, key) = found.map_or_else(Default::default, |index| written.sources[index].clone());
             self.fault(span, &key, &*problem.message, &*problem.mend);

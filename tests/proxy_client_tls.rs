@@ -1,0 +1,243 @@
+//! TLS towards clients, by `openssl`: certificates of theirs, resumed sessions, OCSP answers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod proxy_common;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use authority::Authority;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use pointsman::config::checked::ClientDemand;
+use pointsman::model::service::Protocol;
+use pointsman::proxy::tls::clients::ClientAuthorities;
+use pointsman::proxy::tls::store::Certificates;
+use pointsman::proxy::tls::tickets::Tickets;
+use pointsman::proxy::tls::{TlsListener, TlsOptions};
+use proxy_common::*;
+
+const PERIOD: Duration = Duration::from_secs(3600);
+
+/// Sends a request by `openssl s_client`: what it wrote, answer and all; `None`, said as a skip, where there is no such tool.
+fn ask(address: SocketAddr, arguments: &[&str], fields: &str) -> Option<String> {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address.to_string(), "-servername", "web.test", "-ign_eof"]);
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        println!("SKIP: openssl is not installed");
+        return None;
+    };
+    let request = format!("GET / HTTP/1.1\r\nHost: web.test\r\n{fields}Connection: close\r\n\r\n");
+    // A handshake that failed reads nothing.
+    let _ = std::io::Write::write_all(child.stdin.as_mut().unwrap(), request.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// A proxy with a certificate for `web.test`, and an endpoint that tells what it was sent.
+struct World {
+    proxy: Proxy,
+    folder: tempfile::TempDir,
+    certificates: Arc<Certificates>,
+    authority: Authority,
+    _backend: Backend,
+}
+
+impl World {
+    async fn start(prepare: impl FnOnce(&Path, &Authority), options: &TlsOptions) -> Self {
+        let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        authority.issue(&["web.test"]).write(folder.path(), "web");
+        prepare(folder.path(), &authority);
+        let (certificates, bad) = Certificates::load(folder.path()).unwrap();
+        assert!(bad.is_empty(), "{bad:?}");
+        let backend = Backend::echoing_heads().await;
+        let cluster = Cluster::everything(Protocol::Http, &[backend.address]);
+        let tls = TlsListener::new(certificates.clone(), options).unwrap();
+        let proxy = Proxy::start(cluster.0, Some(tls));
+        Self { proxy, folder, certificates, authority, _backend: backend }
+    }
+
+    async fn ask(&self, arguments: &[&str], fields: &'static str) -> Option<String> {
+        let address = self.proxy.address;
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let ask = move || ask(address, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), fields);
+        soon(tokio::task::spawn_blocking(ask)).await.unwrap()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn clients(file: &Path, demand: ClientDemand) -> TlsOptions {
+    TlsOptions { clients: Some(ClientAuthorities::load(file, demand).unwrap()), ..TlsOptions::default() }
+}
+
+/// What the endpoint was told of the certificate.
+fn told(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| line.strip_prefix("client-cert: "))
+}
+
+#[tokio::test]
+async fn certificates_of_clients_are_verified_and_told_rfc9440() {
+    let of_clients = Authority::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ca = of_clients.write(&elsewhere.path().join("clients.pem"));
+    let issued = of_clients.issue(&["ann.test"]);
+    issued.write(elsewhere.path(), "ann");
+    Authority::new().issue(&["ann.test"]).write(elsewhere.path(), "stranger");
+    let shown = |name: &str| {
+        ["-cert", "-key"].map(|what| {
+            let ending = if what == "-cert" { "crt" } else { "key" };
+            [what.to_owned(), elsewhere.path().join(format!("{name}.{ending}")).to_str().unwrap().to_owned()]
+        })
+    };
+    let forged = "Client-Cert: :Zm9yZ2Vk:\r\nClient-Cert-Chain: :Zm9yZ2Vk:\r\n";
+    for demand in [ClientDemand::Required, ClientDemand::Optional] {
+        let world = World::start(|_, _| {}, &clients(&ca, demand)).await;
+        for version in ["-tls1_2", "-tls1_3"] {
+            let with = async |name: &str| {
+                let shown = shown(name).concat();
+                let arguments: Vec<&str> = shown.iter().map(String::as_str).chain([version]).collect();
+                world.ask(&arguments, forged).await
+            };
+            let Some(said) = with("ann").await else { return };
+            let expected = format!(":{}:", BASE64_STANDARD.encode(issued.certificate.der()));
+            assert_eq!(told(&said), Some(&*expected), "{said}");
+            assert!(!said.contains("Zm9yZ2Vk"), "{said}");
+            let said = with("stranger").await.unwrap();
+            assert!(!said.contains("HTTP/1.1 200"), "an authority of others: {said}");
+            let said = world.ask(&[version], forged).await.unwrap();
+            assert_eq!(said.contains("HTTP/1.1 200"), demand == ClientDemand::Optional, "{said}");
+            assert!(told(&said).is_none() && !said.contains("Zm9yZ2Vk"), "{said}");
+        }
+    }
+    // In the clear nobody has shown any.
+    let backend = Backend::echoing_heads().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let answer = proxy.raw(&format!("GET / HTTP/1.1\r\nHost: a\r\n{forged}Connection: close\r\n\r\n")).await;
+    assert!(status(&answer) == 200 && !answer.contains("Zm9yZ2Vk"), "{answer}");
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_until_their_key_is_forgotten() {
+    let tickets: Arc<Tickets> = Arc::default();
+    tickets.rotate(PERIOD);
+    let options = TlsOptions { name: "https".into(), tickets: tickets.clone(), clients: None };
+    let world = World::start(|_, _| {}, &options).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let session = world.path("session");
+        let Some(said) = world.ask(&[version, "-sess_out", &session], "").await else { return };
+        assert!(said.contains("\nNew, TLSv1."), "{said}");
+        let resumed = async || {
+            let said = world.ask(&[version, "-sess_in", &session], "").await.unwrap();
+            assert!(said.contains("HTTP/1.1 200"), "{said}");
+            said.contains("\nReused, TLSv1.")
+        };
+        assert!(resumed().await, "{version}");
+        tickets.rotate(PERIOD);
+        assert!(resumed().await, "{version}: a former key still decrypts");
+        tickets.rotate(PERIOD);
+        assert!(!resumed().await, "{version}: the key is forgotten");
+        // Another instance with the same keys takes it, one without tickets does not.
+        let keys = vec![[7; 32]];
+        tickets.replace(keys.clone(), PERIOD);
+        world.ask(&[version, "-sess_out", &session], "").await;
+        let other: Arc<Tickets> = Arc::default();
+        other.replace(keys, PERIOD);
+        let options = TlsOptions { name: "https".into(), tickets: other.clone(), clients: None };
+        let (certificates, _) = Certificates::load(world.folder.path()).unwrap();
+        let cluster = Cluster::everything(Protocol::Http, &[world._backend.address]);
+        let second = Proxy::start(cluster.0, Some(TlsListener::new(certificates, &options).unwrap()));
+        let address = second.address;
+        let ask_second = || {
+            let (session, version) = (session.clone(), version.to_owned());
+            tokio::task::spawn_blocking(move || ask(address, &[&version, "-sess_in", &session], "").unwrap())
+        };
+        let said = ask_second().await.unwrap();
+        assert!(said.contains("\nReused, TLSv1."), "{said}");
+        other.clear();
+        let said = ask_second().await.unwrap();
+        assert!(said.contains("\nNew, TLSv1.") && said.contains("HTTP/1.1 200"), "{said}");
+        tickets.rotate(PERIOD);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_a_known_client_is_resumed_only_where_its_authorities_are() {
+    let of_clients = Authority::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ca = of_clients.write(&elsewhere.path().join("clients.pem"));
+    let (certificate, key) = of_clients.issue(&["ann.test"]).write(elsewhere.path(), "ann");
+    let tickets: Arc<Tickets> = Arc::default();
+    tickets.rotate(PERIOD);
+    let options = |file: &Path| TlsOptions { tickets: tickets.clone(), ..clients(file, ClientDemand::Required) };
+    let world = World::start(|_, _| {}, &options(&ca)).await;
+    let session = world.path("session");
+    let shown = ["-cert", certificate.to_str().unwrap(), "-key", key.to_str().unwrap(), "-sess_out", &session];
+    let Some(said) = world.ask(&shown, "").await else { return };
+    assert!(told(&said).is_some(), "{said}");
+    // The certificate stays with the session.
+    let said = world.ask(&["-sess_in", &session], "").await.unwrap();
+    assert!(said.contains("\nReused, ") && told(&said).is_some(), "{said}");
+    let others = Authority::new().write(&elsewhere.path().join("others.pem"));
+    let world = World::start(|_, _| {}, &options(&others)).await;
+    let said = world.ask(&["-sess_in", &session], "").await.unwrap();
+    assert!(!said.contains("\nReused, ") && !said.contains("HTTP/1.1 200"), "{said}");
+}
+
+/// Lets `openssl ocsp` answer for a certificate; `false`, said as a skip, where it cannot.
+fn write_ocsp(folder: &Path, authority: &Authority, serial: u64, days: &str) -> bool {
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("ca.txt"), authority.certificate.pem()).unwrap();
+    std::fs::write(file("ca-key.txt"), authority.key_pem()).unwrap();
+    std::fs::write(file("index.txt"), format!("V\t350101000000Z\t\t{serial:02X}\tunknown\t/CN=web.test\n")).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new("openssl").arg("ocsp").args(arguments).stdin(Stdio::null()).output();
+        output.inspect(|output| assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let asked = run(&["-issuer", &file("ca.txt"), "-cert", &file("web.crt"), "-reqout", &file("request.der")]);
+    if asked.is_err() {
+        println!("SKIP: openssl is not installed");
+        return false;
+    }
+    let (index, ca, key) = (file("index.txt"), file("ca.txt"), file("ca-key.txt"));
+    let signed = ["-index", &index, "-rsigner", &ca, "-rkey", &key, "-CA", &ca, "-ndays", days];
+    let files = ["-reqin".to_owned(), file("request.der"), "-respout".to_owned(), file("web.ocsp")];
+    run(&signed.into_iter().chain(files.iter().map(String::as_str)).collect::<Vec<_>>()).unwrap();
+    true
+}
+
+#[tokio::test]
+async fn an_ocsp_answer_is_shown_while_it_is_good() {
+    let prepare = |folder: &Path, authority: &Authority| {
+        authority.issue_with(&["web.test"], |params| params.serial_number = Some(77_u64.into())).write(folder, "web");
+        write_ocsp(folder, authority, 77, "7");
+    };
+    let world = World::start(prepare, &TlsOptions::default()).await;
+    if !world.folder.path().join("web.ocsp").exists() {
+        return;
+    }
+    let shown = async || world.ask(&["-status"], "").await.unwrap().contains("OCSP Response Status: successful");
+    assert!(shown().await);
+    let reload = async || {
+        let certificates = world.certificates.clone();
+        tokio::task::spawn_blocking(move || certificates.reload().unwrap()).await.unwrap()
+    };
+    // One that is none takes nothing else along, and one that is gone is not shown.
+    std::fs::write(world.path("web.ocsp"), "nonsense").unwrap();
+    assert!(reload().await.is_empty());
+    assert!(!shown().await && world.certificates.len() == 1);
+    assert!(write_ocsp(world.folder.path(), &world.authority, 77, "7"));
+    reload().await;
+    assert!(shown().await);
+    std::fs::remove_file(world.path("web.ocsp")).unwrap();
+    reload().await;
+    assert!(!shown().await);
+}

@@ -1,0 +1,318 @@
+//! TLS towards endpoints: what is verified of them, what they are shown, and what is said where it does not come about.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod proxy_common;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use authority::Authority;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::config::checked::EndpointTlsConfig;
+use pointsman::config::{self, Environment};
+use pointsman::model::endpoint::EndpointState;
+use pointsman::model::endpoint_tls::EndpointTls;
+use pointsman::model::problem::ProblemCode;
+use pointsman::model::service::Protocol;
+use pointsman::server::{Options, Server};
+use proxy_common::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Serves HTTP/1.1 or HTTP/2, as ALPN has it, over TLS: tells what it saw of the connection and the request.
+async fn secure_backend(config: Arc<rustls::ServerConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        let mut number = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = TlsAcceptor::from(config.clone());
+            number += 1;
+            let number = number;
+            connections.spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let session = stream.get_ref().1;
+                let has_certificate = session.peer_certificates().is_some();
+                let seen = format!("{number} {} {has_certificate}", session.server_name().unwrap_or("-"));
+                let is_http2 = session.alpn_protocol() == Some(b"h2");
+                let service = hyper::service::service_fn(move |request| tell(request, seen.clone()));
+                let io = TokioIo::new(stream);
+                match is_http2 {
+                    true => drop(
+                        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(io, service)
+                            .await,
+                    ),
+                    false => {
+                        drop(hyper::server::conn::http1::Builder::new().serve_connection(io, service).await);
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn tell(request: Request<Incoming>, seen: String) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (version, uri) = (request.version(), request.uri().clone());
+    let length = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
+    Ok(Response::new(format!("{seen} {version:?} {uri} {length}").into()))
+}
+
+/// A route to one endpoint, with what is configured and what its task says.
+fn cluster(protocol: Protocol, address: SocketAddr, entries: Vec<EndpointTlsConfig>, tls: EndpointTls) -> Cluster {
+    let tls = Arc::new(tls);
+    Cluster::with(|config| {
+        config.upstreams.tls = entries;
+        config.proxy.proxy_status = true;
+        config.proxy.max_attempts = 1;
+    })
+    .service("web", protocol, &[address])
+    .endpoints("web", |endpoint| endpoint.tls = Some(tls.clone()))
+    .route("*", "/", "web")
+}
+
+fn trusting(folder: &Path, authority: &Authority) -> EndpointTlsConfig {
+    let ca = authority.write(&folder.join("ca.pem"));
+    EndpointTlsConfig { name: "own".into(), ca: Some(ca), ..Default::default() }
+}
+
+fn own(server_name: Option<&str>) -> EndpointTls {
+    EndpointTls { profile: "own".into(), server_name: server_name.map(Into::into) }
+}
+
+#[tokio::test]
+async fn http1_and_http2_are_spoken_over_tls_and_connections_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let issued = authority.issue(&["shop.test", "127.0.0.1"]);
+    let backend = secure_backend(authority.server(&issued, &["h2", "http/1.1"], false)).await;
+    let entry = trusting(folder.path(), &authority);
+    let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], own(Some("shop.test"))).serve();
+    assert_eq!(body(&proxy.get("a.test", "/x").await), "1 shop.test false HTTP/1.1 /x 0");
+    assert_eq!(body(&proxy.get("b.test", "/y").await), "1 shop.test false HTTP/1.1 /y 0", "the connection is kept");
+    let post = "POST /z HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    assert_eq!(body(&proxy.raw(post).await), "1 shop.test false HTTP/1.1 /z 5");
+    // Its address is verified where no name is given, and none is sent then; the former connection was for a name.
+    proxy.publish(cluster(Protocol::Https, backend, vec![entry.clone()], own(None)));
+    assert_eq!(body(&proxy.get("a.test", "/").await), "2 - false HTTP/1.1 / 0");
+    proxy.publish(cluster(Protocol::H2, backend, vec![entry], own(Some("shop.test"))));
+    assert_eq!(body(&proxy.get("a.test", "/x").await), "3 shop.test false HTTP/2.0 https://a.test/x 0");
+    assert_eq!(body(&proxy.get("a.test", "/y").await), "3 shop.test false HTTP/2.0 https://a.test/y 0");
+    assert_eq!(proxy.metric("pointsman_proxy_upstream_tls_handshakes_total{outcome=\"made\"}"), 3.0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_believed_is_a_502_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let entry = trusting(folder.path(), &authority);
+    let check = async |issued: authority::Issued, of: &Authority, tls: EndpointTls| {
+        let backend = secure_backend(of.server(&issued, &["http/1.1"], false)).await;
+        let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], tls).serve();
+        let answer = proxy.get("a.test", "/").await;
+        let failed = "pointsman_proxy_upstream_tls_handshakes_total{outcome=\"certificate\"}";
+        (answer, proxy.metric(failed))
+    };
+    let expired = authority.issue_with(&["shop.test"], |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 2, 1);
+    });
+    for (what, issued, of, tls) in [
+        ("another authority", stranger.issue(&["shop.test"]), &stranger, own(Some("shop.test"))),
+        ("another name", authority.issue(&["other.test"]), &authority, own(Some("shop.test"))),
+        ("out of date", expired, &authority, own(Some("shop.test"))),
+        ("the system's authorities", authority.issue(&["127.0.0.1"]), &authority, EndpointTls::default()),
+    ] {
+        let (answer, failed) = check(issued, of, tls).await;
+        assert_eq!(status(&answer), 502, "{what}: {answer}");
+        assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-certificate"), "{what}: {answer}");
+        assert!(header(&answer, "proxy-status").unwrap().contains("tls_certificate_error"), "{what}: {answer}");
+        assert_eq!(failed, 1.0, "{what}");
+    }
+    // Only the word itself takes any certificate.
+    let insecure = EndpointTls { profile: "insecure".into(), server_name: None };
+    let (answer, _) = check(stranger.issue(&["x.test"]), &stranger, insecure).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_a_502_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let entry = trusting(folder.path(), &authority);
+    let plain = Backend::start(|mut stream, _| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+    })
+    .await;
+    let http1_only = secure_backend(authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
+    for (what, protocol, address, tls) in [
+        ("clear text", Protocol::Https, plain.address, own(None)),
+        ("no HTTP/2", Protocol::H2, http1_only, own(None)),
+        ("no such entry", Protocol::Https, http1_only, EndpointTls { profile: "none".into(), server_name: None }),
+    ] {
+        let proxy = cluster(protocol, address, vec![entry.clone()], tls).serve();
+        let answer = proxy.get("a.test", "/").await;
+        assert_eq!(status(&answer), 502, "{what}: {answer}");
+        assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-tls"), "{what}: {answer}");
+        assert!(header(&answer, "proxy-status").unwrap().contains("tls_protocol_error"), "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_a_certificate_is_shown_one_and_new_files_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let issued = authority.issue(&["127.0.0.1"]);
+    let backend = secure_backend(authority.server(&issued, &["http/1.1"], true)).await;
+    let without = trusting(folder.path(), &authority);
+    let proxy = cluster(Protocol::Https, backend, vec![without.clone()], own(None)).serve();
+    let answer = proxy.get("a.test", "/").await;
+    assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-tls"), "{answer}");
+    let (certificate, key) = stranger.issue(&["proxy.test"]).write(folder.path(), "client");
+    let with = EndpointTlsConfig { certificate: Some(certificate), key: Some(key), ..without };
+    let proxy = cluster(Protocol::Https, backend, vec![with.clone()], own(None)).serve();
+    let answer = proxy.get("a.test", "/").await;
+    assert_eq!(status(&answer), 502, "the authority is another one: {answer}");
+    authority.issue(&["proxy.test"]).write(folder.path(), "client");
+    proxy.profiles.reload();
+    let answer = proxy.get("a.test", "/").await;
+    assert!(body(&answer).contains("- true"), "{answer}");
+    // … and connections that were made before are not used again, once the worker has looked.
+    proxy.profiles.reload();
+    let is_another = async || !proxy.get("a.test", "/").await.ends_with(body(&answer));
+    soon(async { while !is_another().await {} }).await;
+}
+
+#[tokio::test]
+async fn another_endpoint_is_tried_whatever_the_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let bad = secure_backend(stranger.server(&stranger.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
+    let good = secure_backend(authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
+    let entry = trusting(folder.path(), &authority);
+    let tls = Arc::new(own(None));
+    let cluster = Cluster::with(|config| config.upstreams.tls = vec![entry])
+        .service("web", Protocol::Https, &[bad, good])
+        .endpoints("web", |endpoint| endpoint.tls = Some(tls.clone()))
+        .route("*", "/", "web");
+    let proxy = cluster.serve();
+    for _ in 0..10 {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+        let answer = proxy.raw(post).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_goes_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let config = authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes).await.unwrap();
+        bytes.reverse();
+        stream.write_all(&bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let entry = trusting(folder.path(), &authority);
+    let proxy = cluster(Protocol::Https, backend, vec![entry], own(None)).serve();
+    let mut client = proxy.connect().await;
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let head = soon(read_head(&mut client)).await.unwrap();
+    assert_eq!(status(&head), 101, "{head}");
+    client.write_all(b"abcd").await.unwrap();
+    assert_eq!(read_all(&mut client).await, "dcba");
+}
+
+/// A task by its label alone: file, derivation, configuration, checks, proxy, a reload and a file that is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_program_speaks_tls_with_tasks_and_checks_them_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let ca = folder.path().join("ca.pem");
+    stranger.write(&ca);
+    let backend = secure_backend(authority.server(&authority.issue(&["shop.test"]), &["h2", "http/1.1"], false)).await;
+    let services = |more: &str| {
+        let text = format!(
+            "[[services]]\nname = \"shop\"\nhosts = [\"shop.test\"]\nprotocol = \"h2\"\ntls = \"own\"\n\
+             tls_server_name = \"shop.test\"\n{more}endpoints = [\"{backend}\"]\n"
+        );
+        std::fs::write(folder.path().join("services.toml"), text).unwrap();
+    };
+    services("health_check = \"http\"\n");
+    let configuration = "[server]\nworkers = 1\n[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
+         [[proxy.listeners]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n\
+         [upstreams]\nallowed_networks = [\"127.0.0.0/8\"]\n[[upstreams.tls]]\nname = \"own\"\nca = \"ca.pem\"\n\
+         [health]\ninterval = \"100ms\"\n";
+    let file = folder.path().join("pointsman.toml");
+    let read =
+        |text: &str| config::check(text, &file, Environment::empty()).unwrap_or_else(|errors| panic!("{errors}"));
+    let first = read(configuration);
+    let server = tokio::task::spawn_blocking(move || Server::start(first, Options::default()).unwrap()).await.unwrap();
+    let address = server.addresses().proxy[0];
+    let get = async || {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n").await.unwrap();
+        read_all(&mut stream).await
+    };
+    let verdict = || {
+        let table = server.table().load();
+        let mut services = table.services.values();
+        services.next().and_then(|service| service.endpoints.at(0).map(|endpoint| endpoint.state))
+    };
+    // Its authority is not the one that is trusted: it never passes a check.
+    until("it is checked", || verdict() == Some(EndpointState::Unverified)).await;
+    assert_eq!(header(&get().await, "x-pointsman-reason"), Some("no-endpoint"));
+    // The file is replaced, as a secret that is mounted would be.
+    authority.write(&ca);
+    until("its first check succeeds", || verdict() == Some(EndpointState::Ready)).await;
+    let answer = get().await;
+    assert!(body(&answer).contains("shop.test false HTTP/2.0 https://shop.test/x"), "{answer}");
+    // A reload that cannot read its files is refused, and changes nothing; one that can is applied.
+    let other = configuration.replace("ca.pem", "none.pem");
+    let errors = server.reloader().apply(read(&other)).await.unwrap_err().join(" ");
+    assert!(errors.contains("none.pem") && errors.contains("\"own\""), "{errors}");
+    assert_eq!(status(&get().await), 200);
+    stranger.write(&folder.path().join("other.pem"));
+    server.reloader().apply(read(&configuration.replace("ca.pem", "other.pem"))).await.unwrap();
+    until("it fails its checks", || verdict() == Some(EndpointState::Unhealthy)).await;
+    // Labels that ask for what is not configured, and for nothing to be verified, are told.
+    std::fs::write(
+        folder.path().join("services.toml"),
+        format!(
+            "[[services]]\nname = \"one\"\nprotocol = \"https\"\ntls = \"none\"\nendpoints = [\"{backend}\"]\n\
+             [[services]]\nname = \"two\"\nprotocol = \"https\"\ntls = \"insecure\"\nendpoints = [\"{backend}\"]\n"
+        ),
+    )
+    .unwrap();
+    let told =
+        |code: ProblemCode| server.table().load().problems.values().flat_map(|l| l.iter()).any(|p| p.code == code);
+    until("both are told", || told(ProblemCode::UnverifiedTls) && told(ProblemCode::InvalidLabel)).await;
+    tokio::task::spawn_blocking(move || server.stop(Duration::from_secs(1))).await.unwrap();
+}
