@@ -38,6 +38,28 @@ fn check(half: &str, needed: &[&str], peers: &[&str], answers: u64) {
     }
 }
 
+/// Every case of the strictness tests, sent to the program as it runs and to whoever else is installed.
+#[test]
+fn every_case_of_strictness_passes_as_the_readme_says() {
+    if !has("python3") {
+        return println!("SKIP strictness: python3 is not installed");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = root.join("benches/strictness");
+    let mut command = Command::new("timeout");
+    command.args(["240", "python3"]).arg(script).env("POINTSMAN_BIN", env!("CARGO_BIN_EXE_pointsman"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for group in ["refused", "chunks", "answers", "canonical"] {
+        let row = said.lines().find(|line| line.starts_with(&format!("| {group} | ")) && line.contains(" of "));
+        // The peers' columns depend on what is installed; ours does not.
+        let ours: Vec<&str> = row.unwrap().split('|').take(3).collect();
+        assert!(readme.contains(&ours.join("|")), "the README does not say {ours:?}: run benches/strictness");
+    }
+}
+
 #[test]
 fn http_peers_answer_every_load() {
     check("http", &["nginx", "h2load"], &["nginx", "haproxy", "pointsman"], 20);
