@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use pointsman::config::Config;
+use pointsman::config::checked::AdaptiveConfig;
 use pointsman::model::balance::Algorithm;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
 use pointsman::model::id::{ServiceId, TaskKey};
@@ -17,8 +18,10 @@ use pointsman::model::ring::{Ring, SLOTS};
 use pointsman::model::run::Moment;
 use pointsman::model::service::{Protocol, Service};
 use pointsman::model::time::Timestamp;
-use pointsman::proxy::balance::budget::Budget;
+use pointsman::proxy::balance::budget::{Budget, Grant};
 use pointsman::proxy::balance::choose::{self, Ask};
+use pointsman::proxy::balance::gradient::Gradient;
+use pointsman::proxy::balance::hedging::Hedging;
 use pointsman::proxy::balance::local::ServiceLocal;
 use pointsman::proxy::balance::{InFlight, WorkerSeat, outcome};
 use pointsman::proxy::metrics::ProxyMetrics;
@@ -48,6 +51,7 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         rules: None,
         sticky: false,
         balance: None,
+        bounds: None,
         check: None,
         run: Arc::default(),
     }
@@ -447,7 +451,7 @@ fn the_budget_is_never_exceeded() {
                     budget.deposit(0.2, now);
                     events.push((at, false));
                 }
-                4..=7 if budget.withdraw(0.2, 50, workers, now) => {
+                4..=7 if budget.withdraw(0.2, 50, workers, now) == Grant::Granted => {
                     under_way += 1;
                     events.push((at, true));
                 }
@@ -484,14 +488,134 @@ fn the_budget_is_never_exceeded() {
 fn a_quiet_service_has_its_reserve_and_no_more() {
     let mut budget = Budget::default();
     let mut given = 0;
-    while budget.withdraw(0.2, 0, 1, Moment(5000)) {
+    while budget.withdraw(0.2, 0, 1, Moment(5000)) == Grant::Granted {
         budget.finished();
         given += 1;
     }
     assert_eq!(given, 100, "ten a second for ten seconds");
-    assert!(!budget.withdraw(0.2, 0, 1, Moment(14_000)));
-    assert!(budget.withdraw(0.2, 0, 1, Moment(15_500)));
+    assert_eq!(budget.withdraw(0.2, 0, 1, Moment(14_000)), Grant::Spent);
+    assert_eq!(budget.withdraw(0.2, 0, 1, Moment(15_500)), Grant::Granted);
     let mut few = Budget::default();
-    let at_once = (0..10).filter(|_| few.withdraw(0.2, 4, 1, Moment(5000))).count();
+    let at_once = (0..10).filter(|_| few.withdraw(0.2, 4, 1, Moment(5000)) == Grant::Granted).count();
     assert_eq!(at_once, 3, "three at a time");
+    assert_eq!(few.withdraw(0.2, 4, 1, Moment(5000)), Grant::Busy);
+}
+
+/// All that an endpoint had in flight fails at one moment: what may not be repeated at once waits, and nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn repeats_beyond_those_at_a_time_wait_for_one_another() {
+    let simulation = Simulation::new(even(3), "peak_ewma", all(10));
+    let local = &simulation.local;
+    let deadline = Instant::now() + secs(5);
+    let repeats = (0..40).map(|_| async {
+        let repeat = local.repeat(0.2, 1, deadline).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        repeat.is_some()
+    });
+    let begun = Instant::now();
+    let granted = futures_of(repeats).await;
+    assert!(granted.iter().all(|granted| *granted), "{granted:?}");
+    // Three at a time, ten milliseconds each.
+    assert_eq!(begun.elapsed().as_millis() / 10, 14);
+    // Whoever cannot wait is told no, and takes nobody's place.
+    let held = [
+        local.repeat(0.2, 1, deadline).await,
+        local.repeat(0.2, 1, deadline).await,
+        local.repeat(0.2, 1, deadline).await,
+    ];
+    assert!(held.iter().all(Option::is_some));
+    assert!(local.repeat(0.2, 1, Instant::now() + secs(1)).await.is_none());
+    drop(held);
+    assert!(local.repeat(0.2, 1, Instant::now()).await.is_some());
+}
+
+/// Lets all of them run beside one another.
+async fn futures_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut pending: Vec<_> = futures.map(Box::pin).collect();
+    let mut done = Vec::new();
+    std::future::poll_fn(|context| {
+        pending.retain_mut(|future| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => {
+                done.push(value);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done
+}
+
+/// Two in a hundred answers take a hundred times as long: copies cut them off, and are no more than may be.
+#[test]
+fn copies_shorten_the_tail_within_their_budget() {
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    let mut latency = move || {
+        let usual = 5.0 + 5.0 * rng.f64();
+        Duration::from_secs_f64(if rng.f64() < 0.02 { usual } else { usual / 100.0 })
+    };
+    let mut run = |ratio: f64| {
+        let mut hedging = Hedging::default();
+        let mut copies = 0;
+        let mut taken: Vec<Duration> = Vec::new();
+        for _ in 0..50_000 {
+            hedging.deposit(ratio);
+            let first = latency();
+            let delay = hedging.delay(0.95).filter(|delay| first > *delay);
+            let time = match delay {
+                Some(delay) if hedging.withdraw() => {
+                    copies += 1;
+                    first.min(delay + latency())
+                }
+                _ => first,
+            };
+            hedging.observe(time);
+            taken.push(time);
+        }
+        taken.sort_unstable();
+        (taken[taken.len() * 99 / 100], taken[taken.len() * 999 / 1000], copies)
+    };
+    let (p99, p999, copies) = run(0.0);
+    assert!(copies == 0 && p99 > secs(4) && p999 > secs(8), "{p99:?} {p999:?} {copies}");
+    let (p99, p999, copies) = run(0.05);
+    assert!(p99 < Duration::from_millis(300), "{p99:?}");
+    assert!(p999 < secs(8), "only where a copy is slow as well, or the budget was spent: {p999:?}");
+    assert!((500..=2500).contains(&copies), "{copies} of 50,000");
+}
+
+/// A service that answers in ten milliseconds up to forty requests at a time, and then as late as there are more.
+#[test]
+fn a_limit_is_found_where_answers_become_slow() {
+    const CAPACITY: u32 = 40;
+    let config = AdaptiveConfig { enabled: true, least: 5, most: 1000 };
+    let mut gradient = Gradient::default();
+    let answer = |asking: u32| Duration::from_millis(10).mul_f64(f64::from(asking.max(CAPACITY)) / f64::from(CAPACITY));
+    let mut at = 1000;
+    // Twice the load that the service can take: all that may be is under way.
+    let mut latest = Vec::new();
+    for moment in 0..3000 {
+        let asking = gradient.limit(&config).min(2 * CAPACITY * 2);
+        for number in 0..10 {
+            gradient.observe(answer(asking), asking, Moment(at + if number == 9 { 100 } else { 0 }), &config);
+        }
+        at += 101;
+        if moment > 2000 {
+            latest.push(asking);
+        }
+    }
+    let (least, most) = (*latest.iter().min().unwrap(), *latest.iter().max().unwrap());
+    assert!(least >= CAPACITY, "the service is used: {least}");
+    assert!(most <= 3 * CAPACITY, "and answers do not take much longer than they need: {most}");
+    // It slows down to a tenth: the limit follows within seconds.
+    let mut moments = 0;
+    while gradient.limit(&config) > 2 * least / 3 {
+        let asking = gradient.limit(&config);
+        for number in 0..10 {
+            gradient.observe(10 * answer(asking), asking, Moment(at + if number == 9 { 100 } else { 0 }), &config);
+        }
+        at += 101;
+        moments += 1;
+        assert!(moments < 50, "the limit does not follow");
+    }
 }

@@ -9,8 +9,12 @@ mod proxy_bodies;
 mod proxy_drain;
 #[path = "proxy_drain_time.rs"]
 mod proxy_drain_time;
+#[path = "proxy_hedging.rs"]
+mod proxy_hedging;
 #[path = "proxy_limits.rs"]
 mod proxy_limits;
+#[path = "proxy_queue.rs"]
+mod proxy_queue;
 #[path = "proxy_retry.rs"]
 mod proxy_retry;
 #[path = "proxy_routing.rs"]

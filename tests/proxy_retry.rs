@@ -98,6 +98,59 @@ async fn attempts_are_bounded_and_never_at_the_same_endpoint() {
     assert!(counts.iter().sum::<usize>() == 3 && counts.iter().all(|count| *count <= 1), "{counts:?}");
 }
 
+/// A backend that answers 503 with a text of its own.
+async fn busy() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.is_some() {
+            let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_endpoint_without_time_is_not_the_last_word() {
+    let (busy_one, good) = (busy().await, Backend::saying("good").await);
+    let both = || Cluster::everything(Protocol::Http, &[busy_one.address, good.address]);
+    let proxy = both().serve();
+    for _ in 0..20 {
+        assert_eq!(body(&proxy.get("a", "/").await), "good");
+    }
+    assert!(busy_one.connections() >= 1);
+    assert!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}") >= 1.0);
+    // What may have acted is not asked again, and neither is anything where the statuses are none.
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let plain = Cluster::with(|config| config.proxy.retry_statuses.clear())
+        .service("web", Protocol::Http, &[busy_one.address, good.address])
+        .route("*", "/", "web")
+        .serve();
+    for (proxy, request) in [(both().serve(), post), (plain, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")]
+    {
+        let mut statuses = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            statuses.insert(status(&proxy.raw(request).await));
+        }
+        assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 503], "{request}");
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_has_time_an_endpoint_says_so_itself() {
+    let all = [busy().await, busy().await];
+    let addresses: Vec<_> = all.iter().map(|backend| backend.address).collect();
+    let proxy = Cluster::everything(Protocol::Http, &addresses).serve();
+    let mixed = Cluster::everything(Protocol::Http, &[all[0].address, refusing()]).serve();
+    for proxy in [proxy, mixed] {
+        for _ in 0..10 {
+            let answer = proxy.get("a", "/").await;
+            assert_eq!((status(&answer), body(&answer)), (503, "busy"), "{answer}");
+            assert_eq!(header(&answer, "x-pointsman-reason"), None);
+        }
+        until("nothing is in flight", || proxy.in_flight() == 0).await;
+    }
+}
+
 /// A service that fails as a whole gets its load and little more.
 #[tokio::test]
 async fn repeats_are_bounded_by_the_budget() {

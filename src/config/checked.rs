@@ -713,10 +713,16 @@ pub struct ProxyConfig {
     pub trace: TraceConfig,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
+    /// Second copies of slow requests.
+    pub hedging: HedgingConfig,
+    /// Limits that are found out.
+    pub adaptive: AdaptiveConfig,
     /// Attempts per request in all, the first one included.
     pub max_attempts: u32,
     /// Repeats allowed as a share of requests.
     pub retry_ratio: f64,
+    /// Statuses by which an endpoint says that it has no time: another one is asked where that is safe.
+    pub retry_statuses: Vec<u16>,
     /// Request bodies up to this size are kept for a second attempt.
     pub retry_body_bytes: usize,
     /// Hops (`Via` entries of ours) after which a request counts as looping.
@@ -768,6 +774,12 @@ pub struct BalanceConfig {
     pub slow_start: Duration,
     /// With hashing: an endpoint takes at most so many percent of an even part of the requests under way; 0: any.
     pub hash_balance: u32,
+    /// Requests under way at an endpoint, all workers together; 0: any number.
+    pub max_requests: u32,
+    /// Requests of a service that wait at a worker while all its endpoints are full.
+    pub max_queue: u32,
+    /// How long one waits at most.
+    pub queue_time: Duration,
     /// When endpoints that fail are spared.
     pub ejection: EjectionConfig,
 }
@@ -787,6 +799,40 @@ pub struct EjectionConfig {
     pub max_share: f64,
     /// When a smaller share is left, all count again.
     pub panic_threshold: f64,
+}
+
+/// Second copies of slow requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HedgingConfig {
+    /// Copies as a share of a service's requests; 0: none.
+    pub ratio: f64,
+    /// One is sent when this share of the service's answers would have begun.
+    pub quantile: f64,
+    /// … and not before this time.
+    pub shortest: Duration,
+}
+
+impl Default for HedgingConfig {
+    fn default() -> Self {
+        Self { ratio: 0.0, quantile: 0.95, shortest: Duration::from_millis(5) }
+    }
+}
+
+/// Limits of requests under way that are found out by how long answers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveConfig {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Requests of a service that may always be under way at a worker.
+    pub least: u32,
+    /// … and at most.
+    pub most: u32,
+}
+
+impl Default for AdaptiveConfig {
+    fn default() -> Self {
+        Self { enabled: false, least: 20, most: 200 }
+    }
 }
 
 /// One address the proxy listens on.
@@ -1172,8 +1218,11 @@ impl Default for ProxyConfig {
             access_log: AccessLogConfig::default(),
             trace: TraceConfig::default(),
             balance: BalanceConfig::default(),
+            hedging: HedgingConfig::default(),
+            adaptive: AdaptiveConfig::default(),
             max_attempts: 3,
             retry_ratio: 0.2,
+            retry_statuses: vec![503],
             retry_body_bytes: 65_536,
             max_hops: 5,
             https_port: 443,
@@ -1190,6 +1239,9 @@ impl Default for BalanceConfig {
             algorithm: Algorithm::PeakEwma,
             slow_start: Duration::from_secs(10),
             hash_balance: 150,
+            max_requests: 0,
+            max_queue: 1000,
+            queue_time: Duration::from_secs(5),
             ejection: EjectionConfig::default(),
         }
     }

@@ -42,8 +42,9 @@ pub(super) enum Acted {
 }
 
 /// Everything that says what is done.
-pub(super) const FIELDS: [Field; 11] = [
+pub(super) const FIELDS: [Field; 12] = [
     Field::Filters,
+    Field::Timeout,
     Field::Split,
     Field::Redirect,
     Field::RedirectStatus,
@@ -280,6 +281,10 @@ pub(super) fn of_route(
         filters: match at(Field::Filters) {
             Some(Value::List(names)) => names.iter().map(|name| name.as_str().into()).collect(),
             _ => Box::default(),
+        },
+        timeout: match at(Field::Timeout) {
+            Some(Value::Time(time)) => Some(*time),
+            _ => None,
         },
         split: match at(Field::Split) {
             Some(Value::Act(Acted::Split(split))) => split.clone(),

@@ -12,6 +12,7 @@ use super::spec::{PortSelector, PortSpec, Reading, RouteSpec, ScrapeSpec, TaskSp
 use super::statements::{Place, Said, Statements};
 use super::value::Value;
 use super::{MAX_HOSTS, MAX_ROUTES, is_served};
+use crate::model::bounds::Bounds;
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls, INSECURE};
 use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
@@ -63,6 +64,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
+        bounds: bounds(port.index, statements),
         listen: match of(Field::Listen) {
             Some(Value::Number(number)) => Some(*number),
             _ => None,
@@ -149,6 +151,26 @@ fn tls(port: usize, protocol: Option<Protocol>, statements: &mut Statements) -> 
         statements.complaints.add(ProblemCode::UnverifiedTls, &said.label, message, mend);
     }
     Some(Arc::new(tls))
+}
+
+/// How many requests the port takes, and how long one may wait.
+fn bounds(port: usize, statements: &Statements) -> Option<Arc<Bounds>> {
+    let of = |field| statements.of_port(port, field).map(|said| &said.value);
+    let number = |field| match of(field) {
+        Some(Value::Weight(number)) => Some(u32::from(number.0)),
+        _ => None,
+    };
+    let time = |field| match of(field) {
+        Some(Value::Time(time)) => Some(*time),
+        _ => None,
+    };
+    let bounds = Bounds {
+        max_requests: number(Field::MaxRequests),
+        max_queue: number(Field::MaxQueue),
+        queue_time: time(Field::QueueTime),
+        timeout: time(Field::Timeout),
+    };
+    (!bounds.is_empty()).then(|| Arc::new(bounds))
 }
 
 fn rules(port: usize, routes: &[RouteSpec], statements: &Statements) -> Rules {

@@ -51,7 +51,7 @@ const INTRODUCTION: &str = "\
 |---|---|
 | `pointsman.<key>` | the task |
 | `pointsman.<port>.<key>` | one port, by name or by index from 0 |
-| `pointsman.<port>.route.<name>.<key>` | one of several routes of a port; keys from `host` to `response_headers`, and `priority` |
+| `pointsman.<port>.route.<name>.<key>` | one of several routes of a port; keys from `host` to `response_headers`, and `priority`, `filters`, `timeout` |
 | `pointsman.route.<name>.<key>` | the same for the first port |
 
 A port is sought by name first, then by index. A key wins over a port that is named like its first word \

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::host::HostPattern;
 use crate::model::actions::Actions;
 use crate::model::balance::Algorithm;
+use crate::model::bounds::Bounds;
 use crate::model::check::CheckKind;
 use crate::model::endpoint::{ProxyProtocol, Weight};
 use crate::model::endpoint_tls::EndpointTls;
@@ -63,6 +64,8 @@ pub struct PortSpec {
     pub sticky: bool,
     /// How the service's requests are to be spread.
     pub balance: Option<Arc<Algorithm>>,
+    /// How many requests it takes, and how long one may wait.
+    pub bounds: Option<Arc<Bounds>>,
     /// A port of the proxy for this port alone.
     pub listen: Option<u16>,
     /// What holds for every request to it, whichever way it comes in.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub struct Actions {
     pub answer: Box<[FieldChange]>,
     /// Filters of the configuration, by name, beside the service's own.
     pub filters: Box<[Arc<str>]>,
+    /// The time for the beginning of an answer, all attempts together.
+    pub timeout: Option<Duration>,
     /// Versions of the service and their shares; empty: as the service has it.
     pub split: Box<[(Version, u32)]>,
 }
@@ -81,12 +84,14 @@ impl Actions {
         let changes = |of: &'static str, changes: &[FieldChange]| {
             changes.iter().map(move |change| format!("{of} {change}")).collect::<Vec<_>>()
         };
+        let timeout = self.timeout.map(|time| format!("answer within {time:?}"));
         let instead = self.instead.as_ref().map(ToString::to_string);
         let split = self.split.iter().map(|(version, weight)| format!("version {version} gets {weight}"));
         instead
             .into_iter()
             .chain(split)
             .chain(self.filters.iter().map(|name| format!("filter {name}")))
+            .chain(timeout)
             .chain(path)
             .chain(host)
             .chain(changes("request", &self.request))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::balance::Algorithm;
+use super::bounds::Bounds;
 use super::check::CheckSpec;
 use super::endpoint_tls::EndpointTls;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
@@ -104,6 +105,8 @@ pub struct Endpoint {
     pub sticky: bool,
     /// How its task wants the service's requests spread, where it says so.
     pub balance: Option<Arc<Algorithm>>,
+    /// How many requests it takes and how long one may wait, where its task says so.
+    pub bounds: Option<Arc<Bounds>>,
     /// What its task asks of every request to the service.
     pub rules: Option<Arc<Rules>>,
     /// How it is checked, where it is.
@@ -130,6 +133,7 @@ impl PartialEq for Endpoint {
             && self.drain_time == other.drain_time
             && self.sticky == other.sticky
             && self.balance == other.balance
+            && self.bounds == other.bounds
             && self.rules == other.rules
             && self.check == other.check
     }

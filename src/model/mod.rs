@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod agent;
 pub mod balance;
+pub mod bounds;
 pub mod check;
 pub mod dcos;
 pub mod drain;

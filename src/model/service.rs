@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::balance::Algorithm;
+use super::bounds::Bounds;
 use super::endpoint::{Endpoint, EndpointId};
 use super::id::{ServiceId, Version};
 use super::ring::Ring;
@@ -46,6 +47,11 @@ impl Service {
     /// The endpoint with this id.
     pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(id)
+    }
+
+    /// How many requests at a time it takes, and for how long: as its first endpoint says.
+    pub fn bounds(&self) -> Option<&Bounds> {
+        self.endpoints.at(0)?.bounds.as_deref()
     }
 
     /// How its requests are spread: as its first endpoint says, else by `default`.

@@ -23,6 +23,8 @@ pub struct Account {
     started: Instant,
     service: Option<Rc<ServiceLocal>>,
     is_lost: bool,
+    is_call: bool,
+    is_silent: bool,
     status: Option<StatusCode>,
     end: End,
     /// What is noted of it, where anything is done with that.
@@ -49,12 +51,21 @@ impl Account {
             started,
             service: None,
             is_lost: false,
+            is_call: false,
+            is_silent: false,
             status: None,
             end: End::Open,
             note: None,
             in_flight: None,
             hold: None,
         }
+    }
+
+    /// Of a copy of a request that is counted already.
+    pub fn silent(client: Rc<Client>, started: Instant) -> Self {
+        let mut account = Self::begin(client, started);
+        account.is_silent = true;
+        account
     }
 
     /// When the request's head was complete.
@@ -65,6 +76,16 @@ impl Account {
     /// The service that the request is for.
     pub fn belongs_to(&mut self, service: &Rc<ServiceLocal>) {
         self.service = Some(service.clone());
+    }
+
+    /// The request is a call over gRPC.
+    pub fn is_a_call(&mut self) {
+        self.is_call = true;
+    }
+
+    /// Whether the request is a call over gRPC.
+    pub fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// The answer begins.
@@ -132,6 +153,9 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.is_silent {
+            return;
+        }
         self.client.watch.end();
         let shard = &self.client.worker.shard;
         match self.end {

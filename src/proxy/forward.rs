@@ -1,11 +1,14 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
+mod hedge;
+
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -25,8 +28,8 @@ use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
 use super::auth;
 use super::balance::choose::Ask;
-use super::balance::local::ServiceLocal;
-use super::balance::{InFlight, outcome, sticky};
+use super::balance::local::{Asking, Repeat};
+use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
 use super::connection::Client;
@@ -35,11 +38,12 @@ use super::error::AttemptFault;
 use super::exchange::{self, Http1, Stream};
 use super::filters;
 use super::forwarded::{self, Hop};
+use super::grpc;
 use super::headers;
 use super::http1::Engine;
 use super::http1::relay::BareRelay;
 use super::http1::upstream::{Bare, BareAnswer, Question, request_head};
-use super::leash;
+use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
 use super::pool::{Http2Place, Place};
@@ -51,7 +55,7 @@ use super::rules::{self, Content, Refusal};
 use super::upgrade;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
-use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
@@ -85,6 +89,9 @@ async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>
 async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
+    if grpc::is_call(&head) {
+        account.is_a_call();
+    }
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
     account.note = match &made {
@@ -150,8 +157,14 @@ struct Forwarding {
     /// The one address of the client.
     address: IpAddr,
     attempts: u32,
+    /// Endpoints that were asked.
+    asked: u32,
     /// Endpoints that failed: they get the request no second time.
-    tried: SmallVec<[EndpointId; 2]>,
+    tried: SmallVec<[Arc<Endpoint>; 2]>,
+    /// The answer of an endpoint that has no time for the request: what the client gets if no other does better.
+    aside: Option<Box<Aside>>,
+    /// Counts while the service's limit is found out.
+    asking: Option<Asking>,
     /// Why the last one failed.
     last_fault: Option<Reason>,
     /// The attempt under way is one of the budget's.
@@ -162,15 +175,6 @@ struct Forwarding {
     attempt_begun: Instant,
 }
 
-/// A repeat that the service's budget allowed, until it is over.
-struct Repeat(Rc<ServiceLocal>);
-
-impl Drop for Repeat {
-    fn drop(&mut self) {
-        self.0.budget.borrow_mut().finished();
-    }
-}
-
 fn moment(instant: Instant) -> Moment {
     Moment::of(instant.into_std())
 }
@@ -179,6 +183,14 @@ fn moment(instant: Instant) -> Moment {
 struct Begun {
     head: response::Parts,
     rest: Rest,
+}
+
+/// An answer that waits, with what it holds of its endpoint.
+struct Aside {
+    begun: Begun,
+    endpoint: Arc<Endpoint>,
+    in_flight: Option<InFlight>,
+    hold: Option<Hold>,
 }
 
 enum Rest {
@@ -199,12 +211,16 @@ impl Forwarding {
     fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Option<Incoming>, mut account: Account) -> Self {
         account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
+        if plan.config.proxy.hedging.ratio > 0.0 {
+            plan.local.hedging.borrow_mut().deposit(plan.config.proxy.hedging.ratio);
+        }
         let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
         let over_http2 = upgrade::is_over_http2(&head);
         let accept = upgrade.as_ref().and_then(|_| head.headers.get(SEC_WEBSOCKET_KEY)).map(upgrade::accept);
         let address = prepare(&client, &plan, &mut head, account.note.as_deref());
         let limits = &plan.config.proxy.limits;
-        let keep = if retry::is_idempotent(&head.method) { plan.config.proxy.retry_body_bytes } else { 0 };
+        // Of any method: what an endpoint did not process may be sent again.
+        let keep = plan.config.proxy.retry_body_bytes;
         let (body, engine) = match body {
             Some(body) => {
                 let most = plan.filtered.max_body.unwrap_or(u64::MAX);
@@ -227,7 +243,10 @@ impl Forwarding {
             account,
             address,
             attempts: 0,
+            asked: 0,
             tried: SmallVec::new(),
+            aside: None,
+            asking: None,
             last_fault: None,
             repeat: None,
             fresh: None,
@@ -239,27 +258,49 @@ impl Forwarding {
     }
 
     async fn run(mut self) -> Response<AnswerBody> {
+        if self.proxy().adaptive.enabled && !self.is_within_limit() {
+            return self.refuse(Reason::TooManyRequests);
+        }
         loop {
             let Some((endpoint, is_probe)) = self.next_endpoint().await else {
-                // Whoever might be chosen and was not has no room.
-                let is_full = || self.plan.destination.has_another(&[]);
-                let none = || if is_full() { Reason::EndpointsFull } else { Reason::NoEndpoint };
-                let reason = self.last_fault.unwrap_or_else(none);
-                return self.refuse(reason);
+                let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
+                return self.give_up(reason);
             };
+            let mut endpoint = endpoint;
+            self.asked = self.attempts;
             let (seat, local) = (self.worker().seat, self.plan.local.clone());
             self.attempt_begun = Instant::now();
             self.account.in_flight = Some(InFlight::begin(endpoint.clone(), seat, local, self.attempt_begun, is_probe));
             self.account.hold = Some(self.worker().leashes.hold(&endpoint));
-            match self.attempt(&endpoint).await {
-                Ok(begun) => return self.pass_on(begun, &endpoint),
+            let answer = match self.proxy().hedging.ratio > 0.0 {
+                // Boxed: few have it.
+                true => Box::pin(self.attempt_hedged(&mut endpoint)).await,
+                false => self.attempt(&endpoint).await,
+            };
+            match answer {
+                Ok(begun) => {
+                    self.measure(&begun);
+                    if !self.is_refusal(&begun) || !Box::pin(self.may_be_repeated(None)).await {
+                        return self.pass_on(begun, &endpoint);
+                    }
+                    self.set_aside(begun, endpoint);
+                }
+                // Boxed: few requests need it.
                 Err(fault) => {
-                    if let Some(reason) = self.after(fault, endpoint) {
-                        return self.refuse(reason);
+                    if let Some(reason) = Box::pin(self.after(fault, endpoint)).await {
+                        return self.give_up(reason);
                     }
                 }
             }
         }
+    }
+
+    /// Whether the service can take one more request, as far as is found out; it is counted then.
+    fn is_within_limit(&mut self) -> bool {
+        let local = &self.plan.local;
+        let is_within = local.asking.get() < local.gradient.borrow().limit(&self.proxy().adaptive);
+        self.asking = is_within.then(|| Asking::begin(local));
+        is_within
     }
 
     fn worker(&self) -> &Rc<Worker> {
@@ -287,7 +328,19 @@ impl Forwarding {
         }
         let mut pauses = 0;
         loop {
-            let chosen = self.choose();
+            let chosen = if self.has_to_stand_in_line() { None } else { self.choose() };
+            if chosen.is_none() && self.plan.destination.has_another(&self.tried) {
+                // Boxed: few services have a line.
+                match Box::pin(self.stand_in_line()).await {
+                    Ok(chosen) => return chosen,
+                    // Those that failed had room: perhaps one of them has been replaced.
+                    Err(Reason::EndpointsFull) if !self.tried.is_empty() => {}
+                    Err(reason) => {
+                        self.last_fault.get_or_insert(reason);
+                        return None;
+                    }
+                }
+            }
             if chosen.is_some() || self.tried.is_empty() || self.attempts + pauses > self.proxy().max_attempts {
                 return chosen;
             }
@@ -301,7 +354,33 @@ impl Forwarding {
 
     /// Endpoints that were asked: the last attempt may have found none.
     fn attempts_made(&self) -> u32 {
-        if self.account.in_flight.is_some() { self.attempts } else { 0 }
+        self.asked
+    }
+
+    /// Whether others came first and wait for just this: any endpoint of the service.
+    fn has_to_stand_in_line(&self) -> bool {
+        let (local, destination) = (&self.plan.local, &self.plan.destination);
+        !local.queue.is_empty()
+            && destination.version.is_none()
+            && destination.session.is_none()
+            && limit::waiting(&destination.service, &self.proxy().balance).is_some()
+    }
+
+    /// All endpoints that the request could go to are full: waits until one is not, where the service has a limit.
+    async fn stand_in_line(&mut self) -> Result<Option<(Arc<Endpoint>, bool)>, Reason> {
+        let (worker, local) = (self.client.worker.clone(), self.plan.local.clone());
+        let waiting = limit::waiting(&self.plan.destination.service, &self.proxy().balance);
+        let waiting = waiting.ok_or(Reason::EndpointsFull)?;
+        let place = local.queue.enter(waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
+        let until = self.deadline().min(Instant::now() + waiting.time);
+        loop {
+            timeout_at(until, place.turn()).await.map_err(|_| Reason::QueueTimeout)?;
+            worker.with_table(|table| self.plan.destination.renew(table));
+            let chosen = self.choose();
+            if chosen.is_some() || !self.plan.destination.has_another(&self.tried) {
+                return Ok(chosen);
+            }
+        }
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
@@ -315,7 +394,8 @@ impl Forwarding {
             local: &plan.local,
             config: &plan.config.proxy.balance,
             key: plan.key,
-            is_repeatable: retry::is_idempotent(&self.method) && self.body.is_whole(),
+            // A repeat is no probe: it has been put off once, and may be the last.
+            is_repeatable: self.attempts == 1 && self.may_repeat(),
             seat: worker.seat,
             now,
             wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
@@ -365,7 +445,7 @@ impl Forwarding {
                 self.worker().shard.upstream_reused.increment();
                 connection
             }
-            None => Bare::open(endpoint.address, self.limits().connect, self.opened()).await?,
+            None => Bare::open(endpoint.address, self.connect_time(), self.opened()).await?,
         };
         let (watch, via) = (self.client.watch.clone(), self.proxy().via.clone());
         let question = Question {
@@ -461,7 +541,7 @@ impl Forwarding {
     }
 
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
-        let deadline = Instant::now() + self.limits().connect;
+        let deadline = Instant::now() + self.connect_time();
         loop {
             match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits().streams, Instant::now())
             {
@@ -486,7 +566,7 @@ impl Forwarding {
     fn way<'a>(&'a self, endpoint: &'a Endpoint) -> Way<'a> {
         let Worker { tls, shard, .. } = &**self.worker();
         let announcement = self.announcement(endpoint);
-        Way { endpoint, announcement, limit: self.limits().connect, profiles: tls, shard }
+        Way { endpoint, announcement, limit: self.connect_time(), profiles: tls, shard }
     }
 
     /// What the endpoint is told of the client, where it wants to be told.
@@ -534,6 +614,10 @@ impl Forwarding {
         *request.uri_mut() = self.absolute_target(endpoint);
         let mut headers = self.headers_for_attempt(true);
         headers.remove(HOST);
+        if let Some(time) = self.plan.call {
+            let left = (self.account.started() + time).saturating_duration_since(Instant::now());
+            headers.insert(grpc::TIMEOUT, grpc::timeout_value(left));
+        }
         *request.headers_mut() = headers;
         request
     }
@@ -570,8 +654,8 @@ impl Forwarding {
 
     /// Whether there is an endpoint that has not failed and is not being tried.
     fn has_another(&self) -> bool {
-        let trying = self.account.in_flight.as_ref().map(|in_flight| in_flight.endpoint().id.clone());
-        let tried: SmallVec<[EndpointId; 2]> = self.tried.iter().cloned().chain(trying).collect();
+        let trying = self.account.in_flight.as_ref().map(|in_flight| in_flight.endpoint().clone());
+        let tried: SmallVec<[Arc<Endpoint>; 2]> = self.tried.iter().cloned().chain(trying).collect();
         self.plan.destination.has_another(&tried)
     }
 
@@ -613,9 +697,8 @@ impl Forwarding {
 
     /// When an attempt that began at `begun` has taken too long, and what that is then, where another may follow or not.
     fn time_limit(&self, begun: Instant, another: bool) -> (Instant, AttemptFault) {
-        let since = |start: Instant| self.body.last_progress().map_or(start, |progress| progress.max(start));
-        let total = since(self.account.started()) + self.limits().response;
-        let attempt = since(begun) + self.limits().per_try;
+        let total = self.deadline();
+        let attempt = self.body.last_progress().map_or(begun, |progress| progress.max(begun)) + self.limits().per_try;
         match attempt < total && another {
             true => (attempt, AttemptFault::SlowAttempt),
             _ => (total, AttemptFault::SlowAnswer),
@@ -623,7 +706,7 @@ impl Forwarding {
     }
 
     /// Decides after a failed attempt; returns the reason of the answer if it was the last.
-    fn after(&mut self, fault: AttemptFault, endpoint: Arc<Endpoint>) -> Option<Reason> {
+    async fn after(&mut self, fault: AttemptFault, endpoint: Arc<Endpoint>) -> Option<Reason> {
         let fault = self.body.fault().map_or(fault, AttemptFault::Body);
         self.count(&fault);
         debug!(endpoint = %endpoint.id, address = %endpoint.address, error = %fault, "attempt failed");
@@ -638,7 +721,6 @@ impl Forwarding {
         self.fresh = None;
         let shard = self.client.worker.shard.clone();
         self.last_fault = Some(fault.reason());
-        self.repeat = None;
         match retry::decide(&fault, &situation) {
             Decision::GiveUp => return Some(fault.reason()),
             Decision::Fresh => {
@@ -646,30 +728,67 @@ impl Forwarding {
                 self.was_fresh = true;
                 self.fresh = Some(endpoint);
             }
-            Decision::Another if !self.is_within_budget(&fault) => {
-                shard.retries_denied.increment();
-                return Some(fault.reason());
-            }
-            Decision::Another => {
-                shard.retries_other.increment();
-                self.tried.push(endpoint.id.clone());
-                let worker = self.client.worker.clone();
-                worker.with_table(|table| self.plan.destination.renew(table));
-            }
+            Decision::Another if !self.may_be_repeated(Some(&fault)).await => return Some(fault.reason()),
+            Decision::Another => self.go_elsewhere(endpoint),
         }
         None
     }
 
+    fn go_elsewhere(&mut self, endpoint: Arc<Endpoint>) {
+        let worker = self.client.worker.clone();
+        worker.shard.retries_other.increment();
+        self.tried.push(endpoint);
+        worker.with_table(|table| self.plan.destination.renew(table));
+    }
+
     /// Takes a repeat out of the service's budget. What put no work on an endpoint needs none.
-    fn is_within_budget(&mut self, fault: &AttemptFault) -> bool {
-        if fault.is_without_work() {
+    async fn may_be_repeated(&mut self, fault: Option<&AttemptFault>) -> bool {
+        self.repeat = None;
+        if fault.is_some_and(AttemptFault::is_without_work) {
             return true;
         }
-        let local = &self.plan.local;
+        let (local, shard) = (self.plan.local.clone(), self.worker().shard.clone());
         let (ratio, workers) = (self.proxy().retry_ratio, self.worker().seat.workers);
-        let allowed = local.budget.borrow_mut().withdraw(ratio, local.in_flight.get(), workers, moment(Instant::now()));
-        self.repeat = allowed.then(|| Repeat(local.clone()));
-        allowed
+        let deadline = Instant::now() + self.limits().per_try;
+        self.repeat = local.repeat(ratio, workers, deadline.min(self.deadline())).await;
+        if self.repeat.is_none() {
+            shard.retries_denied.increment();
+        }
+        self.repeat.is_some()
+    }
+
+    /// The time for a connection, within that of all attempts.
+    fn connect_time(&self) -> Duration {
+        self.limits().connect.min(self.deadline().saturating_duration_since(Instant::now()))
+    }
+
+    /// When all attempts together have taken too long.
+    fn deadline(&self) -> Instant {
+        let started = self.account.started();
+        let total = self.body.last_progress().map_or(started, |progress| progress.max(started)) + self.plan.total;
+        // A call's own time goes on while its messages come.
+        self.plan.call.map_or(total, |time| total.min(started + time))
+    }
+
+    /// Whether the answer says that the endpoint has no time, and another may have.
+    fn is_refusal(&self, begun: &Begun) -> bool {
+        let status = begun.head.status;
+        status.is_server_error() && self.proxy().retry_statuses.contains(&status.as_u16()) && self.may_go_elsewhere()
+    }
+
+    fn set_aside(&mut self, begun: Begun, endpoint: Arc<Endpoint>) {
+        let (in_flight, hold) = (self.account.in_flight.take(), self.account.hold.take());
+        self.aside = Some(Box::new(Aside { begun, endpoint: endpoint.clone(), in_flight, hold }));
+        self.go_elsewhere(endpoint);
+    }
+
+    /// No endpoint is left: the answer that was put aside, or one of our own.
+    fn give_up(mut self, reason: Reason) -> Response<AnswerBody> {
+        let Some(aside) = self.aside.take() else { return self.refuse(reason) };
+        let Aside { begun, endpoint, in_flight, hold } = *aside;
+        self.account.in_flight = in_flight;
+        self.account.hold = hold;
+        self.pass_on(begun, &endpoint)
     }
 
     fn count(&self, fault: &AttemptFault) {
@@ -694,16 +813,31 @@ impl Forwarding {
         answer
     }
 
+    /// Notes how long the endpoint took, and what it says of itself.
+    fn measure(&self, begun: &Begun) {
+        if let Some(in_flight) = &self.account.in_flight {
+            // An upload's time is the client's, not the endpoint's.
+            let since = self.body.last_progress().unwrap_or(self.attempt_begun);
+            in_flight.answered(outcome::of_head(begun.head.status, &begun.head.headers), since, Instant::now());
+        }
+        let (proxy, local, now) = (self.proxy(), &self.plan.local, Instant::now());
+        if !begun.head.status.is_server_error() && self.body.is_empty() {
+            if proxy.hedging.ratio > 0.0 && self.attempts == 1 {
+                // A copy that won tells only how long the request itself took at least.
+                local.hedging.borrow_mut().observe(now - self.account.started());
+            }
+            if proxy.adaptive.enabled {
+                let latency = now - self.attempt_begun;
+                local.gradient.borrow_mut().observe(latency, local.asking.get(), moment(now), &proxy.adaptive);
+            }
+        }
+    }
+
     fn pass_on(mut self, begun: Begun, endpoint: &Endpoint) -> Response<AnswerBody> {
         let Begun { mut head, rest } = begun;
         let worker = self.client.worker.clone();
         self.account.answers(head.status);
         self.account.attempted(self.attempts_made());
-        if let Some(in_flight) = &self.account.in_flight {
-            // An upload's time is the client's, not the endpoint's.
-            let since = self.body.last_progress().unwrap_or(self.attempt_begun);
-            in_flight.answered(outcome::of_head(head.status, &head.headers), since, Instant::now());
-        }
         debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = head.status.as_u16(), "answered");
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());

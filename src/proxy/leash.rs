@@ -150,6 +150,7 @@ mod tests {
             drain_time: drain_time.map(Duration::from_secs),
             sticky: false,
             balance: None,
+            bounds: None,
             rules: None,
             check: None,
             run: Arc::default(),

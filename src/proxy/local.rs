@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::account::Account;
 use super::answer_body::AnswerBody;
+use super::grpc;
 use super::headers::REASON;
 use super::rules::Refusal;
 use super::worker::Worker;
@@ -29,8 +30,10 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     account.complete();
     let mut fields = HeaderMap::new();
     account.refused(reason, &mut fields);
+    let is_call = account.is_call() && grpc::is_translated(reason);
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
-    let text = content.as_ref().map_or_else(said, |content| content.body.to_string());
+    let text =
+        if is_call { String::new() } else { content.as_ref().map_or_else(said, |content| content.body.to_string()) };
     let mut answer = Response::new(AnswerBody::local(text, account));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -57,6 +60,9 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     }
     if reason.closes() && version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if is_call {
+        grpc::translate(&mut answer, reason, entry.meaning);
     }
     answer
 }

@@ -169,6 +169,16 @@ shard! {
         "Requests sent again, by what was done.";
     retries_denied "pointsman_proxy_retries_denied_total" counter None
         "Requests that were not sent again because the service's budget was spent.";
+    hedges_sent "pointsman_proxy_hedges_total" counter (Some(("outcome", "sent")))
+        "Second copies of slow requests, by what became of them: `won` are those of `sent` that answered first.";
+    hedges_won "pointsman_proxy_hedges_total" counter (Some(("outcome", "won")))
+        "Second copies of slow requests, by what became of them: `won` are those of `sent` that answered first.";
+    hedges_denied "pointsman_proxy_hedges_total" counter (Some(("outcome", "denied")))
+        "Second copies of slow requests, by what became of them: `won` are those of `sent` that answered first.";
+    queue_entered "pointsman_proxy_queued_total" counter None
+        "Requests that waited for room at an endpoint of their service.";
+    queue_left "pointsman_proxy_queued_ended_total" counter None
+        "Requests that wait no longer: they were sent, refused, or their client went away.";
     ejections "pointsman_proxy_ejections_total" counter None
         "Times that an endpoint was spared because it failed.";
     restorations "pointsman_proxy_restorations_total" counter None
@@ -294,7 +304,7 @@ impl ProxyMetrics {
         };
         let mut names: BTreeMap<&str, &str> = PLAIN.iter().map(|plain| (plain.name, plain.help)).collect();
         names.extend([(REQUESTS, REQUESTS_HELP), (DURATIONS, DURATIONS_HELP), (LOCAL, LOCAL_HELP)]);
-        names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP), (HELD, HELD_HELP)]);
+        names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP), (HELD, HELD_HELP), (QUEUED, QUEUED_HELP)]);
         Self {
             shards: (0..workers.max(1)).map(|_| Arc::default()).collect(),
             descriptions: names.into_iter().map(|(name, help)| described(name, help)).collect(),
@@ -354,6 +364,8 @@ const CLIENTS: &str = "pointsman_proxy_client_connections";
 const CLIENTS_HELP: &str = "Connections from clients that are open.";
 const UPSTREAMS: &str = "pointsman_proxy_upstream_connections";
 const UPSTREAMS_HELP: &str = "Connections to endpoints that are open, idle ones included.";
+const QUEUED: &str = "pointsman_proxy_queued";
+const QUEUED_HELP: &str = "Requests that wait for room at an endpoint of their service.";
 const HELD: &str = "pointsman_proxy_buffered_bytes";
 const HELD_HELP: &str = "Octets of bodies that wait in memory: for a slow reader, or for another attempt.";
 
@@ -381,6 +393,8 @@ impl Collector for ProxyMetrics {
         let upstreams = self.sum(|s| s.upstream_opened.value()).saturating_sub(self.sum(|s| s.upstream_closed.value()));
         families.push(family(CLIENTS, CLIENTS_HELP, MetricType::GAUGE, vec![gauge(clients)]));
         families.push(family(UPSTREAMS, UPSTREAMS_HELP, MetricType::GAUGE, vec![gauge(upstreams)]));
+        let queued = self.sum(|s| s.queue_entered.value()).saturating_sub(self.sum(|s| s.queue_left.value()));
+        families.push(family(QUEUED, QUEUED_HELP, MetricType::GAUGE, vec![gauge(queued)]));
         families.push(family(HELD, HELD_HELP, MetricType::GAUGE, vec![gauge(self.sum(Shard::held))]));
         families
     }

@@ -37,6 +37,7 @@ pub mod forward;
 pub mod forwarded;
 pub mod frame_guard;
 pub mod gate;
+pub mod grpc;
 pub mod head_scan;
 pub mod headers;
 pub mod held;

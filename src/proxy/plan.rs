@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -13,6 +14,7 @@ use super::client_address::{client_address, is_trusted};
 use super::connection::Client;
 use super::filters::{self, named::Filtered};
 use super::gate::{self, Admitted};
+use super::grpc;
 use super::headers;
 use super::listen::Entrance;
 use super::reason::Reason;
@@ -26,7 +28,7 @@ use crate::model::rules::Rules;
 use crate::table::Table;
 
 /// What is to be done with a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Host and target, in canonical form.
     pub admitted: Admitted,
@@ -52,6 +54,10 @@ pub struct Plan {
     pub filtered: Filtered,
     /// The table that it was decided from.
     pub generation: u64,
+    /// The time for the beginning of an answer, all attempts together.
+    pub total: Duration,
+    /// The time that a call over gRPC has, as its client has set it.
+    pub call: Option<Duration>,
 }
 
 /// Decides about request `number` of a client's connection.
@@ -115,7 +121,26 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let algorithm = destination.service.algorithm(&config.proxy.balance.algorithm);
     let address = || client_address(client.peer.ip(), &head.headers, &config.proxy.trusted_proxies);
     let key = hashing::key(algorithm, &head.headers, address);
-    Ok(Plan { admitted, destination, config, upgrade, local, key, rules, target, host, instead, filtered, generation })
+    let of_route = destination.route.as_ref().and_then(|route| route.actions.as_ref()?.timeout);
+    let of_service = || destination.service.bounds().and_then(|bounds| bounds.timeout);
+    let total = of_route.or_else(of_service).unwrap_or(config.proxy.limits.response);
+    let call = if grpc::is_call(head) { grpc::timeout(&head.headers) } else { None };
+    Ok(Plan {
+        admitted,
+        destination,
+        config,
+        upgrade,
+        local,
+        key,
+        rules,
+        target,
+        host,
+        instead,
+        filtered,
+        generation,
+        total,
+        call,
+    })
 }
 
 impl Plan {

@@ -150,6 +150,15 @@ reasons! {
     EndpointsFull "endpoints-full" SERVICE_UNAVAILABLE Ourselves,
         "Every endpoint of the service has as many requests under way as one worker may send it.",
         "Start more instances, or raise `proxy.limits.connections_per_endpoint`.";
+    QueueFull "queue-full" SERVICE_UNAVAILABLE Ourselves,
+        "Every endpoint of the service has as many requests under way as it takes, and as many wait as may.",
+        "Start more instances; the limits are `proxy.balance.max_requests` and `max_queue`, or the labels of these names.";
+    QueueTimeout "queue-timeout" SERVICE_UNAVAILABLE Ourselves,
+        "Every endpoint of the service had as many requests under way as it takes, and none ended in time.",
+        "Start more instances; the times are `proxy.balance.queue_time` and `proxy.limits.response`, or the labels `queue_time` and `timeout`.";
+    TooManyRequests "concurrency-limit" SERVICE_UNAVAILABLE Ourselves,
+        "The service's answers have become slow, and as many requests as it can take are under way.",
+        "Start more instances; the limit is found out within the bounds of `[proxy.adaptive_concurrency]`.";
     Drained "drain-time-over" GATEWAY_TIMEOUT Upstream,
         "The endpoint went away, and its drain time was over before it answered.",
         "Let the task answer within `routing.drain_time` (or its label `drain_time`) after it is told to end.";
@@ -251,7 +260,11 @@ impl Reason {
 
     /// Whether a service should have answered, and no endpoint did.
     pub fn is_loss(self) -> bool {
-        self.entry().party == Party::Upstream || matches!(self, Self::NoEndpoint | Self::EndpointsFull)
+        self.entry().party == Party::Upstream
+            || matches!(
+                self,
+                Self::NoEndpoint | Self::EndpointsFull | Self::QueueFull | Self::QueueTimeout | Self::TooManyRequests
+            )
     }
 
     /// Whether the connection must close after the answer, because what follows on it cannot be trusted.

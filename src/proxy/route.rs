@@ -10,10 +10,11 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::balance::choose::{self, Ask, Chosen};
+use super::balance::limit;
 use super::balance::sticky::Session;
 use super::reason::Reason;
 use crate::config::checked::ProxyLimits;
-use crate::model::endpoint::{Endpoint, EndpointId};
+use crate::model::endpoint::Endpoint;
 use crate::model::id::{ServiceId, Version};
 use crate::model::refinement::Head;
 use crate::model::service::{Service, Target};
@@ -157,35 +158,43 @@ fn by_weight<'a, T>(things: &'a [T], weight: impl Fn(&T) -> u32, rng: &mut Rng) 
 
 impl Destination {
     /// An endpoint that has not been `tried` and has room: the one that the client is kept on, else as the service's
-    /// algorithm has it; and whether the request is a probe of it.
+    /// algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on another first: a
+    /// machine that is cut off takes all its tasks along.
     pub fn choose<'a>(
         &'a self,
-        tried: &[EndpointId],
+        tried: &[Arc<Endpoint>],
         limits: &ProxyLimits,
         ask: &Ask<'a>,
         rng: &mut Rng,
     ) -> Option<Chosen<'a>> {
         let has_room =
             |endpoint: &Endpoint| ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits);
-        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint);
+        let accepts =
+            |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint) && limit::has_room(ask, endpoint);
         let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
         match kept {
             Some(kept) => Some((kept, false)),
-            None => choose::choose(ask, accepts, rng),
+            None => {
+                let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
+                let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
+                let is_first = tried.iter().all(|tried| tried.agent.is_none());
+                let chosen = if is_first { None } else { choose::choose(ask, elsewhere, rng) };
+                chosen.or_else(|| choose::choose(ask, accepts, rng))
+            }
         }
     }
 
     /// Whether there is another endpoint than those that were `tried`.
-    pub fn has_another(&self, tried: &[EndpointId]) -> bool {
+    pub fn has_another(&self, tried: &[Arc<Endpoint>]) -> bool {
         // More than were tried: one of them is another.
         self.service.available.len() > tried.len()
             && self.service.available.iter().any(|endpoint| self.accepts(endpoint, tried))
     }
 
-    fn accepts(&self, endpoint: &Endpoint, tried: &[EndpointId]) -> bool {
+    fn accepts(&self, endpoint: &Endpoint, tried: &[Arc<Endpoint>]) -> bool {
         self.version.as_ref().is_none_or(|version| *version == endpoint.version)
             && endpoint.protocol.is_http()
-            && !tried.contains(&endpoint.id)
+            && !tried.iter().any(|tried| tried.id == endpoint.id)
     }
 
     /// The same destination in a newer table.
@@ -198,6 +207,11 @@ impl Destination {
             }
         }
     }
+}
+
+/// Whether both run on one agent.
+fn is_beside(one: &Endpoint, other: &Endpoint) -> bool {
+    one.agent.is_some() && one.agent == other.agent
 }
 
 /// Requests that may be under way at an endpoint: one takes a connection of HTTP/1.1, or a stream of one of HTTP/2.

@@ -181,6 +181,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         drain_time: None,
         sticky: false,
         balance: None,
+        bounds: None,
         rules: None,
         check: None,
         run: Arc::default(),

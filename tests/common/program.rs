@@ -52,7 +52,10 @@ impl Folder {
     pub fn configure(&self, text: &str) {
         let server = if text.contains("[server]") { "" } else { "[server]\nworkers = 1\n" };
         let admin = if text.contains("[admin]") { "" } else { "[admin]\nsocket = \"admin.sock\"\n" };
-        let upstreams = "[upstreams]\nallowed_networks = [\"127.0.0.0/8\"]\n";
+        let upstreams = match text.contains("[upstreams]") {
+            true => "",
+            false => "[upstreams]\nallowed_networks = [\"127.0.0.0/8\"]\n",
+        };
         self.write("pointsman.toml", format!("{server}{admin}{upstreams}{text}"));
     }
 

@@ -138,6 +138,7 @@ impl Cluster {
             drain_time: None,
             sticky: false,
             balance: None,
+            bounds: None,
             rules: None,
             check: None,
             run: known.unwrap_or_default(),

@@ -21,6 +21,8 @@ pub(super) fn section() -> Section<Raw> {
     Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
         .settings(proxy())
         .section(balance())
+        .section(hedging())
+        .section(adaptive())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
         .section(service_ports())
         .section(access::log())
@@ -81,8 +83,69 @@ fn balance() -> Section<Raw> {
                     way passes further ones on to the next one; 0: never.",
                 )
                 .costs("A smaller number spreads better and keeps fewer clients on their endpoint."),
+            setting!(Raw, "max_requests", Whole::between(0, 1_000_000), config.proxy.balance.max_requests)
+                .unit("requests an endpoint")
+                .means(
+                    "Requests under way at one endpoint, all workers together; where all endpoints of a service have so \
+                    many, further ones wait. 0: no limit. While an endpoint starts slowly the limit grows with its share.",
+                )
+                .costs("Too few let requests wait that the endpoints could serve; each worker may pass it by one."),
+            setting!(Raw, "max_queue", Whole::between(0, 1_000_000), config.proxy.balance.max_queue)
+                .unit("requests a service and worker")
+                .means("Requests that wait so; more get 503 at once.")
+                .costs("Each holds its client's connection meanwhile."),
+            setting!(Raw, "queue_time", Span::between(Duration::from_millis(1), day), config.proxy.balance.queue_time)
+                .means("How long one waits, within the time that its answer has; then 503.")
+                .costs("Waiting longer than clients do is work for nobody."),
         ])
         .section(ejection())
+}
+
+fn hedging() -> Section<Raw> {
+    Section::new(
+        "hedging",
+        "A second copy of a request that takes longer than most, to another endpoint; the first good answer counts. Only \
+            requests without a body that may be repeated.",
+    )
+    .settings([
+        setting!(Raw, "ratio", Share, config.proxy.hedging.ratio)
+            .unit("part of the requests")
+            .means("Copies of a service's requests at most; 0: none.")
+            .costs("So much more load for the service; 0.02 to 0.05 are usual."),
+        setting!(Raw, "quantile", Share, config.proxy.hedging.quantile)
+            .unit("part of the answers")
+            .means("A copy is sent when this part of the service's latest answers would have begun …")
+            .costs("A smaller one sends more copies of requests that are not slow."),
+        setting!(
+            Raw,
+            "shortest",
+            Span::between(Duration::ZERO, Duration::from_secs(3600)),
+            config.proxy.hedging.shortest
+        )
+        .means("… and not before this time.")
+        .costs("A timer for each request of a service that answers later than this."),
+    ])
+}
+
+fn adaptive() -> Section<Raw> {
+    Section::new(
+        "adaptive_concurrency",
+        "Finds out how many requests of a service may wait for answers, by how much longer these take than they used \
+            to; more get 503 at once, so that those that are under way end in time.",
+    )
+    .settings([
+        setting!(Raw, "enabled", Flag, config.proxy.adaptive.enabled)
+            .means("Whether such limits hold.")
+            .costs("Requests are refused that would have been answered late."),
+        setting!(Raw, "least", Whole::between(1, 1_000_000), config.proxy.adaptive.least)
+            .unit("requests a service and worker")
+            .means("So many may always be under way.")
+            .costs("A larger one protects less."),
+        setting!(Raw, "most", Whole::between(1, 1_000_000), config.proxy.adaptive.most)
+            .unit("requests a service and worker")
+            .means("The limit grows no further than this.")
+            .costs("A smaller one refuses what the service could do."),
+    ])
 }
 
 fn ejection() -> Section<Raw> {
@@ -125,7 +188,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 9] {
+fn proxy() -> [Setting<Raw>; 10] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -164,6 +227,17 @@ fn proxy() -> [Setting<Raw>; 9] {
                 failed connection are not counted: they cost the endpoint nothing.",
             )
             .costs("More makes a failing service's load grow by so much."),
+        setting!(
+            Raw,
+            "retry_statuses",
+            Many::new(Whole::between(500, 599), "statuses", 16),
+            config.proxy.retry_statuses
+        )
+        .means(
+            "An answer with one of these statuses is not passed on while another endpoint can be asked and the request \
+            may be repeated; if none does better, the client gets it after all. None: every answer is passed on.",
+        )
+        .costs("A service that answers so as a matter of course gets more requests, within `retry_ratio`."),
         setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
             .means("Request bodies up to this size are kept for another attempt.")
             .costs("So much memory for each request under way that has a body."),

@@ -4,6 +4,10 @@
 //! whatever the load (Finagle, tower); of the requests under way a share, and three (Envoy). A service that fails as a
 //! whole then gets little more than its load, not a multiple. Each worker keeps its part, for each service its own
 //! (linkerd#1185). Pure.
+//!
+//! The two forms say no in different ways. When an endpoint falls over, all that it had in flight fails at one moment:
+//! more than may be repeated at a time, but little beside what the seconds earn. Such repeats have to wait for one
+//! another ([`Grant::Busy`]); what is spent is spent ([`Grant::Spent`]).
 
 use crate::model::run::Moment;
 
@@ -14,6 +18,17 @@ const SLOTS: u32 = 10;
 const RESERVE_PER_SECOND: f64 = 10.0;
 /// Repeats under way at a time that are always allowed.
 const FEW: u32 = 3;
+
+/// What becomes of a wish for a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It may begin.
+    Granted,
+    /// Too many are under way: it may begin when one of them is over.
+    Busy,
+    /// The last seconds' share is used up.
+    Spent,
+}
 
 /// One worker's budget for one service.
 #[derive(Debug, Default)]
@@ -32,16 +47,19 @@ impl Budget {
     }
 
     /// Asks for a repeat, with so many requests of the service under way at this worker, one of so many workers.
-    pub fn withdraw(&mut self, ratio: f64, in_flight: u32, workers: usize, now: Moment) -> bool {
+    pub fn withdraw(&mut self, ratio: f64, in_flight: u32, workers: usize, now: Moment) -> Grant {
         self.move_to(now);
         let reserve = RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64;
         let most = f64::from(FEW).max(ratio * f64::from(in_flight));
-        if self.slots.iter().sum::<f64>() + reserve < 1.0 || f64::from(self.under_way) >= most {
-            return false;
+        if self.slots.iter().sum::<f64>() + reserve < 1.0 {
+            return Grant::Spent;
+        }
+        if f64::from(self.under_way) >= most {
+            return Grant::Busy;
         }
         self.slots[(self.latest % SLOTS) as usize] -= 1.0;
         self.under_way += 1;
-        true
+        Grant::Granted
     }
 
     /// A repeat is over.

@@ -2,10 +2,17 @@
 //! table instead of once a request.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::Budget;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::budget::{Budget, Grant};
+use super::gradient::Gradient;
+use super::hedging::Hedging;
+use super::queue::Queue;
 use super::rotation::Rotation;
 use super::{eject, slow_start};
 use crate::config::Config;
@@ -33,9 +40,48 @@ pub struct ServiceLocal {
     pub rotation: Rotation,
     /// For repeats.
     pub budget: RefCell<Budget>,
+    /// Told when a repeat is over.
+    repeat_ended: Notify,
+    /// For second copies of requests.
+    pub hedging: RefCell<Hedging>,
+    /// How many requests may wait for answers, where that is found out.
+    pub gradient: RefCell<Gradient>,
+    /// Requests that wait for the beginning of their answers.
+    pub asking: Cell<u32>,
+    /// Requests that wait for room.
+    pub queue: Rc<Queue>,
     /// Requests of the service under way at this worker.
     pub in_flight: Cell<u32>,
     view: RefCell<Option<View>>,
+}
+
+/// A request that waits for the beginning of its answer.
+#[derive(Debug)]
+pub struct Asking(Rc<ServiceLocal>);
+
+impl Asking {
+    /// Counts one more.
+    pub fn begin(local: &Rc<ServiceLocal>) -> Self {
+        local.asking.set(local.asking.get() + 1);
+        Self(local.clone())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.set(self.0.asking.get().saturating_sub(1));
+    }
+}
+
+/// A repeat that the budget allowed, until it is over.
+#[derive(Debug)]
+pub struct Repeat(Rc<ServiceLocal>);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        self.0.budget.borrow_mut().finished();
+        self.0.repeat_ended.notify_one();
+    }
 }
 
 #[derive(Debug)]
@@ -69,8 +115,28 @@ impl ServiceLocal {
             shard,
             rotation: Rotation::begin(rng),
             budget: RefCell::default(),
+            repeat_ended: Notify::new(),
+            hedging: RefCell::default(),
+            gradient: RefCell::default(),
+            asking: Cell::new(0),
+            queue: Rc::default(),
             in_flight: Cell::new(0),
             view: RefCell::new(None),
+        }
+    }
+
+    /// Takes a repeat out of the budget; `None`: it is spent. Where too many are under way, waits until one is over, until
+    /// `deadline` at most. Cancel safe.
+    pub async fn repeat(self: &Rc<Self>, ratio: f64, workers: usize, deadline: Instant) -> Option<Repeat> {
+        loop {
+            let now = Moment::of(Instant::now().into_std());
+            let grant = self.budget.borrow_mut().withdraw(ratio, self.in_flight.get(), workers, now);
+            match grant {
+                Grant::Granted => return Some(Repeat(self.clone())),
+                Grant::Spent => return None,
+                // There are some, so one will end.
+                Grant::Busy => timeout_at(deadline, self.repeat_ended.notified()).await.ok()?,
+            }
         }
     }
 

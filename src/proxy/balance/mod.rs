@@ -6,10 +6,14 @@
 pub mod budget;
 pub mod choose;
 pub mod eject;
+pub mod gradient;
 pub mod hashing;
+pub mod hedging;
+pub mod limit;
 pub mod local;
 pub mod outcome;
 pub mod p2c;
+pub mod queue;
 pub mod rotation;
 pub mod slow_start;
 pub mod sticky;
@@ -163,6 +167,7 @@ impl Drop for InFlight {
         let line = self.line();
         line.in_flight.store(line.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
         self.local.in_flight.set(self.local.in_flight.get().saturating_sub(1));
+        self.local.queue.tell();
         if self.is_measured.get() && !self.is_probe.get() {
             return;
         }

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::config::filter::CorsConfig;
 
 /// What is said to a page of another origin.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The request only asks whether another one would be allowed.
     pub is_preflight: bool,

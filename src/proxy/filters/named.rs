@@ -12,7 +12,7 @@ use crate::proxy::reason::Reason;
 use crate::proxy::rules::{Asked, Refusal};
 
 /// What filters come to for one request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filtered {
     /// The largest body; `None`: any.
     pub max_body: Option<u64>,

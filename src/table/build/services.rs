@@ -263,6 +263,7 @@ fn make(
         drain_time: draft.drain_time,
         sticky: draft.sticky,
         balance: draft.balance.clone(),
+        bounds: draft.bounds.clone(),
         rules: draft.rules.clone(),
         check: draft.check.clone(),
         run: same_place.map(|former| former.run.clone()).unwrap_or_default(),

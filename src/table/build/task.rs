@@ -22,6 +22,7 @@ use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
 use crate::model::actions::Actions;
 use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
+use crate::model::bounds::Bounds;
 use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
 use crate::model::endpoint::{EndpointId, EndpointState, Family, ProxyProtocol, Weight};
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls};
@@ -93,6 +94,8 @@ pub struct EndpointDraft {
     pub sticky: bool,
     /// How the service's requests are to be spread, where labels say so.
     pub balance: Option<Arc<Algorithm>>,
+    /// How many requests it takes and how long one may wait, where labels say so.
+    pub bounds: Option<Arc<Bounds>>,
     /// What its task asks of every request to the service.
     pub rules: Option<Arc<Rules>>,
     /// How it is checked.
@@ -317,6 +320,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             drain_time: said.and_then(|said| said.drain_time),
             sticky: said.is_some_and(|said| said.sticky),
             balance: said.and_then(|said| said.balance.clone()),
+            bounds: said.and_then(|said| said.bounds.clone()),
             rules: said.and_then(|said| said.rules.clone()),
             check: check(said, protocol, inputs.config),
         }),

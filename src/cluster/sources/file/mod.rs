@@ -9,14 +9,15 @@
 //! hosts = ["shop.example.com"]       # one route …
 //! path = "/"
 //! endpoints = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 50, version = "2" }]
-//! # also: weight, version, sticky, balance, health_path, health_check, drain_time, priority; they mean what the labels of these names mean
+//! # also: weight, version, sticky, balance, health_path, health_check, drain_time, priority, filters,
+//! # max_requests, max_queue, queue_time, timeout; they mean what the labels of these names mean
 //!
 //! [[services.routes]]                # … or several
 //! name = "api"
 //! hosts = ["api.example.com", "*.api.example.com"]
 //! path = "/v1"
 //! # also: host_regex, path_exact, path_regex, method, header, query, cookie, priority,
-//! # redirect, redirect_status, answer, answer_body, answer_type, rewrite, rewrite_host, request_headers, response_headers;
+//! # timeout, redirect, redirect_status, answer, answer_body, answer_type, rewrite, rewrite_host, request_headers, response_headers;
 //! # lists of texts in place of separators
 //!
 //! [[records]]

@@ -1,0 +1,170 @@
+//! Calls over gRPC: the time that they have, and answers of the proxy's own that their clients understand.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod proxy_common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::model::service::Protocol;
+use proxy_common::*;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+type Client = SendRequest<Full<Bytes>>;
+
+async fn client(proxy: &Proxy) -> Client {
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(proxy.connect().await));
+    let (client, connection) = soon(handshake).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// An answer's status, fields and body.
+async fn call(client: &mut Client, fields: &[(&'static str, &str)]) -> (StatusCode, HeaderMap, Bytes) {
+    let mut request = Request::post("http://a/grpc.Service/Call").header("te", "trailers");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let answer = soon(client.send_request(request.body(Full::from("message")).unwrap())).await.unwrap();
+    let (head, body) = answer.into_parts();
+    (head.status, head.headers, soon(body.collect()).await.unwrap().to_bytes())
+}
+
+const GRPC: (&str, &str) = ("content-type", "application/grpc+proto");
+
+/// A backend that tells the time that each call brings, and answers after so long.
+async fn timed(wait: Duration) -> (SocketAddr, mpsc::Receiver<Option<String>>) {
+    let (told, seen) = mpsc::channel(100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let told = told.clone();
+            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                let time = request.headers().get("grpc-timeout").map(|time| time.to_str().unwrap().to_owned());
+                let _ = told.try_send(time);
+                async move {
+                    tokio::time::sleep(wait).await;
+                    let answer =
+                        Response::builder().header("content-type", "application/grpc").header("grpc-status", "0");
+                    Ok::<_, std::convert::Infallible>(answer.body(Full::<Bytes>::default()).unwrap())
+                }
+            });
+            let serve = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            connections.spawn(serve.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, seen)
+}
+
+fn micros(time: Option<String>) -> u64 {
+    let time = time.expect("a time is passed on");
+    time.strip_suffix('u').expect("in microseconds").parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_calls_time_is_passed_on_lessened() {
+    let (address, mut seen) = timed(Duration::ZERO).await;
+    let proxy = Cluster::everything(Protocol::H2c, &[address]).serve();
+    let mut client = client(&proxy).await;
+    let (_, fields, _) = call(&mut client, &[GRPC, ("grpc-timeout", "20S")]).await;
+    assert_eq!(fields["grpc-status"], "0");
+    let left = micros(soon(seen.recv()).await.unwrap());
+    assert!(left < 20_000_000 && left > 1_000_000, "{left}");
+    // What cannot be read, and what is no call, passes as it came.
+    for (fields, expected) in [
+        (vec![GRPC, ("grpc-timeout", "soon")], Some("soon")),
+        (vec![("content-type", "text/plain"), ("grpc-timeout", "20S")], Some("20S")),
+        (vec![GRPC], None),
+    ] {
+        call(&mut client, &fields).await;
+        assert_eq!(soon(seen.recv()).await.unwrap().as_deref(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_time_is_over() {
+    let (address, mut seen) = timed(Duration::from_secs(3600)).await;
+    let proxy = Cluster::everything(Protocol::H2c, &[address]).serve();
+    let mut client = client(&proxy).await;
+    let (status, fields, body) = call(&mut client, &[GRPC, ("grpc-timeout", "150m")]).await;
+    assert_eq!((status.as_u16(), &fields["grpc-status"], body.len()), (200, &"4".parse().unwrap(), 0), "{fields:?}");
+    assert_eq!(fields["x-pointsman-reason"], "response-timeout");
+    assert_eq!(fields["content-type"], "application/grpc");
+    assert!(fields["grpc-message"].to_str().unwrap().starts_with("response-timeout: "));
+    assert!(micros(soon(seen.recv()).await.unwrap()) <= 150_000);
+    until("nothing is in flight", || proxy.in_flight() == 0).await;
+}
+
+/// A repeat has what the first attempt has left of the time.
+#[tokio::test]
+async fn a_repeat_brings_the_time_that_is_left() {
+    // Refuses each first stream after a while, unprocessed (RFC 9113 section 8.7).
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                }
+            });
+        }
+    });
+    let (address, mut seen) = timed(Duration::ZERO).await;
+    let proxy = Cluster::everything(Protocol::H2c, &[refusing, address]).serve();
+    let mut client = client(&proxy).await;
+    let mut least = u64::MAX;
+    for _ in 0..20 {
+        let (_, fields, _) = call(&mut client, &[GRPC, ("grpc-timeout", "60S")]).await;
+        assert_eq!(fields["grpc-status"], "0", "{fields:?}");
+        least = least.min(micros(soon(seen.recv()).await.unwrap()));
+    }
+    assert!(least <= 60_000_000 - 50_000, "no repeat had less: {least}");
+}
+
+#[tokio::test]
+async fn refusals_are_told_as_calls_are_told_them() {
+    let proxy = Cluster::new().service("web", Protocol::H2c, &[refusing()]).route("a", "/", "web").serve();
+    let mut client = client(&proxy).await;
+    let (status, fields, body) = call(&mut client, &[GRPC]).await;
+    assert_eq!((status.as_u16(), body.len()), (200, 0));
+    assert_eq!(fields["grpc-status"], "14", "UNAVAILABLE: {fields:?}");
+    // Others get what they always got.
+    let (status, fields, body) = call(&mut client, &[]).await;
+    assert_eq!((status.as_u16(), &fields["x-pointsman-reason"]), (502, &"connect-failed".parse().unwrap()));
+    assert!(!fields.contains_key("grpc-status") && !body.is_empty());
+    assert_eq!(proxy.metric("pointsman_proxy_local_answers_total{reason=\"connect-failed\"}"), 2.0);
+}
+
+#[tokio::test]
+async fn a_routes_time_goes_before_the_services() {
+    let (address, _seen) = timed(Duration::from_secs(3600)).await;
+    let proxy = Cluster::new()
+        .service("web", Protocol::H2c, &[address])
+        .labelled(
+            &[
+                "pointsman.host=a",
+                "pointsman.protocol=h2c",
+                "pointsman.route.api.host=a",
+                "pointsman.route.api.path=/grpc.Service",
+                "pointsman.route.api.timeout=150ms",
+            ],
+            "web",
+        )
+        .serve();
+    let mut client = client(&proxy).await;
+    let (_, fields, _) = call(&mut client, &[GRPC, ("grpc-timeout", "1H")]).await;
+    assert_eq!(fields["grpc-status"], "4", "{fields:?}");
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"answer\"}"), 1.0);
+}
