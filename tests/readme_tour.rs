@@ -70,8 +70,14 @@ impl Demo {
         command
             .replace("-p 15353", &format!("-p {}", self.dns.port()))
             .replace("127.0.0.1:18081", &self.proxy.to_string())
+            .replace("/tmp/pointsman-demo-18080.sock", &self.orders().display().to_string())
             .replace("target/release/pointsman demo", &format!("{program} demo --control {}", self.control))
             .replace("target/release/pointsman", program)
+    }
+
+    /// The socket that takes orders.
+    fn orders(&self) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("pointsman-demo-{}.sock", self.api.port()))
     }
 
     fn shell(&self, command: &str) -> Command {
@@ -150,6 +156,13 @@ fn the_tour_shows_what_the_readme_says() {
     let deploys = types(&demo, "pointsman deploys");
     assert!(deploys.contains("finished") && deploys.contains("lost: 0 of "), "{deploys}");
 
+    let said = types(&demo, "pointsman drain agent");
+    assert!(said.contains("127.0.0.2"), "{said}");
+    let names = || demo.types("dig @127.0.0.1 -p 15353 +short web.marathon.mesos");
+    assert!(!names().contains("127.0.0.2\n"), "a drained agent's tasks are not named");
+    types(&demo, "pointsman undrain agent");
+    until("they are named again", || names().contains("127.0.0.2\n"));
+
     types(&demo, "demo --do 'crash web'");
     types(&demo, "demo --do failover");
     let history = types(&demo, "table history");
@@ -181,6 +194,7 @@ fn the_tour_shows_what_the_readme_says() {
     demo.program.signal(Signal::SIGINT);
     assert_eq!(demo.program.ended().code(), Some(0));
     assert!(![demo.dns, demo.proxy, demo.api, demo.control].into_iter().any(listens), "it has left nothing");
+    assert!(!demo.orders().exists(), "nor a socket");
 }
 
 #[test]

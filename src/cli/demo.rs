@@ -1,6 +1,7 @@
 //! `pointsman demo`: runs an embedded cluster with everything that serves it, or acts on one that runs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::failure::Failure;
 use super::{Output, Verdict};
@@ -71,6 +72,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<Verd
             dns: server.addresses().dns.first().copied().unwrap_or(arguments.dns),
             proxy: server.addresses().proxy.first().copied().unwrap_or(arguments.proxy),
             admin: server.addresses().admin.unwrap_or(arguments.api),
+            orders: socket(arguments.api),
             zone: ZONE.into(),
         };
         let (say, lines) = crate::demo::run::lines();
@@ -168,10 +170,17 @@ fn config(arguments: &Arguments, masters: &[SocketAddr]) -> Config {
     config.dns.listen.push(arguments.dns);
     config.proxy.listeners.push(ListenerConfig::plain("http", arguments.proxy));
     config.admin.listen = Some(arguments.api);
+    // What changes something goes by a socket: `pointsman drain` can be tried.
+    config.admin.socket = Some(socket(arguments.api));
     if arguments.workers > 0 {
         config.server.workers = arguments.workers;
     }
     config
+}
+
+/// Where the demo takes orders: two demos have two sockets.
+fn socket(api: SocketAddr) -> PathBuf {
+    std::env::temp_dir().join(format!("pointsman-demo-{}.sock", api.port()))
 }
 
 fn act(arguments: &Arguments, line: &str, output: &mut Output<'_>) -> Result<Verdict, Failure> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::control::COMMANDS;
 use crate::cluster::sources::mesos::wire;
@@ -17,13 +18,16 @@ pub struct Addresses {
     pub proxy: SocketAddr,
     /// The admin API.
     pub admin: SocketAddr,
+    /// The socket of the admin API, which takes orders.
+    pub orders: PathBuf,
     /// The zone that names are in.
     pub zone: String,
 }
 
 /// The opening text: where everything is and what to try.
 pub fn opening(masters: &[SocketAddr], control: SocketAddr, addresses: &Addresses) -> String {
-    let Addresses { dns, proxy, admin, zone } = addresses;
+    let Addresses { dns, proxy, admin, orders, zone } = addresses;
+    let orders = orders.display();
     let masters = masters.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
     let (dns_ip, dns_port) = (dns.ip(), dns.port());
     format!(
@@ -38,6 +42,8 @@ Why:      curl 'http://{admin}/v1/explain?url=http://web.demo.localhost/'
 State:    curl http://{admin}/v1/services
           curl http://{control}/demo
 Deploys:  curl http://{admin}/v1/deploys
+Orders:   pointsman --admin {orders} drain agent 127.0.0.2
+          pointsman --admin {orders} undrain agent 127.0.0.2
 Act:      curl -X POST 'http://{control}/demo/deploy?app=web'
           curl -X POST 'http://{control}/demo/scale?app=web&n=5'
           curl -X POST 'http://{control}/demo/crash?app=web'
