@@ -73,6 +73,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
         listeners: config.proxy.listeners.clone(),
         trusted_proxies: config.proxy.trusted_proxies.clone(),
         request_id: config.proxy.request_id.clone(),
+        error_pages: config.proxy.error_pages.clone(),
         access_log: AccessLogConfig { path: config.proxy.access_log.path.clone(), ..AccessLogConfig::default() },
         filters: config.proxy.filters.clone(),
         service_ports: ServicePorts {

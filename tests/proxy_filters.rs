@@ -34,6 +34,7 @@ fn configure(config: &mut Config) {
         FilterConfig { allow: vec!["10.0.0.0/8".parse().unwrap()], ..filter("inside") },
         FilterConfig { deny: vec!["10.6.6.0/24".parse().unwrap()], ..filter("not-them") },
         FilterConfig { max_body: 10, ..filter("small") },
+        FilterConfig { max_head: 100, ..filter("brief") },
         FilterConfig { security_headers: true, ..filter("careful") },
         FilterConfig { cors, ..filter("pages") },
     ];
@@ -46,6 +47,7 @@ const SERVICES: &[(&str, &[&str])] = &[
     ("routed", &["pointsman.host=routed.test", "pointsman.route.x.host=x.test", "pointsman.route.x.filters=two-more"]),
     ("near", &["pointsman.host=near.test", "pointsman.filters=inside, not-them"]),
     ("small", &["pointsman.host=small.test", "pointsman.filters=small"]),
+    ("brief", &["pointsman.host=brief.test", "pointsman.filters=brief"]),
     ("careful", &["pointsman.host=careful.test", "pointsman.filters=careful"]),
     ("pages", &["pointsman.host=pages.test", "pointsman.filters=pages", AUTH]),
     ("lost", &["pointsman.host=lost.test", "pointsman.filters=nobody-knows"]),
@@ -134,6 +136,20 @@ async fn large_bodies_are_refused_by_their_length_and_on_the_way() {
                    6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
     let answer = proxy.raw(chunked).await;
     assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (413, Some("body-too-large")));
+}
+
+#[tokio::test]
+async fn heads_of_one_service_are_bounded_to_the_octet() {
+    let backend = Backend::saying("ok").await;
+    let proxy = cluster(&backend, configure).serve();
+    let of = |length: usize| {
+        let plain = "GET / HTTP/1.1\r\nhost: brief.test\r\nx: \r\nconnection: close\r\n\r\n";
+        plain.replacen("x: ", &format!("x: {}", "y".repeat(length - plain.len())), 1)
+    };
+    assert_eq!(of(100).len(), 100);
+    assert_eq!(status(&proxy.raw(&of(100)).await), 200);
+    let refused = proxy.raw(&of(101)).await;
+    assert_eq!((status(&refused), header(&refused, "x-pointsman-reason")), (431, Some("head-too-large")));
 }
 
 #[tokio::test]

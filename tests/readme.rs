@@ -56,8 +56,20 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_and_the_service_file_it_shows_are_valid() {
     let blocks = blocks("toml");
-    let [configuration, services, forwarding, access, encrypted, secondaries, logged, requests, tls, tasks, marathon] =
-        blocks.as_slice()
+    let [
+        configuration,
+        services,
+        filters,
+        forwarding,
+        access,
+        encrypted,
+        secondaries,
+        logged,
+        requests,
+        tls,
+        tasks,
+        marathon,
+    ] = blocks.as_slice()
     else {
         panic!("{} TOML blocks", blocks.len())
     };
@@ -75,6 +87,7 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
         checked.unwrap_or_else(|errors| panic!("{errors}"))
     };
     assert_eq!(beside(requests, Environment::empty()).proxy.access_log.sample, 100);
+    assert_eq!(beside(filters, Environment::empty()).proxy.filters.len(), 2);
     let beside = |block: &str, environment| beside(block, environment).dns;
     assert_eq!(beside(access, Environment::empty()).rate_limit.responses_per_second, 20);
     assert_eq!(beside(logged, Environment::empty()).log.sample, 100);

@@ -73,6 +73,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.transfer.", "as dns.allow, tests/dns_transfer.rs"),
     ("proxy.max_attempts", "read from the request's plan: tests/proxy_retry.rs"),
     ("proxy.proxy_status", "read at each answer: tests/proxy_routing.rs"),
+    ("proxy.error_pages", "followed by who reads the pages, and read with each request: tests/proxy_pages.rs"),
     ("proxy.request_id", "read with each request: tests/proxy_access_log.rs"),
     ("proxy.access_log.", "read with each request, and followed by the thread that writes: tests/proxy_access_log.rs"),
     ("proxy.trace.", "read with each request: tests/proxy_access_log.rs"),

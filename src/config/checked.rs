@@ -705,6 +705,8 @@ pub struct ProxyConfig {
     pub via: Arc<str>,
     /// Answers of its own carry `Proxy-Status`.
     pub proxy_status: bool,
+    /// A folder of pages in place of the proxy's own short texts.
+    pub error_pages: Option<PathBuf>,
     /// The header field of a request's id.
     pub request_id: Option<Arc<str>>,
     /// What is written down of requests.
@@ -1214,6 +1216,7 @@ impl Default for ProxyConfig {
             trusted_proxies: Vec::new(),
             via: "pointsman".into(),
             proxy_status: false,
+            error_pages: None,
             request_id: None,
             access_log: AccessLogConfig::default(),
             trace: TraceConfig::default(),

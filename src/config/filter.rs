@@ -1,5 +1,6 @@
 //! `[[proxy.filters]]`: what a service or a route can ask for by name.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +27,22 @@ pub struct FilterConfig {
     pub rate_by: RateBy,
     /// The largest body of a request; 0: any.
     pub max_body: usize,
+    /// The largest head of a request, as HTTP/1.1 would write it; 0: as for all.
+    pub max_head: usize,
     /// Answers carry fields that make browsers careful.
     pub security_headers: bool,
     /// Whether requests are written down.
     pub access_log: LogRule,
+    /// Somebody who is asked whether a request may pass.
+    pub forward_auth: ForwardAuthConfig,
+    /// Tokens that requests must have.
+    pub jwt: JwtConfig,
+    /// Pages for errors.
+    pub errors: ErrorsConfig,
     /// Cross-origin requests of browsers (CORS).
     pub cors: CorsConfig,
+    /// How answers are compressed.
+    pub compress: CompressConfig,
 }
 
 /// What a rate is of.
@@ -61,6 +72,150 @@ pub struct CorsConfig {
     pub max_age: Duration,
 }
 
+/// Somebody who is asked whether a request may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardAuthConfig {
+    /// Where; `None`: nobody is asked.
+    pub url: Option<Arc<str>>,
+    /// A file of authorities; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// Fields of requests that are told, beside passwords and cookies; empty: all.
+    pub request_headers: Vec<Arc<str>>,
+    /// Fields of the answer that endpoints get.
+    pub copy_headers: Vec<Arc<str>>,
+    /// For the whole answer.
+    pub timeout: Duration,
+}
+
+/// Tokens that requests must have (RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtConfig {
+    /// A file or a URL with the keys that sign them; `None`: no token is asked for.
+    pub keys: Option<Arc<str>>,
+    /// A file of authorities for the URL; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// How often the keys are read again.
+    pub refresh: Duration,
+    /// Who must have issued them.
+    pub issuer: Option<Arc<str>>,
+    /// For whom they must be, one of these.
+    pub audience: Vec<Arc<str>>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// A cookie that they may be in, where there is no `Authorization: Bearer`.
+    pub cookie: Option<Arc<str>>,
+    /// Claims and the fields that tell them to endpoints, `claim=Field`.
+    pub claims: Vec<Arc<str>>,
+}
+
+impl Default for ForwardAuthConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca: None,
+            request_headers: Vec::new(),
+            copy_headers: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            ca: None,
+            refresh: Duration::from_secs(300),
+            issuer: None,
+            audience: Vec::new(),
+            leeway: Duration::from_secs(30),
+            cookie: None,
+            claims: Vec::new(),
+        }
+    }
+}
+
+/// Pages for errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorsConfig {
+    /// A folder of pages; `None`: those of all services.
+    pub pages: Option<PathBuf>,
+    /// Statuses of endpoints' answers that are replaced, too: `404`, `5xx`.
+    pub replace: Vec<Arc<str>>,
+}
+
+impl ErrorsConfig {
+    /// Whether an endpoint's answer of this status is replaced.
+    pub fn replaces(&self, status: u16) -> bool {
+        let class = [b'0' + u8::try_from(status / 100).unwrap_or_default(), b'x', b'x'];
+        self.replace.iter().any(|said| said.as_bytes() == class || said.parse() == Ok(status))
+    }
+}
+
+/// Which answers are compressed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompressConfig {
+    /// By what, the best first; empty: nothing is compressed.
+    pub codings: Vec<Coding>,
+    /// Shorter answers are sent as they are.
+    pub min_size: usize,
+    /// Media types, with `*` at an end.
+    pub types: Vec<Arc<str>>,
+}
+
+/// A content coding (RFC 9110 section 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// RFC 8878.
+    Zstd,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl Coding {
+    /// Every coding.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// All its names.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Zstd => &["zstd"],
+            Self::Brotli => &["br"],
+            Self::Gzip => &["gzip", "x-gzip"],
+        }
+    }
+}
+
+/// What is text, more or less.
+const COMPRESSED_TYPES: [&str; 9] = [
+    "text/*",
+    "*+json",
+    "*+xml",
+    "application/json",
+    "application/x-ndjson",
+    "application/javascript",
+    "application/xml",
+    "application/wasm",
+    "image/bmp",
+];
+
+impl Default for CompressConfig {
+    fn default() -> Self {
+        Self {
+            codings: Vec::new(),
+            min_size: 1024,
+            types: COMPRESSED_TYPES.iter().map(|kind| (*kind).into()).collect(),
+        }
+    }
+}
+
 impl Default for FilterConfig {
     fn default() -> Self {
         Self {
@@ -72,9 +227,14 @@ impl Default for FilterConfig {
             rate_burst: 0,
             rate_by: RateBy::default(),
             max_body: 0,
+            max_head: 0,
             security_headers: false,
             access_log: LogRule::Sampled,
+            forward_auth: ForwardAuthConfig::default(),
+            jwt: JwtConfig::default(),
+            errors: ErrorsConfig::default(),
             cors: CorsConfig::default(),
+            compress: CompressConfig::default(),
         }
     }
 }

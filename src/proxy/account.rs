@@ -119,6 +119,13 @@ impl Account {
         }
     }
 
+    /// Of octets that were counted as handed on, so many became others.
+    pub fn sent_instead(&mut self, taken: usize, octets: usize) {
+        if let Some(note) = &mut self.note {
+            note.sent = note.sent.saturating_sub(taken as u64) + octets as u64;
+        }
+    }
+
     /// So many octets were copied from the client and from the endpoint on a connection that was upgraded.
     pub fn copied(&mut self, from_client: u64, from_endpoint: u64) {
         if let Some(note) = &mut self.note {

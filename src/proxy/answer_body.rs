@@ -17,6 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::account::Account;
 use super::exchange::{Http1, Stream};
+use super::filters::compress::body::{Compressed, EncoderPlace};
+use super::filters::compress::encoder::Encoder;
 use super::headers::strip_trailers;
 use super::held::Held;
 use super::http1::relay::BareRelay;
@@ -51,6 +53,10 @@ pub enum AnswerBody {
     Relayed(Box<Relay>),
     /// An endpoint's, read by ourselves.
     Bare(Box<BareRelay>),
+    /// A page in place of an endpoint's body, which goes with it.
+    Replaced(Option<Bytes>, Box<Self>),
+    /// Another body, compressed on its way.
+    Compressed(Box<Compressed>),
     /// None: the connection becomes another protocol's.
     Switched,
 }
@@ -84,8 +90,8 @@ pub struct Relay {
 
 impl AnswerBody {
     /// A short text of this proxy's own.
-    pub fn local(text: String, account: Account) -> Self {
-        Self::Local((!text.is_empty()).then(|| text.into()), account)
+    pub fn local(text: Bytes, account: Account) -> Self {
+        Self::Local((!text.is_empty()).then_some(text), account)
     }
 
     /// An endpoint's body; what its request holds is given back when it ends.
@@ -105,6 +111,42 @@ impl AnswerBody {
             relay.finish();
         }
         Self::Relayed(Box::new(relay))
+    }
+}
+
+impl AnswerBody {
+    /// A page in its place: what the endpoint says is not read to its end, and nobody misses it.
+    pub fn replaced(mut self, page: Bytes) -> Self {
+        if let Some(account) = self.account() {
+            account.complete();
+            account.sent(page.len());
+        }
+        Self::Replaced(Some(page).filter(|page| !page.is_empty()), Box::new(self))
+    }
+
+    /// The same, compressed.
+    pub fn compressed(self, encoder: Encoder, place: EncoderPlace, worker: &Worker) -> Self {
+        Self::Compressed(Box::new(Compressed::new(self, encoder, place, worker)))
+    }
+
+    /// Takes away what the proxy says by itself, and tells its length.
+    pub fn withhold(&mut self) -> Option<usize> {
+        match self {
+            Self::Local(text, _) | Self::Replaced(text, _) => text.take().map(|text| text.len()),
+            Self::Relayed(_) | Self::Bare(_) | Self::Compressed(_) | Self::Switched => None,
+        }
+    }
+
+    /// What is counted of its request.
+    pub(super) fn account(&mut self) -> Option<&mut Account> {
+        match self {
+            Self::Local(_, account) => Some(account),
+            Self::Relayed(relay) => Some(&mut relay.account),
+            Self::Bare(relay) => Some(relay.account()),
+            Self::Replaced(_, body) => body.account(),
+            Self::Compressed(compressed) => compressed.account(),
+            Self::Switched => None,
+        }
     }
 }
 
@@ -130,6 +172,8 @@ impl Body for AnswerBody {
                 Ok(false) => None,
                 Err(fault) => Some(Err(fault)),
             }),
+            Self::Replaced(page, _) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
+            Self::Compressed(compressed) => compressed.poll_next(context),
             Self::Switched => Poll::Ready(None),
         };
         stall::note_asked(matches!(polled, Poll::Ready(Some(Ok(_)))));
@@ -141,6 +185,8 @@ impl Body for AnswerBody {
             Self::Local(text, _) => text.is_none(),
             Self::Relayed(relay) => relay.carrier.is_none() && relay.fault.is_none(),
             Self::Bare(relay) => relay.is_last() && relay.piece().is_empty(),
+            Self::Replaced(page, _) => page.is_none(),
+            Self::Compressed(compressed) => compressed.is_over(),
             Self::Switched => true,
         }
     }
@@ -150,6 +196,8 @@ impl Body for AnswerBody {
             Self::Local(text, _) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relayed(relay) => relay.incoming.size_hint(),
             Self::Bare(relay) => relay.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Replaced(page, _) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Compressed(_) => SizeHint::default(),
             Self::Switched => SizeHint::with_exact(0),
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING, UPGRADE,
@@ -37,6 +38,10 @@ use super::early;
 use super::error::AttemptFault;
 use super::exchange::{self, Http1, Stream};
 use super::filters;
+use super::filters::Granted;
+use super::filters::compress::{self, body::EncoderPlace, encoder::Encoder};
+use super::filters::pages::Dress;
+use super::filters::{forward_auth, jwt};
 use super::forwarded::{self, Hop};
 use super::grpc;
 use super::headers;
@@ -92,47 +97,82 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     if grpc::is_call(&head) {
         account.is_a_call();
     }
+    // RFC 9110 section 9.3.2: no content, which the implementation of HTTP/2 leaves to us.
+    let is_headless = head.version == Version::HTTP_2 && head.method == Method::HEAD;
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
     account.note = match &made {
         Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan)),
         Err(_) => note::begin(&client, &client.worker.config(), &head, None),
     };
-    match made {
+    let mut answer = match made {
         Ok(plan) => match admit(&client, &plan, &head).await {
-            Ok(()) => Forwarding::new(client, plan, head, body, account).run().await,
+            Ok(granted) => Forwarding::new(client, plan, head, body, account, &granted).run().await,
             Err(refusal) => {
                 account.belongs_to(&plan.local);
-                let mut answer = refuse(&client, refusal, head.version, account);
+                let mut answer = refuse(&client, refusal, head.version, account, plan.dress.as_deref());
                 finish(&client, &plan, answer.headers_mut());
                 answer
             }
         },
-        Err(refusal) => refuse(&client, refusal, head.version, account),
+        Err(refusal) => {
+            let dress = Dress::of(&client.worker.config(), refusal.by.as_ref().and_then(|by| by.pages), &head.headers);
+            refuse(&client, refusal, head.version, account, dress.as_deref())
+        }
+    };
+    if is_headless && let Some(length) = answer.body_mut().withhold() {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
+    answer
 }
 
-/// What takes time to find out: whether the password is right.
-async fn admit(client: &Client, plan: &Plan, head: &Parts) -> Result<(), Refusal> {
+/// What takes time to find out: whether the password is right, and what those say whom filters ask.
+async fn admit(client: &Client, plan: &Plan, head: &Parts) -> Result<Granted, Refusal> {
     // Browsers send no password with it (Fetch Standard, "CORS-preflight fetch").
     if plan.filtered.cors.as_ref().is_some_and(|cors| cors.is_preflight) {
-        let content = Some(Content { content_type: "text/plain".into(), body: "".into() });
+        let content = Some(Box::new(Content { content_type: "text/plain".into(), body: "".into() }));
         return Err(Refusal { content, ..Reason::Preflight.into() });
     }
-    if let Some(rules) = &plan.rules {
-        if let Some(auth) = &rules.auth {
-            auth::check(&client.worker, auth, &head.headers).await?;
-        }
-        if let Some(refusal) = rules::root_redirect(rules, &plan.admitted) {
-            return Err(refusal);
-        }
+    if let Some(auth) = plan.rules.as_ref().and_then(|rules| rules.auth.as_ref()) {
+        auth::check(&client.worker, auth, &head.headers).await?;
     }
-    plan.instead.clone().map_or(Ok(()), Err)
+    // Boxed is what a plain request need not have room for.
+    let granted = match plan.filtered.asking.is_empty() {
+        true => Granted::default(),
+        false => Box::pin(ask(client, plan, head)).await?,
+    };
+    if let Some(refusal) = plan.rules.as_ref().and_then(|rules| rules::root_redirect(rules, &plan.admitted)) {
+        return Err(refusal);
+    }
+    plan.instead.clone().map_or(Ok(granted), Err)
 }
 
-fn refuse(client: &Client, refusal: Refusal, version: Version, account: Account) -> Response<AnswerBody> {
+/// Tokens first: they cost nobody else anything.
+async fn ask(client: &Client, plan: &Plan, head: &Parts) -> Result<Granted, Refusal> {
+    let mut granted = Granted::default();
+    let filters = || plan.filtered.asking.iter().filter_map(|position| plan.config.proxy.filters.get(*position));
+    for filter in filters() {
+        let refused = |refusal: Refusal| refusal.by(Some(&filter.name), None);
+        granted.0.extend(jwt::check(&filter.jwt, &head.headers).map_err(refused)?.0);
+    }
+    for filter in filters() {
+        let (hop, via) = (hop(client, plan, &head.headers), &plan.config.proxy.via);
+        let asked = forward_auth::check(&client.worker, &filter.forward_auth, &hop, head, via).await;
+        let refused = |refusal: Refusal| refusal.by(Some(&filter.name), None);
+        granted.0.extend(asked.map_err(refused)?.0);
+    }
+    Ok(granted)
+}
+
+fn refuse(
+    client: &Client,
+    refusal: Refusal,
+    version: Version,
+    account: Account,
+    dress: Option<&Dress>,
+) -> Response<AnswerBody> {
     debug!(client = %client.peer, reason = refusal.reason.code(), "request refused");
-    local::answer(&client.worker, refusal, version, account)
+    local::answer(&client.worker, refusal, version, account, dress)
 }
 
 /// A request on its way.
@@ -208,7 +248,14 @@ impl Begun {
 }
 
 impl Forwarding {
-    fn new(client: Rc<Client>, plan: Plan, mut head: Parts, body: Option<Incoming>, mut account: Account) -> Self {
+    fn new(
+        client: Rc<Client>,
+        plan: Plan,
+        mut head: Parts,
+        body: Option<Incoming>,
+        mut account: Account,
+        granted: &Granted,
+    ) -> Self {
         account.belongs_to(&plan.local);
         plan.local.budget.borrow_mut().deposit(plan.config.proxy.retry_ratio, moment(account.started()));
         if plan.config.proxy.hedging.ratio > 0.0 {
@@ -218,6 +265,7 @@ impl Forwarding {
         let over_http2 = upgrade::is_over_http2(&head);
         let accept = upgrade.as_ref().and_then(|_| head.headers.get(SEC_WEBSOCKET_KEY)).map(upgrade::accept);
         let address = prepare(&client, &plan, &mut head, account.note.as_deref());
+        granted.write(&mut head.headers);
         let limits = &plan.config.proxy.limits;
         // Of any method: what an endpoint did not process may be sent again.
         let keep = plan.config.proxy.retry_body_bytes;
@@ -808,7 +856,8 @@ impl Forwarding {
 
     fn refuse(mut self, reason: Reason) -> Response<AnswerBody> {
         self.account.attempted(self.attempts_made());
-        let mut answer = local::answer(&self.client.worker, reason.into(), self.version, self.account);
+        let mut answer =
+            local::answer(&self.client.worker, reason.into(), self.version, self.account, self.plan.dress.as_deref());
         finish(&self.client, &self.plan, answer.headers_mut());
         answer
     }
@@ -849,16 +898,24 @@ impl Forwarding {
             head.headers.insert(LOCATION, location);
         }
         finish(&self.client, &self.plan, &mut head.headers);
+        let page = if switched.is_none() { self.page_in_place(&mut head) } else { None };
+        let compression = if switched.is_none() && page.is_none() { self.compression(&mut head) } else { None };
+        let change = |body: AnswerBody, worker: &Worker| match (page, compression) {
+            (Some(page), _) => body.replaced(page),
+            (None, Some((encoder, place))) => body.compressed(encoder, place, worker),
+            (None, None) => body,
+        };
         let limits = &self.plan.config.proxy.limits;
         let (body, carrier) = match rest {
             Rest::Incoming(body, carrier) => (body, carrier),
             Rest::Bare(answer) => {
-                let relay = BareRelay::new(answer, endpoint.address, worker, self.account, limits);
-                return Response::from_parts(head, AnswerBody::Bare(Box::new(relay)));
+                let relay = BareRelay::new(answer, endpoint.address, worker.clone(), self.account, limits);
+                return Response::from_parts(head, change(AnswerBody::Bare(Box::new(relay)), &worker));
             }
         };
         let Some(client_side) = switched else {
-            return Response::from_parts(head, AnswerBody::relayed(body, carrier, worker, self.account, limits));
+            let body = AnswerBody::relayed(body, carrier, worker.clone(), self.account, limits);
+            return Response::from_parts(head, change(body, &worker));
         };
         worker.shard.upgrades.increment();
         if self.over_http2 {
@@ -879,6 +936,32 @@ impl Forwarding {
             });
         }
         Response::from_parts(head, AnswerBody::Switched)
+    }
+
+    /// The page in place of an endpoint's answer, if there is one; its head says so then.
+    fn page_in_place(&self, head: &mut response::Parts) -> Option<Bytes> {
+        let filter = self.proxy().filters.get(self.plan.filtered.errors?)?;
+        if !filter.errors.replaces(head.status.as_u16()) {
+            return None;
+        }
+        let page = self.plan.dress.as_ref()?.page(head.status)?;
+        page.describe(&mut head.headers);
+        Some(page.body)
+    }
+
+    /// How the answer is compressed, if it is; its head says so then, and no more than can be kept. What is asked for the
+    /// head alone has no content.
+    fn compression(&self, head: &mut response::Parts) -> Option<(Encoder, EncoderPlace)> {
+        let (filter, wanted) = self.plan.filtered.compress?;
+        let config = &self.proxy().filters.get(filter)?.compress;
+        if !compress::is_eligible(config, head) {
+            return None;
+        }
+        let begin =
+            |coding| Some((coding, Encoder::new(coding).ok()?, EncoderPlace::take(&self.worker().compressing)?));
+        let begun = wanted.and_then(begin);
+        compress::mark(begun.as_ref().map(|(coding, _, _)| *coding), &mut head.headers);
+        begun.filter(|_| self.method != Method::HEAD).map(|(_, encoder, place)| (encoder, place))
     }
 
     /// Keeps the client on an endpoint that wants it, unless its cookie names that one already.
@@ -911,20 +994,25 @@ fn finish(client: &Client, plan: &Plan, headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a request's head ready for the next hop; returns the client's address.
-fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) -> IpAddr {
-    let proxy = &plan.config.proxy;
-    let peer = client.peer.ip();
-    let hop = Hop {
+/// What is known of the client's side.
+fn hop<'a>(client: &'a Client, plan: &'a Plan, headers: &HeaderMap) -> Hop<'a> {
+    let (peer, trusted) = (client.peer.ip(), &plan.config.proxy.trusted_proxies);
+    Hop {
         peer,
         peer_text: &client.address_text,
-        trusted: is_trusted(peer, &proxy.trusted_proxies),
-        client: client_address(peer, &head.headers, &proxy.trusted_proxies),
+        trusted: is_trusted(peer, trusted),
+        client: client_address(peer, headers, trusted),
         secure: client.secured.is_some(),
         authority: plan.admitted.authority(),
         port: client.local.port(),
         certificate: client.secured.as_ref().and_then(|secured| secured.client_certificate.as_ref()),
-    };
+    }
+}
+
+/// Makes a request's head ready for the next hop; returns the client's address.
+fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) -> IpAddr {
+    let proxy = &plan.config.proxy;
+    let hop = hop(client, plan, &head.headers);
     headers::prepare_request(&mut head.headers, head.version, &proxy.via);
     if head.method == Method::OPTIONS {
         headers::pass_forward(&mut head.headers);

@@ -1,10 +1,12 @@
 //! Answers that this proxy gives by itself.
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::account::Account;
 use super::answer_body::AnswerBody;
+use super::filters::pages::Dress;
 use super::grpc;
 use super::headers::REASON;
 use super::rules::Refusal;
@@ -16,9 +18,18 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The answer for a reason: a short text, the stable code in a header, and what goes with it.
-pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: Account) -> Response<AnswerBody> {
-    let Refusal { reason, header, status, content } = refusal;
+pub fn answer(
+    worker: &Worker,
+    refusal: Refusal,
+    version: Version,
+    mut account: Account,
+    dress: Option<&Dress>,
+) -> Response<AnswerBody> {
+    let Refusal { reason, header, status, content, by, fields: more } = refusal;
     worker.shard.answered_locally(reason);
+    if let Some(filter) = by.and_then(|by| by.name) {
+        worker.shard.refused_by(filter, reason);
+    }
     let entry = reason.entry();
     let status = status.unwrap_or(entry.status);
     account.answers(status);
@@ -32,15 +43,23 @@ pub fn answer(worker: &Worker, refusal: Refusal, version: Version, mut account: 
     account.refused(reason, &mut fields);
     let is_call = account.is_call() && grpc::is_translated(reason);
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
-    let text =
-        if is_call { String::new() } else { content.as_ref().map_or_else(said, |content| content.body.to_string()) };
+    let is_plain = !is_call && content.is_none() && !reason.is_intended() && status.as_u16() >= 400;
+    let page = dress.filter(|_| is_plain).and_then(|dress| dress.page(status));
+    let said = || page.as_ref().map_or_else(|| Bytes::from(said()), |page| page.body.clone());
+    let text = if is_call { Bytes::new() } else { content.as_ref().map_or_else(said, |content| content.body.clone()) };
     let mut answer = Response::new(AnswerBody::local(text, account));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    *headers = fields;
+    if let Some(more) = more {
+        *headers = *more;
+    }
+    headers.extend(fields);
     headers.insert(REASON, HeaderValue::from_static(entry.code));
     let kind = content.and_then(|content| HeaderValue::from_str(&content.content_type).ok());
     headers.insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")));
+    if let Some(page) = &page {
+        page.describe(headers);
+    }
     headers.insert(DATE, worker.date());
     let proxy = &worker.config().proxy;
     if proxy.proxy_status && !reason.is_intended() {

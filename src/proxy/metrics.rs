@@ -107,6 +107,9 @@ impl Tally {
     }
 }
 
+/// Requests that filters refused, by the filter's name and the reason: as many as are configured have names.
+type Refusals = BTreeMap<(Arc<str>, &'static str), u64>;
+
 macro_rules! shard {
     ($($field:ident $name:literal $kind:ident $label:tt $help:literal;)*) => {
         /// What one worker counts.
@@ -117,6 +120,7 @@ macro_rules! shard {
             other: Arc<ServiceCounters>,
             services: Mutex<HashMap<ServiceId, Arc<ServiceCounters>>>,
             tallies: Mutex<HashMap<ServiceId, Arc<ServiceTally>>>,
+            refusals: Mutex<Refusals>,
         }
 
         impl Default for Shard {
@@ -127,6 +131,7 @@ macro_rules! shard {
                     other: Arc::default(),
                     services: Mutex::default(),
                     tallies: Mutex::default(),
+                    refusals: Mutex::default(),
                 }
             }
         }
@@ -258,6 +263,12 @@ impl Shard {
         self.local_answers[reason.index()].increment();
     }
 
+    /// Counts a request that a filter refused. Nobody else writes here, and who reads copies.
+    pub fn refused_by(&self, filter: Arc<str>, reason: Reason) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        *refusals.entry((filter, reason.code())).or_default() += 1;
+    }
+
     /// The counters of a service; those of `other` where there are too many.
     pub fn service(&self, id: &ServiceId) -> Arc<ServiceCounters> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,6 +315,7 @@ impl ProxyMetrics {
         };
         let mut names: BTreeMap<&str, &str> = PLAIN.iter().map(|plain| (plain.name, plain.help)).collect();
         names.extend([(REQUESTS, REQUESTS_HELP), (DURATIONS, DURATIONS_HELP), (LOCAL, LOCAL_HELP)]);
+        names.extend([(REFUSALS, REFUSALS_HELP)]);
         names.extend([(CLIENTS, CLIENTS_HELP), (UPSTREAMS, UPSTREAMS_HELP), (HELD, HELD_HELP), (QUEUED, QUEUED_HELP)]);
         Self {
             shards: (0..workers.max(1)).map(|_| Arc::default()).collect(),
@@ -341,6 +353,19 @@ impl ProxyMetrics {
         self.shards.iter().map(|shard| read(shard)).fold(0, u64::wrapping_add)
     }
 
+    fn refusals(&self) -> Vec<Metric> {
+        let mut sum = Refusals::new();
+        for shard in self.shards.iter() {
+            for (key, count) in shard.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                *sum.entry(key.clone()).or_default() += count;
+            }
+        }
+        let metric = |((filter, reason), count): (&(Arc<str>, &str), &u64)| {
+            counter(&[("filter", filter), ("reason", reason)], *count)
+        };
+        sum.iter().map(metric).collect()
+    }
+
     fn by_service(&self) -> BTreeMap<String, Vec<Arc<ServiceCounters>>> {
         let mut all: BTreeMap<String, Vec<Arc<ServiceCounters>>> = BTreeMap::new();
         for shard in self.shards.iter() {
@@ -360,6 +385,8 @@ const DURATIONS: &str = "pointsman_proxy_request_duration_seconds";
 const DURATIONS_HELP: &str = "From a request's head to the end of its answer.";
 const LOCAL: &str = "pointsman_proxy_local_answers_total";
 const LOCAL_HELP: &str = "Answers that the proxy gave by itself, by reason.";
+const REFUSALS: &str = "pointsman_proxy_filter_refusals_total";
+const REFUSALS_HELP: &str = "Requests that a filter refused, by filter and reason.";
 const CLIENTS: &str = "pointsman_proxy_client_connections";
 const CLIENTS_HELP: &str = "Connections from clients that are open.";
 const UPSTREAMS: &str = "pointsman_proxy_upstream_connections";
@@ -381,6 +408,7 @@ impl Collector for ProxyMetrics {
             counter(&[("reason", reason.code())], self.sum(|shard| shard.local_answers[reason.index()].value()))
         });
         families.push(family(LOCAL, LOCAL_HELP, MetricType::COUNTER, local.collect()));
+        families.push(family(REFUSALS, REFUSALS_HELP, MetricType::COUNTER, self.refusals()));
         let mut plain: BTreeMap<&str, (&str, Vec<Metric>)> = BTreeMap::new();
         for entry in PLAIN {
             let labels: Vec<_> = entry.label.into_iter().collect();

@@ -47,6 +47,7 @@ pub mod leash;
 pub mod listen;
 pub mod local;
 pub mod metrics;
+pub mod outbound;
 pub mod path;
 pub mod per_address;
 pub mod permits;

@@ -12,7 +12,7 @@ use super::balance::hashing;
 use super::balance::local::ServiceLocal;
 use super::client_address::{client_address, is_trusted};
 use super::connection::Client;
-use super::filters::{self, named::Filtered};
+use super::filters::{self, named::Filtered, pages::Dress};
 use super::gate::{self, Admitted};
 use super::grpc;
 use super::headers;
@@ -52,6 +52,8 @@ pub struct Plan {
     pub instead: Option<Refusal>,
     /// What filters of the configuration ask for.
     pub filtered: Filtered,
+    /// Which pages its errors have.
+    pub dress: Option<Box<Dress>>,
     /// The table that it was decided from.
     pub generation: u64,
     /// The time for the beginning of an answer, all attempts together.
@@ -125,6 +127,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let of_service = || destination.service.bounds().and_then(|bounds| bounds.timeout);
     let total = of_route.or_else(of_service).unwrap_or(config.proxy.limits.response);
     let call = if grpc::is_call(head) { grpc::timeout(&head.headers) } else { None };
+    let dress = Dress::of(&config, filtered.errors, &head.headers);
     Ok(Plan {
         admitted,
         destination,
@@ -137,6 +140,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         host,
         instead,
         filtered,
+        dress,
         generation,
         total,
         call,

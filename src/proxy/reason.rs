@@ -111,6 +111,27 @@ reasons! {
     BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE Client,
         "The request's body is larger than a filter of the service allows.",
         "Send less; the limit is `max_body` of a filter in `[[proxy.filters]]`.";
+    AuthRefused "auth-refused" UNAUTHORIZED Client,
+        "Somebody whom a filter of the service asks does not let the request pass; status and words are theirs.",
+        "Do what the answer says; who is asked is `forward_auth.url` of a filter in `[[proxy.filters]]`.";
+    AuthUnreachable "auth-unreachable" SERVICE_UNAVAILABLE Ourselves,
+        "Whoever a filter of the service asks cannot be reached.",
+        "Look whether `forward_auth.url` of a filter in `[[proxy.filters]]` can be reached from this host.";
+    AuthTimeout "auth-timeout" SERVICE_UNAVAILABLE Ourselves,
+        "Whoever a filter of the service asks has not answered in time.",
+        "The time is `forward_auth.timeout` of a filter in `[[proxy.filters]]`.";
+    AuthInvalid "auth-invalid" BAD_GATEWAY Ourselves,
+        "Whoever a filter of the service asks gave no valid answer, or one above 256 KiB.",
+        "Compare `forward_auth.url` of a filter in `[[proxy.filters]]` with what listens there.";
+    TokenRequired "token-required" UNAUTHORIZED Client,
+        "A filter of the service asks for a token, and there is none.",
+        "Send `Authorization: Bearer` with a token of the issuer; what is asked for is `jwt` of a filter in `[[proxy.filters]]`.";
+    TokenInvalid "token-invalid" UNAUTHORIZED Client,
+        "The token is not believed: not signed by a known key, expired, or for somebody else.",
+        "Get a new one; with the log level `pointsman::proxy=debug` this proxy's log says what is wrong with it.";
+    KeysMissing "keys-missing" SERVICE_UNAVAILABLE Ourselves,
+        "The keys that a filter checks tokens by could never be read.",
+        "The log says why; they are `jwt.keys` of a filter in `[[proxy.filters]]`.";
     Preflight "preflight" NO_CONTENT Client,
         "A browser asked whether a page of another origin may send a request.",
         "Nothing; what is allowed is `cors` of a filter in `[[proxy.filters]]`.";

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{HeaderName, LOCATION};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -29,7 +30,11 @@ pub struct Refusal {
     /// Another status than the reason's own.
     pub status: Option<StatusCode>,
     /// Other words than the reason's own.
-    pub content: Option<Content>,
+    pub content: Option<Box<Content>>,
+    /// The filter that refuses.
+    pub by: Option<Box<ByFilter>>,
+    /// Further fields, of somebody else's answer.
+    pub fields: Option<Box<HeaderMap>>,
 }
 
 /// What an answer of the proxy's own says.
@@ -38,16 +43,30 @@ pub struct Content {
     /// `Content-Type`.
     pub content_type: Arc<str>,
     /// The body.
-    pub body: Arc<str>,
+    pub body: Bytes,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, header: None, status: None, content: None }
+        Self { reason, header: None, status: None, content: None, by: None, fields: None }
     }
 }
 
+/// Which filter refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByFilter {
+    /// Its name, where it is configured.
+    pub name: Option<Arc<str>>,
+    /// The filter whose pages errors have, by its position.
+    pub pages: Option<usize>,
+}
+
 impl Refusal {
+    /// The same, by a filter.
+    pub fn by(self, name: Option<&Arc<str>>, pages: Option<usize>) -> Self {
+        Self { by: Some(Box::new(ByFilter { name: name.cloned(), pages })), ..self }
+    }
+
     /// A reason whose answer has a header field of its own.
     pub fn with(reason: Reason, name: HeaderName, value: HeaderValue) -> Self {
         Self { header: Some((name, value)), ..reason.into() }

@@ -3,7 +3,7 @@
 //! Everything here belongs to one thread. The server starts one of these a core, inside a current-thread runtime and a
 //! `LocalSet`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use super::http1::Engine;
 use super::leash::Leashes;
 use super::listen::Listener;
 use super::metrics::Shard;
+use super::outbound::Outbound;
 use super::per_address::PerAddress;
 use super::permits::Permits;
 use super::pool::Pool;
@@ -87,6 +88,10 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// What it knows of passwords.
     pub passwords: Passwords,
+    /// Its connections to those whom filters ask.
+    pub outbound: Outbound,
+    /// Answers that it compresses now.
+    pub compressing: Rc<Cell<usize>>,
     /// What it gathers for the access log.
     pub access_log: AccessLog,
     /// Draining, on a channel of this thread: connections poll it often.
@@ -150,6 +155,7 @@ impl Worker {
     fn sweep(&self) {
         self.with_table(|table| {
             let (now, config) = (Instant::now(), &table.config);
+            self.outbound.sweep();
             self.permits.resize(config.proxy.limits.connections);
             self.pool.follow_profiles(self.tls.version());
             self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
@@ -291,6 +297,8 @@ impl Worker {
             deadlines: Rc::default(),
             tasks: TaskTracker::new(),
             passwords: Passwords::default(),
+            outbound: Outbound::default(),
+            compressing: Rc::default(),
             access_log: AccessLog::default(),
             drain,
             engine,
@@ -322,6 +330,7 @@ async fn finish(
     let everything = async {
         while acceptors.join_next().await.is_some() {}
         worker.pool.clear();
+        worker.outbound.clear();
         worker.tasks.wait().await;
     };
     let mut everything = std::pin::pin!(everything);

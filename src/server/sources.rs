@@ -11,6 +11,7 @@ use super::lock;
 use crate::cluster::event::EventSender;
 use crate::cluster::sources::file;
 use crate::cluster::sources::marathon;
+use crate::cluster::sources::marathon::metrics::MarathonMetrics;
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::sources::mesos::subscribe::{self, SourceControl, SourceThread};
 use crate::config::Config;
@@ -26,6 +27,7 @@ pub(super) struct Sources {
     marathon: BTreeMap<SourceName, (MarathonConfig, bool, SourceThread)>,
     files: BTreeMap<SourceName, (FileConfig, FileTask)>,
     metrics: MesosMetrics,
+    marathon_metrics: MarathonMetrics,
     wanted: Wanted,
     control: Handle,
 }
@@ -52,13 +54,20 @@ struct FileTask {
 }
 
 impl Sources {
-    pub(super) fn new(events: EventSender, metrics: MesosMetrics, wanted: Wanted, control: Handle) -> Self {
+    pub(super) fn new(
+        events: EventSender,
+        metrics: MesosMetrics,
+        marathon_metrics: MarathonMetrics,
+        wanted: Wanted,
+        control: Handle,
+    ) -> Self {
         Self {
             events,
             mesos: BTreeMap::new(),
             marathon: BTreeMap::new(),
             files: BTreeMap::new(),
             metrics,
+            marathon_metrics,
             wanted,
             control,
         }
@@ -83,7 +92,7 @@ impl Sources {
         for wanted in config.marathon.iter() {
             if !self.marathon.contains_key(&wanted.name) {
                 let alone = alone(wanted);
-                let thread = marathon::spawn(wanted.clone(), alone, self.events.clone())?;
+                let thread = marathon::spawn(wanted.clone(), alone, self.events.clone(), &self.marathon_metrics)?;
                 lock(&self.wanted.0).insert(wanted.name.clone(), thread.control().clone());
                 self.marathon.insert(wanted.name.clone(), (wanted.clone(), alone, thread));
             }

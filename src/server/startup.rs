@@ -20,6 +20,7 @@ use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus, Se
 use crate::admin::listen::{AdminError, AdminServer};
 use crate::cluster::closing;
 use crate::cluster::event::{EventSender, QUEUE};
+use crate::cluster::sources::marathon::metrics::MarathonMetrics;
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
 use crate::cluster::store::{self, StoreError};
@@ -36,6 +37,8 @@ use crate::health::run::HealthParts;
 use crate::journal;
 use crate::model::time::Timestamp;
 use crate::proxy::access_log;
+use crate::proxy::filters::jwt::store::{self as store_of_keys, KeyMetrics};
+use crate::proxy::filters::pages;
 use crate::proxy::listen::BindError as ProxyBindError;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::tls::clients::AuthoritiesFault;
@@ -179,7 +182,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (events, receiver) = mpsc::channel(QUEUE);
     let wanted = Wanted::default();
     let metrics = MesosMetrics::register(&registry)?;
-    let mut sources = Sources::new(events.clone(), metrics, wanted.clone(), runtime.handle().clone());
+    let marathon = MarathonMetrics::register(&registry)?;
+    let mut sources = Sources::new(events.clone(), metrics, marathon, wanted.clone(), runtime.handle().clone());
     let (store, sender) = start_store(&config, &registry)?.unzip();
     let metrics = WriterMetrics::register(&registry)?;
     let writer = WriterParts { writer, table: table.clone(), events: receiver, metrics, store: sender, wanted };
@@ -235,6 +239,9 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         metrics: DeployMetrics::register(&registry)?,
         stop: stop.clone(),
     };
+    let keys = store_of_keys::follow(table.clone(), KeyMetrics::register(&registry)?, stop.clone());
+    tasks.push(runtime.spawn(keys));
+    tasks.push(runtime.spawn(pages::follow(table.clone(), stop.clone())));
     tasks.extend(follow_tables(&runtime, &registry, ledger, (events.clone(), tls))?);
     Ok(Server {
         table,

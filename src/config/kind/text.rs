@@ -83,6 +83,12 @@ pub(crate) const ORIGIN: Text = Text { noun: "an origin", example: "\"https://ap
 /// A token (RFC 9110 section 5.6.2).
 pub(crate) const PSEUDONYM: Text = Text { noun: "a token of RFC 9110", example: "\"pointsman\"", parse: token };
 
+/// A status of an error, or its class.
+pub(crate) const ERROR_STATUS: Text = Text { noun: "a status of an error", example: "\"5xx\"", parse: error_status };
+
+/// A claim of a token and the header field that tells it.
+pub(crate) const CLAIM: Text = Text { noun: "a claim with a field", example: "\"sub=X-User\"", parse: claim };
+
 /// A host or a wildcard.
 pub(crate) struct Host;
 
@@ -266,6 +272,24 @@ fn token(text: &str) -> Result<String, String> {
         return Err("1 to 64 letters, digits or any of !#$%&'*+-.^_`|~ are allowed".into());
     }
     Ok(text.into())
+}
+
+fn error_status(text: &str) -> Result<String, String> {
+    let is_one = text.len() == 3 && text.parse::<u16>().is_ok_and(|code| (400..600).contains(&code));
+    match is_one || matches!(text, "4xx" | "5xx") {
+        true => Ok(text.into()),
+        false => Err("400 to 599, `4xx` or `5xx` is one".into()),
+    }
+}
+
+fn claim(text: &str) -> Result<String, String> {
+    let (claim, field) = text.split_once('=').ok_or("it is a claim, `=`, and the name of a header field")?;
+    line(claim)?;
+    let field = token(field)?;
+    if crate::labels::is_protected_field(&field) {
+        return Err(format!("the field {field:?} has a meaning of its own, or is written by this proxy"));
+    }
+    Ok(format!("{claim}={field}"))
 }
 
 fn identity(text: &str) -> Result<String, String> {

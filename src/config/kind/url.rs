@@ -1,10 +1,11 @@
-//! URLs of Marathon.
+//! URLs.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::text::FILE;
 use super::{Fault, Item, Kind, clip};
 
 /// An `http://` or `https://` URL, perhaps with a path, without credentials.
@@ -32,6 +33,64 @@ impl Kind for MarathonUrl {
             false => (format!("{:?} is no URL of Marathon", clip(text)), format!("write it like {}", self.example())),
         };
         Err(Fault::one(item.span(), message, mend))
+    }
+
+    fn show(&self, value: &Arc<str>) -> Json {
+        (**value).into()
+    }
+}
+
+/// An `http://` or `https://` URL, perhaps with a path, without credentials and query.
+pub(crate) struct HttpUrl;
+
+impl Kind for HttpUrl {
+    type Value = Arc<str>;
+
+    fn noun(&self) -> String {
+        "a URL".into()
+    }
+
+    fn example(&self) -> String {
+        "\"https://auth.example.com/verify\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, _base: &Path) -> Result<Arc<str>, Vec<Fault>> {
+        let text = self.string(item)?;
+        if is_url(text) {
+            return Ok(text.into());
+        }
+        // Credentials that someone wrote into the URL are not repeated.
+        let message = match text.contains('@') {
+            true => "the URL has an `@`".to_owned(),
+            false => format!("{:?} is no http or https URL without a query", clip(text)),
+        };
+        Err(Fault::one(item.span(), message, format!("write it like {}", self.example())))
+    }
+
+    fn show(&self, value: &Arc<str>) -> Json {
+        (**value).into()
+    }
+}
+
+/// Such a URL, or a file; a relative path starts at the configuration file's folder.
+pub(crate) struct KeySource;
+
+impl Kind for KeySource {
+    type Value = Arc<str>;
+
+    fn noun(&self) -> String {
+        "a URL or a file's path".into()
+    }
+
+    fn example(&self) -> String {
+        "\"https://id.example.com/jwks.json\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, base: &Path) -> Result<Arc<str>, Vec<Fault>> {
+        match self.string(item)?.contains("://") {
+            true => HttpUrl.read(item, base),
+            false => FILE.read(item, base).map(|path| path.to_string_lossy().into()),
+        }
     }
 
     fn show(&self, value: &Arc<str>) -> Json {

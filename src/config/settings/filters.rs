@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use crate::config::access::LogRule;
-use crate::config::filter::{FilterConfig, RateBy};
+use crate::config::filter::{Coding, FilterConfig, RateBy};
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::Network;
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{NAME, ORIGIN, PSEUDONYM};
-use crate::config::kind::{Choice, Flag, Many};
+use crate::config::kind::text::{CLAIM, ERROR_STATUS, FILE, FOLDER, LINE, NAME, ORIGIN, PATTERN, PSEUDONYM};
+use crate::config::kind::url::{HttpUrl, KeySource};
+use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::section::{Example, Section};
 use crate::config::setting::{Setting, setting};
 
@@ -28,7 +29,11 @@ pub(super) fn section() -> Section<FilterConfig> {
     .settings(who())
     .settings(how_often())
     .settings(what())
+    .section(forward_auth())
+    .section(jwt())
+    .section(errors())
     .section(cors())
+    .section(compress())
 }
 
 fn who() -> [Setting<FilterConfig>; 3] {
@@ -70,11 +75,17 @@ fn how_often() -> [Setting<FilterConfig>; 4] {
     ]
 }
 
-fn what() -> [Setting<FilterConfig>; 3] {
+fn what() -> [Setting<FilterConfig>; 4] {
     let rules = Choice(&[("sampled", LogRule::Sampled), ("always", LogRule::Always), ("never", LogRule::Never)]);
     [
         setting!(FilterConfig, "max_body", Size::between(0, 1 << 40), max_body)
             .means("Requests with a larger body get 413, also where the length shows only on the way; 0: any.")
+            .costs("None."),
+        setting!(FilterConfig, "max_head", Size::between(0, 1 << 20), max_head)
+            .means(
+                "Requests with a larger head, its line and all fields as HTTP/1.1 writes them, get 431; 0: as \
+                `proxy.limits.head_size` has it for all.",
+            )
             .costs("None."),
         setting!(FilterConfig, "security_headers", Flag, security_headers)
             .means(
@@ -86,6 +97,129 @@ fn what() -> [Setting<FilterConfig>; 3] {
             .means("Whether requests get a line in `proxy.access_log`: as its `sample` says, always, or never.")
             .costs("As the log says."),
     ]
+}
+
+fn forward_auth() -> Section<FilterConfig> {
+    let minute = Duration::from_secs(60);
+    Section::new(
+        "forward_auth",
+        "Somebody else who says whether a request may pass: its head is sent there, an answer of 2xx lets it pass, any other \
+        goes to the client. The way of Traefik's ForwardAuth and of nginx's auth_request.",
+    )
+    .settings([
+        setting!(FilterConfig, "url", Optional(HttpUrl), forward_auth.url)
+            .example("\"http://auth.example.com:4180/verify\"")
+            .by_default("nobody is asked")
+            .means(
+                "Whom to ask, by GET with the request's own fields, the forwarding fields, `X-Forwarded-Method` and \
+                `X-Forwarded-Uri`. If there is no answer, requests get 503.",
+            )
+            .costs("Each request waits for the answer; what is down there is down here."),
+        setting!(FilterConfig, "ca", Optional(FILE), forward_auth.ca)
+            .example("\"/etc/pointsman/ca.pem\"")
+            .by_default("the system's")
+            .means("A PEM file with the authorities that answer for an `https` URL.")
+            .costs("None."),
+        setting!(FilterConfig, "request_headers", Many::new(PSEUDONYM, "header fields", 64), forward_auth.request_headers)
+            .example("[\"Accept-Language\"]")
+            .by_default("all")
+            .means("The only fields of requests that are told, beside `Authorization`, `Cookie` and the forwarding fields.")
+            .costs("None."),
+        setting!(FilterConfig, "copy_headers", Many::new(PSEUDONYM, "header fields", 64), forward_auth.copy_headers)
+            .example("[\"X-Auth-User\"]")
+            .means("Fields of the answer that endpoints get, in place of what the client wrote there.")
+            .costs("None."),
+        setting!(FilterConfig, "timeout", Span::between(Duration::from_millis(1), minute), forward_auth.timeout)
+            .means("For the whole answer; then 503.")
+            .costs("Requests wait for so long where nobody answers."),
+    ])
+}
+
+fn jwt() -> Section<FilterConfig> {
+    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+    Section::new(
+        "jwt",
+        "Tokens that requests must have (JWT, RFC 7519), in `Authorization: Bearer`: RS256 to PS512, ES256, ES384, EdDSA. One \
+        that has no `exp`, has expired, or is signed by no key of the set gets 401.",
+    )
+    .settings([
+        setting!(FilterConfig, "keys", Optional(KeySource), jwt.keys)
+            .example("\"https://id.example.com/jwks.json\"")
+            .by_default("no token is asked for")
+            .means(
+                "The set of public keys (JWKS, RFC 7517), by URL or as a file. Those that were read once count until \
+                others can be read; before, requests get 503. Two filters with one set have one `refresh` and `ca`.",
+            )
+            .costs("Whoever can change it lets anybody in: no `http` URL beyond networks of your own."),
+        setting!(FilterConfig, "ca", Optional(FILE), jwt.ca)
+            .example("\"/etc/pointsman/ca.pem\"")
+            .by_default("the system's")
+            .means("A PEM file with the authorities that answer for an `https` URL.")
+            .costs("None."),
+        setting!(FilterConfig, "refresh", Span::between(Duration::from_secs(1), day), jwt.refresh)
+            .means("How often the keys are read again; sooner (each ten seconds at most) where a token names another key.")
+            .costs("A key that was taken back counts for so long."),
+        setting!(FilterConfig, "issuer", Optional(LINE), jwt.issuer)
+            .example("\"https://id.example.com\"")
+            .by_default("any")
+            .means("Who must have issued them (`iss`).")
+            .costs("None."),
+        setting!(FilterConfig, "audience", Many::new(LINE, "names", 64), jwt.audience)
+            .example("[\"shop\"]")
+            .by_default("any")
+            .means("For whom they must be (`aud`), one of these.")
+            .costs("Without it, a token for another service lets a client in here."),
+        setting!(FilterConfig, "leeway", Span::between(Duration::ZERO, hour), jwt.leeway)
+            .means("How far the issuer's clock may differ from ours.")
+            .costs("Tokens count for so long beyond their time."),
+        setting!(FilterConfig, "cookie", Optional(PSEUDONYM), jwt.cookie)
+            .example("\"token\"")
+            .by_default("none")
+            .means("A cookie that they may be in, where there is no `Authorization: Bearer`.")
+            .costs("Browsers send cookies with requests of other sites' pages too: such a cookie should be `SameSite`."),
+        setting!(FilterConfig, "claims", Many::new(CLAIM, "claims", 64), jwt.claims)
+            .example("[\"sub=X-User\", \"realm.roles=X-Roles\"]")
+            .means("Claims that endpoints get as fields, `claim=Field`, in place of what the client wrote there.")
+            .costs("None."),
+    ])
+}
+
+fn errors() -> Section<FilterConfig> {
+    Section::new("errors", "Pages for errors of the service or route, in place of `proxy.error_pages`.").settings([
+        setting!(FilterConfig, "pages", Optional(FOLDER), errors.pages)
+            .example("\"/etc/pointsman/pages-shop\"")
+            .by_default("those of `proxy.error_pages`")
+            .means("A folder of pages, as `proxy.error_pages` has them.")
+            .costs("As there."),
+        setting!(FilterConfig, "replace", Many::new(ERROR_STATUS, "statuses", 64), errors.replace)
+            .example("[\"5xx\", \"404\"]")
+            .by_default("none")
+            .means("Answers of endpoints that get a page, too, where there is one; their status stays.")
+            .costs("What the endpoint said is lost, and its connection is closed where the answer was long."),
+    ])
+}
+
+fn compress() -> Section<FilterConfig> {
+    let codings = Choice(&[("zstd", Coding::Zstd), ("br", Coding::Brotli), ("gzip", Coding::Gzip)]);
+    Section::new("compress", "Answers that are compressed on their way.").settings([
+        setting!(FilterConfig, "codings", Many::new(codings, "codings", 3), compress.codings)
+            .example("[\"zstd\", \"br\", \"gzip\"]")
+            .by_default("none: nothing is compressed")
+            .means(
+                "By what: the one that the client likes best, of equals the first here. Answers that have a coding already, \
+                are a part, or say `no-transform` are left alone.",
+            )
+            .costs(
+                "About 5 to 20 ms of a worker a megabyte, and up to 2 MiB for each of at most 128 answers a worker. Where a \
+                page has a secret and beside it what a stranger can put there, its length gives the secret away (BREACH).",
+            ),
+        setting!(FilterConfig, "min_size", Size::between(0, 1 << 30), compress.min_size)
+            .means("Shorter answers are sent as they are; those whose length is not known are compressed.")
+            .costs("None."),
+        setting!(FilterConfig, "types", Many::new(PATTERN, "media types", 64), compress.types)
+            .means("Media types whose answers are compressed, with `*` at an end.")
+            .costs("What is compressed by its nature costs time and saves nothing."),
+    ])
 }
 
 fn cors() -> Section<FilterConfig> {

@@ -188,7 +188,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 10] {
+fn proxy() -> [Setting<Raw>; 11] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -203,6 +203,15 @@ fn proxy() -> [Setting<Raw>; 10] {
         setting!(Raw, "proxy_status", Flag, config.proxy.proxy_status)
             .means("Whether answers of the proxy's own carry `Proxy-Status` (RFC 9209) beside `x-pointsman-reason`.")
             .costs("Clients learn a little of what is behind the proxy."),
+        setting!(Raw, "error_pages", Optional(FOLDER), config.proxy.error_pages)
+            .example("\"/etc/pointsman/pages\"")
+            .by_default("short texts")
+            .means(
+                "A folder of pages for errors that the proxy answers by itself: `503.html`, `5xx.html`, `any.html`, also as \
+                `.json` (for clients that ask for JSON and not for HTML) and `.txt`; up to 64 KiB each. Status, \
+                `x-pointsman-reason` and the other fields stay. The folder is followed.",
+            )
+            .costs("The pages in memory; a look at the folder each second."),
         setting!(Raw, "request_id", Optional(PSEUDONYM), config.proxy.request_id)
             .example("\"X-Request-Id\"")
             .by_default("none")

@@ -1,5 +1,6 @@
 //! Answers in place of a forwarded request: redirects and fixed answers of routes.
 
+use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
@@ -20,9 +21,10 @@ pub fn answer(route: &Route, asked: &Asked<'_>) -> Option<Refusal> {
             Refusal { header, ..Reason::RouteRedirect.into() }
         }
         Instead::Answer { status, content_type, body } => {
-            let body = if matches!(status, 204 | 205 | 304) { "".into() } else { body.clone() };
+            let body =
+                if matches!(status, 204 | 205 | 304) { Bytes::new() } else { Bytes::copy_from_slice(body.as_bytes()) };
             let content = Content { content_type: content_type.clone(), body };
-            Refusal { content: Some(content), ..Reason::FixedAnswer.into() }
+            Refusal { content: Some(Box::new(content)), ..Reason::FixedAnswer.into() }
         }
     };
     Some(Refusal { status: StatusCode::from_u16(instead.status()).ok(), ..refusal })

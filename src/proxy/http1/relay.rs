@@ -87,6 +87,11 @@ impl BareRelay {
         self.connection.is_none()
     }
 
+    /// What is counted of its request.
+    pub(in crate::proxy) fn account(&mut self) -> &mut Account {
+        &mut self.account
+    }
+
     /// The present piece.
     pub fn piece(&self) -> &[u8] {
         &self.read.bytes()[..self.data]

@@ -11,6 +11,7 @@
 
 pub mod changes;
 pub mod client;
+pub mod metrics;
 pub mod run;
 pub mod service_account;
 pub mod sse;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::{Client, ClientError, Target};
+use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::sse::{Decoder, TooLong};
 use super::translate::{self, Said, SaidTask, Scope};
 use super::wire::Info;
@@ -53,12 +54,18 @@ const PODS: &str = "/v2/pods::status";
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
-pub fn spawn(config: MarathonConfig, alone: bool, events: EventSender) -> std::io::Result<SourceThread> {
+pub fn spawn(
+    config: MarathonConfig,
+    alone: bool,
+    events: EventSender,
+    metrics: &MarathonMetrics,
+) -> std::io::Result<SourceThread> {
+    let metrics = metrics.source(&config.name);
     let (stop, snapshot) = (CancellationToken::new(), Arc::new(Notify::new()));
     let control = SourceControl::new(config.name.clone(), stop.clone(), snapshot.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("marathon-{}", config.name)).spawn(move || {
-        let source = Source::new(config, alone, events, snapshot);
+        let source = Source::new(config, alone, events, snapshot, metrics);
         runtime.block_on(stop.run_until_cancelled(source.run()));
     })?;
     Ok(SourceThread::new(control, thread))
@@ -70,6 +77,7 @@ struct Source {
     client: Client,
     events: EventSender,
     snapshot: Arc<Notify>,
+    metrics: SourceMetrics,
     stream: u64,
     failures: u32,
     random: fastrand::Rng,
@@ -103,13 +111,20 @@ enum Read {
 }
 
 impl Source {
-    fn new(config: MarathonConfig, alone: bool, events: EventSender, snapshot: Arc<Notify>) -> Self {
+    fn new(
+        config: MarathonConfig,
+        alone: bool,
+        events: EventSender,
+        snapshot: Arc<Notify>,
+        metrics: SourceMetrics,
+    ) -> Self {
         Self {
             client: Client::new(config.clone()),
             config,
             alone,
             events,
             snapshot,
+            metrics,
             // A source that is started anew, with other settings, goes before its former self.
             stream: Timestamp::now().0,
             failures: 0,
@@ -132,6 +147,8 @@ impl Source {
             if matches!(over, Over::Stopping) {
                 return;
             }
+            self.metrics.live.set(0);
+            self.metrics.failures.inc();
             let error = over.to_string();
             tracing::warn!(source = %self.config.name, error, "Marathon's events are interrupted");
             if self.last_error.as_ref() != Some(&error) {
@@ -169,6 +186,7 @@ impl Source {
         });
         // The stream first: what changes while everything is read is then heard of.
         let mut stream = self.client.get(target, &path, "text/event-stream").await?;
+        self.metrics.streams.inc();
         tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
         let client = Client::new(self.config.clone());
         let mut decoder = Decoder::default();
@@ -197,7 +215,9 @@ impl Source {
                     let Some(bytes) = bytes? else {
                         return Err(Over::Other(format!("{} ended the stream of events", stream.target)));
                     };
+                    self.metrics.heard(Timestamp::now());
                     for event in decoder.push(&bytes)? {
+                        self.metrics.events.inc();
                         let changed = changes::of(&event.name, event.data.as_bytes());
                         again |= changed.everything;
                         self.leaving(&changed, &scope).await?;
@@ -206,11 +226,14 @@ impl Source {
                 }
                 read = pending_or(reading.as_mut()) => {
                     reading = None;
-                    match read? {
+                    let read = read?;
+                    self.count(&read);
+                    match read {
                         Read::Everything(apps, pods) => {
                             whole_at = Instant::now();
                             self.take_everything(&apps, pods.as_deref(), &info, &scope, !live).await?;
                             live = true;
+                            self.metrics.live.set(1);
                             self.failures = 0;
                             self.last_error = None;
                         }
@@ -227,6 +250,16 @@ impl Source {
                 }
             }
         }
+    }
+
+    fn count(&self, read: &Read) {
+        let (counter, first, second) = match read {
+            Read::Everything(apps, pods) => (&self.metrics.reads_whole, Some(apps), pods.as_ref()),
+            Read::One(_, app, pod) => (&self.metrics.reads_one, app.as_ref(), pod.as_ref()),
+        };
+        counter.inc();
+        let octets: usize = [first, second].into_iter().flatten().map(Bytes::len).sum();
+        self.metrics.bytes.inc_by(octets as u64);
     }
 
     /// A task that an event says is going: nothing new is sent there while its app is read.
