@@ -62,7 +62,8 @@ fn every_commented_setting_is_valid() {
 #[test]
 fn what_the_sample_calls_a_default_is_the_default() {
     let config = check_with_secrets(&everything_in_force());
-    let server = ServerConfig { workers: config.server.workers, ..ServerConfig::default() };
+    let hand_over = config.server.hand_over.clone();
+    let server = ServerConfig { workers: config.server.workers, hand_over, ..ServerConfig::default() };
     assert_eq!(config.server, server);
     assert_eq!(config.log, LogConfig::default());
     assert_eq!(config.state, StateConfig { path: config.state.path.clone(), ..StateConfig::default() });

@@ -6,6 +6,7 @@ mod proxy_common;
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn the_most_specific_route_answers() {
@@ -135,4 +136,31 @@ async fn answers_of_its_own_carry_a_proxy_status() {
             assert_eq!(header(&answer, "proxy-status"), is_wanted.then_some(&*expected), "{answer}");
         }
     }
+}
+
+/// RFC 9209 section 2: each on the way adds what it knows, behind what others have said.
+#[tokio::test]
+async fn answers_of_endpoints_say_where_they_come_from_by_choice() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.is_some() {
+            let answer =
+                "HTTP/1.1 404 Not Found\r\nProxy-Status: inner; received-status=404\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let cluster = |relayed: bool| {
+        Cluster::with(|config| config.proxy.proxy_status_relayed = relayed)
+            .service("web", Protocol::Http, &[backend.address])
+            .route("*", "/", "web")
+            .serve()
+    };
+    let said = |answer: &str| -> Vec<String> {
+        let lines = answer.lines().filter_map(|line| line.split_once(": "));
+        let lines = lines.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-status"));
+        lines.map(|(_, value)| value.trim().to_owned()).collect()
+    };
+    let ours = format!("pointsman; next-hop=\"{}\"; next-protocol=http/1.1; received-status=404", backend.address);
+    assert_eq!(said(&cluster(true).get("a", "/").await), ["inner; received-status=404", &ours]);
+    assert_eq!(said(&cluster(false).get("a", "/").await), ["inner; received-status=404"]);
 }

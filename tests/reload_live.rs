@@ -72,6 +72,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dns.log.", "followed by the thread that writes: tests/dns_log.rs"),
     ("dns.transfer.", "as dns.allow, tests/dns_transfer.rs"),
     ("proxy.max_attempts", "read from the request's plan: tests/proxy_retry.rs"),
+    ("proxy.proxy_status_relayed", "read at each answer: tests/proxy_routing.rs"),
     ("proxy.proxy_status", "read at each answer: tests/proxy_routing.rs"),
     ("proxy.error_pages", "followed by who reads the pages, and read with each request: tests/proxy_pages.rs"),
     ("proxy.request_id", "read with each request: tests/proxy_access_log.rs"),

@@ -129,7 +129,7 @@ async fn bind_tcp(address: SocketAddr, setting: &'static str) -> Result<TcpListe
 }
 
 /// A socket's file, removed at the end if it is still ours.
-pub(super) struct OwnSocket {
+pub(crate) struct OwnSocket {
     path: PathBuf,
     /// Device and number; `None`: it is removed.
     inode: Option<(u64, u64)>,
@@ -137,7 +137,7 @@ pub(super) struct OwnSocket {
 
 impl OwnSocket {
     /// Removes the file if it is still ours, once.
-    pub(super) fn remove(&mut self) {
+    pub(crate) fn remove(&mut self) {
         let is_ours = |(device, inode)| {
             std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (device, inode))
         };
@@ -156,7 +156,10 @@ impl Drop for OwnSocket {
 }
 
 /// Makes the socket under another name first: when it gets its own, only our user may open it already.
-fn bind_unix(path: &Path) -> Result<(UnixListener, OwnSocket), AdminError> {
+///
+/// # Errors
+/// Why it cannot be made.
+pub(crate) fn bind_unix(path: &Path) -> Result<(UnixListener, OwnSocket), AdminError> {
     let failed = |source| AdminError::Socket { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(AdminError::NotASocket(path.to_owned())),

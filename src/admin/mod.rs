@@ -11,7 +11,7 @@ pub mod context;
 pub mod listen;
 
 mod accept;
-mod bind;
+pub(crate) mod bind;
 mod certificate;
 
 pub(crate) mod dispatch;

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use crate::admin::ReloadOutcome;
 use crate::config::{Config, ConfigErrors};
 use crate::server::signals::{Request, Signals};
-use crate::server::{ConfigFile, LoadConfig, Options, Server, notify, start_logging};
+use crate::server::{ConfigFile, LoadConfig, Options, Server, TakeOver, notify, start_logging};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,6 +18,9 @@ pub(super) struct Arguments {
     /// Run in place of Mesos-DNS with its own file (config.json), as it is
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     mesos_dns_config: Option<PathBuf>,
+    /// Take over from the running process, without losing a request (setting server.hand_over)
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
@@ -37,14 +40,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         let _inside = runtime.enter();
         Signals::take().map_err(program)?
     };
-    let server = start(config, Options { config: Some(file), load, log: Some(log), inherited })?;
-    notify::ready();
-    runtime.block_on(wait(&server, &mut signals));
-    notify::stopping();
+    let take_over = if arguments.take_over { Some(take_over(&config)?) } else { None };
+    let is_successor = take_over.is_some();
+    let server = start(config, Options { config: Some(file), load, log: Some(log), inherited, take_over })?;
+    if is_successor {
+        notify::taken_over()
+    } else {
+        notify::ready()
+    }
+    let ending = runtime.block_on(wait(&server, &mut signals));
+    if ending == Ending::Stopped {
+        notify::stopping();
+    }
     // A reload may have changed it.
     let drain_time = server.table().load().config.server.drain_time;
     tracing::info!(drain_time = ?drain_time, "stopping; a second signal ends at once");
-    let stopped = runtime.block_on(stop(server, drain_time, &mut signals));
+    let stopped = runtime.block_on(stop(server, ending, drain_time, &mut signals));
     // Whatever was given up ends with the process.
     runtime.shutdown_background();
     stopped?;
@@ -69,9 +80,35 @@ pub(super) fn start(config: Config, options: Options) -> Result<Server, Failure>
     Ok(server)
 }
 
-/// Waits for the signal to stop; SIGHUP reads the configuration again.
-async fn wait(server: &Server, signals: &mut Signals) {
-    while signals.next().await == Request::Reload {
+/// Asks the running process for its sockets.
+fn take_over(config: &Config) -> Result<TakeOver, Failure> {
+    let path = config.server.hand_over.as_ref().ok_or_else(|| {
+        Failure::Usage("--take-over needs the setting server.hand_over, the socket that the running process has".into())
+    })?;
+    TakeOver::begin(path, config.server.workers.max(1)).map_err(program)
+}
+
+/// Why the program ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It was told to.
+    Stopped,
+    /// Another process has taken over.
+    TakenOver,
+}
+
+/// Waits for the signal to stop, or until another process has taken over; SIGHUP reads the configuration again.
+async fn wait(server: &Server, signals: &mut Signals) -> Ending {
+    let mut taken_over = std::pin::pin!(server.taken_over());
+    loop {
+        // Cancel safe, both.
+        let request = tokio::select! {
+            () = &mut taken_over => return Ending::TakenOver,
+            request = signals.next() => request,
+        };
+        if request == Request::Stop {
+            return Ending::Stopped;
+        }
         notify::reloading();
         let status = server.reloader().reload().await;
         notify::reloaded(status.outcome == ReloadOutcome::Applied);
@@ -79,9 +116,12 @@ async fn wait(server: &Server, signals: &mut Signals) {
 }
 
 /// Stops with draining; a second signal gives up what is still in flight.
-async fn stop(server: Server, drain_time: Duration, signals: &mut Signals) -> Result<(), Failure> {
+async fn stop(server: Server, ending: Ending, drain_time: Duration, signals: &mut Signals) -> Result<(), Failure> {
     let hurry = server.hurry_handle();
-    let mut stopped = tokio::task::spawn_blocking(move || server.stop(drain_time));
+    let mut stopped = tokio::task::spawn_blocking(move || match ending {
+        Ending::Stopped => server.stop(drain_time),
+        Ending::TakenOver => server.end(drain_time),
+    });
     loop {
         // Cancel safe: a signal that is not taken here is taken in the next turn.
         tokio::select! {

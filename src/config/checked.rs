@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub service_retention: Duration,
     /// Versions of the table that are kept for the API.
     pub history: usize,
+    /// Where a process that takes over asks for the sockets.
+    pub hand_over: Option<PathBuf>,
 }
 
 /// Logging.
@@ -713,6 +715,8 @@ pub struct ProxyConfig {
     pub access_log: AccessLogConfig,
     /// How requests are followed through several services.
     pub trace: TraceConfig,
+    /// … and those of endpoints say where they come from.
+    pub proxy_status_relayed: bool,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
     /// Second copies of slow requests.
@@ -1087,6 +1091,7 @@ impl Default for ServerConfig {
             drain_time: Duration::from_secs(30),
             service_retention: Duration::from_secs(3600),
             history: 64,
+            hand_over: None,
         }
     }
 }
@@ -1220,6 +1225,7 @@ impl Default for ProxyConfig {
             request_id: None,
             access_log: AccessLogConfig::default(),
             trace: TraceConfig::default(),
+            proxy_status_relayed: false,
             balance: BalanceConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),

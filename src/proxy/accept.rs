@@ -33,10 +33,11 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: Listener) {
         Err(error) => return warn!(listener = %name, %error, "listener cannot be used"),
     };
     let (relay, signal) = watch::channel(Drain::Serving);
+    let own = drain.clone();
     let relaying = drain::relay(worker.drain.clone(), drain.unwrap_or_else(|| worker.drain.clone()), relay);
     let local = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
     let connections = JoinSet::new();
-    let acceptor = Acceptor { worker, name, local, entrance, tls, passes, announcers, drain: signal, connections };
+    let acceptor = Acceptor { worker, name, local, entrance, tls, passes, announcers, own, drain: signal, connections };
     tokio::select! {
         () = acceptor.run(socket, is_inherited) => {}
         () = relaying => {}
@@ -52,6 +53,8 @@ struct Acceptor {
     tls: Option<TlsListener>,
     passes: bool,
     announcers: Arc<[IpNet]>,
+    /// What is told this listener alone.
+    own: Option<DrainSignal>,
     drain: DrainSignal,
     connections: JoinSet<()>,
 }
@@ -62,7 +65,9 @@ impl Acceptor {
     async fn run(mut self, socket: TcpListener, is_inherited: bool) {
         let mut drain = self.drain.clone();
         self.accept_until(&socket, drain::ended(&mut drain)).await;
-        let is_closing = matches!(*self.drain.borrow(), Drain::Until(_));
+        // A successor has the socket, even where the whole worker ends by now: it must not be closed for new connections.
+        let is_handed_over = self.own.as_ref().is_some_and(|own| *own.borrow() == Drain::HandedOver);
+        let is_closing = matches!(*self.drain.borrow(), Drain::Until(_)) && !is_handed_over;
         // What waits in a queue that somebody else goes on with is theirs to accept.
         if is_closing && !is_inherited {
             self.close(socket).await;

@@ -891,6 +891,9 @@ impl Forwarding {
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());
         prepare_answer(&mut head, &worker, &self.plan.config.proxy.via);
+        if self.proxy().proxy_status_relayed {
+            local::tell_origin(&mut head.headers, &self.plan.config.proxy.via, endpoint, head.status);
+        }
         self.keep(endpoint, &mut head);
         if let Some(rules) = &self.plan.rules
             && let Some(location) = rules::rewritten_location(rules, &head.headers, &self.plan.admitted.host())

@@ -11,8 +11,10 @@ use super::grpc;
 use super::headers::REASON;
 use super::rules::Refusal;
 use super::worker::Worker;
+use crate::model::endpoint::Endpoint;
+use crate::model::service::Protocol;
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The methods named where one is refused (RFC 9110 section 15.5.6); others are forwarded as well.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -84,4 +86,15 @@ pub fn answer(
         grpc::translate(&mut answer, reason, entry.meaning);
     }
     answer
+}
+
+/// Says of an endpoint's answer where it comes from, behind what others said of it on the way (RFC 9209 section 2: "the
+/// first member … the one closest to the origin").
+pub fn tell_origin(headers: &mut HeaderMap, via: &str, endpoint: &Endpoint, status: StatusCode) {
+    let protocol = if endpoint.protocol == Protocol::H2c { "h2c" } else { "http/1.1" };
+    let (address, status) = (endpoint.address, status.as_u16());
+    let member = format!("{via}; next-hop=\"{address}\"; next-protocol={protocol}; received-status={status}");
+    if let Ok(member) = HeaderValue::try_from(member) {
+        headers.append(PROXY_STATUS, member);
+    }
 }

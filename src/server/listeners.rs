@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use super::notify::Inherited;
 use super::startup::StartError;
+use super::take_over::{Place, Use};
 use super::tickets::TicketKeys;
 use super::workers::{DnsStart, Orders};
 use crate::config::Config;
@@ -37,6 +39,8 @@ pub(super) struct Listeners {
     tickets: TicketKeys,
     ends: CertificateEnds,
     leaving: Leaving,
+    /// Of addresses for DNS that another process serves by now.
+    handed_over: Vec<watch::Sender<dns::Drain>>,
     control: tokio::runtime::Handle,
 }
 
@@ -125,6 +129,7 @@ impl Listeners {
             tickets: TicketKeys::new(control.clone()),
             ends,
             leaving: Leaving::default(),
+            handed_over: Vec::new(),
             control,
         }
     }
@@ -208,6 +213,54 @@ impl Listeners {
         }
     }
 
+    /// Every socket under a further descriptor, for a process that takes over.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<(Place, OwnedFd)>> {
+        let mut out = Vec::new();
+        for listener in self.proxy.values() {
+            let place =
+                Place { purpose: Use::Proxy, address: listener.config.address, is_inherited: listener.is_inherited };
+            for socket in &listener.sockets {
+                out.push((place, socket.try_clone()?.into()));
+            }
+        }
+        for open in &self.dns {
+            let address = open.configured.1;
+            let place = |purpose, is_inherited| Place { purpose, address, is_inherited };
+            for sockets in &open.sockets {
+                for socket in &sockets.udp {
+                    out.push((place(Use::DnsUdp, !sockets.inherited_tcp.is_empty()), socket.try_clone()?.into()));
+                }
+                let streams = [
+                    (Use::DnsTcp, false, &sockets.tcp),
+                    (Use::DnsTcp, true, &sockets.inherited_tcp),
+                    (Use::DnsTls, false, &sockets.tls),
+                    (Use::DnsHttps, false, &sockets.https),
+                ];
+                for (purpose, is_inherited, streams) in streams {
+                    for socket in streams {
+                        out.push((place(purpose, is_inherited), socket.try_clone()?.into()));
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Accepts no more at these places: another process does. Connections go on.
+    pub(super) fn hand_over(&mut self, places: &[Place]) {
+        for listener in self.proxy.values_mut().filter(|open| is_at(places, &[Use::Proxy], open.config.address)) {
+            listener.drain.send_replace(Drain::HandedOver);
+            listener.sockets.clear();
+        }
+        let of_dns = [Use::DnsTcp, Use::DnsTls, Use::DnsHttps];
+        for mut open in self.dns.extract_if(.., |open| is_at(places, &of_dns, open.configured.1)) {
+            open.drain.send_replace(dns::Drain::HandedOver);
+            open.sockets.clear();
+            // Told nothing else any more: what ends its connections is that there is no sender.
+            self.handed_over.push(open.drain);
+        }
+    }
+
     /// Gives the sockets up, so that they close with the workers that serve them; drains DNS. The proxy's listeners
     /// follow their workers.
     pub(super) fn give_up(&mut self) {
@@ -218,6 +271,7 @@ impl Listeners {
         for drain in &self.leaving.dns {
             drain.send_replace(dns::Drain::Draining);
         }
+        self.handed_over.clear();
         for listener in self.proxy.values_mut() {
             listener.sockets.clear();
         }
@@ -278,9 +332,12 @@ impl Listeners {
         let (sockets, is_inherited) = match self.proxy.get(&wanted.address) {
             // The same address with other settings.
             Some(open) => (clone_all(&open.sockets, std::net::TcpListener::try_clone)?, open.is_inherited),
-            None => match inherited.take(&wanted.name) {
-                Some(socket) => (listen::share(socket, workers).map_err(StartError::Inherited)?, true),
-                None => (listen::bind(wanted.address, workers)?, false),
+            None => match inherited.handed.take_streams(Use::Proxy, wanted.address) {
+                Some(handed) => handed,
+                None => match inherited.take(&wanted.name) {
+                    Some(socket) => (listen::share(socket, workers).map_err(StartError::Inherited)?, true),
+                    None => (listen::bind(wanted.address, workers)?, false),
+                },
             },
         };
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(wanted.address);
@@ -386,6 +443,9 @@ fn bind_dns(
         };
         Ok((bound, listeners.into_iter().map(one).collect()))
     };
+    if let Some(handed) = take_dns(spoken, address, inherited) {
+        return Ok(handed);
+    }
     match spoken {
         Spoken::Tls => return encrypted("dns.tls.listen", |sockets| &mut sockets.tls),
         Spoken::Https => return encrypted("dns.tls.https_listen", |sockets| &mut sockets.https),
@@ -397,6 +457,42 @@ fn bind_dns(
     }
     let bound = dns_bind::bind(&[address], workers)?;
     Ok((bound.addresses.first().copied().unwrap_or(address), bound.workers))
+}
+
+/// The sockets of the process that this one takes over from.
+fn take_dns(
+    spoken: Spoken,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Option<(SocketAddr, Vec<WorkerSockets>)> {
+    let purpose = match spoken {
+        Spoken::Plain => Use::DnsTcp,
+        Spoken::Tls => Use::DnsTls,
+        Spoken::Https => Use::DnsHttps,
+    };
+    let (streams, is_inherited) = inherited.handed.take_streams(purpose, address)?;
+    let mut datagrams = match spoken {
+        Spoken::Plain => inherited.handed.take_datagrams(Use::DnsUdp, address)?.into_iter(),
+        _ => Vec::new().into_iter(),
+    };
+    let bound = streams.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+    let one = |stream| {
+        let mut sockets = WorkerSockets { udp: datagrams.next().into_iter().collect(), ..WorkerSockets::default() };
+        let place = match (spoken, is_inherited) {
+            (Spoken::Plain, true) => &mut sockets.inherited_tcp,
+            (Spoken::Plain, false) => &mut sockets.tcp,
+            (Spoken::Tls, _) => &mut sockets.tls,
+            (Spoken::Https, _) => &mut sockets.https,
+        };
+        place.push(stream);
+        sockets
+    };
+    Some((bound, streams.into_iter().map(one).collect()))
+}
+
+/// Whether one of these uses of an address is among the places.
+fn is_at(places: &[Place], purposes: &[Use], address: SocketAddr) -> bool {
+    places.iter().any(|place| place.address == address && purposes.contains(&place.purpose))
 }
 
 fn watch_folder(folder: &Path) -> Option<Watch> {

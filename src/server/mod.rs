@@ -20,6 +20,7 @@ mod service_ports;
 mod sources;
 mod startup;
 mod store;
+mod take_over;
 mod tickets;
 mod workers;
 mod writer;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 pub use log::{LogHandle, start_logging};
 pub use reload::{ConfigFile, Reloader};
 pub use startup::StartError;
+pub use take_over::take::{TakeOver, TakeOverError};
 pub use workers::Hurry;
 
 use crate::admin::context::Phase;
@@ -61,6 +63,8 @@ pub struct Options {
     pub log: Option<LogHandle>,
     /// Sockets that the service manager opened for us.
     pub inherited: notify::Inherited,
+    /// The process that this one takes over from.
+    pub take_over: Option<TakeOver>,
 }
 
 /// Reads and checks a configuration file.
@@ -68,7 +72,7 @@ pub type LoadConfig = fn(&Path) -> Result<Config, ConfigErrors>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { config: None, load: config::load, log: None, inherited: notify::Inherited::default() }
+        Self { config: None, load: config::load, log: None, inherited: notify::Inherited::default(), take_over: None }
     }
 }
 
@@ -87,6 +91,7 @@ pub struct Server {
     control: Option<startup::Control>,
     reloader: Arc<Reloader>,
     deploys: SharedLedger,
+    given: watch::Receiver<bool>,
     addresses: Addresses,
 }
 
@@ -153,6 +158,33 @@ impl Server {
     /// What ends a stop that takes too long.
     pub fn hurry_handle(&self) -> Hurry {
         lock(&self.workers).hurry_handle()
+    }
+
+    /// Waits until another process has taken over; [`Server::end`] is to follow. Cancel safe.
+    pub fn taken_over(&self) -> impl Future<Output = ()> + use<> {
+        let mut given = self.given.clone();
+        async move {
+            // Without a sender there is nobody who could hand over.
+            if given.wait_for(|given| *given).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// After another process has taken over: finishes what is in flight within `drain_time`. It has the state by now, so
+    /// nothing is stored, and nothing more is learnt.
+    pub fn end(mut self, drain_time: Duration) {
+        self.phase.send_replace(Phase::Stopping);
+        lock(&self.sources).stop();
+        if let Some(writer) = self.writer.take() {
+            drop(writer.stop());
+        }
+        self.store = None;
+        lock(&self.workers).stop(drain_time);
+        self.journals.into_iter().for_each(JournalThread::join);
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
     }
 
     /// Not ready → stop accepting → finish what is in flight within `drain_time` → end. The state is stored last.

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use sd_notify::NotifyState;
 
+use super::take_over::Handed;
 use crate::dns::transport::bind::WorkerSockets;
 
 /// The name of sockets for DNS.
@@ -18,6 +19,8 @@ const DNS: &str = "dns";
 pub struct Inherited {
     streams: Vec<(String, TcpListener)>,
     datagrams: Vec<(String, UdpSocket)>,
+    /// Those of a process that this one takes over from.
+    pub(super) handed: Handed,
 }
 
 /// Sockets for DNS that are not complete.
@@ -90,6 +93,11 @@ fn take<S>(sockets: &mut Vec<(String, S)>, is_wanted: impl Fn(&str, &S) -> bool)
 /// Tells the service manager that everything is up.
 pub fn ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+}
+
+/// Tells the service manager that this process has taken over from the one it knows, and that everything is up.
+pub fn taken_over() {
+    tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
 /// Tells the service manager that the configuration is being read again; [`reloaded`] follows.

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use tokio::sync::watch;
+
+use super::take_over::{Handed, Place, Use};
 
 use crate::config::checked::ServicePorts as Settings;
 use crate::proxy::drain::Drain;
@@ -63,7 +66,7 @@ impl ServicePorts {
         settings: &Settings,
         tls: Option<&TlsListener>,
         until: Drain,
-        workers: usize,
+        (workers, handed): (usize, &mut Handed),
     ) -> Result<Vec<Vec<Listener>>, String> {
         let addresses = addresses(wanted, settings);
         let former = self.open.remove(&wanted.port);
@@ -75,8 +78,11 @@ impl ServicePorts {
                     former.drain.send_replace(until);
                     self.leaving.push(former.drain);
                 }
-                let bound: Result<Vec<_>, _> =
-                    addresses.iter().map(|address| listen::bind(*address, workers)).collect();
+                let bind = |address: &SocketAddr| match handed.take_streams(Use::ServicePort, *address) {
+                    Some((sockets, _)) => Ok(sockets),
+                    None => listen::bind(*address, workers),
+                };
+                let bound: Result<Vec<_>, _> = addresses.iter().map(bind).collect();
                 (bound.map_err(|error| error.to_string())?, None)
             }
         };
@@ -105,6 +111,30 @@ impl ServicePorts {
         let announcers = settings.proxy_protocol.clone();
         self.open.insert(wanted.port, OpenPort { wanted: wanted.clone(), addresses, announcers, sockets, drain });
         Ok(orders)
+    }
+
+    /// Every socket under a further descriptor, for a process that takes over.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<(Place, OwnedFd)>> {
+        let mut out = Vec::new();
+        for open in self.open.values() {
+            for (address, sockets) in open.addresses.iter().zip(&open.sockets) {
+                let place = Place { purpose: Use::ServicePort, address: *address, is_inherited: false };
+                for socket in sockets {
+                    out.push((place, socket.try_clone()?.into()));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Accepts no more at these places: another process does. Connections go on.
+    pub(super) fn hand_over(&mut self, places: &[Place]) {
+        let is_taken =
+            |address| places.iter().any(|place| place.purpose == Use::ServicePort && place.address == address);
+        for open in self.open.values_mut().filter(|open| open.addresses.iter().any(|address| is_taken(*address))) {
+            open.drain.send_replace(Drain::HandedOver);
+            open.sockets.clear();
+        }
     }
 
     /// Gives the sockets up, so that they close with the workers that serve them.

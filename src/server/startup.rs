@@ -1,9 +1,10 @@
 //! The order of starting: what can fail first, so that nothing serves before everything can.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,18 +14,24 @@ use super::notify::HalfInherited;
 use super::reload::{Admin, ConfigFile, Reloader, ReloaderParts};
 use super::sources::{Sources, Wanted};
 use super::store::{Store, StoreSender};
+use super::take_over::balance;
+use super::take_over::give::Giver;
+use super::take_over::take::{TakeOver, TakeOverError};
 use super::workers::{WorkerParts, Workers};
 use super::writer::{WriterParts, WriterThread};
 use super::{Addresses, LogHandle, Options, Server};
+use crate::admin::bind::{OwnSocket, bind_unix};
 use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus, SetLogLevel};
-use crate::admin::listen::{AdminError, AdminServer};
+use crate::admin::listen::{AdminError, AdminServer, RunningAdmin};
 use crate::cluster::closing;
 use crate::cluster::event::{EventSender, QUEUE};
 use crate::cluster::sources::marathon::metrics::MarathonMetrics;
 use crate::cluster::sources::mesos::metrics::MesosMetrics;
 use crate::cluster::state::ClusterState;
+use crate::cluster::status::SourceState;
 use crate::cluster::store::{self, StoreError};
 use crate::config::Config;
+use crate::config::checked::AdminConfig;
 use crate::deploys::metrics::DeployMetrics;
 use crate::deploys::run::{DeployParts, SharedLedger};
 use crate::dns::log as dns_log;
@@ -35,6 +42,7 @@ use crate::health;
 use crate::health::metrics::HealthMetrics;
 use crate::health::run::HealthParts;
 use crate::journal;
+use crate::model::run::Moment;
 use crate::model::time::Timestamp;
 use crate::proxy::access_log;
 use crate::proxy::filters::jwt::store::{self as store_of_keys, KeyMetrics};
@@ -45,6 +53,7 @@ use crate::proxy::tls::clients::AuthoritiesFault;
 use crate::proxy::tls::ends::CertificateEnds;
 use crate::proxy::tls::profiles::{BadProfile, TlsProfiles};
 use crate::proxy::tls::tickets::KeysFault;
+use crate::table::Table;
 use crate::table::handle::TableHandle;
 use crate::table::writer::Writer;
 
@@ -92,6 +101,17 @@ pub enum StartError {
     /// A thread or its runtime.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
+    /// The socket for those that take over.
+    #[error("server.hand_over: {} cannot be listened on: {reason}; take over from whoever has it (`serve --take-over`), stop it, or change the path", path.display())]
+    HandOver {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The running process does not give what it has.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// Two metrics of one name: a fault of this program.
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -173,8 +193,27 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     };
     // Everything that can fail is bound before anything serves.
     let mut workers = Workers::start(workers_count, &parts)?;
+    let mut take_over = options.take_over.take();
+    if let Some(take_over) = &mut take_over {
+        options.inherited.handed = std::mem::take(&mut take_over.handed);
+    }
     let opened = workers.open(&config, &mut options.inherited)?;
-    let admin = runtime.block_on(AdminServer::bind(&config.admin))?;
+    workers.keep_handed(std::mem::take(&mut options.inherited.handed));
+    // The API's addresses are the running process's until it lets go of them.
+    let at_once = match take_over {
+        None => config.admin.clone(),
+        Some(_) => AdminConfig {
+            listen: None,
+            metrics_listen: None,
+            mesos_dns_listen: None,
+            socket: None,
+            ..config.admin.clone()
+        },
+    };
+    let admin = runtime.block_on(AdminServer::bind(&at_once))?;
+    let hand_over = config.server.hand_over.as_ref();
+    let successors = hand_over.filter(|_| take_over.is_none()).map(|path| listen_for_successors(path, &runtime));
+    let mut successors = successors.transpose()?;
     for name in options.inherited.left() {
         tracing::warn!(%name, "inherited socket belongs to no listener; name it in FileDescriptorName=");
     }
@@ -188,8 +227,33 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let metrics = WriterMetrics::register(&registry)?;
     let writer = WriterParts { writer, table: table.clone(), events: receiver, metrics, store: sender, wanted };
     let writer = WriterThread::start(writer).map_err(StartError::Thread)?;
+    // Whoever takes over knows what runs before it serves anything.
+    if let Some(take_over) = &take_over {
+        sources.apply(&config).map_err(StartError::Thread)?;
+        let ready = runtime.block_on(until_ready(&table));
+        if let Err(error) = ready {
+            sources.stop();
+            writer.stop();
+            workers.stop(Duration::ZERO);
+            return Err(error.into());
+        }
+        balance::apply(&take_over.endpoints, &table.load(), workers_count, Moment::of(Instant::now()));
+    }
     let listening = workers.serve(&config, opened, config.server.drain_time);
-    sources.apply(&config).map_err(StartError::Thread)?;
+    match take_over {
+        Some(take_over) => {
+            let faults = workers.serve_ports(&table.load().wanted_ports(), &config);
+            for (port, fault) in &faults {
+                tracing::warn!(port, %fault, "a service's port cannot be listened on");
+            }
+            take_over.serving(workers.handed_taken());
+            // From here on there is nobody to go back to.
+            let failed = |error: &StartError| tracing::error!(%error, "nobody will be able to take over");
+            successors = hand_over.and_then(|path| listen_for_successors(path, &runtime).inspect_err(failed).ok());
+        }
+        None => sources.apply(&config).map_err(StartError::Thread)?,
+    }
+    let (given, givens) = watch::channel(false);
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let started = ReloadStatus { at: now, outcome: ReloadOutcome::Started, errors: Vec::new() };
@@ -207,10 +271,13 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         deploys: deploys.clone(),
     });
     let addresses = addresses(&config, &listening, &admin);
-    let running = {
+    let mut running = {
         let _inside = runtime.enter();
         admin.serve(context)?
     };
+    if at_once != config.admin {
+        runtime.block_on(open_admin(&mut running, &config.admin));
+    }
     let admin = Arc::new(tokio::sync::Mutex::new(Some(running)));
     let workers = Arc::new(Mutex::new(workers));
     let sources = Arc::new(Mutex::new(sources));
@@ -231,6 +298,11 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let reload = reloader.follow(config_watch.flatten(), runtime.handle(), stop.clone());
     let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
     let mut tasks = vec![runtime.spawn(ports)];
+    if let Some((listener, own)) = successors {
+        let (table, workers, admin, stop) = (table.clone(), workers.clone(), admin.clone(), stop.clone());
+        let giver = Giver { table, workers, admin, given, stop };
+        tasks.push(runtime.spawn(giver.run(listener, own)));
+    }
     tasks.extend(reload);
     let ledger = DeployParts {
         table: table.clone(),
@@ -255,6 +327,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         store,
         control: Some(Control { runtime, stop, admin, tasks }),
         deploys,
+        given: givens,
         reloader,
         addresses,
     })
@@ -276,6 +349,50 @@ fn follow_tables(
         runtime.spawn(crate::deploys::run::run(ledger)),
         runtime.spawn(notify::follow(table, metrics, stop)),
     ])
+}
+
+/// How long whoever takes over waits for every source, while what is known from elsewhere would do.
+const SOURCES: Duration = Duration::from_secs(10);
+
+/// Waits until the table is ready, and for a while until every source has spoken.
+async fn until_ready(table: &TableHandle) -> Result<(), TakeOverError> {
+    let is_live = |table: &Table| table.sources.iter().all(|source| source.state == SourceState::Live);
+    let (begun, patience) = (Instant::now(), TakeOver::patience());
+    let mut generations = table.watch();
+    loop {
+        generations.borrow_and_update();
+        let current = table.load();
+        if current.ready && (is_live(&current) || begun.elapsed() >= SOURCES) {
+            return Ok(());
+        }
+        drop(current);
+        if begun.elapsed() >= patience {
+            return Err(TakeOverError::NotReady(patience));
+        }
+        // A change, or time for another look.
+        let _ = tokio::time::timeout(Duration::from_millis(100), generations.changed()).await;
+    }
+}
+
+/// The socket for those that take over from us.
+fn listen_for_successors(
+    path: &Path,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(UnixListener, OwnSocket), StartError> {
+    let _inside = runtime.enter();
+    bind_unix(path).map_err(|error| StartError::HandOver { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// Opens the API that the former process has let go of. Without it the program serves all the same.
+async fn open_admin(running: &mut RunningAdmin, config: &AdminConfig) {
+    for _ in 0..100 {
+        match running.open(config).await {
+            Ok(opened) => return running.change(opened, config),
+            Err(error) => tracing::debug!(%error, "the admin API is not free yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tracing::error!("the admin API cannot be opened; reload the configuration to try again");
 }
 
 fn control_runtime() -> Result<tokio::runtime::Runtime, StartError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::listeners::{Listeners, Listening, Opened};
 use super::notify::Inherited;
 use super::service_ports::ServicePorts;
 use super::startup::StartError;
+use super::take_over::{Handed, Place};
 use crate::config::Config;
 use crate::dns::log::LogSender;
 use crate::dns::metrics::DnsMetrics;
@@ -43,6 +45,10 @@ pub(super) struct Workers {
     drain: watch::Sender<Drain>,
     listeners: Listeners,
     ports: ServicePorts,
+    /// Sockets of ports of services that another process has handed over.
+    handed: Handed,
+    /// Another process serves: nothing is opened any more.
+    is_given: bool,
     endpoint_tls: EndpointTlsFiles,
 }
 
@@ -111,6 +117,8 @@ impl Workers {
             drain,
             listeners: Listeners::new(parts.control.clone(), parts.ends.clone()),
             ports: ServicePorts::default(),
+            handed: Handed::default(),
+            is_given: false,
             endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), parts.control.clone()),
         })
     }
@@ -122,6 +130,33 @@ impl Workers {
     pub(super) fn open(&mut self, config: &Config, inherited: &mut Inherited) -> Result<Prepared, StartError> {
         let endpoint_tls = self.endpoint_tls.prepare(&config.upstreams.tls)?;
         Ok(Prepared { opened: self.listeners.open(config, inherited, self.threads.len())?, endpoint_tls })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Every listening socket under a further descriptor, for a process that takes over.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<(Place, OwnedFd)>> {
+        Ok([self.listeners.sockets()?, self.ports.sockets()?].into_iter().flatten().collect())
+    }
+
+    /// Accepts no more at these places: another process does.
+    pub(super) fn hand_over(&mut self, places: &[Place]) {
+        self.is_given = true;
+        self.listeners.hand_over(places);
+        self.ports.hand_over(places);
+    }
+
+    /// Keeps what was handed over and is left, for ports of services.
+    pub(super) fn keep_handed(&mut self, handed: Handed) {
+        self.handed = handed;
+    }
+
+    /// What was taken of it; the rest is closed.
+    pub(super) fn handed_taken(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.handed).finish()
     }
 
     /// Serves what was opened and takes out of service what `config` no longer has.
@@ -148,6 +183,9 @@ impl Workers {
     /// Opens and closes listeners of ports that services hold, one by one, until they are those `wanted`. Returns those
     /// that cannot be opened, and why; nothing else is touched by them.
     pub(super) fn serve_ports(&mut self, wanted: &[WantedPort], config: &Config) -> BTreeMap<u16, Arc<str>> {
+        if self.is_given {
+            return BTreeMap::new();
+        }
         let until = Drain::Until(tokio::time::Instant::from_std(Instant::now() + config.server.drain_time));
         self.ports.close_others(wanted, until);
         let mut faults = BTreeMap::new();
@@ -167,7 +205,8 @@ impl Workers {
             return Ok(());
         }
         let tls = self.port_tls(wanted, config)?;
-        for listeners in self.ports.open(wanted, settings, tls.as_ref(), until, self.threads.len())? {
+        let workers = (self.threads.len(), &mut self.handed);
+        for listeners in self.ports.open(wanted, settings, tls.as_ref(), until, workers)? {
             for (thread, listener) in self.threads.iter().zip(listeners) {
                 give(&thread.proxy, listener);
             }

@@ -45,6 +45,15 @@ pub(super) fn server() -> Section<Raw> {
             .unit("table versions")
             .means("Recent versions of the table, with what changed and why, that the API can show and compare.")
             .costs("Memory for what differs between the versions kept."),
+        setting!(Raw, "hand_over", Optional(FILE), config.server.hand_over)
+            .example("\"/run/pointsman/hand-over\"")
+            .by_default("none: nobody can take over")
+            .means(
+                "A Unix socket at which `pointsman serve --take-over` asks the running process for its listening sockets, \
+                so that the program is replaced without losing a request.",
+            )
+            .costs("Whoever runs as the same user, or as root, can have them.")
+            .reloads(Reload::Restart),
     ])
 }
 

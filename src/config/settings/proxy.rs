@@ -188,7 +188,7 @@ fn ejection() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 11] {
+fn proxy() -> [Setting<Raw>; 12] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -220,6 +220,12 @@ fn proxy() -> [Setting<Raw>; 11] {
                 proxy's own. An id from `trusted_proxies` is kept, else one is made.",
             )
             .costs("Some fifty octets a request."),
+        setting!(Raw, "proxy_status_relayed", Flag, config.proxy.proxy_status_relayed)
+            .means(
+                "Whether answers of endpoints carry `Proxy-Status` too: the endpoint's address, what it speaks, and the status \
+                that it gave.",
+            )
+            .costs("Clients learn the addresses of tasks; some octets an answer."),
         setting!(Raw, "max_hops", Whole::between(1, 100), config.proxy.max_hops)
             .unit("entries of ours in `Via`")
             .means("A request that passed so many proxies of this name is looping and gets 508.")

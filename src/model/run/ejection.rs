@@ -115,6 +115,17 @@ impl Ejection {
         Moment(self.restored.load(Relaxed))
     }
 
+    /// How often in a row it was spared.
+    pub fn times(&self) -> u8 {
+        State::unpack(self.state.load(Relaxed)).times
+    }
+
+    /// Goes on with what another process knew: spared so often in a row, and for so long still.
+    pub fn go_on(&self, times: u8, left: Duration, now: Moment) {
+        let state = State { at: now.plus(left), times, probing: false };
+        self.state.store(if times == 0 { 0 } else { state.pack() }, Relaxed);
+    }
+
     /// How long it is still spared, if it is; zero on probation.
     pub fn left(&self, now: Moment) -> Option<Duration> {
         let state = State::unpack(self.state.load(Relaxed));
@@ -149,6 +160,18 @@ mod tests {
         assert_eq!(ejection.admission(at(3), true), Admission::Probe);
         ejection.restore(at(4));
         assert_eq!((ejection.admission(at(4), true), ejection.restored()), (Admission::Open, at(4)));
+    }
+
+    #[test]
+    fn another_process_goes_on_where_this_one_ends() {
+        let (one, other) = (Ejection::default(), Ejection::default());
+        one.eject(TIMES, at(0), 1.0);
+        one.eject(TIMES, at(0), 1.0);
+        other.go_on(one.times(), one.left(at(1)).unwrap(), at(5));
+        assert_eq!((other.times(), other.left(at(5))), (2, Some(Duration::from_secs(1))));
+        assert_eq!(other.admission(at(6), true), Admission::Probe);
+        other.go_on(0, Duration::ZERO, at(6));
+        assert!(!other.is_ejected());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was asked of the proxy and answered, written down by choice.
 //!
-//! A request is noted when it is known where it goes ([`note`]), and becomes a line ([`line`]) on its worker when it is
+//! A request is noted when it is known where it goes ([`note`]), and becomes a line ([`mod@line`]) on its worker when it is
 //! over. Lines are gathered, and given to the journal's thread together: waking another thread for each request would
 //! cost more than the request.
 

@@ -241,9 +241,12 @@ pub fn fuzz_proxy_protocol(data: &[u8]) {
     }
     for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
         let written = write(version, addresses);
-        let Ok(Parsed::Whole { length, addresses: again }) = parse(&written) else { panic!("{written:?} is a header") };
         let same = |addresses: Option<Addresses>| addresses.map(|both| alike(both.source, both.destination));
-        assert_eq!((length, same(again)), (written.len(), same(addresses)), "what was written is what is read");
+        let again = match parse(&written) {
+            Ok(Parsed::Whole { length, addresses }) => Some((length, same(addresses))),
+            _ => None,
+        };
+        assert_eq!(again, Some((written.len(), same(addresses))), "what was written is what is read");
     }
 }
 
