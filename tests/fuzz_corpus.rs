@@ -39,6 +39,7 @@ const TARGETS: &[Target] = &[
     ("http1_heads", pointsman::proxy::http1::head::fuzz_heads),
     ("http1_chunks", pointsman::proxy::http1::chunks::fuzz_chunks),
     ("client_hello", pointsman::proxy::tls::client_hello::fuzz_client_hello),
+    ("der", pointsman::proxy::tls::der::fuzz_der),
     ("proxy_protocol", pointsman::proxy::proxy_protocol::header::fuzz_proxy_protocol),
 ];
 

@@ -193,7 +193,7 @@ fn groups_select() {
 
 #[test]
 fn faults_of_native_labels() {
-    use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel};
+    use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel, UnverifiedTls};
     let web = &["web"][..];
     let fine = &["0/default a.test /"][..];
     let with = |line| vec!["pointsman.host=a.test", line];
@@ -226,6 +226,14 @@ fn faults_of_native_labels() {
     faulty(web, &["pointsman.path=/b"], &[], InvalidLabel, "pointsman.path", "`pointsman.host`");
     faulty(web, &["pointsman.host=a.test,b c/d"], &["0/default a.test,b /"], InvalidLabel, "pointsman.host", "paths");
     faulty(web, &with("pointsman.protocol=tcp"), &[], InvalidLabel, "pointsman.host", "speaks tcp has no hosts");
+    let tls = |more: [&'static str; 2]| [&["pointsman.host=a.test"][..], &more].concat();
+    let route = &["0/default a.test /"];
+    let clear = tls(["pointsman.protocol=http", "pointsman.tls=own"]);
+    faulty(web, &clear, route, InvalidLabel, "pointsman.tls", "clear text");
+    let carried = tls(["pointsman.protocol=tls", "pointsman.path=/x"]);
+    faulty(web, &carried, &[], InvalidLabel, "pointsman.path", "only hosts");
+    let unverified = tls(["pointsman.protocol=h2", "pointsman.tls=insecure"]);
+    faulty(web, &unverified, route, UnverifiedTls, "pointsman.tls", "upstreams.tls");
     faulty(&[], &["pointsman.host=a.test"], &[], MissingPort, "pointsman.host", "declare a port");
     faulty(web, &with("pointsman.host=b.test"), fine, InvalidLabel, "pointsman.host", "contradicts");
     faulty(
