@@ -3,3 +3,4 @@
 pub mod file;
 pub mod marathon;
 pub mod mesos;
+mod metrics;

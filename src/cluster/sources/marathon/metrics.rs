@@ -1,7 +1,8 @@
 //! Metrics of Marathon sources, registered once, with a label for the source.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+use crate::cluster::sources::metrics;
 use crate::model::id::SourceName;
 use crate::model::time::Timestamp;
 
@@ -43,16 +44,8 @@ impl MarathonMetrics {
     /// # Errors
     /// They are registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &["source"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let counter = |name: &str, help: &str, labels: &[&str]| metrics::counter(registry, name, help, labels);
+        let gauge = |name: &str, help: &str| metrics::gauge(registry, name, help);
         let source: &[&str] = &["source"];
         Ok(Self {
             streams: counter("pointsman_marathon_streams_total", "Streams of events that were opened", source)?,
@@ -92,6 +85,6 @@ impl MarathonMetrics {
 impl SourceMetrics {
     /// Something came on the stream.
     pub fn heard(&self, now: Timestamp) {
-        self.last_heard.set(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX));
+        metrics::show_time(&self.last_heard, now);
     }
 }

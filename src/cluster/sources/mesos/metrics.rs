@@ -1,8 +1,9 @@
 //! Metrics of Mesos sources, registered once, with a label for the source.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::session::{Counts, EVENT_KINDS};
+use crate::cluster::sources::metrics;
 use crate::model::id::SourceName;
 use crate::model::time::Timestamp;
 
@@ -36,16 +37,8 @@ impl MesosMetrics {
     /// # Errors
     /// They are registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &["source"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let counter = |name: &str, help: &str, labels: &[&str]| metrics::counter(registry, name, help, labels);
+        let gauge = |name: &str, help: &str| metrics::gauge(registry, name, help);
         let source: &[&str] = &["source"];
         Ok(Self {
             subscriptions: counter(
@@ -105,7 +98,7 @@ impl SourceMetrics {
         self.live.set(i64::from(is_live));
         if counts.bytes > 0 {
             self.bytes.inc_by(counts.bytes);
-            self.last_heard.set(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX));
+            metrics::show_time(&self.last_heard, now);
             for (counter, count) in self.events.iter().zip(counts.events) {
                 counter.inc_by(count);
             }
