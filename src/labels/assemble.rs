@@ -105,28 +105,30 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     spec.tls = tls(port.index, spec.protocol, statements);
     if spec.enabled {
         spec.routes = routes(port, spec.protocol, left, statements);
-        let rules = rules(port.index, &spec.routes, statements);
-        if let (true, Some(auth)) =
-            (spec.protocol.is_some_and(Protocol::is_carried), statements.of_port(port.index, Field::Auth))
-        {
-            let label = auth.label.clone();
-            let message = "over plain TCP nobody can be asked for a password, so nobody is let in";
-            let mend = "let the port speak `http`, or remove the label";
-            statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
-        }
-        let mut rules = rules;
-        if let (true, Some(filters)) =
-            (spec.protocol.is_some_and(Protocol::is_carried), statements.of_port(port.index, Field::Filters))
-        {
-            let label = filters.label.clone();
-            let message = "filters speak of HTTP, so over plain TCP nobody is let in";
-            let mend = "let the port speak `http`, or write `allow` in place of the label";
-            statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
-            rules.networks = Some(Box::new([]));
+        let mut rules = rules(port.index, &spec.routes, statements);
+        if spec.protocol.is_some_and(Protocol::is_carried) {
+            narrow_without_http(port.index, &mut rules, statements);
         }
         spec.rules = rules.shared();
     }
     spec
+}
+
+/// What can be kept only where the proxy speaks HTTP lets nobody in where it does not.
+fn narrow_without_http(port: usize, rules: &mut Rules, statements: &mut Statements) {
+    let label = |field| statements.of_port(port, field).map(|said| said.label.clone());
+    let (auth, filters) = (label(Field::Auth), label(Field::Filters));
+    if let Some(label) = auth {
+        let message = "over plain TCP nobody can be asked for a password, so nobody is let in";
+        let mend = "let the port speak `http`, or remove the label";
+        statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
+    }
+    if let Some(label) = filters {
+        let message = "filters speak of HTTP, so over plain TCP nobody is let in";
+        let mend = "let the port speak `http`, or write `allow` in place of the label";
+        statements.complaints.add(ProblemCode::InvalidLabel, &label, message, mend);
+        rules.networks = Some(Box::new([]));
+    }
 }
 
 /// How TLS is spoken with a port, where it speaks TLS.

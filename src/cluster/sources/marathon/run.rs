@@ -168,24 +168,9 @@ impl Source {
 
     /// One stream, from its opening to its end.
     async fn follow(&mut self, target: &Target) -> Result<(), Over> {
-        let info = self.client.read(target, "/v2/info").await?;
-        let info: Info =
-            serde_json::from_slice(&info).map_err(|error| Over::Other(format!("{target}/v2/info: {error}")))?;
-        let Some(framework) = info.framework_id.clone() else {
-            return Err(Over::Other(format!("{target} is not registered at a master yet")));
-        };
-        let scope = Scope {
-            cluster: self.config.cluster.clone(),
-            framework: framework.as_str().into(),
-            use_health: self.config.use_health,
-        };
-        let path = SUBSCRIBED.iter().fold("/v2/events?plan-format=light".to_owned(), |mut path, name| {
-            path.push_str("&event_type=");
-            path.push_str(name);
-            path
-        });
+        let (info, scope) = self.introduce(target).await?;
         // The stream first: what changes while everything is read is then heard of.
-        let mut stream = self.client.get(target, &path, "text/event-stream").await?;
+        let mut stream = self.client.get(target, &subscription(), "text/event-stream").await?;
         self.metrics.streams.inc();
         tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
         let client = Client::new(self.config.clone());
@@ -250,6 +235,22 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Who answers, and for which framework it speaks.
+    async fn introduce(&self, target: &Target) -> Result<(Info, Scope), Over> {
+        let info = self.client.read(target, "/v2/info").await?;
+        let info: Info =
+            serde_json::from_slice(&info).map_err(|error| Over::Other(format!("{target}/v2/info: {error}")))?;
+        let Some(framework) = info.framework_id.clone() else {
+            return Err(Over::Other(format!("{target} is not registered at a master yet")));
+        };
+        let scope = Scope {
+            cluster: self.config.cluster.clone(),
+            framework: framework.as_str().into(),
+            use_health: self.config.use_health,
+        };
+        Ok((info, scope))
     }
 
     fn count(&self, read: &Read) {
@@ -436,6 +437,15 @@ fn framework(info: &Info, scope: &Scope) -> FrameworkFacts {
         roles: config.mesos_role.iter().map(|role| role.as_str().into()).collect(),
         connected: true,
     }
+}
+
+/// Where the events are that change an answer.
+fn subscription() -> String {
+    SUBSCRIBED.iter().fold("/v2/events?plan-format=light".to_owned(), |mut path, name| {
+        path.push_str("&event_type=");
+        path.push_str(name);
+        path
+    })
 }
 
 fn everything<'a>(client: &'a Client, target: &'a Target) -> Reading<'a> {
