@@ -46,10 +46,13 @@ pub struct DeployParts {
 }
 
 /// Keeps the ledger until it is stopped.
+///
+/// Tables are looked at on a thread of their own: the first after a start may bring a million tasks, and the thread that
+/// runs this also answers the API.
 pub async fn run(parts: DeployParts) {
+    let parts = Arc::new(parts);
     let mut generations = parts.table.watch();
-    let mut seen = parts.table.load();
-    parts.ledger.lock().begin(&seen);
+    let Some(mut seen) = parts.beside(parts.table.load(), DeployParts::begin).await else { return };
     let mut readings = interval(READ_PAUSE);
     readings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -62,7 +65,10 @@ pub async fn run(parts: DeployParts) {
                 if changed.is_err() {
                     return;
                 }
-                seen = parts.follow(seen);
+                seen = match parts.beside(seen, DeployParts::follow).await {
+                    Some(seen) => seen,
+                    None => return,
+                };
                 parts.read(&seen);
                 sleep(LOOK_PAUSE).await;
             }
@@ -71,6 +77,22 @@ pub async fn run(parts: DeployParts) {
 }
 
 impl DeployParts {
+    /// Looks at a table on a thread of its own; `None` if the runtime ends.
+    async fn beside(
+        self: &Arc<Self>,
+        seen: Arc<Table>,
+        look: fn(&Self, Arc<Table>) -> Arc<Table>,
+    ) -> Option<Arc<Table>> {
+        let parts = self.clone();
+        tokio::task::spawn_blocking(move || look(&parts, seen)).await.ok()
+    }
+
+    /// Takes a table as what is there.
+    fn begin(&self, seen: Arc<Table>) -> Arc<Table> {
+        self.ledger.lock().begin(&seen);
+        seen
+    }
+
     /// Takes over each version after `seen`, as far as it is remembered; the newest.
     fn follow(&self, seen: Arc<Table>) -> Arc<Table> {
         let mut versions: Vec<Arc<Table>> = {

@@ -66,6 +66,8 @@ struct Target {
 #[derive(Debug, Default)]
 struct Targets {
     all: HashMap<EndpointId, Target>,
+    /// How many have each verdict: counted as they change, since each verdict is shown at once.
+    counts: HashMap<CheckState, usize>,
     /// The services as they were looked at last.
     services: PersistentMap<ServiceId, Arc<Service>>,
     /// Who is due when; of entries of former lives nothing comes.
@@ -81,7 +83,12 @@ pub async fn run(parts: HealthParts) {
     let mut generations = table.watch();
     let mut targets = Targets::default();
     let mut running: JoinSet<Outcome> = JoinSet::new();
-    let mut config = targets.follow(&table.load());
+    let mut config;
+    (targets, config) = match targets.follow_beside(table.load()).await {
+        Some(followed) => followed,
+        None => return,
+    };
+    targets.show(&metrics);
     let mut looked = Instant::now();
     let mut is_stale = false;
     loop {
@@ -112,7 +119,10 @@ pub async fn run(parts: HealthParts) {
             () = sleep_until(looked + LOOK_PAUSE), if is_stale => {
                 is_stale = false;
                 generations.borrow_and_update();
-                config = targets.follow(&table.load());
+                (targets, config) = match targets.follow_beside(table.load()).await {
+                    Some(followed) => followed,
+                    None => break,
+                };
                 targets.show(&metrics);
                 looked = Instant::now();
             }
@@ -148,6 +158,16 @@ async fn until(at: Option<Instant>) {
 }
 
 impl Targets {
+    /// Follows on a thread of its own: the first table after a start may bring a million services, and the thread that
+    /// checks also answers the API. `None` if the runtime ends.
+    async fn follow_beside(mut self, table: Arc<Table>) -> Option<(Self, HealthConfig)> {
+        let look = move || {
+            let config = self.follow(&table);
+            (self, config)
+        };
+        tokio::task::spawn_blocking(look).await.ok()
+    }
+
     /// Takes over what a table says is to be checked. Costs what changed.
     fn follow(&mut self, table: &Table) -> HealthConfig {
         let former = std::mem::replace(&mut self.services, table.services.clone());
@@ -168,14 +188,17 @@ impl Targets {
             |id: &EndpointId| next.and_then(|next| next.endpoint(id)).is_some_and(|next| wanted(next).is_some());
         for endpoint in former.into_iter().flat_map(|former| former.endpoints.iter()) {
             if endpoint.check.is_some() && !stays(&endpoint.id) {
-                self.all.remove(&endpoint.id);
+                let former = self.all.remove(&endpoint.id);
+                self.recount(former.map(|former| former.streak.state()), None);
             }
         }
         for endpoint in next.into_iter().flat_map(|next| next.endpoints.iter()) {
             let Some(spec) = wanted(endpoint) else { continue };
             if !self.all.get(&endpoint.id).is_some_and(|known| known.is_for(endpoint, &spec)) {
                 let target = self.begin(table, endpoint, &spec);
-                self.all.insert(endpoint.id.clone(), target);
+                let state = target.streak.state();
+                let former = self.all.insert(endpoint.id.clone(), target);
+                self.recount(former.map(|former| former.streak.state()), Some(state));
             }
         }
     }
@@ -201,7 +224,17 @@ impl Targets {
     }
 
     fn show(&self, metrics: &HealthMetrics) {
-        metrics.show(|state| self.all.values().filter(|target| target.streak.state() == state).count());
+        metrics.show(|state| self.counts.get(&state).copied().unwrap_or_default());
+    }
+
+    /// One target less has the verdict `former`, one more `next`.
+    fn recount(&mut self, former: Option<CheckState>, next: Option<CheckState>) {
+        if let Some(count) = former.and_then(|former| self.counts.get_mut(&former)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(next) = next {
+            *self.counts.entry(next).or_default() += 1;
+        }
     }
 
     fn next(&self) -> Option<Instant> {
@@ -224,11 +257,13 @@ impl Targets {
         let interval = target.spec.interval.unwrap_or(config.interval);
         let interval = if target.streak.is_undecided() { interval.min(HASTE) } else { interval };
         let pause = interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0));
-        if target.streak.state() != state {
+        let next = target.streak.state();
+        if next != state {
             target.since = Timestamp::now();
         }
-        let changed = target.streak.state() != state || target.error != error;
-        let verdict = Verdict { state: target.streak.state(), since: target.since, error: target.error.clone() };
+        let changed = next != state || target.error != error;
+        let verdict = Verdict { state: next, since: target.since, error: target.error.clone() };
+        self.recount(Some(state), Some(next));
         self.due.push(Reverse((Instant::now() + pause, life, id.clone())));
         changed.then_some(CheckReport { task: id.task, port: id.port, verdict })
     }
