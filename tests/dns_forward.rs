@@ -131,6 +131,110 @@ fn our_own_names_and_those_of_strangers_are_never_forwarded() {
     assert_eq!(ask(&off, "www.example.com.").metadata.response_code, ResponseCode::Refused);
 }
 
+/// An upstream that knows `www.example.com`, an alias of `cdn.example.net`, and nothing else.
+fn cdn() -> Upstream {
+    Upstream::answering(|message| {
+        let name = message.queries[0].name().to_lowercase().to_utf8();
+        if name != "www.example.com." {
+            return with_soa(reply(message, ResponseCode::NXDomain), "com.", 30);
+        }
+        let mut answer = reply(message, ResponseCode::NoError);
+        let target = Name::from_utf8("cdn.example.net.").unwrap();
+        let alias = RData::CNAME(rdata::CNAME(target.clone()));
+        answer.add_answer(Record::from_rdata(message.queries[0].name().clone(), 300, alias));
+        answer.add_answer(Record::from_rdata(target, 60, RData::A(rdata::A::new(192, 0, 2, 7))));
+        answer
+    })
+}
+
+fn with_aliases(forward: ForwardConfig) -> Sample {
+    let mut names = names(forward);
+    for (name, target) in
+        [("shop.mesos", "site.mesos"), ("site.mesos", "WWW.example.com"), ("lost.mesos", "nowhere.example.com")]
+    {
+        names = names.with_alias(name, target);
+    }
+    names
+}
+
+#[test]
+fn an_alias_that_leads_outside_is_followed_for_those_who_may_ask_others() {
+    let upstream = cdn();
+    let forward = ForwardConfig { upstreams: vec![upstream.server()], ..ForwardConfig::default() };
+    let server = Server::start(with_aliases(forward.clone()));
+    // Once from the upstream server and once from what is kept.
+    for _ in 0..2 {
+        let answer = ask(&server, "Shop.mesos.");
+        let owners: Vec<String> = answer.answers.iter().map(|record| record.name.to_utf8()).collect();
+        assert_eq!(owners, ["Shop.mesos.", "site.mesos.", "WWW.example.com.", "cdn.example.net."]);
+        assert_eq!(address_in(&answer), Some([192, 0, 2, 7]));
+        // RFC 1035 section 4.1.1: AA speaks of the first owner, which is ours.
+        assert!(answer.metadata.authoritative && answer.metadata.recursion_available);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    }
+    assert_eq!(upstream.count("www.example.com."), 1);
+
+    // RFC 6604 section 3: the code is that of the end of the chain.
+    let answer = ask(&server, "lost.mesos.");
+    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!((answer.answers.len(), answer.authorities.len()), (1, 1));
+
+    // Those who want to know what is here get the alias, and so do those who ask for the alias itself.
+    let asked = upstream.asked().len();
+    let answer = ask_udp(server.address, &query(7, "shop.mesos.", RecordType::A));
+    assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 2));
+    let answer = ask_udp(server.address, &wanting(7, "site.mesos.", RecordType::CNAME));
+    assert_eq!(answer.answers.len(), 1);
+    let strict = ForwardConfig { allow: vec!["10.0.0.0/8".parse().unwrap()], ..forward };
+    let strict = Server::start(with_aliases(strict));
+    let answer = ask(&strict, "shop.mesos.");
+    assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 2));
+    assert_eq!(upstream.asked().iter().filter(|asked| !is_probe(&asked.message)).count(), asked);
+
+    // Nobody to ask: the client is to try another server and not to believe that there is no address.
+    let dead = Upstream::dead();
+    let forward = ForwardConfig { upstreams: vec![dead.server()], ..ForwardConfig::default() };
+    let server = Server::start(with_aliases(forward));
+    assert_eq!(ask(&server, "shop.mesos.").metadata.response_code, ResponseCode::ServFail);
+}
+
+#[test]
+fn answers_that_waited_for_others_are_limited_like_all() {
+    let upstream = Upstream::answering(|query| with_address(query, 1, 0));
+    let mut names = names(ForwardConfig { upstreams: vec![upstream.server()], ..ForwardConfig::default() });
+    names.config.rate_limit.responses_per_second = 1;
+    names.config.rate_limit.slip = 2;
+    let server = Server::start(names);
+    let message = wanting(7, "www.example.com.", RecordType::A);
+    // A time to live of 0 is not kept: each of these waits.
+    let count = 40;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (mut whole, mut cut) = (0, 0);
+    for _ in 0..count {
+        socket.send(&message).unwrap();
+        let mut buffer = [0; 512];
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        let answer = Message::from_vec(&buffer[..length]).unwrap();
+        assert_eq!(answer.queries.len(), 1);
+        if answer.metadata.truncation {
+            assert!(answer.answers.is_empty());
+            cut += 1;
+        } else {
+            whole += 1;
+        }
+    }
+    assert!(whole >= 1 && cut >= 5 && whole + cut < count, "{whole} {cut}");
+    assert!(upstream.count("www.example.com.") > 20);
+    // Over TCP as often as anybody likes.
+    let mut stream = server.connect();
+    for _ in 0..5 {
+        stream.write_all(&framed(&message)).unwrap();
+        assert!(address_in(&read_answer(&mut stream)).is_some());
+    }
+}
+
 #[test]
 fn a_zone_has_servers_of_its_own_and_what_no_one_knows_is_refused() {
     let (corp, lab) = (

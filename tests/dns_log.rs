@@ -5,13 +5,13 @@
 mod dns_common;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dns_common::{PATIENCE, ask_udp, query};
+use dns_common::{PATIENCE, ask_udp, framed, query, read_answer};
 use hickory_proto::rr::RecordType;
 use pointsman::config;
 use pointsman::server::{Options, Server};
@@ -99,6 +99,19 @@ fn answers_become_lines_and_a_renamed_file_is_begun_anew() {
         world.ask();
         lines(&path).iter().any(is_there)
     });
+}
+
+#[test]
+fn a_transfer_is_one_line() {
+    let world = World::start("path = \"dns.log\"\n[dns.transfer]\nallow = [\"127.0.0.0/8\"]");
+    let mut stream = TcpStream::connect(world.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&framed(&query(1, "example.com.", RecordType::AXFR))).unwrap();
+    // SOA, NS, the host and the name server's address, SOA.
+    let answers = read_answer(&mut stream).answers.len();
+    assert!(answers >= 4, "{answers}");
+    let line = format!(" 127.0.0.1 tcp example.com AXFR NOERROR a {answers} ");
+    until("a line", || lines(&world.path("dns.log")).iter().filter(|known| known.contains(&line)).count() == 1);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub struct Answered {
     pub is_repeatable: bool,
     /// The name lies in none of our zones: others may know it.
     pub is_outside: bool,
+    /// It consists of aliases, the last of which leads to a name that lies in none of our zones.
+    pub leads_outside: bool,
     /// A cookie has shown that answers to this address reach the asker.
     pub is_proven: bool,
     /// The zone that was asked; `None`: it did not come to that.
@@ -66,6 +68,7 @@ impl Answered {
             impossible_records: 0,
             is_repeatable: false,
             is_outside: false,
+            leads_outside: false,
             is_proven: false,
             zone: None,
         }
@@ -140,6 +143,7 @@ fn respond<N: NameSource>(
     answered.impossible_records = resolution.impossible_records;
     answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment && place.is_none();
     answered.is_outside = resolution.is_outside;
+    answered.leads_outside = resolution.leads_outside && !resolution.truncated;
     answered.zone = Some(resolution.zone);
     match resolution.rcode {
         Rcode::Refused => response.explain(ExtendedError::NotAuthoritative),

@@ -37,6 +37,8 @@ pub struct Resolution {
     pub impossible_records: u32,
     /// The name lies in none of our zones.
     pub is_outside: bool,
+    /// An alias of ours leads to a name outside our zones: others may know it.
+    pub leads_outside: bool,
     /// The zone of the name asked for.
     pub zone: ZoneSlot,
     is_authoritative: bool,
@@ -58,6 +60,7 @@ impl Resolution {
             truncated: false,
             impossible_records: 0,
             is_outside: false,
+            leads_outside: false,
             zone: ZoneSlot::OUTSIDE,
             is_authoritative: true,
             is_drawn: false,
@@ -127,8 +130,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                     self.resolution.is_authoritative = false;
                     return Rcode::ServFail;
                 }
-                // The asker goes on from here by itself.
-                Found::Outside => return Rcode::NoError,
+                // The asker goes on from here by itself, unless others are asked for it.
+                Found::Outside => {
+                    self.resolution.leads_outside = true;
+                    return Rcode::NoError;
+                }
                 // RFC 6604 §3: the response code is that of the chain's end.
                 Found::Missing(zone) => {
                     self.write_absence(&zone);

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::answer::{self, Answered, Authority, Outcome};
 use super::asker::Asker;
 use super::cache::AnswerCache;
-use super::forward::{Begun, Denial, Forwarder, RA, Request, Waiting};
+use super::forward::{self, Aliases, Begun, Denial, Forwarder, RA, Request, Waiting};
 use super::limit::{Kind, RateLimiter, Verdict};
 use super::log::{Gathering, LogSender};
 use super::metrics::{Count, WorkerMetrics};
@@ -19,7 +19,7 @@ use super::source::{LoadNames, NameSource};
 use super::transfer::{self, NoTransfer};
 use super::tsig::{self, Session};
 use super::wire::option::ExtendedError;
-use super::wire::query::{self, Incoming, Query};
+use super::wire::query::{self, Incoming, Query, Question};
 use super::wire::{CLASS_IN, Rcode, Transport, flags, read_u16, record_type};
 use crate::config::checked::DnsConfig;
 use crate::model::zone_slot::ZoneSlot;
@@ -101,17 +101,37 @@ impl<L: LoadNames> Worker<L> {
         self.setting(|config| self.forwarder.configure(&config.forward));
     }
 
-    /// The answer to a query that had to wait for others, counted.
-    pub(crate) async fn forwarded(&self, client: Option<IpAddr>, waiting: Box<Waiting>) -> Vec<u8> {
-        let (transport, record_type) = (waiting.request().transport, waiting.request().record_type);
-        let (octets, rcode, truncated) = waiting.finish().await;
-        let answered = Answered::plain(Some(record_type), rcode);
-        self.metrics.answered(transport, &Answered { truncated, zone: Some(ZoneSlot::OUTSIDE), ..answered });
+    /// The answer to a query that had to wait for others, counted. `None`: it is held back.
+    pub(crate) async fn forwarded(&self, client: Option<IpAddr>, waiting: Box<Waiting>) -> Option<Vec<u8>> {
+        let request = waiting.request().clone();
+        let transport = request.transport;
+        let (mut octets, rcode, truncated) = waiting.finish().await;
+        let answered = Answered::plain(Some(request.record_type), rcode);
+        self.metrics.answered(transport, &Answered { truncated, zone: Some(request.zone), ..answered });
+        let limited = (transport == Transport::Udp && !request.is_proven).then_some(client).flatten();
+        if let Some(client) = limited {
+            let message = request.message();
+            let Incoming::Query(query) = query::parse(&message) else { return Some(octets) };
+            let kind = kind_of(&query.question, rcode, &octets);
+            match self.setting(|config| judge(config, &self.metrics, &self.limiter, client, kind, self.started)) {
+                Verdict::Send => {}
+                Verdict::Drop => return None,
+                Verdict::Slip => {
+                    octets.clear();
+                    forward::write_truncated(&request, rcode, &mut octets);
+                }
+            }
+        }
+        self.log(transport, client, &octets);
+        Some(octets)
+    }
+
+    /// Notes an answer that did not come at once.
+    pub(crate) fn log(&self, transport: Transport, client: Option<IpAddr>, answer: &[u8]) {
         if let Some(log) = self.log.borrow_mut().as_mut() {
-            self.setting(|config| log.note(config, (transport, client), &[], &octets));
+            self.setting(|config| log.note(config, (transport, client), &[], answer));
             log.give();
         }
-        octets
     }
 
     /// Begins a transfer, once few enough others are under way. `None`: that takes too long.
@@ -286,8 +306,10 @@ impl<N: NameSource> Answering<'_, N> {
         }
         if let (Some(forwarder), Some(client)) = (self.forwarder, client) {
             let is_allowed = forwarder.allows(client);
-            if answered.is_outside
-                && let Some(reply) = self.forward(forwarder, is_allowed, asker, message, start, out)
+            // What others say cannot be signed by us.
+            if (answered.is_outside || answered.leads_outside)
+                && session.is_none()
+                && let Some(reply) = self.forward(forwarder, is_allowed, (asker, message, &answered), start, out)
             {
                 return match reply {
                     Forwarded::Answered(others) => {
@@ -367,37 +389,28 @@ impl<N: NameSource> Answering<'_, N> {
             return Reply::Ready;
         }
         let Incoming::Query(query) = query::parse(message) else { return Reply::Ready };
-        let has_records = read_u16(out, start + 6).is_some_and(|answers| answers > 0);
-        let kind = match answered.rcode {
-            Rcode::NoError if has_records => Kind::Records(query.question.name.as_str(), query.question.record_type),
-            Rcode::NoError | Rcode::NxDomain => Kind::Absence,
-            _ => Kind::Error,
-        };
-        let workers = self.metrics.forward.workers;
-        let now = self.started.elapsed();
-        match self.limiter.borrow_mut().judge(&config.rate_limit, workers, client, kind, now) {
+        let kind = kind_of(&query.question, answered.rcode, &out[start..]);
+        match judge(config, self.metrics, self.limiter, client, kind, self.started) {
             Verdict::Send => Reply::Ready,
             Verdict::Slip => {
                 out.truncate(start);
                 answer::write_truncated(config, asker, &query, answered.rcode, out);
-                self.metrics.count(Count::LimitedSlipped);
                 Reply::Ready
             }
             Verdict::Drop => {
                 out.truncate(start);
-                self.metrics.count(Count::LimitedDropped);
                 Reply::None
             }
         }
     }
 
-    /// Asks others for a name that is not ours. `None`: the refusal that stands in `out` is the answer.
+    /// Asks others for a name that is not ours, or that an alias of ours leads to. `None`: the refusal, or the alias, that
+    /// stands in `out` is the answer.
     fn forward(
         &self,
         forwarder: &Rc<Forwarder>,
         is_allowed: bool,
-        asker: &Asker,
-        message: &[u8],
+        (asker, message, own): (&Asker, &[u8], &Answered),
         start: usize,
         out: &mut Vec<u8>,
     ) -> Option<Forwarded> {
@@ -406,7 +419,9 @@ impl<N: NameSource> Answering<'_, N> {
             return None;
         }
         if !is_allowed {
-            self.metrics.forward.denied(Denial::Client);
+            if own.is_outside {
+                self.metrics.forward.denied(Denial::Client);
+            }
             return None;
         }
         // Without RD a client only wants to know what is here: of others' names, nothing.
@@ -416,23 +431,56 @@ impl<N: NameSource> Answering<'_, N> {
         let config = self.authority.names.config();
         let (edns, _) = answer::edns_reply(config, asker, query.edns);
         let limit = answer::limit(config, asker, query.edns);
-        let request = Request::new(&query, asker.transport, edns, limit);
+        let mut request = Request::new(&query, asker.transport, edns, limit);
+        request.is_proven = own.is_proven;
+        let zone = own.zone.unwrap_or(ZoneSlot::OUTSIDE);
+        if own.leads_outside {
+            request = request.behind(Aliases::of(out.get(start..)?)?, zone);
+        }
         let record_type = request.record_type;
-        let refusal = out.split_off(start);
+        let without_others = out.split_off(start);
         match forwarder.begin(request, out) {
             Begun::Answered(rcode, truncated) => {
-                let zone = Some(ZoneSlot::OUTSIDE);
-                let answered = Answered { truncated, zone, ..Answered::plain(Some(record_type), rcode) };
+                let answered = Answered { truncated, zone: Some(zone), ..Answered::plain(Some(record_type), rcode) };
                 self.metrics.answered(asker.transport, &answered);
                 Some(Forwarded::Answered(answered))
             }
             Begun::Waiting(waiting) => Some(Forwarded::Later(waiting)),
             Begun::Nobody => {
-                out.extend_from_slice(&refusal);
+                out.extend_from_slice(&without_others);
                 None
             }
         }
     }
+}
+
+/// What an answer is, as far as it counts as equal to others.
+fn kind_of<'q>(question: &'q Question<'_>, rcode: Rcode, answer: &[u8]) -> Kind<'q> {
+    let has_records = read_u16(answer, 6).is_some_and(|answers| answers > 0);
+    match rcode {
+        Rcode::NoError if has_records => Kind::Records(question.name.as_str(), question.record_type),
+        Rcode::NoError | Rcode::NxDomain => Kind::Absence,
+        _ => Kind::Error,
+    }
+}
+
+/// Whether an answer over UDP may be sent to `client`; counts those that may not.
+fn judge(
+    config: &DnsConfig,
+    metrics: &WorkerMetrics,
+    limiter: &RefCell<RateLimiter>,
+    client: IpAddr,
+    kind: Kind<'_>,
+    started: Instant,
+) -> Verdict {
+    let workers = metrics.forward.workers;
+    let verdict = limiter.borrow_mut().judge(&config.rate_limit, workers, client, kind, started.elapsed());
+    match verdict {
+        Verdict::Send => {}
+        Verdict::Slip => metrics.count(Count::LimitedSlipped),
+        Verdict::Drop => metrics.count(Count::LimitedDropped),
+    }
+    verdict
 }
 
 /// The time, as cookies carry it: it wraps round in 2106, and is compared so.

@@ -2,10 +2,12 @@
 
 use smallvec::SmallVec;
 
-use crate::dns::wire::Transport;
+use super::aliases::Aliases;
 use crate::dns::wire::name::MAX_NAME;
 use crate::dns::wire::query::{Header, Query};
 use crate::dns::wire::response::EdnsReply;
+use crate::dns::wire::{Transport, flags};
+use crate::model::zone_slot::ZoneSlot;
 
 /// "Checking disabled" (RFC 4035 §3.2.2): passed on, since it changes the answer.
 pub(super) const CD: u16 = 0x0010;
@@ -28,6 +30,12 @@ pub(crate) struct Request {
     pub(crate) transport: Transport,
     /// The type asked for.
     pub(crate) record_type: u16,
+    /// What stands before the answer, where an alias of ours leads to the name that others are asked for.
+    pub(super) aliases: Option<Aliases>,
+    /// The zone of the name asked for.
+    pub(crate) zone: ZoneSlot,
+    /// A cookie has shown that answers reach the asker.
+    pub(crate) is_proven: bool,
 }
 
 impl Key {
@@ -92,7 +100,24 @@ impl Request {
             limit,
             transport,
             record_type: query.question.record_type,
+            aliases: None,
+            zone: ZoneSlot::OUTSIDE,
+            is_proven: false,
         }
+    }
+
+    /// The request for what `aliases` lead to, `target` in wire form.
+    pub(crate) fn behind(mut self, (aliases, target): (Aliases, Vec<u8>), zone: ZoneSlot) -> Self {
+        let question = [&*target, &self.record_type.to_be_bytes(), &[0, 1]].concat();
+        self.key = Key::new(&question, self.key.dnssec_ok(), self.key.checking_disabled());
+        (self.aliases, self.zone) = (Some(aliases), zone);
+        self
+    }
+
+    /// The question alone, as a message.
+    pub(crate) fn message(&self) -> Vec<u8> {
+        let head = [self.header.id, self.header.flags & flags::RD, 1, 0, 0, 0];
+        head.iter().flat_map(|word| word.to_be_bytes()).chain(self.question.iter().copied()).collect()
     }
 }
 

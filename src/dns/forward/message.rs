@@ -5,6 +5,7 @@
 //! asked for, what was asked for at their end, and for absence the SOA of a zone that the name lies in. Anything else
 //! could be put into the cache by whoever may answer for some other name.
 
+use super::aliases::Aliases;
 use super::answer::Answer;
 use super::key::{CD, Key};
 use crate::dns::wire::{CLASS_IN, HEADER_LEN, MAX_MESSAGE, Rcode, flags, name, read_u16, record_type};
@@ -358,8 +359,11 @@ pub(super) fn is_within(name: &[u8], zone: &[u8]) -> bool {
     }
 }
 
+/// An answer of ours: `a.test` is an alias of `www.example`.
+const ALIAS: &[u8] = b"\0\x07\x84\0\0\x01\0\x01\0\0\0\0\x01a\x04test\0\0\x01\0\x01\xc0\x0c\0\x05\0\x01\0\0\0\x05\0\x0d\x03www\x07example\0";
+
 /// Reads arbitrary octets as an answer, as they are and behind the question that was asked: must neither panic nor
-/// loop, and what comes out is no longer than a message may be.
+/// loop, what comes out is no longer than a message may be, and it can be read behind an alias.
 pub(super) fn fuzz(data: &[u8]) {
     let bounds = TtlBounds { min: 0, max: 1000, max_negative: 60 };
     let name = b"\x03www\x07example\x00";
@@ -374,6 +378,13 @@ pub(super) fn fuzz(data: &[u8]) {
         for response in [data, &counted] {
             if let Ok(Reply::Answer(answer)) = read(&key, &query, response, bounds) {
                 assert!(answer.octets.len() <= MAX_MESSAGE);
+                let mut out = Vec::new();
+                let aliases = Aliases::of(ALIAS).filter(|(_, target)| target == name);
+                let written = aliases.and_then(|(aliases, _)| aliases.write(&answer, &answer.octets, &mut out));
+                assert!(written.is_some(), "no answer behind an alias");
+                let records = [read_u16(&out, 6), read_u16(&out, 8)].map(Option::unwrap_or_default);
+                let read = read_records(&out, HEADER_LEN + 12, records[0], records[1]);
+                assert!(read.is_none_or(|read| !read.is_empty()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Names of others: asked from upstream servers, and kept for a while.
 //!
 //! ```text
-//!  a query for a name outside our zones ─▶ key ─▶ cache ──────────────▶ answer (a copy, with its times to live)
+//!  a query for a name outside our zones, or for an alias of ours that leads there (aliases) ─▶ key ─▶ cache ──────────────▶ answer (a copy, with its times to live)
 //!                                                  │ nothing fresh          ▲
 //!                                                  ▼                        │
 //!                                             resolver: one flight a question, whoever waits for it
@@ -17,6 +17,7 @@
 //!
 //! Everything that decides is free of I/O; [`exchange`] and [`resolver`] are the shell.
 
+mod aliases;
 mod answer;
 mod cache;
 mod exchange;
@@ -28,7 +29,8 @@ pub mod metrics;
 mod resolver;
 mod settings;
 
-pub(crate) use answer::RA;
+pub(crate) use aliases::Aliases;
+pub(crate) use answer::{RA, write_truncated};
 pub(crate) use key::Request;
 pub(crate) use metrics::Denial;
 pub(crate) use resolver::{Begun, Forwarder, Waiting};

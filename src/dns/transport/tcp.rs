@@ -333,8 +333,12 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
     async fn send_zone(&mut self, request: transfer::Request) -> Result<(), End> {
         let worker = self.worker;
         let Some((mut messages, _permit)) = worker.transfer(request).await else { return Err(End::Slow) };
+        let mut is_first = true;
         while let Some(message) = messages.recv().await {
             let Ok(length) = u16::try_from(message.len()) else { break };
+            if std::mem::take(&mut is_first) {
+                worker.log(self.transport, self.client, &message);
+            }
             self.answers.extend_from_slice(&length.to_be_bytes());
             self.answers.extend_from_slice(&message);
             self.write().await?;
@@ -372,7 +376,8 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
                         answers.truncate(start);
                         step.queries += 1;
                         let (worker, client) = (worker.clone(), *client);
-                        forwarded.spawn_local(async move { worker.forwarded(client, waiting).await });
+                        forwarded
+                            .spawn_local(async move { worker.forwarded(client, waiting).await.unwrap_or_default() });
                         continue;
                     }
                 }

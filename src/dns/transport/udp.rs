@@ -123,7 +123,7 @@ impl<L: LoadNames + 'static> UdpServer<L> {
         for (client, waiting) in self.batch.waiting.drain(..) {
             let (socket, worker) = (self.socket.clone(), self.worker.clone());
             self.forwarded.spawn_local(async move {
-                let octets = worker.forwarded(address(&client.to), waiting).await;
+                let Some(octets) = worker.forwarded(address(&client.to), waiting).await else { return };
                 if send(&socket, &client, &octets).await.is_err() {
                     worker.metrics.count(Count::DroppedSend);
                 }
