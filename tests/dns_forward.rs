@@ -199,6 +199,47 @@ fn an_alias_that_leads_outside_is_followed_for_those_who_may_ask_others() {
 }
 
 #[test]
+fn the_first_question_along_a_search_path_is_answered_with_its_end() {
+    let upstream = cdn();
+    let forward = ForwardConfig {
+        upstreams: vec![upstream.server()],
+        search: vec!["marathon.mesos".into(), "mesos".into()],
+        ..ForwardConfig::default()
+    };
+    let names = |forward: ForwardConfig| names(forward).with_address("db.mesos", [10, 0, 0, 2].into());
+    let server = Server::start(names(forward.clone()));
+    let asked = || upstream.asked().iter().filter(|asked| !is_probe(&asked.message)).count();
+
+    let answer = ask(&server, "WWW.example.com.marathon.mesos.");
+    let owners: Vec<String> = answer.answers.iter().map(|record| record.name.to_utf8()).collect();
+    assert_eq!(owners, ["WWW.example.com.marathon.mesos.", "www.example.com.", "cdn.example.net."]);
+    assert_eq!(address_in(&answer), Some([192, 0, 2, 7]));
+    // The alias holds while the name is missing, as long as absence may be believed.
+    assert_eq!(answer.answers[0].ttl, 1);
+    assert_eq!(asked(), 1, "one question");
+    let answer = ask(&server, "db.marathon.mesos.");
+    assert_eq!((address_in(&answer), answer.answers.len()), (Some([10, 0, 0, 2]), 2));
+    assert!(answer.metadata.authoritative);
+    assert_eq!(ask(&server, "www.nowhere.org.marathon.mesos.").metadata.response_code, ResponseCode::NXDomain);
+
+    // What is there is answered, what is in other domains is missing, and single labels are nobody's names.
+    assert_eq!(ask(&server, "web.marathon.mesos.").answers.len(), 1);
+    let before = asked();
+    for name in ["www.example.com.mesos.", "gone.marathon.mesos.", "gone.mesos."] {
+        let answer = ask(&server, name);
+        assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NXDomain, 0), "{name}");
+    }
+    // Nobody else's search path is known: servers ask without RD.
+    let answer = ask_udp(server.address, &query(7, "db.marathon.mesos.", RecordType::A));
+    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!(asked(), before);
+    assert_eq!(server.metric("pointsman_dns_search_answers_total", ""), 3.0);
+
+    let off = Server::start(names(ForwardConfig { search: Vec::new(), ..forward }));
+    assert_eq!(ask(&off, "db.marathon.mesos.").metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
 fn answers_that_waited_for_others_are_limited_like_all() {
     let upstream = Upstream::answering(|query| with_address(query, 1, 0));
     let mut names = names(ForwardConfig { upstreams: vec![upstream.server()], ..ForwardConfig::default() });

@@ -575,6 +575,8 @@ pub struct ForwardConfig {
     pub random_case: bool,
     /// PEM file with the authorities to trust for `tls://`; `None`: those of the system.
     pub ca: Option<PathBuf>,
+    /// The search path of clients, in its order; lower case, without final dots.
+    pub search: Vec<Arc<str>>,
 }
 
 /// A zone that other servers know.
@@ -1209,6 +1211,7 @@ impl Default for ForwardConfig {
             prefetch: true,
             random_case: true,
             ca: None,
+            search: Vec::new(),
         }
     }
 }

@@ -214,6 +214,31 @@ pub(crate) fn write_code(
     response.finish(rcode, 0);
 }
 
+/// The answer to a name that is missing, as an alias of `target`, where the client's search path leads.
+pub(crate) fn write_alias<N: NameSource>(
+    authority: &Authority<'_, N>,
+    asker: &Asker,
+    query: &Query<'_>,
+    target: std::sync::Arc<str>,
+    random: &mut fastrand::Rng,
+    out: &mut Vec<u8>,
+) -> Answered {
+    let config = authority.names.config();
+    let mut response = begin(config, asker, query, out);
+    let place = place(config, asker, query.edns).map(|(place, _)| place);
+    // It holds while the name is missing.
+    let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
+    let alias = Some((target, ttl));
+    let resolution = Resolution::resolve_by(authority, &query.question, alias, place, random, &mut response);
+    response.finish(resolution.rcode, resolution.flags());
+    Answered {
+        truncated: resolution.truncated,
+        impossible_records: resolution.impossible_records,
+        leads_outside: resolution.leads_outside && !resolution.truncated,
+        ..Answered::plain(Some(query.question.record_type), resolution.rcode)
+    }
+}
+
 /// RFC 1995 §2: what changed since a version does not fit a datagram; the SOA alone says that there is a newer one.
 pub(crate) fn write_soa<N: NameSource>(
     authority: &Authority<'_, N>,

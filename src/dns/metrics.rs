@@ -62,6 +62,8 @@ pub enum Count {
     ImpossibleRecords,
     /// Answers from the cache.
     Cached,
+    /// Missing names that were answered with the end of the client's search path.
+    Helped,
     /// TCP connections accepted.
     TcpAccepted,
     /// TCP connections closed, whatever the reason.
@@ -114,6 +116,7 @@ const EXPORTED: &[Exported] = &[
     Exported(Count::DroppedSend, DROPPED, Some(("reason", "send"))),
     Exported(Count::ImpossibleRecords, "pointsman_dns_impossible_records_total", None),
     Exported(Count::Cached, "pointsman_dns_cached_answers_total", None),
+    Exported(Count::Helped, "pointsman_dns_search_answers_total", None),
     Exported(Count::TcpAccepted, "pointsman_dns_tcp_connections_total", None),
     Exported(Count::TcpIdle, CLOSED, Some(("reason", "idle"))),
     Exported(Count::TcpSlow, CLOSED, Some(("reason", "slow"))),
@@ -136,6 +139,7 @@ const HELP: &[(&str, &str)] = &[
     (DROPPED, "Messages without an answer: too short, responses, or not taken by the kernel."),
     ("pointsman_dns_impossible_records_total", "Records left out of answers because no message can express them."),
     ("pointsman_dns_cached_answers_total", "Answers that were sent as they had been sent before."),
+    ("pointsman_dns_search_answers_total", "Missing names answered with what the client's search path leads to."),
     ("pointsman_dns_tcp_connections_total", "TCP connections accepted."),
     (CLOSED, "TCP connections closed because nothing complete came, or answers were not taken, in time."),
     (

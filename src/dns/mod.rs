@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod resolve;
 #[doc(hidden)]
 pub mod sample;
+mod search;
 pub mod source;
 pub mod transfer;
 pub mod transport;

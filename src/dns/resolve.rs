@@ -55,6 +55,18 @@ impl Resolution {
         random: &mut fastrand::Rng,
         response: &mut Response<'_>,
     ) -> Self {
+        Self::resolve_by(authority, question, None, place, random, response)
+    }
+
+    /// The same, as if the name were an alias of `alias`, with its time to live, where one is given.
+    pub(super) fn resolve_by<N: NameSource>(
+        authority: &Authority<'_, N>,
+        question: &Question<'_>,
+        alias: Option<(Arc<str>, u32)>,
+        place: Option<&Place>,
+        random: &mut fastrand::Rng,
+        response: &mut Response<'_>,
+    ) -> Self {
         let resolution = Self {
             rcode: Rcode::NoError,
             truncated: false,
@@ -74,7 +86,7 @@ impl Resolution {
             resolution,
             targets: smallvec![],
         };
-        resolver.resolution.rcode = resolver.follow(question.name.as_str());
+        resolver.resolution.rcode = resolver.follow(question.name.as_str(), alias);
         // RFC 2181 §9: what is missing from the additional section is no truncation, and a truncated answer is asked
         // for again anyway.
         if !resolver.resolution.truncated {
@@ -110,8 +122,14 @@ struct Resolver<'a, 'r, 'b, N> {
 
 impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     /// Follows aliases within our zones from the name asked for to the answer.
-    fn follow(&mut self, asked: &str) -> Rcode {
+    fn follow(&mut self, asked: &str, alias: Option<(Arc<str>, u32)>) -> Rcode {
         let mut visited: SmallVec<[Arc<str>; 2]> = smallvec![];
+        if let Some((target, ttl)) = alias {
+            if !self.write_answer(Owner::Question, ttl, Data::Record(&RecordData::Cname(target.clone()))) {
+                return Rcode::NoError;
+            }
+            visited.push(target);
+        }
         loop {
             let name = visited.last().map_or(asked, |name| name);
             let owner = if visited.is_empty() { Owner::Question } else { Owner::Name(name) };

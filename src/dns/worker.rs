@@ -15,6 +15,7 @@ use super::forward::{self, Aliases, Begun, Denial, Forwarder, RA, Request, Waiti
 use super::limit::{Kind, RateLimiter, Verdict};
 use super::log::{Gathering, LogSender};
 use super::metrics::{Count, WorkerMetrics};
+use super::search;
 use super::source::{LoadNames, NameSource};
 use super::transfer::{self, NoTransfer};
 use super::tsig::{self, Session};
@@ -294,7 +295,7 @@ impl<N: NameSource> Answering<'_, N> {
         if self.cache.hits() > hits {
             self.metrics.count(Count::Cached);
         }
-        let answered = match outcome {
+        let mut answered = match outcome {
             Outcome::Ignored(reason) => {
                 self.metrics.ignored(reason);
                 return Reply::None;
@@ -306,6 +307,12 @@ impl<N: NameSource> Answering<'_, N> {
         }
         if let (Some(forwarder), Some(client)) = (self.forwarder, client) {
             let is_allowed = forwarder.allows(client);
+            if is_allowed
+                && answered.rcode == Rcode::NxDomain
+                && let Some(helped) = self.help(forwarder, (asker, message), start, out)
+            {
+                answered = Answered { zone: answered.zone, is_proven: answered.is_proven, ..helped };
+            }
             // What others say cannot be signed by us.
             if (answered.is_outside || answered.leads_outside)
                 && session.is_none()
@@ -402,6 +409,35 @@ impl<N: NameSource> Answering<'_, N> {
                 Reply::None
             }
         }
+    }
+
+    /// Answers a question for a missing name with what the client's search path leads to, if it leads anywhere. `None`: what
+    /// stands in `out` is the answer.
+    fn help(
+        &mut self,
+        forwarder: &Forwarder,
+        (asker, message): (&Asker, &[u8]),
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Answered> {
+        let search = &self.authority.names.config().forward.search;
+        if search.is_empty() {
+            return None;
+        }
+        let Incoming::Query(query) = query::parse(message) else { return None };
+        // Resolvers that follow a search path want the rest done for them, and do not sign what they ask.
+        let is_stub = query.header.flags & flags::RD != 0 && query.tsig.is_none() && asker.reserved == 0;
+        if !is_stub || matches!(query.question.record_type, record_type::CNAME | record_type::ANY) {
+            return None;
+        }
+        let target = search::end(self.authority.names, search, query.question.name.as_str())?;
+        let is_ours = !matches!(self.authority.names.find(&target), Found::Outside);
+        if !is_ours && !forwarder.knows(&target) {
+            return None;
+        }
+        out.truncate(start);
+        self.metrics.count(Count::Helped);
+        Some(answer::write_alias(&self.authority, asker, &query, target, self.random, out))
     }
 
     /// Asks others for a name that is not ours, or that an alias of ours leads to. `None`: the refusal, or the alias, that

@@ -464,7 +464,7 @@ fn forward() -> Section<Raw> {
     )
 }
 
-fn asking() -> [Setting<Raw>; 6] {
+fn asking() -> [Setting<Raw>; 7] {
     [
         setting!(Raw, "upstreams", Many::new(Upstream, "servers", 16), config.dns.forward.upstreams)
             .example("[\"10.0.0.2\", \"10.0.0.3\"]")
@@ -498,6 +498,15 @@ fn asking() -> [Setting<Raw>; 6] {
             .by_default("the system's authorities")
             .means("PEM file with the authorities to trust for tls:// servers.")
             .costs("None."),
+        setting!(Raw, "search", Many::new(ZONE, "domains", 16), config.dns.forward.search)
+            .example("[\"marathon.mesos\", \"mesos\"]")
+            .by_default("none")
+            .means(
+                "The search path that clients have, in its order. A missing name in the first domain is answered with an \
+                alias to what they would find in the others or, if others are asked for it, as it was meant: one question \
+                in place of one for each domain.",
+            )
+            .costs("A mistyped name in the first domain is asked of the servers, less that domain."),
     ]
 }
 

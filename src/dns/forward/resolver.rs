@@ -18,7 +18,7 @@ use super::health;
 use super::key::{Key, Request};
 use super::loops;
 use super::metrics::{Denial, ForwardMetrics, Lookup, Reason};
-use super::settings::{Group, Settings};
+use super::settings::{self, Group, Settings};
 use crate::config::checked::ForwardConfig;
 use crate::dns::wire::{Rcode, record_type};
 
@@ -116,6 +116,11 @@ impl Forwarder {
     /// Whether anybody is asked for anything.
     pub(crate) fn is_on(&self) -> bool {
         !self.settings.borrow().groups().is_empty()
+    }
+
+    /// Whether anybody is asked for this name, in lower case.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.settings.borrow().group(&settings::wire_name(name)).is_some()
     }
 
     /// Whether others are asked for this client.

@@ -91,7 +91,7 @@ fn tls(config: &ForwardConfig) -> Option<std::sync::Arc<rustls::ClientConfig>> {
 }
 
 /// A name in wire form; a valid one, as the configuration's are.
-fn wire_name(name: &str) -> Vec<u8> {
+pub(super) fn wire_name(name: &str) -> Vec<u8> {
     let mut octets = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
         octets.push(u8::try_from(label.len().min(63)).unwrap_or(63));
