@@ -6,6 +6,7 @@ mod proxy_common;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -225,6 +226,48 @@ async fn a_refused_stream_is_sent_again_rfc9113_8_7() {
     let answer = proxy.raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     assert_eq!(status(&answer), 200, "{answer}");
     assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 1.0);
+}
+
+/// A backend of HTTP/2 that resets its streams for this reason, or answers them; how many came.
+async fn resetting(reason: Option<h2::Reason>) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = count.clone();
+            connections.spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    match reason {
+                        Some(reason) => respond.send_reset(reason),
+                        None => drop(respond.send_response(Response::new(()), true)),
+                    }
+                }
+            });
+        }
+    });
+    (address, asked)
+}
+
+/// A stream that is reset on a kept connection is no kept connection that has died: the endpoint is spared.
+#[tokio::test]
+async fn an_endpoint_that_resets_streams_is_spared_rfc9113_5_4_2() {
+    let (bad, asked) = resetting(Some(h2::Reason::INTERNAL_ERROR)).await;
+    let (good, answered) = resetting(None).await;
+    let proxy = Cluster::everything(Protocol::H2c, &[bad, good]).serve();
+    let mut client = http2_over(proxy.connect().await).await;
+    for _ in 0..400 {
+        let answer = soon(client.send_request(get("http://a/"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    assert_eq!(answered.load(Ordering::Relaxed), 400);
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((1..=20).contains(&asked), "the one that fails was asked {asked} times");
+    assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 0.0);
 }
 
 #[tokio::test]

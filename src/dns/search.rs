@@ -51,16 +51,16 @@ mod tests {
             .with_address("db.mesos", [10, 0, 0, 2].into())
             .with_address("a.deep.mesos", [10, 0, 0, 3].into());
         let path: Vec<Arc<str>> = vec!["marathon.mesos".into(), "mesos".into()];
-        let end = |name| super::end(&names, &path, name);
-        assert_eq!(end("db.marathon.mesos").as_deref(), Some("db.mesos"));
-        assert_eq!(end("www.example.com.marathon.mesos").as_deref(), Some("www.example.com"));
-        assert_eq!(end("db.mesos.marathon.mesos").as_deref(), Some("db.mesos"), "a name that was whole already");
+        let found = |name| end(&names, &path, name);
+        assert_eq!(found("db.marathon.mesos").as_deref(), Some("db.mesos"));
+        assert_eq!(found("www.example.com.marathon.mesos").as_deref(), Some("www.example.com"));
+        assert_eq!(found("db.mesos.marathon.mesos").as_deref(), Some("db.mesos"), "a name that was whole already");
         for alone in ["gone.marathon.mesos", "deep.marathon.mesos", "gone.mesos", "x.gone.mesos", "marathon.mesos"] {
-            assert_eq!(end(alone), None, "{alone}");
+            assert_eq!(found(alone), None, "{alone}");
         }
         // A domain that is not ours: nothing is known of what lies behind it.
         let path: Vec<Arc<str>> = vec!["marathon.mesos".into(), "corp.example.com".into(), "mesos".into()];
-        assert_eq!(super::end(&names, &path, "db.marathon.mesos"), None);
-        assert_eq!(super::end(&names, &[], "db.marathon.mesos"), None);
+        assert_eq!(end(&names, &path, "db.marathon.mesos"), None);
+        assert_eq!(end(&names, &[], "db.marathon.mesos"), None);
     }
 }

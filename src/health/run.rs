@@ -81,13 +81,9 @@ type Outcome = (EndpointId, u64, Result<(), Arc<str>>);
 pub async fn run(parts: HealthParts) {
     let HealthParts { table, events, tls, metrics, stop } = parts;
     let mut generations = table.watch();
-    let mut targets = Targets::default();
     let mut running: JoinSet<Outcome> = JoinSet::new();
-    let mut config;
-    (targets, config) = match targets.follow_beside(table.load()).await {
-        Some(followed) => followed,
-        None => return,
-    };
+    let first = Targets::default().follow_beside(table.load()).await;
+    let Some((mut targets, mut config)) = first else { return };
     targets.show(&metrics);
     let mut looked = Instant::now();
     let mut is_stale = false;
@@ -119,10 +115,8 @@ pub async fn run(parts: HealthParts) {
             () = sleep_until(looked + LOOK_PAUSE), if is_stale => {
                 is_stale = false;
                 generations.borrow_and_update();
-                (targets, config) = match targets.follow_beside(table.load()).await {
-                    Some(followed) => followed,
-                    None => break,
-                };
+                let Some(followed) = targets.follow_beside(table.load()).await else { break };
+                (targets, config) = followed;
                 targets.show(&metrics);
                 looked = Instant::now();
             }

@@ -199,8 +199,15 @@ fn classify(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Atte
     }
     match error.is_parse() || error.is_parse_status() || is_protocol_error(&error) {
         true => AttemptFault::Invalid,
-        false => AttemptFault::Died { reused, error: Box::new(error) },
+        // A connection that was kept may have died of old age; one of whose streams is reset is alive, and the endpoint has
+        // failed.
+        false => AttemptFault::Died { reused: reused && !is_stream_reset(&error), error: Box::new(error) },
     }
+}
+
+/// RFC 9113 section 5.4.2: an error of one stream, which leaves the connection as it is.
+fn is_stream_reset(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(h2::Error::is_reset)
 }
 
 /// RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last of a GOAWAY, were not processed. The streams that a

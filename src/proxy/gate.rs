@@ -274,8 +274,9 @@ mod tests {
         #[test]
         fn what_passes_has_one_host_and_a_normal_path(host in "[ -~]{0,20}", target in "/[!-~]{0,20}") {
             let request = Request::builder().version(Version::HTTP_11).uri(&*target).header("host", &*host).body(());
-            prop_assume!(request.is_ok());
-            if let Ok(admitted) = admit(&request.unwrap().into_parts().0, 100) {
+            // What the reader of heads refuses never comes here; that is every third target.
+            let Ok(request) = request else { return Ok(()) };
+            if let Ok(admitted) = admit(&request.into_parts().0, 100) {
                 prop_assert!(!admitted.host().is_empty());
                 let path = admitted.path().to_owned();
                 prop_assert_eq!(normalise_path(&path).map(Cow::into_owned), Ok(path.clone()));

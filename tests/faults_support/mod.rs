@@ -52,7 +52,7 @@ impl World {
              [[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
              [[proxy.listeners]]\nname = \"http\"\naddress = \"{http}\"\n\
              [[proxy.listeners]]\nname = \"https\"\naddress = \"{https}\"\ncertificates = \"certificates\"\n\
-             [proxy.limits]\nper_try = \"2s\"\nresponse = \"20s\"\n"
+             [proxy.limits]\nper_try = \"2s\"\nresponse = \"20s\"\nidle = \"20s\"\n"
         ));
         let world = Self {
             program: folder.start(),
