@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use common::facts::snapshot;
@@ -31,8 +31,8 @@ fn runtime() -> Runtime {
 }
 
 /// Holds the blocking thread until it is told.
-async fn hold() -> Sender<()> {
-    let (release, released) = channel::<()>();
+async fn hold() -> SyncSender<()> {
+    let (release, released) = sync_channel::<()>(1);
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     tokio::task::spawn_blocking(move || {
         begun.send(()).unwrap();
