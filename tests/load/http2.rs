@@ -30,13 +30,13 @@ impl Client {
         let answer = match sender.try_send_request(request()).await {
             Ok(answer) => answer,
             // The connection was being closed (GOAWAY): the request went nowhere (RFC 9113 section 6.8).
-            Err(mut error) => match error.take_message() {
-                Some(request) => {
-                    sender = open(target, tls).await?;
-                    sender.send_request(request).await.map_err(lost("send"))?
+            Err(mut error) => {
+                if error.take_message().is_none() && !is_unprocessed(error.error()) {
+                    return Err(Fault::Lost(format!("send: {:?}", error.into_error())));
                 }
-                None => return Err(Fault::Lost(format!("send: {:?}", error.into_error()))),
-            },
+                sender = open(target, tls).await?;
+                sender.send_request(request()).await.map_err(lost("send"))?
+            }
         };
         let (head, body) = answer.into_parts();
         body.collect().await.map_err(|_| Fault::Cut)?;
@@ -47,6 +47,13 @@ impl Client {
         self.kept = Some(sender);
         Ok(field("x-task"))
     }
+}
+
+/// Whether the stream lies above the last one that a GOAWAY without error lets be finished: it was begun while that was on
+/// its way, and may be sent again.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 async fn open(target: &Target, tls: Option<&TlsConnector>) -> Result<http2::SendRequest<Empty<Bytes>>, Fault> {
