@@ -105,6 +105,7 @@ async fn answer<L: LoadNames + 'static>(
     let reply = worker.with_names(|names| names.answer(Transport::Https, client, &query, &mut octets));
     let octets = match reply {
         Reply::Ready => octets,
+        // Only over UDP is an answer held back.
         Reply::Later(waiting) => worker.forwarded(client, waiting).await.unwrap_or_default(),
         // No query, or one that gets no answer: HTTP owes one.
         Reply::None | Reply::Transfer(_) => return refuse(worker, respond, StatusCode::BAD_REQUEST),

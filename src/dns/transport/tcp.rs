@@ -376,6 +376,7 @@ impl<'w, S: Stream, L: LoadNames + 'static> Connection<'w, S, L> {
                         answers.truncate(start);
                         step.queries += 1;
                         let (worker, client) = (worker.clone(), *client);
+                        // Only over UDP is an answer held back.
                         forwarded
                             .spawn_local(async move { worker.forwarded(client, waiting).await.unwrap_or_default() });
                         continue;
