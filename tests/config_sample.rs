@@ -92,6 +92,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
         upstreams: named.upstreams.clone(),
         zones: named.zones.clone(),
         ca: named.ca.clone(),
+        search: named.search.clone(),
         ..ForwardConfig::default()
     };
     let dns = DnsConfig {
