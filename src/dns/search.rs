@@ -34,9 +34,12 @@ pub(super) fn end<N: NameSource>(names: &N, search: &[Arc<str>], missing: &str) 
     }
 }
 
-/// Whether others can be asked for it: what stands before a domain of ours may be any text.
+/// Whether others can be asked for it: octets that no name of ours has were lost when it was read (`NameText`), and others'
+/// names may have them.
 fn is_name(text: &str) -> bool {
-    text.len() + 2 <= MAX_NAME && text.split('.').all(|label| (1..=usize::from(MAX_LABEL)).contains(&label.len()))
+    !text.contains('\u{7f}')
+        && text.len() + 2 <= MAX_NAME
+        && text.split('.').all(|label| (1..=usize::from(MAX_LABEL)).contains(&label.len()))
 }
 
 #[cfg(test)]
@@ -55,7 +58,14 @@ mod tests {
         assert_eq!(found("db.marathon.mesos").as_deref(), Some("db.mesos"));
         assert_eq!(found("www.example.com.marathon.mesos").as_deref(), Some("www.example.com"));
         assert_eq!(found("db.mesos.marathon.mesos").as_deref(), Some("db.mesos"), "a name that was whole already");
-        for alone in ["gone.marathon.mesos", "deep.marathon.mesos", "gone.mesos", "x.gone.mesos", "marathon.mesos"] {
+        for alone in [
+            "gone.marathon.mesos",
+            "deep.marathon.mesos",
+            "gone.mesos",
+            "x.gone.mesos",
+            "marathon.mesos",
+            "caf\u{7f}.fr.marathon.mesos",
+        ] {
             assert_eq!(found(alone), None, "{alone}");
         }
         // A domain that is not ours: nothing is known of what lies behind it.

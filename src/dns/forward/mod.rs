@@ -1,7 +1,8 @@
 //! Names of others: asked from upstream servers, and kept for a while.
 //!
 //! ```text
-//!  a query for a name outside our zones, or for an alias of ours that leads there (aliases) ─▶ key ─▶ cache ──────────────▶ answer (a copy, with its times to live)
+//!  a query for a name outside our zones ─▶ key ─▶ cache ──────────────▶ answer (a copy, with its times to live,
+//!  (or an alias of ours that leads there)          │                        behind aliases where there are any)
 //!                                                  │ nothing fresh          ▲
 //!                                                  ▼                        │
 //!                                             resolver: one flight a question, whoever waits for it
