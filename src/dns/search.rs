@@ -12,15 +12,24 @@ use super::source::NameSource;
 use super::wire::name::{MAX_LABEL, MAX_NAME};
 use crate::table::names::Found;
 
+/// Where a search path ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) name: Arc<str>,
+    /// A name of ours; else one that others may know.
+    pub(super) is_ours: bool,
+}
+
 /// The name that a client with this search path comes to, when it asks for a name that is missing: one of ours, or the name
 /// as it was meant, which others may know. `None`: it asks for something else, or goes on by itself.
-pub(super) fn end<N: NameSource>(names: &N, search: &[Arc<str>], missing: &str) -> Option<Arc<str>> {
+pub(super) fn end<N: NameSource>(names: &N, search: &[Arc<str>], missing: &str) -> Option<End> {
+    let ours = |name: &str| Some(End { name: name.into(), is_ours: true });
     let (first, others) = search.split_first()?;
     let meant = missing.strip_suffix(&**first)?.strip_suffix('.')?;
     for domain in others {
         let next = format!("{meant}.{domain}");
         match names.find(&next) {
-            Found::Node(_, node) if !node.records.is_empty() => return Some(next.into()),
+            Found::Node(_, node) if !node.records.is_empty() => return ours(&next),
             Found::Node(..) | Found::Missing(_) => {}
             // What lies there is not known here: the client has to ask.
             Found::Outside | Found::Unready(_) => return None,
@@ -28,8 +37,8 @@ pub(super) fn end<N: NameSource>(names: &N, search: &[Arc<str>], missing: &str) 
     }
     // A single label is nobody's name outside a search path.
     match names.find(meant) {
-        Found::Node(_, node) if !node.records.is_empty() => Some(meant.into()),
-        Found::Outside if meant.contains('.') && is_name(meant) => Some(meant.into()),
+        Found::Node(_, node) if !node.records.is_empty() => ours(meant),
+        Found::Outside if meant.contains('.') && is_name(meant) => Some(End { name: meant.into(), is_ours: false }),
         _ => None,
     }
 }
@@ -55,9 +64,10 @@ mod tests {
             .with_address("a.deep.mesos", [10, 0, 0, 3].into());
         let path: Vec<Arc<str>> = vec!["marathon.mesos".into(), "mesos".into()];
         let found = |name| end(&names, &path, name);
-        assert_eq!(found("db.marathon.mesos").as_deref(), Some("db.mesos"));
-        assert_eq!(found("www.example.com.marathon.mesos").as_deref(), Some("www.example.com"));
-        assert_eq!(found("db.mesos.marathon.mesos").as_deref(), Some("db.mesos"), "a name that was whole already");
+        let ends = |name: &str, is_ours| Some(End { name: name.into(), is_ours });
+        assert_eq!(found("db.marathon.mesos"), ends("db.mesos", true));
+        assert_eq!(found("www.example.com.marathon.mesos"), ends("www.example.com", false));
+        assert_eq!(found("db.mesos.marathon.mesos"), ends("db.mesos", true), "a name that was whole already");
         for alone in [
             "gone.marathon.mesos",
             "deep.marathon.mesos",

@@ -430,14 +430,13 @@ impl<N: NameSource> Answering<'_, N> {
         if !is_stub || matches!(query.question.record_type, record_type::CNAME | record_type::ANY) {
             return None;
         }
-        let target = search::end(self.authority.names, search, query.question.name.as_str())?;
-        let is_ours = !matches!(self.authority.names.find(&target), Found::Outside);
-        if !is_ours && !forwarder.knows(&target) {
+        let end = search::end(self.authority.names, search, query.question.name.as_str())?;
+        if !end.is_ours && !forwarder.knows(&end.name) {
             return None;
         }
         out.truncate(start);
         self.metrics.count(Count::Helped);
-        Some(answer::write_alias(&self.authority, asker, &query, target, self.random, out))
+        Some(answer::write_alias(&self.authority, asker, &query, end.name, self.random, out))
     }
 
     /// Asks others for a name that is not ours, or that an alias of ours leads to. `None`: the refusal, or the alias, that

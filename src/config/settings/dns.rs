@@ -504,7 +504,7 @@ fn asking() -> [Setting<Raw>; 7] {
             .means(
                 "The search path that clients have, in its order. A missing name in the first domain is answered with an \
                 alias to what they would find in the others or, if others are asked for it, as it was meant: one question \
-                in place of one for each domain.",
+                in place of one for each domain. Works for clients for whom others are asked (`servers`, `allow`).",
             )
             .costs("A mistyped name in the first domain is asked of the servers, less that domain."),
     ]

@@ -154,26 +154,45 @@ fn read_records(message: &[u8], mut at: usize, answers: u16, authorities: u16) -
     Some(records)
 }
 
-/// The data of a record, names in it written out where old servers may have compressed them (RFC 3597 §4).
+/// The data of a record, names in it written out where old servers may have compressed them (RFC 3597 §4). None where it
+/// is not as its type has it: a client would take the whole answer for broken.
 fn read_data(message: &[u8], at: usize, kind: u16) -> Option<Vec<u8>> {
-    /// Octets before the names, how many names; the rest is copied.
-    fn layout(kind: u16) -> (usize, usize) {
-        match kind {
-            2..=5 | 7..=9 | 12 | DNAME => (0, 1),
-            6 | 14 | 17 => (0, 2),
-            15 | 18 | 21 | 36 => (2, 1),
-            33 => (6, 1),
-            _ => (0, 0),
-        }
-    }
-    let (fixed, names) = layout(kind);
-    let mut data = message.get(at..at + fixed)?.to_vec();
-    let mut position = at + fixed;
+    let Some(Layout { before, names, after }) = layout(kind) else {
+        return message.get(at..).map(<[u8]>::to_vec);
+    };
+    let mut data = message.get(at..at + before)?.to_vec();
+    let mut position = at + before;
     for _ in 0..names {
         position = name::copy(message, position, &mut data)?;
     }
-    data.extend_from_slice(message.get(position..)?);
-    Some(data)
+    let rest = message.get(position..)?;
+    data.extend_from_slice(rest);
+    (rest.len() == after).then_some(data)
+}
+
+/// What the data of a record is made of.
+struct Layout {
+    /// Octets before the names.
+    before: usize,
+    names: usize,
+    /// Octets behind the names.
+    after: usize,
+}
+
+/// The layout of addresses, and of types whose names may be compressed. RFC 1035 §3.3 and §3.4; RFC 1183 (RP, AFSDB,
+/// RT), RFC 2230 (KX), RFC 2782 (SRV), RFC 3596 (AAAA), RFC 6672 (DNAME).
+fn layout(kind: u16) -> Option<Layout> {
+    let (before, names, after) = match kind {
+        record_type::A => (4, 0, 0),
+        record_type::AAAA => (16, 0, 0),
+        2..=5 | 7..=9 | 12 | DNAME => (0, 1, 0),
+        record_type::SOA => (0, 2, 20),
+        14 | 17 => (0, 2, 0),
+        15 | 18 | 21 | 36 => (2, 1, 0),
+        record_type::SRV => (6, 1, 0),
+        _ => return None,
+    };
+    Some(Layout { before, names, after })
 }
 
 /// Writes the records that count.
@@ -503,6 +522,29 @@ mod tests {
         assert_eq!(with(&|octets| octets.truncate(40)).unwrap_err(), Invalid::Malformed);
         assert!(matches!(with(&|octets| octets[2] |= 2), Ok(Reply::Truncated)));
         assert!(matches!(with(&|octets| octets[3] |= 5), Ok(Reply::Failure(5))));
+    }
+
+    #[test]
+    fn records_that_are_not_as_their_type_has_them_break_the_answer_rfc1035_3_3() {
+        let key = Key::of("www.example", record_type::ANY);
+        let query = query(&key, 7, None);
+        let host = wire_name("mail.example");
+        for (kind, data) in [
+            (record_type::A, vec![192, 0, 2, 1]),
+            (record_type::AAAA, vec![0; 16]),
+            (record_type::CNAME, host.clone()),
+            (15, [&[0, 10], host.as_slice()].concat()),
+            (record_type::SRV, [&[0, 1, 0, 5, 0, 80], host.as_slice()].concat()),
+            (record_type::SOA, [host.as_slice(), &host, &[0; 20]].concat()),
+        ] {
+            let whole = response(&query, 0, &[record("www.example", kind, 5, &data)], &[]);
+            assert!(matches!(read(&key, &query, &whole, BOUNDS), Ok(Reply::Answer(_))), "type {kind}");
+            for wrong in [&data[..data.len() - 1], &[data.as_slice(), &[0]].concat()] {
+                let broken = response(&query, 0, &[record("www.example", kind, 5, wrong)], &[]);
+                let read = read(&key, &query, &broken, BOUNDS);
+                assert_eq!(read.unwrap_err(), Invalid::Malformed, "type {kind}, {} octets", wrong.len());
+            }
+        }
     }
 
     #[test]
