@@ -2,14 +2,17 @@
 //! real program as a process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+#[path = "common/authority.rs"]
+mod authority;
 mod common;
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Instant;
 
+use authority::Authority;
 use common::backend::Backend;
 use common::ports::unused;
 use common::program::{Folder, PATIENCE, Program, exchange, get, listens, mode, pointsman, run, until};
@@ -258,17 +261,16 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
     assert_eq!(program.ended().code(), Some(0));
 }
 
-/// Starts an instance that inherits three sockets from its service manager, as systemd passes them.
-fn start_with(folder: &Folder, http: &TcpListener, udp: &UdpSocket, tcp: &TcpListener) -> Program {
+/// Starts an instance that inherits three sockets from its service manager, as systemd passes them, by these names.
+fn start_with(folder: &Folder, names: &str, sockets: [BorrowedFd<'_>; 3]) -> Program {
     // A shell puts them where systemd does, from descriptor 3 on, and becomes the program.
     let mut command = std::process::Command::new("/bin/sh");
-    let script = "log=$1; shift; exec 3<&0 4<&1 5<&2 </dev/null >>\"$log\" 2>&1; \
-                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=http:dns:dns exec \"$@\"";
-    command.args(["-c", script, "sh"]).arg(folder.path("log")).arg(pointsman().get_program());
+    let script = "log=$1; names=$2; shift 2; exec 3<&0 4<&1 5<&2 </dev/null >>\"$log\" 2>&1; \
+                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=$names exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(folder.path("log")).arg(names).arg(pointsman().get_program());
     command.arg("serve").arg("--config").arg(folder.path("pointsman.toml"));
-    command.stdin(Stdio::from(OwnedFd::from(http.try_clone().unwrap())));
-    command.stdout(Stdio::from(OwnedFd::from(udp.try_clone().unwrap())));
-    command.stderr(Stdio::from(OwnedFd::from(tcp.try_clone().unwrap())));
+    let [first, second, third] = sockets.map(|socket| Stdio::from(socket.try_clone_to_owned().unwrap()));
+    command.stdin(first).stdout(second).stderr(third);
     folder.adopt(command.spawn().unwrap())
 }
 
@@ -294,7 +296,7 @@ fn sockets_of_the_service_manager_are_served_and_outlive_a_restart() {
     let served = (ResponseCode::NoError, 1);
     let mut connection = None;
     for life in 0..2 {
-        let mut program = start_with(&folder, &http, &udp, &tcp);
+        let mut program = start_with(&folder, "http:dns:dns", [http.as_fd(), udp.as_fd(), tcp.as_fd()]);
         program.until_ready();
         // Who connected between the lives is answered.
         if let Some(waiting) = connection.take() {
@@ -324,11 +326,54 @@ fn sockets_of_the_service_manager_are_served_and_outlive_a_restart() {
 
     // A socket that nobody wants, and half a pair, are told.
     folder.configure(&format!("{source}[dns]\nlisten = [\"{names}\"]\n"));
-    let mut program = start_with(&folder, &http, &udp, &tcp);
+    let mut program = start_with(&folder, "http:dns:dns", [http.as_fd(), udp.as_fd(), tcp.as_fd()]);
     program.until_ready();
     assert!(program.log().contains("inherited socket belongs to no listener"), "{}", program.log());
     program.stop();
-    let mut program = start_with(&folder, &http, &udp, &http);
+    let mut program = start_with(&folder, "http:dns:dns", [http.as_fd(), udp.as_fd(), http.as_fd()]);
     assert_eq!(program.ended().code(), Some(5));
     assert!(program.log().contains("no TCP socket; add ListenStream="), "{}", program.log());
+}
+
+/// Asks by kdig; `None`, with a message, where it is not installed.
+fn kdig(port: u16, transport: &str) -> Option<std::process::Child> {
+    let mut command = std::process::Command::new("kdig");
+    command.args(["@127.0.0.1", "-p", &port.to_string(), transport, "+timeout=60", "+retry=0", "+short"]);
+    command.args(["db.corp.test", "A"]).stdout(Stdio::piped());
+    command.spawn().inspect_err(|error| println!("SKIP: kdig cannot be run: {error}")).ok()
+}
+
+#[test]
+fn encrypted_names_are_served_on_sockets_of_the_service_manager_too() {
+    let folder = Folder::new();
+    let [http, tls, https] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [proxy, tls_at, https_at] = [&http, &tls, &https].map(|socket| socket.local_addr().unwrap());
+    std::fs::create_dir_all(folder.path("certificates")).unwrap();
+    Authority::new().issue(&["dns.test"]).write(&folder.path("certificates"), "dns");
+    let record = "[[records]]\nname = \"db.corp.test\"\ntype = \"A\"\nvalue = \"10.1.2.3\"\n";
+    folder.write("services.toml", record);
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\nzones = [\"corp.test\"]\n\
+         [dns]\nlisten = [\"{}\"]\n\
+         [dns.tls]\nlisten = [\"{tls_at}\"]\nhttps_listen = [\"{https_at}\"]\ncertificates = \"certificates\"\n{}",
+        unused(),
+        listener(proxy)
+    ));
+    let ask = || Some([kdig(tls_at.port(), "+tls")?, kdig(https_at.port(), "+https")?]);
+    for life in 0..2 {
+        // Who connects before the program is there waits in the queue, and is told at least that nothing is known yet.
+        let Some(waiting) = ask() else { return };
+        let sockets = [http.as_fd(), tls.as_fd(), https.as_fd()];
+        let mut program = start_with(&folder, "http:dns-tls:dns-https", sockets);
+        program.until_ready();
+        for client in waiting {
+            let output = client.wait_with_output().unwrap();
+            assert!(output.status.success(), "life {life}: {}", String::from_utf8_lossy(&output.stdout));
+        }
+        for client in ask().unwrap() {
+            let output = client.wait_with_output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "10.1.2.3", "life {life}");
+        }
+        program.stop();
+    }
 }

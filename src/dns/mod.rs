@@ -50,7 +50,7 @@ use tokio::task::{JoinSet, LocalSet};
 use log::LogSender;
 use metrics::WorkerMetrics;
 use source::LoadNames;
-use transport::bind::WorkerSockets;
+use transport::bind::{Spoken, StreamSocket, WorkerSockets};
 use transport::secure::Secure;
 use transport::tcp::{AtTheEnd, Carries, TcpServer};
 use transport::udp::UdpServer;
@@ -118,18 +118,15 @@ async fn run<L: LoadNames + 'static>(
     for socket in sockets.udp {
         servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));
     }
-    let plain = |listener| (listener, Carries::Messages, AtTheEnd::Empty);
-    let mut listeners: Vec<_> = sockets.tcp.into_iter().map(plain).collect();
-    let inherited = |listener| (listener, Carries::Messages, AtTheEnd::Leave);
-    listeners.extend(sockets.inherited_tcp.into_iter().map(inherited));
-    if let Some(Secure { tls, https, https_path }) = secure {
-        let path: Rc<str> = (&*https_path).into();
-        let of_tls = |listener| (listener, Carries::Tls(tls.clone()), AtTheEnd::Empty);
-        listeners.extend(sockets.tls.into_iter().map(of_tls));
-        let of_https = |listener| (listener, Carries::Https(https.clone(), path.clone()), AtTheEnd::Empty);
-        listeners.extend(sockets.https.into_iter().map(of_https));
-    }
-    for (listener, carries, queue) in listeners {
+    let path: Option<Rc<str>> = secure.as_ref().map(|secure| (&*secure.https_path).into());
+    for StreamSocket { listener, spoken, is_inherited } in sockets.streams {
+        let carries = match (spoken, &secure, &path) {
+            (Spoken::Plain, ..) => Carries::Messages,
+            (Spoken::Tls, Some(secure), _) => Carries::Tls(secure.tls.clone()),
+            (Spoken::Https, Some(secure), Some(path)) => Carries::Https(secure.https.clone(), path.clone()),
+            _ => continue,
+        };
+        let queue = if is_inherited { AtTheEnd::Leave } else { AtTheEnd::Empty };
         servers.spawn_local(TcpServer::new(listener, carries, queue, worker.clone())?.run(draining.clone()));
     }
     loop {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::config::checked::{ClientDemand, DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::config::watch::Watch;
 use crate::dns;
-use crate::dns::transport::bind::{self as dns_bind, WorkerSockets, own_addresses};
+use crate::dns::transport::bind::{self as dns_bind, Spoken, StreamSocket, WorkerSockets, own_addresses};
 use crate::dns::transport::secure::Secure;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
@@ -65,14 +65,6 @@ pub(super) struct Opened {
 struct OpenedDns {
     addresses: Vec<(DnsAddress, Vec<WorkerSockets>)>,
     secure: Option<Secure>,
-}
-
-/// How DNS is spoken at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spoken {
-    Plain,
-    Tls,
-    Https,
 }
 
 /// An address for DNS.
@@ -227,19 +219,13 @@ impl Listeners {
             let address = open.configured.1;
             let place = |purpose, is_inherited| Place { purpose, address, is_inherited };
             for sockets in &open.sockets {
+                let is_inherited = sockets.streams.iter().any(|socket| socket.is_inherited);
                 for socket in &sockets.udp {
-                    out.push((place(Use::DnsUdp, !sockets.inherited_tcp.is_empty()), socket.try_clone()?.into()));
+                    out.push((place(Use::DnsUdp, is_inherited), socket.try_clone()?.into()));
                 }
-                let streams = [
-                    (Use::DnsTcp, false, &sockets.tcp),
-                    (Use::DnsTcp, true, &sockets.inherited_tcp),
-                    (Use::DnsTls, false, &sockets.tls),
-                    (Use::DnsHttps, false, &sockets.https),
-                ];
-                for (purpose, is_inherited, streams) in streams {
-                    for socket in streams {
-                        out.push((place(purpose, is_inherited), socket.try_clone()?.into()));
-                    }
+                for socket in &sockets.streams {
+                    let place = place(of_streams(socket.spoken), socket.is_inherited);
+                    out.push((place, socket.listener.try_clone()?.into()));
                 }
             }
         }
@@ -434,26 +420,25 @@ fn bind_dns(
     inherited: &mut Inherited,
     workers: usize,
 ) -> Result<(SocketAddr, Vec<WorkerSockets>), StartError> {
-    let encrypted = |setting, place: fn(&mut WorkerSockets) -> &mut Vec<std::net::TcpListener>| {
-        let (bound, listeners) = dns_bind::bind_streams(setting, address, workers)?;
-        let one = |listener| {
-            let mut sockets = WorkerSockets::default();
-            place(&mut sockets).push(listener);
-            sockets
-        };
-        Ok((bound, listeners.into_iter().map(one).collect()))
-    };
     if let Some(handed) = take_dns(spoken, address, inherited) {
         return Ok(handed);
     }
-    match spoken {
-        Spoken::Tls => return encrypted("dns.tls.listen", |sockets| &mut sockets.tls),
-        Spoken::Https => return encrypted("dns.tls.https_listen", |sockets| &mut sockets.https),
-        Spoken::Plain => {}
-    }
-    if let Some(sockets) = inherited.take_dns(address)? {
+    if let Some(sockets) = inherited.take_dns(spoken, address)? {
         let sockets = std::iter::repeat_with(|| sockets.try_clone()).take(workers);
         return Ok((address, sockets.collect::<Result<_, _>>().map_err(StartError::Inherited)?));
+    }
+    let encrypted = |setting| {
+        let (bound, listeners) = dns_bind::bind_streams(setting, address, workers)?;
+        let one = |listener| {
+            let stream = StreamSocket { listener, spoken, is_inherited: false };
+            WorkerSockets { udp: Vec::new(), streams: vec![stream] }
+        };
+        Ok((bound, listeners.into_iter().map(one).collect()))
+    };
+    match spoken {
+        Spoken::Tls => return encrypted("dns.tls.listen"),
+        Spoken::Https => return encrypted("dns.tls.https_listen"),
+        Spoken::Plain => {}
     }
     let bound = dns_bind::bind(&[address], workers)?;
     Ok((bound.addresses.first().copied().unwrap_or(address), bound.workers))
@@ -465,29 +450,26 @@ fn take_dns(
     address: SocketAddr,
     inherited: &mut Inherited,
 ) -> Option<(SocketAddr, Vec<WorkerSockets>)> {
-    let purpose = match spoken {
-        Spoken::Plain => Use::DnsTcp,
-        Spoken::Tls => Use::DnsTls,
-        Spoken::Https => Use::DnsHttps,
-    };
-    let (streams, is_inherited) = inherited.handed.take_streams(purpose, address)?;
+    let (streams, is_inherited) = inherited.handed.take_streams(of_streams(spoken), address)?;
     let mut datagrams = match spoken {
         Spoken::Plain => inherited.handed.take_datagrams(Use::DnsUdp, address)?.into_iter(),
         _ => Vec::new().into_iter(),
     };
     let bound = streams.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
-    let one = |stream| {
-        let mut sockets = WorkerSockets { udp: datagrams.next().into_iter().collect(), ..WorkerSockets::default() };
-        let place = match (spoken, is_inherited) {
-            (Spoken::Plain, true) => &mut sockets.inherited_tcp,
-            (Spoken::Plain, false) => &mut sockets.tcp,
-            (Spoken::Tls, _) => &mut sockets.tls,
-            (Spoken::Https, _) => &mut sockets.https,
-        };
-        place.push(stream);
-        sockets
+    let one = |listener| WorkerSockets {
+        udp: datagrams.next().into_iter().collect(),
+        streams: vec![StreamSocket { listener, spoken, is_inherited }],
     };
     Some((bound, streams.into_iter().map(one).collect()))
+}
+
+/// What the streams of an address are handed over as.
+fn of_streams(spoken: Spoken) -> Use {
+    match spoken {
+        Spoken::Plain => Use::DnsTcp,
+        Spoken::Tls => Use::DnsTls,
+        Spoken::Https => Use::DnsHttps,
+    }
 }
 
 /// Whether one of these uses of an address is among the places.

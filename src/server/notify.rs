@@ -5,16 +5,19 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use sd_notify::NotifyState;
 
 use super::take_over::Handed;
-use crate::dns::transport::bind::WorkerSockets;
+use crate::dns::transport::bind::{Spoken, StreamSocket, WorkerSockets};
 
-/// The name of sockets for DNS.
+/// The names of sockets for DNS, by what is spoken there.
 const DNS: &str = "dns";
+const DNS_TLS: &str = "dns-tls";
+const DNS_HTTPS: &str = "dns-https";
 
 /// Sockets that the service manager opened (systemd socket activation), by name.
 ///
 /// The names are those of `FileDescriptorName=`: a proxy listener takes the socket that has its name, and an address
-/// of `dns.listen` takes those called `dns` that have its port, one for UDP and one for TCP. Sockets that nobody takes
-/// are told and ignored. The admin API opens its own.
+/// of `dns.listen` takes those called `dns` that have its port, one for UDP and one for TCP; one of `dns.tls.listen` takes
+/// the one called `dns-tls` and one of `dns.tls.https_listen` the one called `dns-https` that has its port. Sockets that
+/// nobody takes are told and ignored. The admin API opens its own.
 #[derive(Debug, Default)]
 pub struct Inherited {
     streams: Vec<(String, TcpListener)>,
@@ -58,21 +61,28 @@ impl Inherited {
         take(&mut self.streams, |known, _| known == name)
     }
 
-    /// The sockets for an address of `dns.listen`.
+    /// The sockets for an address that DNS is spoken at.
     ///
     /// # Errors
-    /// There is one for UDP or TCP alone.
-    pub fn take_dns(&mut self, address: SocketAddr) -> Result<Option<WorkerSockets>, HalfInherited> {
-        let is_ours = |name: &str, local: std::io::Result<SocketAddr>| {
-            name == DNS && local.is_ok_and(|local| local.port() == address.port())
+    /// It is spoken without encryption, and there is one for UDP or TCP alone.
+    pub fn take_dns(&mut self, spoken: Spoken, address: SocketAddr) -> Result<Option<WorkerSockets>, HalfInherited> {
+        let wanted = match spoken {
+            Spoken::Plain => DNS,
+            Spoken::Tls => DNS_TLS,
+            Spoken::Https => DNS_HTTPS,
         };
+        let is_ours = |name: &str, local: std::io::Result<SocketAddr>| {
+            name == wanted && local.is_ok_and(|local| local.port() == address.port())
+        };
+        let stream = take(&mut self.streams, |name, socket| is_ours(name, socket.local_addr()));
+        let stream = stream.map(|listener| StreamSocket { listener, spoken, is_inherited: true });
+        if spoken != Spoken::Plain {
+            return Ok(stream.map(|stream| WorkerSockets { udp: Vec::new(), streams: vec![stream] }));
+        }
         let udp = take(&mut self.datagrams, |name, socket| is_ours(name, socket.local_addr()));
-        let tcp = take(&mut self.streams, |name, socket| is_ours(name, socket.local_addr()));
-        match (udp, tcp) {
+        match (udp, stream) {
             (None, None) => Ok(None),
-            (Some(udp), Some(tcp)) => {
-                Ok(Some(WorkerSockets { udp: vec![udp], inherited_tcp: vec![tcp], ..WorkerSockets::default() }))
-            }
+            (Some(udp), Some(stream)) => Ok(Some(WorkerSockets { udp: vec![udp], streams: vec![stream] })),
             (Some(_), None) => Err(HalfInherited { address, has: "UDP", lacks: "TCP", directive: "ListenStream" }),
             (None, Some(_)) => Err(HalfInherited { address, has: "TCP", lacks: "UDP", directive: "ListenDatagram" }),
         }

@@ -16,7 +16,7 @@ use hickory_proto::rr::{Name, RecordType};
 use pointsman::dns::metrics::{Count, DnsMetrics};
 use pointsman::dns::sample::Sample;
 use pointsman::dns::source::LoadNames;
-use pointsman::dns::transport::bind::{bind, bind_streams, own_addresses};
+use pointsman::dns::transport::bind::{Spoken, StreamSocket, bind, bind_streams, own_addresses};
 use pointsman::dns::transport::secure::Secure;
 use pointsman::dns::{DnsWorker, Drain, serve};
 use tokio::sync::watch;
@@ -55,11 +55,11 @@ impl Server {
         let mut bound = bind(&[listen.parse().unwrap()], workers).unwrap();
         let (mut tls, mut https) = (None, None);
         if secure.is_some() {
-            for (place, is_tls) in [(&mut tls, true), (&mut https, false)] {
+            for (place, spoken) in [(&mut tls, Spoken::Tls), (&mut https, Spoken::Https)] {
                 let (address, listeners) = bind_streams("test", "127.0.0.1:0".parse().unwrap(), workers).unwrap();
                 *place = Some(address);
                 for (sockets, listener) in bound.workers.iter_mut().zip(listeners) {
-                    if is_tls { sockets.tls.push(listener) } else { sockets.https.push(listener) }
+                    sockets.streams.push(StreamSocket { listener, spoken, is_inherited: false });
                 }
             }
         }

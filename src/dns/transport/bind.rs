@@ -27,13 +27,35 @@ pub struct WorkerSockets {
     /// Datagrams.
     pub udp: Vec<UdpSocket>,
     /// Streams.
-    pub tcp: Vec<TcpListener>,
-    /// Streams within TLS.
-    pub tls: Vec<TcpListener>,
-    /// HTTP/2 within TLS.
-    pub https: Vec<TcpListener>,
-    /// Streams of the service manager's: connections that nobody accepted wait there for our successor.
-    pub inherited_tcp: Vec<TcpListener>,
+    pub streams: Vec<StreamSocket>,
+}
+
+/// How DNS is spoken on connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// As it is.
+    Plain,
+    /// Within TLS.
+    Tls,
+    /// By HTTP/2 within TLS.
+    Https,
+}
+
+/// A socket that connections arrive at.
+#[derive(Debug)]
+pub struct StreamSocket {
+    /// The socket.
+    pub listener: TcpListener,
+    /// What is spoken on its connections.
+    pub spoken: Spoken,
+    /// The service manager's: connections that nobody accepted wait there for our successor.
+    pub is_inherited: bool,
+}
+
+impl StreamSocket {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { listener: self.listener.try_clone()?, spoken: self.spoken, is_inherited: self.is_inherited })
+    }
 }
 
 impl WorkerSockets {
@@ -42,23 +64,16 @@ impl WorkerSockets {
     /// # Errors
     /// No descriptors are left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        let streams = |sockets: &[TcpListener]| sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
         Ok(Self {
             udp: self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
-            tcp: streams(&self.tcp)?,
-            tls: streams(&self.tls)?,
-            https: streams(&self.https)?,
-            inherited_tcp: streams(&self.inherited_tcp)?,
+            streams: self.streams.iter().map(StreamSocket::try_clone).collect::<io::Result<_>>()?,
         })
     }
 
     /// Adds another's sockets.
     pub fn append(&mut self, mut other: Self) {
         self.udp.append(&mut other.udp);
-        self.tcp.append(&mut other.tcp);
-        self.tls.append(&mut other.tls);
-        self.https.append(&mut other.https);
-        self.inherited_tcp.append(&mut other.inherited_tcp);
+        self.streams.append(&mut other.streams);
     }
 }
 
@@ -175,7 +190,7 @@ impl Bound {
         self.addresses.push(address);
         for worker in &mut self.workers {
             worker.udp.push(open(address, Kind::Udp, Sharing::Workers)?.into());
-            worker.tcp.push(open(address, Kind::Tcp, Sharing::Workers)?.into());
+            worker.streams.push(plain(open(address, Kind::Tcp, Sharing::Workers)?));
         }
         Ok(())
     }
@@ -196,10 +211,14 @@ impl Bound {
                 None => (open(address, Kind::Udp, Sharing::Workers)?, open(address, Kind::Tcp, Sharing::Workers)?),
             };
             worker.udp.push(udp.into());
-            worker.tcp.push(tcp.into());
+            worker.streams.push(plain(tcp));
         }
         Ok(())
     }
+}
+
+fn plain(socket: Socket) -> StreamSocket {
+    StreamSocket { listener: socket.into(), spoken: Spoken::Plain, is_inherited: false }
 }
 
 /// The addresses by which a server is reached that listens on `listen`: a wildcard stands for every address of the
@@ -330,7 +349,7 @@ mod tests {
         assert_ne!(address.port(), 0);
         for worker in &bound.workers {
             assert_eq!(worker.udp[0].local_addr().unwrap(), address);
-            assert_eq!(worker.tcp[0].local_addr().unwrap(), address);
+            assert_eq!(worker.streams[0].listener.local_addr().unwrap(), address);
         }
         let error = bind(&[address], 1).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()) && error.contains("another pointsman"), "{error}");
