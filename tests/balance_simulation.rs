@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use pointsman::config::Config;
 use pointsman::config::checked::AdaptiveConfig;
+use pointsman::model::agent::AgentFacts;
 use pointsman::model::balance::Algorithm;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
 use pointsman::model::id::{ServiceId, TaskKey};
@@ -97,6 +98,23 @@ struct Simulation {
     requests: std::collections::HashMap<u64, (InFlight, u16)>,
     sent: u64,
     key: Option<u64>,
+    /// The zone of each endpoint, by number; empty: nobody says.
+    zones: &'static [&'static str],
+}
+
+/// An agent of a zone.
+fn agent_in(zone: &str) -> Arc<AgentFacts> {
+    Arc::new(AgentFacts {
+        cluster: "c".into(),
+        id: "a".into(),
+        hostname: "a".into(),
+        address: None,
+        port: None,
+        region: Some("r".into()),
+        zone: Some(zone.into()),
+        active: true,
+        recovered: false,
+    })
 }
 
 impl Simulation {
@@ -119,6 +137,7 @@ impl Simulation {
             requests: Default::default(),
             sent: 0,
             key: None,
+            zones: &[],
         };
         simulation.turn_ring();
         simulation
@@ -144,10 +163,13 @@ impl Simulation {
         let now = Instant::now();
         let moment = Moment::of(now.into_std());
         let wall = EPOCH.plus(now - self.begun);
-        let outlook = self.local.look(&self.service, &self.config, moment, || wall);
+        let agent =
+            |endpoint: &Endpoint| self.zones.get(usize::from(endpoint.address.port())).map(|zone| agent_in(zone));
+        let (outlook, zones) = self.local.look(&self.service, &self.config, moment, || wall, agent);
         let ask = Ask {
             service: &self.service,
             outlook,
+            zones: zones.as_deref(),
             local: &self.local,
             config: &self.config.proxy.balance,
             key: self.key.or_else(|| Some(self.rng.u64(..))),
@@ -221,6 +243,81 @@ async fn load_spreads_evenly() {
             assert!((share(&counts, number) - 0.1).abs() < exact, "{algorithm} {counts:?}");
         }
     }
+}
+
+/// A proxy in a zone, before endpoints in these zones.
+fn in_zone(zone: &str, zones: &'static [&'static str], algorithm: &str, behaviour: Behaviour) -> Simulation {
+    let mut simulation = Simulation::new(even(zones.len() as u16), algorithm, behaviour);
+    let mut config = (*simulation.config).clone();
+    config.proxy.zone.name = Some(zone.into());
+    simulation.config = Arc::new(config);
+    simulation.zones = zones;
+    simulation
+}
+
+const ZONED: [&str; 3] = ["peak_ewma", "least_request", "random"];
+const ZONES: &[&str] = &["a", "a", "a", "a", "a", "a", "b", "b", "b", "c", "c", "c"];
+
+#[tokio::test(start_paused = true)]
+async fn requests_stay_in_their_zone_and_no_endpoint_gets_more_than_its_part() {
+    for algorithm in ZONED {
+        let mut all_proxies = vec![0; ZONES.len()];
+        // One proxy in each zone, with the same load.
+        for (zone, stays) in [("a", 1.0), ("b", 0.75), ("c", 0.75)] {
+            let mut simulation = in_zone(zone, ZONES, algorithm, all(20));
+            let counts = simulation.run(secs(40), 500.0).await;
+            let own = ZONES.iter().enumerate().filter(|(_, of)| **of == zone).map(|(number, _)| share(&counts, number));
+            let own: f64 = own.sum();
+            assert!((own - stays).abs() < 0.02, "{algorithm} in {zone}: {own} stays");
+            all_proxies.iter_mut().zip(&counts).for_each(|(all, count)| *all += count);
+        }
+        for number in 0..ZONES.len() {
+            let share = share(&all_proxies, number);
+            assert!((share - 1.0 / 12.0).abs() < 0.015, "{algorithm}: {all_proxies:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_fails_is_left_and_taken_back() {
+    let fails_to = secs(20);
+    let behaviour: Behaviour = Box::new(move |number, at| {
+        let fails = ZONES[usize::from(number)] == "b" && at < fails_to;
+        (Duration::from_millis(10), if fails { 500 } else { 200 })
+    });
+    let mut simulation = in_zone("b", ZONES, "peak_ewma", behaviour);
+    simulation.run(secs(5), 500.0).await;
+    let failing = simulation.run(secs(10), 500.0).await;
+    let own = |counts: &[u32]| (6..9).map(|number| share(counts, number)).sum::<f64>();
+    assert!(own(&failing) < 0.05, "{failing:?}");
+    simulation.run(secs(60), 500.0).await;
+    let well = simulation.run(secs(20), 500.0).await;
+    assert!((own(&well) - 0.75).abs() < 0.03, "{well:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn zones_do_not_matter_where_few_are_known_or_endpoints_are_few() {
+    // Too few endpoints; one zone alone; nobody knows where they are.
+    for zones in [["a", "a", "b", "b", "b"].as_slice(), &["a"; 8]] {
+        let zones: &'static [&'static str] = Vec::leak(zones.to_vec());
+        let mut simulation = in_zone("a", zones, "random", all(20));
+        let counts = simulation.run(secs(20), 500.0).await;
+        let even = 1.0 / zones.len() as f64;
+        assert!((0..zones.len()).all(|number| (share(&counts, number) - even).abs() < 0.03), "{zones:?}: {counts:?}");
+    }
+    let mut simulation = in_zone("a", ZONES, "round_robin", all(20));
+    let counts = simulation.run(secs(20), 500.0).await;
+    assert!((0..ZONES.len()).all(|number| (share(&counts, number) - 1.0 / 12.0).abs() < 0.001), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn enough_endpoints_in_the_zone_keep_everything() {
+    let mut simulation = in_zone("b", ZONES, "random", all(20));
+    let mut config = (*simulation.config).clone();
+    config.proxy.zone.stay_from = 3;
+    simulation.config = Arc::new(config);
+    let counts = simulation.run(secs(10), 500.0).await;
+    assert_eq!(counts[6..9].iter().sum::<u32>(), counts.iter().sum::<u32>(), "{counts:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -721,6 +721,8 @@ pub struct ProxyConfig {
     pub proxy_status_relayed: bool,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
+    /// Where this proxy is.
+    pub zone: ZoneConfig,
     /// Second copies of slow requests.
     pub hedging: HedgingConfig,
     /// Limits that are found out.
@@ -807,6 +809,28 @@ pub struct EjectionConfig {
     pub max_share: f64,
     /// When a smaller share is left, all count again.
     pub panic_threshold: f64,
+}
+
+/// Where the proxy is, and when requests stay there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZoneConfig {
+    /// The zone, as agents' fault domains call it; none: zones are not looked at.
+    pub name: Option<Arc<str>>,
+    /// The region, where zones of several have one name.
+    pub region: Option<Arc<str>>,
+    /// The part of all requests that arrives at proxies of this zone; 0: an even one.
+    pub share: f64,
+    /// With fewer endpoints zones are not looked at.
+    pub min_endpoints: u32,
+    /// With so many endpoints in the zone all requests stay there; 0: never for that.
+    pub stay_from: u32,
+}
+
+impl Default for ZoneConfig {
+    fn default() -> Self {
+        // As Envoy has it.
+        Self { name: None, region: None, share: 0.0, min_endpoints: 6, stay_from: 0 }
+    }
 }
 
 /// Second copies of slow requests.
@@ -1230,6 +1254,7 @@ impl Default for ProxyConfig {
             trace: TraceConfig::default(),
             proxy_status_relayed: false,
             balance: BalanceConfig::default(),
+            zone: ZoneConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),
             max_attempts: 3,

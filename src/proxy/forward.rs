@@ -435,10 +435,14 @@ impl Forwarding {
         let (worker, plan) = (&self.client.worker, &self.plan);
         let now = if self.attempts == 1 { self.account.started() } else { Instant::now() };
         let now = moment(now);
-        let outlook = plan.local.look(&plan.destination.service, &plan.config, now, Timestamp::now);
+        let (outlook, zones) =
+            plan.local.look(&plan.destination.service, &plan.config, now, Timestamp::now, |endpoint| {
+                worker.agent_of(endpoint)
+            });
         let ask = Ask {
             service: &plan.destination.service,
             outlook,
+            zones: zones.as_deref(),
             local: &plan.local,
             config: &plan.config.proxy.balance,
             key: plan.key,

@@ -190,6 +190,10 @@ shard! {
         "Times that a spared endpoint was taken back.";
     panic_picks "pointsman_proxy_panic_picks_total" counter None
         "Requests for which spared endpoints counted again, because too few others were left.";
+    zone_own "pointsman_proxy_zone_picks_total" counter (Some(("zone", "own")))
+        "Requests for which a zone was drawn, by whether it was the proxy's own.";
+    zone_other "pointsman_proxy_zone_picks_total" counter (Some(("zone", "other")))
+        "Requests for which a zone was drawn, by whether it was the proxy's own.";
     cut_answers "pointsman_proxy_cut_answers_total" counter None
         "Answers that broke off after their beginning; the client was told by a cut connection or a reset stream.";
     lost_requests "pointsman_proxy_lost_requests_total" counter None

@@ -130,11 +130,12 @@ fn choose(
     tried: &[EndpointId],
 ) -> Option<(Arc<Endpoint>, bool)> {
     let now = Moment::of(Instant::now().into_std());
-    let outlook = local.look(service, config, now, Timestamp::now);
+    let (outlook, zones) = local.look(service, config, now, Timestamp::now, |endpoint| worker.agent_of(endpoint));
     let algorithm = service.algorithm(&config.proxy.balance.algorithm);
     let ask = Ask {
         service,
         outlook,
+        zones: zones.as_deref(),
         local,
         config: &config.proxy.balance,
         key: hashing::key(algorithm, &HeaderMap::new(), || client),

@@ -33,6 +33,7 @@ use super::pool::Pool;
 use super::stall::Unstalled;
 use super::tls::profiles::TlsProfiles;
 use crate::config::Config;
+use crate::model::agent::AgentFacts;
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::ServiceId;
 use crate::table::Table;
@@ -119,6 +120,11 @@ impl Worker {
     /// Looks at the current table. `look` must not wait; what is needed later is cloned.
     pub fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(self.reader.borrow_mut().load())
+    }
+
+    /// Where an endpoint runs, as far as the current table says.
+    pub fn agent_of(&self, endpoint: &Endpoint) -> Option<Arc<AgentFacts>> {
+        self.with_table(|table| table.tasks.get(&endpoint.id.task).and_then(|task| task.agent.clone()))
     }
 
     /// The current configuration.

@@ -11,7 +11,7 @@ use crate::config::kind::network::{Address, Network, Socket};
 use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{FILE, FOLDER, NAME, PSEUDONYM};
+use crate::config::kind::text::{FILE, FOLDER, LINE, NAME, PSEUDONYM};
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::raw::{Raw, RawListener};
 use crate::config::section::{Example, ListRules, Section};
@@ -21,6 +21,7 @@ pub(super) fn section() -> Section<Raw> {
     Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
         .settings(proxy())
         .section(balance())
+        .section(zone())
         .section(hedging())
         .section(adaptive())
         .section(Section::new("limits", "Timeouts and limits of the proxy.").settings(timeouts()).settings(bounds()))
@@ -99,6 +100,42 @@ fn balance() -> Section<Raw> {
                 .costs("Waiting longer than clients do is work for nobody."),
         ])
         .section(ejection())
+}
+
+fn zone() -> Section<Raw> {
+    Section::new(
+        "zone",
+        "Requests stay in the zone of this proxy as far as the endpoints there can carry them; the rest goes where there is \
+            room. Where endpoints are, the fault domains of their agents say. For services that are not spread by turns or \
+            keys.",
+    )
+    .settings([
+        setting!(Raw, "name", Optional(LINE), config.proxy.zone.name)
+            .example("\"eu-west-1a\"")
+            .by_default("zones are not looked at")
+            .means("The zone that this proxy is in, as agents' fault domains call it.")
+            .costs("A look at all endpoints of a service in use with each change of it, and every second."),
+        setting!(Raw, "region", Optional(LINE), config.proxy.zone.region)
+            .example("\"eu-west-1\"")
+            .by_default("any")
+            .means("Its region, where zones of several regions have one name.")
+            .costs("None."),
+        setting!(Raw, "share", Share, config.proxy.zone.share)
+            .unit("part of all requests")
+            .means(
+                "What arrives at the proxies of this zone, of all requests to all proxies; 0: an even part, which is right \
+                where each zone has as many proxies.",
+            )
+            .costs("A number that is too small overloads the endpoints of the zone; one too large sends more requests away."),
+        setting!(Raw, "min_endpoints", Whole::between(1, 1_000_000), config.proxy.zone.min_endpoints)
+            .unit("endpoints")
+            .means("For a service with fewer, zones are not looked at: few endpoints cannot be spread evenly.")
+            .costs("A larger number sends more requests to other zones."),
+        setting!(Raw, "stay_from", Whole::between(0, 1_000_000), config.proxy.zone.stay_from)
+            .unit("endpoints")
+            .means("With so many endpoints of a service in the zone all requests stay, whatever they can carry; 0: never.")
+            .costs("The endpoints here may get more than their even part."),
+    ])
 }
 
 fn hedging() -> Section<Raw> {

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fastrand::Rng;
 
+use super::candidates::Candidates;
 use super::local::{Outlook, ServiceLocal, age};
+use super::zones::Zones;
 use super::{WorkerSeat, hashing, p2c, slow_start};
 use crate::config::checked::BalanceConfig;
 use crate::model::balance::Algorithm;
@@ -34,6 +36,8 @@ pub struct Ask<'a> {
     pub service: &'a Service,
     /// What was worked out of them.
     pub outlook: Outlook,
+    /// Its endpoints by zone, where that matters.
+    pub zones: Option<&'a Zones>,
     /// What this worker keeps of the service.
     pub local: &'a ServiceLocal,
     /// How the configuration has it.
@@ -55,7 +59,7 @@ pub type Chosen<'a> = (&'a Arc<Endpoint>, bool);
 
 /// Chooses among the endpoints that `accepts`; `None` if it accepts none.
 pub fn choose<'a>(ask: &Ask<'a>, accepts: impl Fn(&Endpoint) -> bool, rng: &mut Rng) -> Option<Chosen<'a>> {
-    let endpoints = &ask.service.available;
+    let endpoints = Candidates::all(&ask.service.available);
     let weighted = |endpoint: &Endpoint| endpoint.weight.0 > 0 && accepts(endpoint);
     let (met_spared, probe) = (Cell::new(false), Cell::new(None));
     let open = |endpoint: &'a Arc<Endpoint>| {
@@ -72,7 +76,23 @@ pub fn choose<'a>(ask: &Ask<'a>, accepts: impl Fn(&Endpoint) -> bool, rng: &mut 
                 }
             }
     };
-    let chosen = pick(ask, endpoints, open, rng);
+    // Those are in no zone: whether one is due for a probe is asked beside.
+    if let Some(spared) = ask.zones.and_then(|zones| endpoints.at(zones.draw_spared(rng)?)) {
+        open(spared);
+    }
+    let near = ask.near(rng).and_then(|(near, is_own)| Some((pick(ask, near, &open, rng)?, is_own)));
+    let chosen = match near {
+        Some((near, is_own)) => {
+            let shard = &ask.local.shard;
+            if is_own {
+                shard.zone_own.increment()
+            } else {
+                shard.zone_other.increment()
+            }
+            Some(near)
+        }
+        None => pick(ask, endpoints, open, rng),
+    };
     if let Some(probe) = probe.get()
         && probe.run.ejection.take_probe(ask.now)
     {
@@ -95,17 +115,19 @@ pub fn choose<'a>(ask: &Ask<'a>, accepts: impl Fn(&Endpoint) -> bool, rng: &mut 
 
 fn pick<'a>(
     ask: &Ask<'a>,
-    endpoints: &'a SortedList<Arc<Endpoint>>,
+    endpoints: Candidates<'a>,
     wanted: impl Fn(&'a Arc<Endpoint>) -> bool,
     rng: &mut Rng,
 ) -> Option<&'a Arc<Endpoint>> {
+    let all = &ask.service.available;
     match ask.service.algorithm(&ask.config.algorithm) {
         Algorithm::PeakEwma => p2c::choose(endpoints, wanted, |endpoint| ask.cost(endpoint), rng),
         Algorithm::LeastRequest => p2c::choose(endpoints, wanted, |endpoint| ask.pending(endpoint), rng),
-        Algorithm::RoundRobin => ask.local.rotation.next(endpoints, wanted, |endpoint| ask.share(endpoint)),
+        Algorithm::RoundRobin => ask.local.rotation.next(all, wanted, |endpoint| ask.share(endpoint)),
         Algorithm::Random => random(ask, endpoints, wanted, rng),
-        Algorithm::Hash(_) => by_key(ask, endpoints, &wanted)
-            .or_else(|| p2c::choose(endpoints, wanted, |endpoint| ask.cost(endpoint), rng)),
+        Algorithm::Hash(_) => {
+            by_key(ask, all, &wanted).or_else(|| p2c::choose(endpoints, wanted, |endpoint| ask.cost(endpoint), rng))
+        }
     }
 }
 
@@ -125,7 +147,18 @@ pub fn queue_score(pending: f64, weight: f64) -> f64 {
     (pending + 1.0) / weight
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// The endpoints of the zone that is drawn for the request; `None`: zones do not matter. A place in a round and a key
+    /// are of the whole service.
+    fn near(&self, rng: &mut Rng) -> Option<(Candidates<'a>, bool)> {
+        let zones = self.zones?;
+        if matches!(self.service.algorithm(&self.config.algorithm), Algorithm::RoundRobin | Algorithm::Hash(_)) {
+            return None;
+        }
+        let (positions, is_own) = zones.draw(rng);
+        Some((Candidates::some(&self.service.available, positions), is_own))
+    }
+
     fn cost(&self, endpoint: &Endpoint) -> f64 {
         let line = self.seat.line(endpoint);
         let latency = line.latency.read(self.now, endpoint.run.ejection.restored());
@@ -157,7 +190,7 @@ impl Ask<'_> {
 /// By weight: a draw is taken with the probability of its share.
 fn random<'a>(
     ask: &Ask<'a>,
-    endpoints: &'a SortedList<Arc<Endpoint>>,
+    endpoints: Candidates<'a>,
     wanted: impl Fn(&'a Arc<Endpoint>) -> bool,
     rng: &mut Rng,
 ) -> Option<&'a Arc<Endpoint>> {

@@ -14,9 +14,11 @@ use super::gradient::Gradient;
 use super::hedging::Hedging;
 use super::queue::Queue;
 use super::rotation::Rotation;
+use super::zones::Zones;
 use super::{eject, slow_start};
 use crate::config::Config;
 use crate::config::checked::BalanceConfig;
+use crate::model::agent::AgentFacts;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::ServiceId;
 use crate::model::run::Moment;
@@ -89,6 +91,7 @@ struct View {
     service: Arc<Service>,
     config: Arc<Config>,
     outlook: Outlook,
+    zones: Option<Rc<Zones>>,
     /// Looked at anew at the latest then.
     until: Option<Moment>,
     /// Whether too many are spared, and when that was found.
@@ -140,33 +143,37 @@ impl ServiceLocal {
         }
     }
 
-    /// Looks at the service as the current table has it. Costs two comparisons while that is the same.
+    /// Looks at the service as the current table has it; `agent` tells where an endpoint runs. Costs two comparisons while
+    /// that is the same.
     pub fn look(
         &self,
         service: &Arc<Service>,
         config: &Arc<Config>,
         now: Moment,
         wall: impl Fn() -> Timestamp,
-    ) -> Outlook {
+        agent: impl Fn(&Endpoint) -> Option<Arc<AgentFacts>>,
+    ) -> (Outlook, Option<Rc<Zones>>) {
         let mut view = self.view.borrow_mut();
         if let Some(view) = &*view
             && Arc::ptr_eq(&view.service, service)
             && Arc::ptr_eq(&view.config, config)
             && view.until.is_none_or(|until| now.since(until).is_none())
         {
-            return view.outlook;
+            return (view.outlook, view.zones.clone());
         }
         let balance = &config.proxy.balance;
         let outlook = Outlook::of(service, balance, now, wall());
+        let zones = Zones::of(service, &config.proxy.zone, agent).map(Rc::new);
         *view = Some(View {
             service: service.clone(),
             config: config.clone(),
             outlook,
-            // Endpoints that are taken back after failures are new as well, and no table tells of them.
-            until: (!balance.slow_start.is_zero()).then(|| now.plus(RECHECK * 5)),
+            zones: zones.clone(),
+            // No table tells of endpoints that are spared, or taken back and then as good as new.
+            until: (!balance.slow_start.is_zero() || zones.is_some()).then(|| now.plus(RECHECK * 5)),
             panic: (now, false),
         });
-        view.as_ref().map_or(outlook, |view| view.outlook)
+        (outlook, zones)
     }
 
     /// Whether so many endpoints are spared that all count again. Asked only when one is met.

@@ -4,6 +4,7 @@
 //! ([`crate::model::run`]) and, of a service, in [`local`].
 
 pub mod budget;
+pub mod candidates;
 pub mod choose;
 pub mod eject;
 pub mod gradient;
@@ -17,6 +18,7 @@ pub mod queue;
 pub mod rotation;
 pub mod slow_start;
 pub mod sticky;
+pub mod zones;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use super::candidates::Candidates;
 use crate::model::endpoint::Endpoint;
-use crate::model::sorted::SortedList;
 
 /// Draws before the whole list is looked at: reached only where few endpoints are wanted.
 const DRAWS: usize = 8;
 
 /// Chooses among the endpoints that are `wanted`; `None` if none is.
 pub fn choose<'a>(
-    endpoints: &'a SortedList<Arc<Endpoint>>,
+    endpoints: Candidates<'a>,
     wanted: impl Fn(&'a Arc<Endpoint>) -> bool,
     cost: impl Fn(&Endpoint) -> f64,
     rng: &mut Rng,
@@ -28,7 +28,7 @@ pub fn choose<'a>(
 
 /// Two different wanted endpoints, or `None` if luck or the list does not give them.
 fn draw_two<'a>(
-    endpoints: &'a SortedList<Arc<Endpoint>>,
+    endpoints: Candidates<'a>,
     wanted: &impl Fn(&'a Arc<Endpoint>) -> bool,
     rng: &mut Rng,
 ) -> Option<(&'a Arc<Endpoint>, &'a Arc<Endpoint>)> {
