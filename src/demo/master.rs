@@ -53,8 +53,8 @@ struct Running {
 }
 
 impl Masters {
-    /// Starts a master on each listener; the first leads.
-    pub(super) fn start(
+    /// Starts a master on each listener, with its id; the first leads. Must be called within a runtime.
+    pub fn start(
         feed: Arc<Feed>,
         listeners: Vec<(TcpListener, SocketAddr)>,
         ids: Vec<String>,

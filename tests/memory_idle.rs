@@ -1,0 +1,91 @@
+//! What a connection that waits for its next request takes in memory, and what a route does: of the real program as a
+//! process, by the memory that is its alone. The kernel's own memory for sockets is not in it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use common::backend::Backend;
+use common::ports::unused;
+use common::program::{Folder, PATIENCE, Program, get};
+
+/// Octets of memory that the process shares with nobody.
+fn own_memory(program: &Program) -> usize {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", program.id())).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Pss_Anon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+fn start(hosts: usize, tasks: &[SocketAddr]) -> (Program, Folder, SocketAddr) {
+    let folder = Folder::new();
+    let mut text = String::new();
+    for host in 0..hosts {
+        let task = tasks[host % tasks.len()];
+        writeln!(text, "[[services]]\nname = \"s{host}\"\nhosts = [\"h{host}.test\"]\nendpoints = [\"{task}\"]")
+            .unwrap();
+    }
+    folder.write("services.toml", text);
+    let proxy = unused();
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
+         [[proxy.listeners]]\nname = \"http\"\naddress = \"{proxy}\"\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    (program, folder, proxy)
+}
+
+/// Opens a connection and has one request answered on it.
+fn open(proxy: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h0.test\r\n\r\n").unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"task") {
+        let mut octets = [0; 512];
+        let length = stream.read(&mut octets).unwrap();
+        assert!(length > 0, "closed: {}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&octets[..length]);
+    }
+    stream
+}
+
+#[test]
+fn a_connection_that_waits_takes_at_most_4_kib() {
+    const CONNECTIONS: usize = 3000;
+    let task = Backend::start("task");
+    let (mut program, _folder, proxy) = start(1, &[task.address]);
+    // What is made once, and kept for the next.
+    let warm: Vec<_> = (0..200).map(|_| open(proxy)).collect();
+    drop(warm);
+    let before = own_memory(&program);
+    let waiting: Vec<_> = (0..CONNECTIONS).map(|_| open(proxy)).collect();
+    let each = own_memory(&program).saturating_sub(before) / CONNECTIONS;
+    println!("{each} octets for a connection that waits");
+    assert!(each <= 4096, "{each}");
+    drop(waiting);
+    program.stop();
+}
+
+#[test]
+fn a_route_takes_little() {
+    const ROUTES: usize = 10_000;
+    let task = Backend::start("task");
+    let tasks: Vec<SocketAddr> = (0..50).map(|port| SocketAddr::new(task.address.ip(), 20_000 + port)).collect();
+    let memory = [1, ROUTES].map(|hosts| {
+        let (mut program, _folder, proxy) = start(hosts, &tasks);
+        // Nobody listens there, but the route is known.
+        let status = get(proxy, &format!("h{}.test", hosts - 1), "/").unwrap().status;
+        assert!([502, 503].contains(&status), "{status}");
+        let memory = own_memory(&program);
+        program.stop();
+        memory
+    });
+    let each = memory[1].saturating_sub(memory[0]) / ROUTES;
+    println!("{each} octets for a route with its service and one endpoint");
+    // A service, its endpoint and its route, and what reading the file has left behind.
+    assert!(each <= 7168, "{each}");
+}
