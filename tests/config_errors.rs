@@ -386,3 +386,32 @@ masters = ["127.0.0.1:5050"]
         ],
     );
 }
+
+/// What a program says that was built without what it is asked for. `tests/run` runs this file once more for it.
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn spans_need_a_program_that_sends_them() {
+    refused_beside_source(
+        "[proxy.trace.otlp]\nservice = \"edge\"\nendpoint = \"http://127.0.0.1:4318\"\n",
+        &[
+            "etc/p.toml:4:12: proxy.trace.otlp.endpoint: this program was built without what sends spans (the feature `otlp`); \
+           build it with `cargo build --release --features otlp`, or remove the setting",
+        ],
+    );
+    // Without an endpoint nothing is asked for.
+    run(&format!("{SOURCE}[proxy.trace.otlp]\nservice = \"edge\"\n")).unwrap();
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn spans_are_sent_where_the_settings_say() {
+    run(&format!("{SOURCE}[proxy.trace.otlp]\nendpoint = \"http://127.0.0.1:4318\"\n")).unwrap();
+    refused_beside_source(
+        "[proxy.trace.otlp]\nendpoint = \"127.0.0.1:4317\"\nattributes = [\"edge\"]\nheaders = \"s3cret\"\n",
+        &[
+            "etc/p.toml:3:12: proxy.trace.otlp.endpoint: \"127.0.0.1:4317\" is no http or https URL without a query; write it like \"https://auth.example.com/verify\"",
+            "etc/p.toml:4:15: proxy.trace.otlp.attributes: \"edge\" is not an attribute: it is a name, `=`, and a value; write it like \"service.instance.id=edge-1\"",
+            "etc/p.toml:5:11: proxy.trace.otlp.headers: the secret is no list of header fields; write 1 to 64 fields like NAME=VALUE, with commas between; connection, content-encoding, content-length, content-type, host, te, transfer-encoding, upgrade are not among them",
+        ],
+    );
+}

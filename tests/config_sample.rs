@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pointsman::config::access::AccessLogConfig;
+use pointsman::config::access::{AccessLogConfig, TraceConfig};
 use pointsman::config::checked::{
     DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, ListenerTlsConfig, LogConfig, ProxyConfig,
     ProxyLimits, RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
 };
+use pointsman::config::otlp::{IS_BUILT, OtlpConfig};
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pointsman.toml");
@@ -16,6 +17,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pointsman.toml")
 fn check_with_secrets(text: &str) -> Config {
     let secret = |path: &Path| match path.file_name().and_then(|name| name.to_str()) {
         Some("cookie-secret") => Ok("000102030405060708090a0b0c0d0e0f\n".into()),
+        Some("headers") => Ok("api-key=password\n".into()),
         Some("keys") => Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".into()),
         _ => Ok("user:password\n".into()),
     };
@@ -23,12 +25,15 @@ fn check_with_secrets(text: &str) -> Config {
     check(text, Path::new("pointsman.toml"), environment).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// Every commented setting and section in force: `#key = …` and `#[section]`.
+/// Every commented setting and section in force: `#key = …` and `#[section]`; but for the one that this program refuses if
+/// it was built without what is asked for.
 fn everything_in_force() -> String {
-    let uncomment = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => format!("{rest}\n"),
-        _ => format!("{line}\n"),
-    };
+    let refused = if IS_BUILT { "" } else { "#endpoint = " };
+    let uncomment =
+        |line: &str| match line.strip_prefix('#').filter(|_| refused.is_empty() || !line.starts_with(refused)) {
+            Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        };
     sample_file().lines().map(uncomment).collect()
 }
 
@@ -76,6 +81,16 @@ fn what_the_sample_calls_a_default_is_the_default() {
         request_id: config.proxy.request_id.clone(),
         error_pages: config.proxy.error_pages.clone(),
         access_log: AccessLogConfig { path: config.proxy.access_log.path.clone(), ..AccessLogConfig::default() },
+        trace: TraceConfig {
+            otlp: OtlpConfig {
+                endpoint: config.proxy.trace.otlp.endpoint.clone(),
+                headers: config.proxy.trace.otlp.headers.clone(),
+                ca: config.proxy.trace.otlp.ca.clone(),
+                attributes: config.proxy.trace.otlp.attributes.clone(),
+                ..OtlpConfig::default()
+            },
+            ..TraceConfig::default()
+        },
         filters: config.proxy.filters.clone(),
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),
@@ -138,6 +153,7 @@ fn the_view_has_every_setting_and_no_secret() {
     let view = to_json(&config);
     assert!(!view.to_string().contains("password"));
     assert_eq!(view["admin"]["token"], "[hidden]");
+    assert_eq!(view["proxy"]["trace"]["otlp"]["headers"], "[hidden]");
     assert_eq!(view["sources"]["mesos"][0]["secret"], "[hidden]");
     assert_eq!(view["sources"]["mesos"][1]["zookeeper_auth"], "[hidden]");
     assert_eq!(view["sources"]["mesos"][0]["guard"]["max_share"], 0.2);

@@ -66,6 +66,7 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
         secondaries,
         logged,
         requests,
+        spans,
         tls,
         tasks,
         marathon,
@@ -88,6 +89,15 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
     };
     assert_eq!(beside(requests, Environment::empty()).proxy.access_log.sample, 100);
     assert_eq!(beside(filters, Environment::empty()).proxy.filters.len(), 2);
+    // A program without what sends spans refuses them.
+    let whole = format!("{configuration}\n{spans}");
+    let key = |_: &Path| Ok("api-key=secret\n".to_owned());
+    let checked = config::check(&whole, Path::new("readme.toml"), Environment::new(&|_| None, &key));
+    let endpoint = checked.map(|config| config.proxy.trace.otlp.endpoint.is_some());
+    match config::otlp::IS_BUILT {
+        true => assert_eq!(endpoint.map_err(|errors| errors.to_string()), Ok(true)),
+        false => assert!(endpoint.unwrap_err().to_string().contains("--features otlp")),
+    }
     let beside = |block: &str, environment| beside(block, environment).dns;
     assert_eq!(beside(access, Environment::empty()).rate_limit.responses_per_second, 20);
     assert_eq!(beside(logged, Environment::empty()).log.sample, 100);

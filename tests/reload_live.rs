@@ -77,6 +77,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy.error_pages", "followed by who reads the pages, and read with each request: tests/proxy_pages.rs"),
     ("proxy.request_id", "read with each request: tests/proxy_access_log.rs"),
     ("proxy.access_log.", "read with each request, and followed by the thread that writes: tests/proxy_access_log.rs"),
+    ("proxy.trace.otlp.", "read with each request, and followed by the task that sends: tests/proxy_otlp.rs"),
     ("proxy.trace.", "read with each request: tests/proxy_access_log.rs"),
     ("proxy.retry_body_size", "read from the request's plan"),
     ("proxy.retry_statuses", "read from the request's plan: tests/proxy_retry.rs"),

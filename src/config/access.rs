@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::otlp::OtlpConfig;
+
 /// What is written down of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLogConfig {
@@ -49,6 +51,20 @@ pub struct TraceConfig {
     pub context: TraceContext,
     /// So large a share of the traces that begin here is marked to be recorded.
     pub sample: f64,
+    /// Where spans of requests are sent.
+    pub otlp: OtlpConfig,
+}
+
+impl TraceConfig {
+    /// Whether a request without a trace begins one: also where its span is to be the trace's first.
+    pub fn begins(&self) -> bool {
+        self.context == TraceContext::Begin || self.exports()
+    }
+
+    /// Whether requests that are marked to be recorded have spans here.
+    pub fn exports(&self) -> bool {
+        self.otlp.endpoint.is_some()
+    }
 }
 
 /// What becomes of `traceparent` (W3C Trace Context).
@@ -68,6 +84,6 @@ impl Default for AccessLogConfig {
 
 impl Default for TraceConfig {
     fn default() -> Self {
-        Self { context: TraceContext::Pass, sample: 0.01 }
+        Self { context: TraceContext::Pass, sample: 0.01, otlp: OtlpConfig::default() }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
+use super::otlp;
 use super::raw::{Raw, RawMarathon, RawMesos, RawPair};
 use super::reader::Reader;
 use crate::labels;
@@ -36,6 +37,16 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     request_id(raw, reader);
     endpoint_tls(raw, reader);
     client_certificates(raw, reader);
+    otlp(raw, reader, otlp::IS_BUILT);
+}
+
+/// Spans that nothing here can send would be made for nobody.
+fn otlp(raw: &Raw, reader: &mut Reader<'_>, is_built: bool) {
+    if raw.config.proxy.trace.otlp.endpoint.is_some() && !is_built {
+        let message = "this program was built without what sends spans (the feature `otlp`)";
+        let mend = "build it with `cargo build --release --features otlp`, or remove the setting";
+        reader.fault_of("proxy.trace.otlp.endpoint", message, mend);
+    }
 }
 
 /// Fetch Standard, "CORS protocol and credentials": with every origin named in the answer, every page could act in the
@@ -396,4 +407,27 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && one.port() != 0
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Environment;
+
+    /// With and without the feature, whichever this was built with.
+    #[test]
+    fn an_endpoint_for_spans_needs_what_sends_them() {
+        let faults = |endpoint: Option<Arc<str>>, is_built| {
+            let mut raw = Raw::default();
+            raw.config.proxy.trace.otlp.endpoint = endpoint;
+            let mut reader = Reader::new(Path::new(""), Environment::empty());
+            otlp(&raw, &mut reader, is_built);
+            reader.into_faults().into_iter().map(|placed| placed.key).collect::<Vec<_>>()
+        };
+        let endpoint = Some("http://127.0.0.1:4318".into());
+        assert_eq!(faults(endpoint.clone(), false), ["proxy.trace.otlp.endpoint"]);
+        assert!(faults(endpoint, true).is_empty() && faults(None, false).is_empty());
+    }
 }

@@ -19,6 +19,7 @@ mod error;
 pub mod filter;
 mod kind;
 mod nearest;
+pub mod otlp;
 mod raw;
 mod reader;
 mod reload;

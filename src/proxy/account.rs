@@ -15,6 +15,7 @@ use super::balance::local::ServiceLocal;
 use super::connection::Client;
 use super::leash::Hold;
 use super::reason::Reason;
+use super::spans::request::Record;
 
 /// One request, until it is over.
 #[derive(Debug)]
@@ -196,9 +197,13 @@ impl Account {
             End::Cut => EndKind::Cut,
             End::Open => EndKind::ClientGone,
         };
-        let endpoint = self.in_flight.as_ref().map(|in_flight| &**in_flight.endpoint());
-        let ended = Ended { status: self.status.map(|status| status.as_u16()), end, elapsed, endpoint };
+        let endpoint = self.in_flight.as_ref().map(InFlight::endpoint);
+        let status = self.status.map(|status| status.as_u16());
+        let ended = Ended { status, end, elapsed, endpoint: endpoint.map(|endpoint| &**endpoint) };
         let worker = &self.client.worker;
+        if let Some(span) = &note.span {
+            worker.spans.ended(|| Record::new(span, note, &ended, endpoint.cloned()));
+        }
         worker.with_table(|table| worker.access_log.ended(&table.config.proxy.access_log, note, &ended));
     }
 }

@@ -57,6 +57,8 @@ use super::reason::Reason;
 use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
 use super::rules::{self, Content, Refusal};
+use super::spans::request::{Outcome, RecordedTry, RequestSpan};
+use super::trace;
 use super::upgrade;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
@@ -102,8 +104,8 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
     account.note = match &made {
-        Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan)),
-        Err(_) => note::begin(&client, &client.worker.config(), &head, None),
+        Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan), account.started()),
+        Err(_) => note::begin(&client, &client.worker.config(), &head, None, account.started()),
     };
     let mut answer = match made {
         Ok(plan) => match admit(&client, &plan, &head).await {
@@ -213,6 +215,8 @@ struct Forwarding {
     fresh: Option<Arc<Endpoint>>,
     was_fresh: bool,
     attempt_begun: Instant,
+    /// The request's span, where it is recorded.
+    span: Option<Rc<RequestSpan>>,
 }
 
 fn moment(instant: Instant) -> Moment {
@@ -279,6 +283,7 @@ impl Forwarding {
         if let Some(note) = &account.note {
             body.tell(&note.received);
         }
+        let span = account.note.as_ref().and_then(|note| note.span.clone());
         Self {
             body,
             engine,
@@ -300,6 +305,7 @@ impl Forwarding {
             fresh: None,
             was_fresh: false,
             attempt_begun: Instant::now(),
+            span,
             client,
             plan,
         }
@@ -457,17 +463,35 @@ impl Forwarding {
     }
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
+        let recorded = self.record_try(endpoint);
         let begun = match endpoint.protocol {
             // Boxed is what a plain request need not have room for.
-            Protocol::H2c | Protocol::H2 if self.is_websocket() => Box::pin(self.attempt_stream(endpoint)).await?,
-            Protocol::H2c | Protocol::H2 => Box::pin(self.attempt_http2(endpoint)).await?,
-            _ if self.upgrade.is_some() => Box::pin(self.attempt_upgrade(endpoint)).await?,
-            _ if self.engine == Engine::Own && connect::is_plain(endpoint) => self.attempt_bare(endpoint).await?,
-            _ => Box::pin(self.attempt_http1(endpoint)).await?,
+            Protocol::H2c | Protocol::H2 if self.is_websocket() => Box::pin(self.attempt_stream(endpoint)).await,
+            Protocol::H2c | Protocol::H2 => Box::pin(self.attempt_http2(endpoint)).await,
+            _ if self.upgrade.is_some() => Box::pin(self.attempt_upgrade(endpoint)).await,
+            _ if self.engine == Engine::Own && connect::is_plain(endpoint) => self.attempt_bare(endpoint).await,
+            _ => Box::pin(self.attempt_http1(endpoint)).await,
         };
-        check_answer(&begun.head, self.upgrade.is_some())?;
-        self.check_handshake(&begun.head)?;
-        Ok(begun)
+        let begun = begun.and_then(|begun| {
+            check_answer(&begun.head, self.upgrade.is_some())?;
+            self.check_handshake(&begun.head)?;
+            Ok(begun)
+        });
+        if let Some(recorded) = recorded {
+            recorded.ended(match &begun {
+                Ok(begun) => Outcome::Answered(begun.head.status.as_u16()),
+                Err(fault) => Outcome::Failed(fault.reason()),
+            });
+        }
+        begun
+    }
+
+    /// Where the request is recorded: the try gets a span of its own, which the endpoint is told as its parent.
+    fn record_try(&mut self, endpoint: &Arc<Endpoint>) -> Option<RecordedTry> {
+        let span = self.span.as_ref()?;
+        let id = self.client.worker.rng.borrow_mut().u64(1..);
+        trace::pass_on(&mut self.headers, span.context().at(id));
+        Some(span.ask(id, endpoint.clone(), self.plan.target.clone()))
     }
 
     async fn attempt_http1(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {

@@ -60,6 +60,7 @@ pub mod request_id;
 pub mod retry;
 pub mod route;
 pub mod rules;
+pub mod spans;
 pub mod stall;
 pub mod tcp;
 pub mod tls;

@@ -42,7 +42,7 @@ pub enum OutboundFault {
     Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-type Sender = SendRequest<Full<Bytes>>;
+pub(super) type Sender = SendRequest<Full<Bytes>>;
 
 /// Over TLS, name, port.
 type Origin = (bool, String, u16);
@@ -66,11 +66,11 @@ pub struct Outbound {
     tls: RefCell<Configurations>,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks once, on a connection of its own, and reads the whole answer.
 ///
@@ -81,9 +81,7 @@ pub async fn fetch(
     request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<Response<Bytes>, OutboundFault> {
-    let tls = if whom.target.tls { Some(read_tls(whom.ca).await.map_err(OutboundFault::Unreachable)?) } else { None };
-    let socket = connect(whom.target, tls).await.map_err(OutboundFault::Unreachable)?;
-    let (mut sender, driver) = handshake(socket).await?;
+    let (mut sender, driver) = open(whom).await?;
     let (mut answer, mut driver) = (std::pin::pin!(exchange(&mut sender, request, most)), std::pin::pin!(driver));
     tokio::select! {
         answer = &mut answer => answer,
@@ -92,7 +90,17 @@ pub async fn fetch(
     }
 }
 
-type Driver = http1::Connection<TokioIo<Box<dyn Socket>>, Full<Bytes>>;
+/// Opens a connection; whoever gets it drives it.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn open(whom: Whom<'_>) -> Result<(Sender, Driver), OutboundFault> {
+    let tls = if whom.target.tls { Some(read_tls(whom.ca).await.map_err(OutboundFault::Unreachable)?) } else { None };
+    let socket = connect(whom.target, tls).await.map_err(OutboundFault::Unreachable)?;
+    handshake(socket).await
+}
+
+pub(super) type Driver = http1::Connection<TokioIo<Box<dyn Socket>>, Full<Bytes>>;
 
 async fn handshake(socket: Box<dyn Socket>) -> Result<(Sender, Driver), OutboundFault> {
     let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(socket));
@@ -198,7 +206,11 @@ impl Outbound {
     }
 }
 
-async fn exchange(
+/// One request and its whole answer, of at most so many octets.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn exchange(
     sender: &mut Sender,
     request: Request<Full<Bytes>>,
     most: usize,

@@ -152,6 +152,20 @@ impl Plan {
     pub fn actions(&self) -> Option<&Actions> {
         self.destination.route.as_ref()?.actions.as_deref()
     }
+
+    /// The path that the route claims by which the request came, if it came by one. Looked up again, for the few that are
+    /// recorded: for all others a plain route is nothing that a plan holds.
+    pub fn route_path(&self, client: &Client, head: &Parts) -> Option<Arc<str>> {
+        if client.entrance != Entrance::Host {
+            return None;
+        }
+        if let Some(route) = &self.destination.route {
+            return Some(route.path.clone());
+        }
+        let host = self.admitted.host();
+        let asked = head_asked(&host, &self.admitted, head);
+        client.worker.with_table(|table| table.routes.find(&asked).map(|route| route.path.clone()))
+    }
 }
 
 /// Where the request goes, by the way it came in, and the generation of the table that says so.
@@ -164,19 +178,24 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<(De
             if client.secured.as_ref().is_some_and(|secured| !secured.is_for(&host)) {
                 return Err(Reason::WrongName);
             }
-            let asked = refinement::Head {
-                host: &host,
-                path: admitted.path(),
-                query: admitted.target.query(),
-                method: head.method.as_str(),
-                fields: &head.headers,
-            };
+            let asked = head_asked(&host, admitted, head);
             worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, &mut rng)))
         }
         Entrance::App => worker.with_table(|table| found(table, route::by_app(table, &head.headers, &mut rng))),
         Entrance::Port(port) => {
             worker.with_table(|table| found(table, route::by_port(table, port, &head.headers, &mut rng)))
         }
+    }
+}
+
+/// What routes go by.
+fn head_asked<'a>(host: &'a str, admitted: &'a Admitted, head: &'a Parts) -> refinement::Head<'a> {
+    refinement::Head {
+        host,
+        path: admitted.path(),
+        query: admitted.target.query(),
+        method: head.method.as_str(),
+        fields: &head.headers,
     }
 }
 

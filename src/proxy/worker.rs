@@ -30,6 +30,7 @@ use super::outbound::Outbound;
 use super::per_address::PerAddress;
 use super::permits::Permits;
 use super::pool::Pool;
+use super::spans::{SpanSender, Spans};
 use super::stall::Unstalled;
 use super::tls::profiles::TlsProfiles;
 use crate::config::Config;
@@ -69,6 +70,8 @@ pub struct ProxyWorker {
     pub engine: Engine,
     /// Who writes requests down; `None`: nobody.
     pub access_log: Option<AccessSender>,
+    /// Who sends spans of requests; `None`: nobody.
+    pub spans: Option<SpanSender>,
 }
 
 /// What the connections of one worker share.
@@ -95,6 +98,8 @@ pub struct Worker {
     pub compressing: Rc<Cell<usize>>,
     /// What it gathers for the access log.
     pub access_log: AccessLog,
+    /// What it gathers of requests that are recorded.
+    pub spans: Spans,
     /// Draining, on a channel of this thread: connections poll it often.
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
@@ -241,16 +246,19 @@ pub async fn serve(start: ProxyWorker) {
         drain: signal,
         engine,
         access_log,
+        spans,
     } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
     let worker = Worker::new(seat, reader, (shard, tls), drain.clone(), engine);
-    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), ..worker });
+    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), spans: Spans::new(spans), ..worker });
     // Ends with this function.
     let mut clock = JoinSet::new();
     let deadlines = worker.deadlines.clone();
     clock.spawn_local(async move { deadlines.run().await });
     let gathering = worker.clone();
     clock.spawn_local(async move { gathering.access_log.run().await });
+    let gathering = worker.clone();
+    clock.spawn_local(async move { gathering.spans.run().await });
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn_local(accept::accept(worker.clone(), listener));
@@ -306,6 +314,7 @@ impl Worker {
             outbound: Outbound::default(),
             compressing: Rc::default(),
             access_log: AccessLog::default(),
+            spans: Spans::default(),
             drain,
             engine,
             rng: RefCell::new(fastrand::Rng::new()),

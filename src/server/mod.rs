@@ -18,6 +18,7 @@ mod ports;
 mod reload;
 mod service_ports;
 mod sources;
+mod spans;
 mod startup;
 mod store;
 mod take_over;

@@ -13,6 +13,7 @@ use super::metrics::{StoreMetrics, WriterMetrics};
 use super::notify::HalfInherited;
 use super::reload::{Admin, ConfigFile, Reloader, ReloaderParts};
 use super::sources::{Sources, Wanted};
+use super::spans;
 use super::store::{Store, StoreSender};
 use super::take_over::balance;
 use super::take_over::give::Giver;
@@ -181,12 +182,14 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let tls: Arc<TlsProfiles> = Arc::default();
     let (dns_log, log_sender) = dns_log::start(table.clone(), &registry)?;
     let (access_log, access_sender) = access_log::start(table.clone(), &registry)?;
+    let (span_sender, spans) = spans::open(&registry)?;
     let parts = WorkerParts {
         table: table.clone(),
         dns: DnsMetrics::register(&registry, workers_count)?,
         dns_log: log_sender,
         proxy: proxy.clone(),
         access_log: access_sender,
+        spans: span_sender,
         tls: tls.clone(),
         ends: CertificateEnds::register(&registry)?,
         control: runtime.handle().clone(),
@@ -314,6 +317,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let keys = store_of_keys::follow(table.clone(), KeyMetrics::register(&registry)?, stop.clone());
     tasks.push(runtime.spawn(keys));
     tasks.push(runtime.spawn(pages::follow(table.clone(), stop.clone())));
+    tasks.extend(spans.start(&runtime, table.clone(), stop.clone()));
     tasks.extend(follow_tables(&runtime, &registry, ledger, (events.clone(), tls))?);
     Ok(Server {
         table,

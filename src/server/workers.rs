@@ -27,6 +27,7 @@ use crate::proxy::drain::Drain;
 use crate::proxy::http1::Engine;
 use crate::proxy::listen::Listener;
 use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::spans::SpanSender;
 use crate::proxy::tls::TlsListener;
 use crate::proxy::tls::ends::CertificateEnds;
 use crate::proxy::tls::profiles::TlsProfiles;
@@ -99,6 +100,7 @@ pub(super) struct WorkerParts {
     pub(super) dns_log: LogSender,
     pub(super) proxy: ProxyMetrics,
     pub(super) access_log: AccessSender,
+    pub(super) spans: Option<SpanSender>,
     pub(super) tls: Arc<TlsProfiles>,
     pub(super) ends: CertificateEnds,
     pub(super) control: tokio::runtime::Handle,
@@ -264,6 +266,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let dns_log = parts.dns_log.clone();
     let (shard, tls) = (parts.proxy.shard(seat.index), parts.tls.clone());
     let access_log = Some(parts.access_log.clone());
+    let spans = parts.spans.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", seat.index))
@@ -279,6 +282,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
                 drain,
                 engine: Engine::default(),
                 access_log,
+                spans,
             };
             let local = LocalSet::new();
             local.block_on(&runtime, async {

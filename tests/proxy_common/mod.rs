@@ -307,6 +307,7 @@ impl Proxy {
             drain: signal,
             engine,
             access_log: None,
+            spans: None,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -5,6 +5,7 @@
 pub(crate) mod algorithm;
 pub(crate) mod cookie;
 pub(crate) mod duration;
+pub(crate) mod fields;
 pub(crate) mod masters;
 pub(crate) mod network;
 pub(crate) mod number;

@@ -70,6 +70,10 @@ pub(crate) const CHECK_PATH: Text = Text { noun: "a path", example: "\"/healthz\
 /// Any text of one line.
 pub(crate) const LINE: Text = Text { noun: "a string", example: "\"value\"", parse: line };
 
+/// Something that is said of a program to those who watch it.
+pub(crate) const ATTRIBUTE: Text =
+    Text { noun: "an attribute", example: "\"service.instance.id=edge-1\"", parse: attribute };
+
 /// A level or a filter for the log.
 pub(crate) const FILTER: Text =
     Text { noun: "a log level or filter", example: "\"info\" or \"info,hyper=warn\"", parse: filter };
@@ -253,6 +257,13 @@ fn path_prefix(text: &str) -> Result<String, String> {
     line(text)
 }
 
+fn attribute(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => line(text),
+        _ => Err("it is a name, `=`, and a value".into()),
+    }
+}
+
 fn line(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("it is empty".into());
@@ -351,6 +362,8 @@ mod tests {
         refuses(&FILTER, "inof");
         refuses(&FILTER, "info,hyper=loud");
         refuses(&PSEUDONYM, "two words");
+        accepts(&ATTRIBUTE, "host.name=a=b", "host.name=a=b");
+        refuses(&ATTRIBUTE, "host.name=");
     }
 
     #[test]

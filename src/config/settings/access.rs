@@ -1,5 +1,6 @@
 //! `[proxy.access_log]` and `[proxy.trace]`.
 
+use super::otlp;
 use crate::config::access::{AccessFormat, TraceContext};
 use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::text::FILE;
@@ -65,4 +66,5 @@ pub(super) fn trace() -> Section<Raw> {
             .means("So many of the traces that begin here are marked to be recorded.")
             .costs("Services that go by the mark record so many."),
     ])
+    .section(otlp::section())
 }

@@ -10,6 +10,7 @@ mod dns;
 mod endpoint_tls;
 mod filters;
 mod health;
+mod otlp;
 mod program;
 mod proxy;
 mod routing;

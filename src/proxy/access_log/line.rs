@@ -46,7 +46,8 @@ pub enum EndKind {
 }
 
 impl EndKind {
-    fn as_str(self) -> &'static str {
+    /// Its name in logs and spans.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Cut => "cut",
@@ -236,6 +237,7 @@ mod tests {
         Note {
             request_id: Some(("x-request-id".parse().unwrap(), "id-1".parse().unwrap())),
             begun_trace: None,
+            span: None,
             rule: crate::config::access::LogRule::Sampled,
             at: Timestamp(1_709_251_199_042),
             client: [192, 0, 2, 1].into(),

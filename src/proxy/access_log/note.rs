@@ -8,15 +8,18 @@ use std::time::Duration;
 use http::header::{HeaderName, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
+use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::config::access::{LogRule, TraceContext};
+use crate::config::access::{LogRule, TraceConfig};
 use crate::model::id::ServiceId;
 use crate::model::time::Timestamp;
 use crate::proxy::client_address::{client_address, is_trusted};
 use crate::proxy::connection::Client;
 use crate::proxy::plan::Plan;
 use crate::proxy::reason::Reason;
+use crate::proxy::spans::request::RequestSpan;
+use crate::proxy::trace::SpanContext;
 use crate::proxy::{request_id, trace};
 
 /// A request that is noted.
@@ -25,7 +28,9 @@ pub struct Note {
     /// The field of the request's id, and the id.
     pub request_id: Option<(HeaderName, HeaderValue)>,
     /// The trace that begins with the request.
-    pub begun_trace: Option<HeaderValue>,
+    pub begun_trace: Option<SpanContext>,
+    /// Its span, where it is recorded.
+    pub span: Option<Rc<RequestSpan>>,
     /// Whether the request is written down.
     pub rule: LogRule,
     /// When its head was there.
@@ -64,11 +69,21 @@ pub struct Note {
     pub sent: u64,
 }
 
-/// Notes a request, if anything is done with what is noted.
-pub fn begin(client: &Client, config: &Config, head: &Parts, plan: Option<&Plan>) -> Option<Box<Note>> {
+/// Notes a request whose head was there at `started`, if anything is done with what is noted.
+pub fn begin(
+    client: &Client,
+    config: &Config,
+    head: &Parts,
+    plan: Option<&Plan>,
+    started: Instant,
+) -> Option<Box<Note>> {
     let proxy = &config.proxy;
-    let begins_traces = proxy.trace.context == TraceContext::Begin;
-    if proxy.access_log.path.is_none() && proxy.request_id.is_none() && !begins_traces {
+    let is_told = proxy.access_log.path.is_some() || proxy.request_id.is_some();
+    if !is_told && !proxy.trace.begins() {
+        return None;
+    }
+    let traced = Traced::of(client, &proxy.trace, head, plan, started);
+    if !is_told && traced.is_others() {
         return None;
     }
     let peer = client.peer.ip();
@@ -79,15 +94,13 @@ pub fn begin(client: &Client, config: &Config, head: &Parts, plan: Option<&Plan>
         let id = kept.unwrap_or_else(|| request_id::make(&mut client.worker.rng.borrow_mut()));
         (name, id)
     });
-    let known_trace = trace::read(&head.headers).map(str::to_owned);
-    let begun_trace = (begins_traces && known_trace.is_none())
-        .then(|| trace::begin(&mut client.worker.rng.borrow_mut(), proxy.trace.sample));
-    let trace_id = known_trace.or_else(|| begun_trace.as_ref().and_then(trace::id_of).map(str::to_owned));
     let value = |name: HeaderName| head.headers.get(name).cloned();
     let authority = plan.map(|plan| plan.admitted.authority.clone()).or_else(|| named(head));
     Some(Box::new(Note {
         request_id,
-        begun_trace,
+        begun_trace: traced.begun,
+        trace_id: traced.context.map(|context| context.trace_id().into()),
+        span: traced.span,
         rule: plan.map(|plan| plan.filtered.log).unwrap_or_default(),
         at: Timestamp::now(),
         client: client_address(peer, &head.headers, &proxy.trusted_proxies),
@@ -98,7 +111,6 @@ pub fn begin(client: &Client, config: &Config, head: &Parts, plan: Option<&Plan>
         version: head.version,
         referer: value(REFERER),
         user_agent: value(USER_AGENT),
-        trace_id: trace_id.map(Into::into),
         service: plan.map(|plan| plan.destination.service.id.clone()),
         generation: plan.map_or_else(|| client.worker.with_table(|table| table.generation), |plan| plan.generation),
         reason: None,
@@ -107,6 +119,42 @@ pub fn begin(client: &Client, config: &Config, head: &Parts, plan: Option<&Plan>
         received: Rc::default(),
         sent: 0,
     }))
+}
+
+/// What is known of a request's trace, and what is decided.
+struct Traced {
+    context: Option<SpanContext>,
+    /// It begins here.
+    begun: Option<SpanContext>,
+    span: Option<Rc<RequestSpan>>,
+}
+
+impl Traced {
+    /// A trace that others have begun is recorded if it is marked so; of those that begin here, a share is ("ParentBased"
+    /// with "TraceIdRatioBased" at its root, as OpenTelemetry's specification of sampling has it).
+    fn of(client: &Client, config: &TraceConfig, head: &Parts, plan: Option<&Plan>, started: Instant) -> Self {
+        let mut rng = client.worker.rng.borrow_mut();
+        let known = trace::read(&head.headers);
+        let begun = (known.is_none() && config.begins()).then(|| SpanContext::begin(&mut rng, config.sample));
+        let context = known.or(begun);
+        if !config.exports() || !context.is_some_and(|context| context.is_sampled) {
+            return Self { context, begun, span: None };
+        }
+        let span = known.map(|parent| (parent, rng.u64(1..), trace::state(&head.headers)));
+        let span = match (span, begun) {
+            (Some((parent, id, state)), _) => Some(RequestSpan::below(parent, id, state, started)),
+            (None, Some(begun)) => Some(RequestSpan::first(begun, started)),
+            (None, None) => None,
+        };
+        drop(rng);
+        let route = plan.and_then(|plan| plan.route_path(client, head));
+        Self { context, begun, span: span.map(|span| Rc::new(span.by_route(route))) }
+    }
+
+    /// Nothing is to be done here: the trace passes as it is.
+    fn is_others(&self) -> bool {
+        self.begun.is_none() && self.span.is_none()
+    }
 }
 
 /// The host of a request that did not pass the gate.
@@ -121,8 +169,8 @@ impl Note {
         if let Some((name, id)) = &self.request_id {
             headers.insert(name.clone(), id.clone());
         }
-        if let Some(traceparent) = &self.begun_trace {
-            trace::write(headers, traceparent.clone());
+        if let Some(begun) = self.begun_trace {
+            trace::write(headers, begun);
         }
     }
 }

@@ -92,6 +92,7 @@ impl Forwarding {
             fresh: None,
             was_fresh: false,
             attempt_begun: Instant::now(),
+            span: self.span.clone(),
         })
     }
 
