@@ -3,7 +3,9 @@
 
 mod proxy_common;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pointsman::config;
 use pointsman::server::{ConfigFile, Options, Server};
@@ -153,6 +155,44 @@ async fn errors_have_pages_and_stay_what_they_are() {
     std::fs::remove_file(world.folder.path().join("pages/404.html")).unwrap();
     std::fs::remove_file(world.folder.path().join("pages/404.json")).unwrap();
     world.until_said("nobody.test", "something is wrong").await;
+}
+
+/// Tables may change thousands of times a second: that is no reason to look at files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_tables_looks_at_no_folder() {
+    use notify::Watcher;
+    let backend = backend().await;
+    let world = World::start(&backend).await;
+    let (folder, opened) = (world.folder.path().join("pages"), Arc::new(AtomicUsize::new(0)));
+    let counted = opened.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| event.kind.is_access()) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .unwrap();
+    watcher.watch(&folder, notify::RecursiveMode::NonRecursive).unwrap();
+    let services = std::fs::read_to_string(world.folder.path().join("services.toml")).unwrap();
+    let (begun, table) = (Instant::now(), world.server.as_ref().unwrap().table());
+    let first = table.load().generation;
+    while table.load().generation < first + 100 {
+        let before = table.load().generation;
+        let weight = 1 + before % 50;
+        let one = format!(
+            "[[services]]\nname = \"one\"\nendpoints = [{{ address = \"{}\", weight = {weight} }}]\n",
+            backend.address
+        );
+        let beside = world.folder.path().join("services.new");
+        std::fs::write(&beside, format!("{services}{one}")).unwrap();
+        std::fs::rename(beside, world.folder.path().join("services.toml")).unwrap();
+        until("another table", || table.load().generation > before).await;
+    }
+    // Once a second, and each look is some events: the folder is opened, read and closed.
+    let looks = 1 + begun.elapsed().as_secs() as usize;
+    let seen = opened.load(Ordering::Relaxed);
+    assert!(seen <= looks * 10, "{seen} events of {looks} looks");
+    // And it is looked at.
+    until("a look", || opened.load(Ordering::Relaxed) > seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

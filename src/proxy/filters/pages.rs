@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::table::config_watch::ConfigWatch;
 use crate::table::handle::TableHandle;
 
 /// The largest page, and the most of one folder.
@@ -127,12 +128,14 @@ impl Page {
 }
 
 /// Reads the folders that the configuration names, and reads them again when they change, until it is told to stop.
+///
+/// It is the time and the configuration that say when to look: tables may change thousands of times a second.
 pub async fn follow(table: Arc<TableHandle>, stop: CancellationToken) {
     let mut seen: HashMap<PathBuf, Seen> = HashMap::new();
-    let mut generations = table.watch();
+    let mut config = ConfigWatch::new(table);
     let run = async {
         loop {
-            let folders = named(&table.load().config);
+            let folders = named(config.current());
             seen.retain(|folder, _| folders.contains(folder));
             for folder in folders {
                 let state = seen.entry(folder.clone()).or_default();
@@ -146,7 +149,7 @@ pub async fn follow(table: Arc<TableHandle>, stop: CancellationToken) {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                changed = generations.changed() => if changed.is_err() { return },
+                () = config.changed() => {}
             }
         }
     };
