@@ -45,6 +45,7 @@ fn endpoint(number: u16, weight: u16) -> Endpoint {
         version: "1".into(),
         weight: Weight(weight),
         version_weight: None,
+        deployment: None,
         state: EndpointState::Ready,
         agent: None,
         ready_since: Some(Timestamp(0)),

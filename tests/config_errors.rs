@@ -387,7 +387,7 @@ masters = ["127.0.0.1:5050"]
     );
 }
 
-/// What a program says that was built without what it is asked for. `tests/run` runs this file once more for it.
+/// What a program says that was built without what it is asked for.
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn spans_need_a_program_that_sends_them() {

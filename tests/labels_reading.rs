@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pointsman::labels::spec::{PortSelector, PortSpec, Reading};
 use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, fuzz_labels, read, read_declared};
+use pointsman::model::id::Version;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::service::Protocol;
 use pointsman::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
@@ -90,6 +91,54 @@ fn ports_are_named_or_counted() {
     check(&["web", "web.http"], &["pointsman.web.http.host=a.test"], &["1/default a.test /"]);
     check(&["web", "a.b"], &["pointsman.a.b.route.c.d.host=a.test"], &["1/c.d a.test /"]);
     check(&["web"], &["pointsman.web.host=a.test", "pointsman.0.path=/x"], &["0/default a.test /x"]);
+}
+
+#[test]
+fn deploys_of_zdd() {
+    const ALL: &[&str] = &[
+        "HAPROXY_GROUP=external",
+        "HAPROXY_DEPLOYMENT_GROUP=shop",
+        "HAPROXY_DEPLOYMENT_COLOUR=green",
+        "HAPROXY_DEPLOYMENT_STARTED_AT=2016-02-01T14:57:54.371005",
+        "HAPROXY_DEPLOYMENT_TARGET_INSTANCES=20",
+        "HAPROXY_DEPLOYMENT_NEW_INSTANCES=5",
+        "HAPROXY_DEPLOYMENT_ALT_PORT=10001",
+        "HAPROXY_APP_ID=shop",
+    ];
+    let read = |more: &[&str], without: &str| {
+        let lines = ALL.iter().copied().filter(|line| !line.contains(without)).chain(more.iter().copied());
+        reading(&["web"], &lines.collect::<Vec<_>>())
+    };
+    let whole = read(&["version=1.2"], "nothing");
+    assert_eq!(whole.problems, []);
+    let spec = whole.spec;
+    assert_eq!(spec.service.as_deref(), Some("shop"));
+    assert_eq!(spec.version.as_ref().map(Version::as_str), Some("green"), "both colours may have one label `version`");
+    let deployment = spec.deployment.unwrap();
+    assert_eq!((deployment.target, deployment.new), (Some(20), Some(5)));
+    assert_eq!(deployment.started, pointsman::model::time::Timestamp::parse("2016-02-01T14:57:54.371Z"));
+    // Native labels go before.
+    let native = read(&["pointsman.version=blue", "pointsman.service=other"], "nothing").spec;
+    assert_eq!(
+        (native.service.as_deref(), native.version.as_ref().map(Version::as_str)),
+        (Some("other"), Some("blue"))
+    );
+    // 0 is all, as zdd writes it for the first deploy.
+    assert_eq!(read(&["HAPROXY_DEPLOYMENT_NEW_INSTANCES=0"], "NEW_INSTANCES").spec.deployment.unwrap().new, None);
+    // Without a group they are of no deploy.
+    let alone = read(&["version=1.2"], "DEPLOYMENT_GROUP").spec;
+    assert_eq!((alone.deployment, alone.version.as_ref().map(Version::as_str)), (None, Some("1.2")));
+    // One that cannot be read is told, and the rest counts.
+    for (label, wrong) in
+        [("STARTED_AT", "yesterday"), ("TARGET_INSTANCES", "many"), ("NEW_INSTANCES", "-1"), ("COLOUR", "")]
+    {
+        let key = format!("HAPROXY_DEPLOYMENT_{label}");
+        let reading = read(&[&format!("{key}={wrong}")], label);
+        let told: Vec<_> = reading.problems.iter().map(|problem| (problem.code, &*problem.at)).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0 == ProblemCode::InvalidLabel && told[0].1.contains(&key), "{told:?}");
+        assert_eq!(reading.spec.service.as_deref(), Some("shop"));
+    }
 }
 
 #[test]

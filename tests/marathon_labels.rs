@@ -245,6 +245,75 @@ async fn both_colours_of_a_deployment_are_one_service() {
     assert!(!conflicts.iter().any(|problem| problem.message.contains("is held by")), "{conflicts:?}");
 }
 
+/// What marathon-lb's own apps in the midst of a deploy come to: of three old tasks one is relieved by the one new task.
+#[tokio::test]
+async fn the_shares_of_both_colours_follow_from_their_labels() {
+    if !are_here() {
+        return;
+    }
+    let port = ports::unused();
+    let mut moved = Moved::from("zdd_app").await;
+    for app in moved.marathon.state().apps.values_mut() {
+        app["labels"]["HAPROXY_0_PORT"] = port.port().to_string().into();
+    }
+    let server = moved.serve(|_| {});
+    let shares = |table: &pointsman::table::Table| {
+        let service = table.services.values().find(|service| service.id.name() == "nginx")?.clone();
+        let shares = service.shares.as_ref()?.iter().map(|share| (share.version.to_string(), share.weight));
+        Some((service.available.len(), shares.collect::<Vec<_>>()))
+    };
+    let is = |available: usize, expected: &'static [(&'static str, u32)]| {
+        move |table: &pointsman::table::Table| {
+            let expected = expected.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
+            shares(table) == Some((available, expected))
+        }
+    };
+    server.table_until("2 to 1", is(4, &[("blue", 1), ("green", 2)])).await;
+    // The old colour is scaled: marathon-lb would take it for the new one then (its first fault).
+    let change = |id: &str, change: &dyn Fn(&mut Value)| {
+        change(moved.marathon.state().apps.get_mut(id).unwrap());
+        moved.marathon.changed(id);
+    };
+    change("/nginx-green", &|app| {
+        app["versionInfo"]["lastScalingAt"] = "2026-01-01T00:00:00.000Z".into();
+        app["instances"] = 2.into();
+        app["tasks"].as_array_mut().unwrap().pop();
+    });
+    server.table_until("2 to 1, all serving", is(3, &[("blue", 1), ("green", 2)])).await;
+    // Nobody counts for being wished for (its second fault): the new colour is to have three, and has one.
+    change("/nginx-blue", &|app| app["instances"] = 3.into());
+    let backends: Vec<Backend> =
+        vec![saying("/nginx-blue:0".to_owned()).await, saying("/nginx-blue:0".to_owned()).await];
+    let another = |number: usize, alive: bool| {
+        let port = backends[number].address.port();
+        move |app: &mut Value| {
+            let mut task = app["tasks"][0].clone();
+            task["id"] = format!("nginx-blue.another-{number}").into();
+            task["ports"] = serde_json::json!([port]);
+            task["healthCheckResults"] = serde_json::json!([{ "alive": alive }]);
+            app["tasks"].as_array_mut().unwrap().retain(|other| other["id"] != task["id"]);
+            app["tasks"].as_array_mut().unwrap().push(task);
+        }
+    };
+    change("/nginx-blue", &another(0, false));
+    server.table_until("one that is not ready", |table| table.tasks.len() == 4).await;
+    assert!(is(3, &[("blue", 1), ("green", 2)])(&server.table()), "{}", pointsman::table::dump::dump(&server.table()));
+    change("/nginx-blue", &another(0, true));
+    server.table_until("1 to 2", is(4, &[("blue", 2), ("green", 1)])).await;
+    change("/nginx-blue", &another(1, true));
+    server.table_until("all for the new one", is(5, &[("blue", 1)])).await;
+    for _ in 0..20 {
+        assert_eq!(body(&get(port, "x", "/").await), "/nginx-blue:0");
+    }
+    moved.marathon.state().apps.remove("/nginx-green");
+    moved.marathon.changed("/nginx-green");
+    let alone = |table: &pointsman::table::Table| {
+        table.services.values().any(|service| service.id.name() == "nginx" && service.shares.is_none())
+    };
+    server.table_until("the old colour is gone", alone).await;
+    moved.backends.extend(backends);
+}
+
 #[tokio::test]
 async fn what_cannot_be_had_is_told() {
     if !are_here() {

@@ -160,10 +160,10 @@ pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
 /// # Errors
 /// 404 with what is near, 409 with the candidates.
 pub(crate) fn find<'a>(table: &'a Table, wanted: &str) -> Result<&'a Arc<Service>, ApiError> {
-    if let Some(service) = full_id(wanted).and_then(|id| table.service(&id)) {
+    if let Some(service) = ServiceId::parse(wanted).and_then(|id| table.service(&id)) {
         return Ok(service);
     }
-    let mut found: Vec<&Arc<Service>> = table.services.values().filter(|service| is_named(service, wanted)).collect();
+    let mut found: Vec<&Arc<Service>> = table.services.values().filter(|service| service.is_named(wanted)).collect();
     match found.as_slice() {
         [] => Err(unknown(table, wanted)),
         [only] => Ok(only),
@@ -297,28 +297,6 @@ fn why_not(table: &Table, endpoint: &Endpoint, check: Option<&CheckView>) -> Str
         EndpointState::Draining => "its task is going away",
     };
     reason.into()
-}
-
-fn full_id(text: &str) -> Option<ServiceId> {
-    let mut parts = text.splitn(4, '/');
-    let (cluster, namespace, name, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    Some(ServiceId::new(cluster.into(), namespace, name, port))
-}
-
-/// Whether `wanted` is a short form of the service's id: `name`, `name:port`, and `framework/name[/port]` with the
-/// framework's name or the namespace. Names may hold slashes themselves; the whole id counts then too.
-fn is_named(service: &Service, wanted: &str) -> bool {
-    let id = &service.id;
-    if wanted == id.name() || wanted.strip_prefix(id.name()).and_then(|rest| rest.strip_prefix(':')) == Some(id.port())
-    {
-        return true;
-    }
-    let below = |first: &str| {
-        let rest = wanted.strip_prefix(first).and_then(|rest| rest.strip_prefix('/'));
-        let rest = rest.and_then(|rest| rest.strip_prefix(id.name()));
-        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/') == Some(id.port()))
-    };
-    (!service.framework.is_empty() && below(&service.framework)) || below(id.namespace()) || wanted == id.to_string()
 }
 
 fn unknown(table: &Table, wanted: &str) -> ApiError {

@@ -136,15 +136,38 @@ impl Default for JwtConfig {
 }
 
 /// Pages for errors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorsConfig {
     /// A folder of pages; `None`: those of all services.
     pub pages: Option<PathBuf>,
+    /// A service of the table that gives the page, as people call it; `None`: nobody is asked.
+    pub service: Option<Arc<str>>,
+    /// What it is asked for; `{status}` stands for the status.
+    pub path: Arc<str>,
+    /// For its whole answer.
+    pub timeout: Duration,
     /// Statuses of endpoints' answers that are replaced, too: `404`, `5xx`.
     pub replace: Vec<Arc<str>>,
 }
 
+impl Default for ErrorsConfig {
+    fn default() -> Self {
+        Self {
+            pages: None,
+            service: None,
+            path: "/{status}.html".into(),
+            timeout: Duration::from_secs(1),
+            replace: Vec::new(),
+        }
+    }
+}
+
 impl ErrorsConfig {
+    /// Whether it says anything of errors.
+    pub fn is_used(&self) -> bool {
+        self.pages.is_some() || self.service.is_some() || !self.replace.is_empty()
+    }
+
     /// Whether an endpoint's answer of this status is replaced.
     pub fn replaces(&self, status: u16) -> bool {
         let class = [b'0' + u8::try_from(status / 100).unwrap_or_default(), b'x', b'x'];

@@ -13,6 +13,7 @@ use super::statements::{Place, Said, Statements};
 use super::value::Value;
 use super::{MAX_HOSTS, MAX_ROUTES, is_served};
 use crate::model::bounds::Bounds;
+use crate::model::deployment::Deployment;
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls, INSECURE};
 use crate::model::id::Version;
 use crate::model::problem::ProblemCode;
@@ -33,6 +34,7 @@ pub(super) fn assemble(ports: &[TaskPort], groups: &[String], mut statements: St
         service: text(Field::Service),
         namespace: text(Field::Namespace),
         version: text(Field::Version).map(Version::from),
+        deployment: deployment(&statements).map(Arc::new),
         scrape: None,
         ports: Vec::new(),
     };
@@ -43,6 +45,22 @@ pub(super) fn assemble(ports: &[TaskPort], groups: &[String], mut statements: St
         spec.ports.push(port);
     }
     Reading { spec, problems: statements.complaints.finish() }
+}
+
+/// The deploy that the app is part of.
+fn deployment(statements: &Statements) -> Option<Deployment> {
+    let at = |field| statements.at(Place::Task, field).map(|said| &said.value);
+    let number = |field| match at(field) {
+        Some(Value::Weight(number)) => Some(u32::from(number.0)),
+        _ => None,
+    };
+    let started = match at(Field::DeployStarted) {
+        Some(Value::Moment(started)) => Some(*started),
+        _ => None,
+    };
+    let new = number(Field::DeployNew).filter(|new| *new > 0);
+    let deployment = Deployment { started, target: number(Field::DeployTarget), new };
+    (deployment != Deployment::default()).then_some(deployment)
 }
 
 fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &mut Statements) -> PortSpec {

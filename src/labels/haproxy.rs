@@ -55,11 +55,7 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         }
     }
     if any_served {
-        if let Some(label) = labels.task.get("DEPLOYMENT_GROUP")
-            && let Some(value) = value(label, Kind::Name, &mut statements.complaints)
-        {
-            offer(Place::Task, Field::Service, label, value, statements);
-        }
+        deploy(&labels.task, statements);
         labels.task.iter().filter(|(name, _)| **name != "GROUP").for_each(|(name, label)| {
             judge(name, false, label, statements);
         });
@@ -140,6 +136,27 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
         }
     }
     routes(port, labels, statements);
+}
+
+/// What the labels of zdd say of the app. Without a group it is alone, and they mean nothing.
+fn deploy(labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
+    let Some(group) = labels.get("DEPLOYMENT_GROUP") else { return };
+    let Some(name) = value(group, Kind::Name, &mut statements.complaints) else { return };
+    offer(Place::Task, Field::Service, group, name, statements);
+    for (name, label) in labels {
+        let (field, kind) = match haproxy(name, false) {
+            Some(Haproxy::Means(Field::Version)) => (Field::Version, Kind::Version),
+            Some(Haproxy::Means(field @ Field::DeployStarted)) => (field, Kind::Moment),
+            Some(Haproxy::Means(field @ (Field::DeployTarget | Field::DeployNew))) => (field, Kind::Weight),
+            _ => continue,
+        };
+        let Some(value) = value(label, kind, &mut statements.complaints) else { continue };
+        if field == Field::Version {
+            // Both colours may well have one label `version`, which is no label of ours.
+            statements.unsay(&Place::Task, field, "version");
+        }
+        offer(Place::Task, field, label, value, statements);
+    }
 }
 
 /// marathon-lb's booleans are true for these words alone, and false for everything else.

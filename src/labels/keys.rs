@@ -8,6 +8,9 @@ use crate::model::refinement::Part;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Field {
     Service,
+    DeployStarted,
+    DeployTarget,
+    DeployNew,
     Namespace,
     Version,
     Scrape,
@@ -300,6 +303,10 @@ const fn understood(name: &'static str, field: Field, meaning: &'static str) -> 
     HaproxyKey { name, per_port: true, verdict: Haproxy::Means(field), meaning }
 }
 
+const fn of_the_app(name: &'static str, field: Field, meaning: &'static str) -> HaproxyKey {
+    HaproxyKey { name, per_port: false, verdict: Haproxy::Means(field), meaning }
+}
+
 const fn ignored(name: &'static str, meaning: &'static str) -> HaproxyKey {
     HaproxyKey { name, per_port: false, verdict: Haproxy::Ignored, meaning }
 }
@@ -310,13 +317,11 @@ const fn raw(name: &'static str) -> HaproxyKey {
 
 /// Every label of marathon-lb, but for the families in [`RAW_FAMILIES`].
 pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
-    HaproxyKey {
-        name: "GROUP",
-        per_port: false,
-        verdict: Haproxy::Means(Field::Group),
-        meaning: "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` \
-                  label is served.",
-    },
+    of_the_app(
+        "GROUP",
+        Field::Group,
+        "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` label is served.",
+    ),
     understood("GROUP", Field::Group, "The same for one port."),
     understood("ENABLED", Field::Enabled, "Whether the port is served; true only for `true`, `t`, `yes`, `y`."),
     understood("VHOST", Field::Hosts, "Hosts, separated by commas."),
@@ -385,17 +390,35 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
         Field::HealthPort,
         "The port whose health check counts for this one, where this one has none.",
     ),
-    HaproxyKey {
-        name: "DEPLOYMENT_GROUP",
-        per_port: false,
-        verdict: Haproxy::Means(Field::Service),
-        meaning: "Apps of one group (blue and green) are one service of this name.",
-    },
+    of_the_app(
+        "DEPLOYMENT_GROUP",
+        Field::Service,
+        "Apps of one group (blue and green) are one service of this name. The other labels of deploys count beside it alone.",
+    ),
     ignored("DEPLOYMENT_ALT_PORT", "Nothing: both colours may have one port."),
-    ignored("DEPLOYMENT_COLOUR", "Nothing: colours are versions of the app."),
-    ignored("DEPLOYMENT_STARTED_AT", "Nothing."),
-    ignored("DEPLOYMENT_TARGET_INSTANCES", "Nothing: a task leaves when it is killed, and is drained then."),
-    ignored("DEPLOYMENT_NEW_INSTANCES", "Nothing: as above."),
+    of_the_app(
+        "DEPLOYMENT_COLOUR",
+        Field::Version,
+        "The version of the service that the app is, before a label `version`.",
+    ),
+    of_the_app(
+        "DEPLOYMENT_STARTED_AT",
+        Field::DeployStarted,
+        "When the deploy began that made the app: the latest is the new colour, and whoever has none is old. Scaling an app \
+         does not make it newer.",
+    ),
+    of_the_app(
+        "DEPLOYMENT_TARGET_INSTANCES",
+        Field::DeployTarget,
+        "How many tasks are to serve, both colours together. As many tasks' worth of requests as new ones are ready goes from \
+         the old colour to the new one, as long as so many serve; with all of them ready the old colour gets nothing new. \
+         The new colour's label counts; `pointsman.version_weight` and orders go before it.",
+    ),
+    of_the_app(
+        "DEPLOYMENT_NEW_INSTANCES",
+        Field::DeployNew,
+        "How many of these are to be the new colour's in the end: its share is never more. 0: all.",
+    ),
     ignored("APP_ID", "Nothing."),
     raw("BIND_OPTIONS"),
     raw("FRONTEND_HEAD"),

@@ -8,6 +8,7 @@ use crate::model::actions::Actions;
 use crate::model::balance::Algorithm;
 use crate::model::bounds::Bounds;
 use crate::model::check::CheckKind;
+use crate::model::deployment::Deployment;
 use crate::model::endpoint::{ProxyProtocol, Weight};
 use crate::model::endpoint_tls::EndpointTls;
 use crate::model::id::Version;
@@ -25,6 +26,8 @@ pub struct TaskSpec {
     pub namespace: Option<Arc<str>>,
     /// The version (`pointsman.version`, else `version`).
     pub version: Option<Version>,
+    /// The deploy that the app is part of (`HAPROXY_DEPLOYMENT_…`).
+    pub deployment: Option<Arc<Deployment>>,
     /// Whether a Prometheus should scrape the task, and where.
     pub scrape: Option<ScrapeSpec>,
     /// What is said of single ports.

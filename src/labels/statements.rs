@@ -70,6 +70,14 @@ impl Statements {
         self.said.entry((place, field)).or_insert(said);
     }
 
+    /// Takes a statement back if this label has made it.
+    pub fn unsay(&mut self, place: &Place, field: Field, label: &str) {
+        let key = (place.clone(), field);
+        if self.said.get(&key).is_some_and(|said| &*said.label == label) {
+            self.said.remove(&key);
+        }
+    }
+
     /// What is said at a place.
     pub fn at(&self, place: Place, field: Field) -> Option<&Said> {
         self.said.get(&(place, field))

@@ -18,6 +18,7 @@ use crate::model::pattern::Pattern;
 use crate::model::refinement::{Condition, Part};
 use crate::model::rules::BasicAuth;
 use crate::model::service::Protocol;
+use crate::model::time::Timestamp;
 
 /// What a port may speak.
 const PROTOCOLS: &str = "`http`, `https`, `h2c`, `h2`, `tcp`, `tls` or `udp`";
@@ -39,6 +40,7 @@ pub(super) enum Kind {
     ProxyProtocol,
     Weight,
     Time,
+    Moment,
     Balance,
     Number,
     Index,
@@ -66,6 +68,7 @@ pub(super) enum Value {
     ProxyProtocol(ProxyProtocol),
     Weight(Weight),
     Time(Duration),
+    Moment(Timestamp),
     Balance(Algorithm),
     Number(u16),
     Priority(i32),
@@ -124,6 +127,7 @@ impl Kind {
             Self::Balance => ALGORITHMS,
             Self::Check => "`none`, `tcp`, `http` or `grpc`",
             Self::Time => "a time: `500ms`, `30s`, `5m`, `1h`",
+            Self::Moment => "a date and a time of day",
             Self::Number => "1 to 65535",
             Self::Index => "a port's index, from 0",
             Self::Priority => "a whole number",
@@ -168,6 +172,9 @@ impl Kind {
             Self::ProxyProtocol => proxy_protocol(text).map(Value::ProxyProtocol),
             Self::Weight => weight(text).map(Value::Weight),
             Self::Time => time(text).map(Value::Time),
+            Self::Moment => Timestamp::parse(text)
+                .map(Value::Moment)
+                .ok_or_else(|| Fault::new("it is no date with a time of day", "write it as `2026-02-01T14:13:42`")),
             Self::Balance => balance(text).map(Value::Balance),
             Self::Check => check(text).map(Value::Check),
             Self::Number => number(text).map(Value::Number),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::Algorithm;
 use super::bounds::Bounds;
 use super::check::CheckSpec;
+use super::deployment::Deployment;
 use super::endpoint_tls::EndpointTls;
 use super::id::{AgentId, ServiceId, TaskKey, Version, stable_hash};
 use super::rules::Rules;
@@ -93,6 +94,8 @@ pub struct Endpoint {
     pub weight: Weight,
     /// Its version's share of the service's traffic, where its task says one.
     pub version_weight: Option<Weight>,
+    /// The deploy that its app is part of, where marathon-lb's labels say one.
+    pub deployment: Option<Arc<Deployment>>,
     /// Whether it may be chosen.
     pub state: EndpointState,
     /// The agent it runs on.
@@ -127,6 +130,7 @@ impl PartialEq for Endpoint {
             && self.version == other.version
             && self.weight == other.weight
             && self.version_weight == other.version_weight
+            && self.deployment == other.deployment
             && self.state == other.state
             && self.agent == other.agent
             && self.ready_since == other.ready_since

@@ -185,6 +185,13 @@ impl ServiceId {
         ServiceIdParts { cluster, namespace: namespace.into(), name: name.into(), port: port.into() }.into()
     }
 
+    /// Reads `cluster/namespace/name/port`, where none of the first three holds a slash.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(4, '/');
+        let (cluster, namespace, name, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        Some(Self::new(cluster.into(), namespace, name, port))
+    }
+
     /// The cluster.
     pub fn cluster(&self) -> &ClusterName {
         &self.0.parts.cluster

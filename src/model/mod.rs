@@ -6,6 +6,7 @@ pub mod balance;
 pub mod bounds;
 pub mod check;
 pub mod dcos;
+pub mod deployment;
 pub mod drain;
 pub mod edit_distance;
 pub mod endpoint;

@@ -49,6 +49,23 @@ impl Service {
         self.endpoints.get(id)
     }
 
+    /// Whether `wanted` is what people call it: its whole id, or a short form, `name`, `name:port`, and
+    /// `framework/name[/port]` with the framework's name or the namespace. Names may hold slashes themselves.
+    pub fn is_named(&self, wanted: &str) -> bool {
+        let id = &self.id;
+        if wanted == id.name()
+            || wanted.strip_prefix(id.name()).and_then(|rest| rest.strip_prefix(':')) == Some(id.port())
+        {
+            return true;
+        }
+        let below = |first: &str| {
+            let rest = wanted.strip_prefix(first).and_then(|rest| rest.strip_prefix('/'));
+            let rest = rest.and_then(|rest| rest.strip_prefix(id.name()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/') == Some(id.port()))
+        };
+        (!self.framework.is_empty() && below(&self.framework)) || below(id.namespace()) || wanted == id.to_string()
+    }
+
     /// How many requests at a time it takes, and for how long: as its first endpoint says.
     pub fn bounds(&self) -> Option<&Bounds> {
         self.endpoints.at(0)?.bounds.as_deref()

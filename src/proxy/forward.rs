@@ -108,17 +108,20 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
         Err(_) => note::begin(&client, &client.worker.config(), &head, None, account.started()),
     };
     let mut answer = match made {
-        Ok(plan) => match admit(&client, &plan, &head).await {
+        Ok(mut plan) => match admit(&client, &plan, &head).await {
             Ok(granted) => Forwarding::new(client, plan, head, body, account, &granted).run().await,
             Err(refusal) => {
                 account.belongs_to(&plan.local);
+                ask_for_page(&client, plan.dress.as_deref_mut(), &refusal, &account).await;
                 let mut answer = refuse(&client, refusal, head.version, account, plan.dress.as_deref());
                 finish(&client, &plan, answer.headers_mut());
                 answer
             }
         },
         Err(refusal) => {
-            let dress = Dress::of(&client.worker.config(), refusal.by.as_ref().and_then(|by| by.pages), &head.headers);
+            let pages = refusal.by.as_ref().and_then(|by| by.pages);
+            let mut dress = Dress::of(&client.worker.config(), pages, &head);
+            ask_for_page(&client, dress.as_deref_mut(), &refusal, &account).await;
             refuse(&client, refusal, head.version, account, dress.as_deref())
         }
     };
@@ -164,6 +167,17 @@ async fn ask(client: &Client, plan: &Plan, head: &Parts) -> Result<Granted, Refu
         granted.0.extend(asked.map_err(refused)?.0);
     }
     Ok(granted)
+}
+
+/// Has a service give the page of an answer of our own, where a filter says so.
+async fn ask_for_page(client: &Client, dress: Option<&mut Dress>, refusal: &Refusal, account: &Account) {
+    if let Some(dress) = dress.filter(|dress| dress.asks())
+        && let Some(status) = local::dressed_status(refusal, account)
+    {
+        let config = client.worker.config();
+        // Boxed is what a plain request need not have room for.
+        Box::pin(dress.ask(&client.worker, &config, status)).await;
+    }
 }
 
 fn refuse(
@@ -313,12 +327,12 @@ impl Forwarding {
 
     async fn run(mut self) -> Response<AnswerBody> {
         if self.proxy().adaptive.enabled && !self.is_within_limit() {
-            return self.refuse(Reason::TooManyRequests);
+            return Box::pin(self.refuse(Reason::TooManyRequests)).await;
         }
         loop {
             let Some((endpoint, is_probe)) = self.next_endpoint().await else {
                 let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
-                return self.give_up(reason);
+                return Box::pin(self.give_up(reason)).await;
             };
             let mut endpoint = endpoint;
             self.asked = self.attempts;
@@ -335,6 +349,7 @@ impl Forwarding {
                 Ok(begun) => {
                     self.measure(&begun);
                     if !self.is_refusal(&begun) || !Box::pin(self.may_be_repeated(None)).await {
+                        self.ask_for_replacement(&begun).await;
                         return self.pass_on(begun, &endpoint);
                     }
                     self.set_aside(begun, endpoint);
@@ -342,7 +357,7 @@ impl Forwarding {
                 // Boxed: few requests need it.
                 Err(fault) => {
                     if let Some(reason) = Box::pin(self.after(fault, endpoint)).await {
-                        return self.give_up(reason);
+                        return Box::pin(self.give_up(reason)).await;
                     }
                 }
             }
@@ -859,11 +874,12 @@ impl Forwarding {
     }
 
     /// No endpoint is left: the answer that was put aside, or one of our own.
-    fn give_up(mut self, reason: Reason) -> Response<AnswerBody> {
-        let Some(aside) = self.aside.take() else { return self.refuse(reason) };
+    async fn give_up(mut self, reason: Reason) -> Response<AnswerBody> {
+        let Some(aside) = self.aside.take() else { return self.refuse(reason).await };
         let Aside { begun, endpoint, in_flight, hold } = *aside;
         self.account.in_flight = in_flight;
         self.account.hold = hold;
+        self.ask_for_replacement(&begun).await;
         self.pass_on(begun, &endpoint)
     }
 
@@ -882,10 +898,12 @@ impl Forwarding {
         }
     }
 
-    fn refuse(mut self, reason: Reason) -> Response<AnswerBody> {
+    async fn refuse(mut self, reason: Reason) -> Response<AnswerBody> {
         self.account.attempted(self.attempts_made());
+        let refusal = Refusal::from(reason);
+        ask_for_page(&self.client, self.plan.dress.as_deref_mut(), &refusal, &self.account).await;
         let mut answer =
-            local::answer(&self.client.worker, reason.into(), self.version, self.account, self.plan.dress.as_deref());
+            local::answer(&self.client.worker, refusal, self.version, self.account, self.plan.dress.as_deref());
         finish(&self.client, &self.plan, answer.headers_mut());
         answer
     }
@@ -969,10 +987,27 @@ impl Forwarding {
         Response::from_parts(head, AnswerBody::Switched)
     }
 
+    /// Whether a page stands in place of endpoints' answers with this status, where there is one.
+    fn is_replaced(&self, status: StatusCode) -> bool {
+        let filter = self.plan.filtered.errors.and_then(|position| self.proxy().filters.get(position));
+        filter.is_some_and(|filter| filter.errors.replaces(status.as_u16()))
+    }
+
+    /// Has a service give the page in place of an endpoint's answer, where a filter says so. The answer waits, and is sent
+    /// where no page comes.
+    async fn ask_for_replacement(&mut self, begun: &Begun) {
+        let status = begun.head.status;
+        if !self.is_replaced(status) {
+            return;
+        }
+        if let Some(dress) = self.plan.dress.as_deref_mut().filter(|dress| dress.asks()) {
+            Box::pin(dress.ask(&self.client.worker, &self.plan.config, status)).await;
+        }
+    }
+
     /// The page in place of an endpoint's answer, if there is one; its head says so then.
     fn page_in_place(&self, head: &mut response::Parts) -> Option<Bytes> {
-        let filter = self.proxy().filters.get(self.plan.filtered.errors?)?;
-        if !filter.errors.replaces(head.status.as_u16()) {
+        if !self.is_replaced(head.status) {
             return None;
         }
         let page = self.plan.dress.as_ref()?.page(head.status)?;

@@ -144,6 +144,7 @@ mod tests {
             version: "1".into(),
             weight: Weight::default(),
             version_weight: None,
+            deployment: None,
             state: EndpointState::Ready,
             agent: None,
             ready_since: None,

@@ -19,6 +19,15 @@ pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-statu
 /// The methods named where one is refused (RFC 9110 section 15.5.6); others are forwarded as well.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// The status whose page an answer has, if it has one: that of an error in words of our own.
+pub fn dressed_status(refusal: &Refusal, account: &Account) -> Option<StatusCode> {
+    let Refusal { reason, status, content, .. } = refusal;
+    let status = status.unwrap_or(reason.entry().status);
+    let is_call = account.is_call() && grpc::is_translated(*reason);
+    let is_plain = !is_call && content.is_none() && !reason.is_intended() && status.as_u16() >= 400;
+    is_plain.then_some(status)
+}
+
 /// The answer for a reason: a short text, the stable code in a header, and what goes with it.
 pub fn answer(
     worker: &Worker,
@@ -27,6 +36,7 @@ pub fn answer(
     mut account: Account,
     dress: Option<&Dress>,
 ) -> Response<AnswerBody> {
+    let page = dressed_status(&refusal, &account).and_then(|status| dress?.page(status));
     let Refusal { reason, header, status, content, by, fields: more } = refusal;
     worker.shard.answered_locally(reason);
     if let Some(filter) = by.and_then(|by| by.name) {
@@ -45,8 +55,6 @@ pub fn answer(
     account.refused(reason, &mut fields);
     let is_call = account.is_call() && grpc::is_translated(reason);
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
-    let is_plain = !is_call && content.is_none() && !reason.is_intended() && status.as_u16() >= 400;
-    let page = dress.filter(|_| is_plain).and_then(|dress| dress.page(status));
     let said = || page.as_ref().map_or_else(|| Bytes::from(said()), |page| page.body.clone());
     let text = if is_call { Bytes::new() } else { content.as_ref().map_or_else(said, |content| content.body.clone()) };
     let mut answer = Response::new(AnswerBody::local(text, account));

@@ -252,6 +252,10 @@ shard! {
         "What hung on an endpoint that went away until its drain time was over, and was cut.";
     drained_upgrades "pointsman_proxy_drained_total" counter (Some(("kind", "upgrade")))
         "What hung on an endpoint that went away until its drain time was over, and was cut.";
+    pages_given "pointsman_proxy_error_pages_total" counter (Some(("outcome", "given")))
+        "Pages for errors that services were asked for, by what came of it.";
+    pages_failed "pointsman_proxy_error_pages_total" counter (Some(("outcome", "failed")))
+        "Pages for errors that services were asked for, by what came of it.";
     services_limited "pointsman_proxy_services_limited_total" counter None
         "Requests counted as `other` because too many services have counters already.";
 }

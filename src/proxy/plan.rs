@@ -127,7 +127,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     let of_service = || destination.service.bounds().and_then(|bounds| bounds.timeout);
     let total = of_route.or_else(of_service).unwrap_or(config.proxy.limits.response);
     let call = if grpc::is_call(head) { grpc::timeout(&head.headers) } else { None };
-    let dress = Dress::of(&config, filtered.errors, &head.headers);
+    let dress = Dress::of(&config, filtered.errors, head);
     Ok(Plan {
         admitted,
         destination,

@@ -22,6 +22,7 @@ use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
 use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
+use super::filters::page_service::PageServices;
 use super::http1::Engine;
 use super::leash::Leashes;
 use super::listen::Listener;
@@ -94,6 +95,8 @@ pub struct Worker {
     pub passwords: Passwords,
     /// Its connections to those whom filters ask.
     pub outbound: Outbound,
+    /// What it keeps of services that give pages for errors.
+    pub pages: PageServices,
     /// Answers that it compresses now.
     pub compressing: Rc<Cell<usize>>,
     /// What it gathers for the access log.
@@ -312,6 +315,7 @@ impl Worker {
             tasks: TaskTracker::new(),
             passwords: Passwords::default(),
             outbound: Outbound::default(),
+            pages: PageServices::default(),
             compressing: Rc::default(),
             access_log: AccessLog::default(),
             spans: Spans::default(),

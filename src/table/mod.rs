@@ -1,6 +1,7 @@
 //! The routing table: one immutable, versioned answer to "who serves what", and the handle that publishes it.
 
 pub mod build;
+pub mod config_watch;
 pub mod dump;
 pub mod handle;
 pub mod history;

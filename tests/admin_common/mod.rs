@@ -175,6 +175,7 @@ fn endpoint(service: &ServiceId, task: &str, port: u16, state: EndpointState) ->
         version: "v1".into(),
         weight: Weight(100),
         version_weight: None,
+        deployment: None,
         state,
         agent: Some("agent-1".into()),
         ready_since: Some(Timestamp(1)),

@@ -132,6 +132,7 @@ impl Cluster {
             version: "1".into(),
             weight: Weight::default(),
             version_weight: None,
+            deployment: None,
             state,
             agent: None,
             ready_since: None,

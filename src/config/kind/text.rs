@@ -90,6 +90,9 @@ pub(crate) const PSEUDONYM: Text = Text { noun: "a token of RFC 9110", example: 
 /// A status of an error, or its class.
 pub(crate) const ERROR_STATUS: Text = Text { noun: "a status of an error", example: "\"5xx\"", parse: error_status };
 
+/// A path that a page for an error is asked for by.
+pub(crate) const PAGE_PATH: Text = Text { noun: "a path of a page", example: "\"/{status}.html\"", parse: page_path };
+
 /// A claim of a token and the header field that tells it.
 pub(crate) const CLAIM: Text = Text { noun: "a claim with a field", example: "\"sub=X-User\"", parse: claim };
 
@@ -291,6 +294,19 @@ fn error_status(text: &str) -> Result<String, String> {
         true => Ok(text.into()),
         false => Err("400 to 599, `4xx` or `5xx` is one".into()),
     }
+}
+
+/// The braces stand for a number: what is left has to be a path, and may have a query.
+fn page_path(text: &str) -> Result<String, String> {
+    let filled = text.replace("{status}", "503");
+    if filled.contains(['{', '}']) {
+        return Err("`{status}` is the only place that there is".into());
+    }
+    let is_visible = filled.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !filled.starts_with('/') || filled.starts_with("//") || !is_visible || filled.len() > 1024 {
+        return Err("it begins with one `/`, and has visible ASCII characters without `#`, at most 1024".into());
+    }
+    Ok(text.into())
 }
 
 fn claim(text: &str) -> Result<String, String> {

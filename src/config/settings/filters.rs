@@ -8,7 +8,7 @@ use crate::config::kind::duration::Span;
 use crate::config::kind::network::Network;
 use crate::config::kind::number::Whole;
 use crate::config::kind::size::Size;
-use crate::config::kind::text::{CLAIM, ERROR_STATUS, FILE, FOLDER, LINE, NAME, ORIGIN, PATTERN, PSEUDONYM};
+use crate::config::kind::text::{CLAIM, ERROR_STATUS, FILE, FOLDER, LINE, NAME, ORIGIN, PAGE_PATH, PATTERN, PSEUDONYM};
 use crate::config::kind::url::{HttpUrl, KeySource};
 use crate::config::kind::{Choice, Flag, Many, Optional};
 use crate::config::section::{Example, Section};
@@ -185,12 +185,31 @@ fn jwt() -> Section<FilterConfig> {
 }
 
 fn errors() -> Section<FilterConfig> {
+    let ten = Duration::from_secs(10);
     Section::new("errors", "Pages for errors of the service or route, in place of `proxy.error_pages`.").settings([
         setting!(FilterConfig, "pages", Optional(FOLDER), errors.pages)
             .example("\"/etc/pointsman/pages-shop\"")
             .by_default("those of `proxy.error_pages`")
             .means("A folder of pages, as `proxy.error_pages` has them.")
             .costs("As there."),
+        setting!(FilterConfig, "service", Optional(LINE), errors.service)
+            .example("\"error-pages\"")
+            .by_default("nobody is asked")
+            .means(
+                "A service that gives the page, as `pointsman services` calls it: one name that is no other's, or its whole id. \
+                Up to 64 KiB of an answer of 2xx; the status stays the error's. Where it gives none in time, the page of the \
+                folder, else the answer itself, is sent. Such a page is never asked for on account of another one.",
+            )
+            .costs(
+                "A request to it for each such error, at most 32 at a time a worker, past its own rules. Whoever can start \
+                tasks of that name writes what clients see: name it by its whole id where that matters.",
+            ),
+        setting!(FilterConfig, "path", PAGE_PATH, errors.path)
+            .means("What the service is asked for, by GET; `{status}` stands for the status.")
+            .costs("None."),
+        setting!(FilterConfig, "timeout", Span::between(Duration::from_millis(1), ten), errors.timeout)
+            .means("For its whole answer.")
+            .costs("Clients wait for so long for the error where the service hangs."),
         setting!(FilterConfig, "replace", Many::new(ERROR_STATUS, "statuses", 64), errors.replace)
             .example("[\"5xx\", \"404\"]")
             .by_default("none")

@@ -8,6 +8,7 @@ pub mod forward_auth;
 pub mod instead;
 pub mod jwt;
 pub mod named;
+pub mod page_service;
 pub mod pages;
 pub mod rate;
 pub mod rewrite;

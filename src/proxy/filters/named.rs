@@ -9,7 +9,7 @@ use super::compress;
 use super::cors;
 use super::rate;
 use crate::config::access::LogRule;
-use crate::config::filter::{Coding, ErrorsConfig, FilterConfig, RateBy};
+use crate::config::filter::{Coding, FilterConfig, RateBy};
 use crate::proxy::reason::Reason;
 use crate::proxy::rules::{Asked, Refusal};
 
@@ -43,7 +43,7 @@ pub fn apply<'a>(
     headers: &HeaderMap,
 ) -> Result<Filtered, Refusal> {
     let place = |name: &std::sync::Arc<str>| known.iter().position(|filter| filter.name == *name);
-    let has_pages = |position: &usize| known[*position].errors != ErrorsConfig::default();
+    let has_pages = |position: &usize| known[*position].errors.is_used();
     let mut out = Filtered { errors: names.clone().filter_map(place).find(has_pages), ..Filtered::default() };
     for name in names {
         let pages = out.errors;

@@ -1,7 +1,8 @@
 //! Pages in place of the proxy's own short texts, and of endpoints' answers that filters name.
 //!
-//! They are files of a folder, `503.html`, `5xx.html`, `any.html`, read on the control runtime and served from memory. Which
-//! answer it is does not change: status, reason code and the other fields stay.
+//! They are files of a folder, `503.html`, `5xx.html`, `any.html`, read on the control runtime and served from memory, or a
+//! service gives them ([`super::page_service`]). Which answer it is does not change: status, reason code and the other fields
+//! stay.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,22 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use http::header::{
-    ACCEPT, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    TRANSFER_ENCODING,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::page_service::{self, Question};
 use crate::config::Config;
+use crate::proxy::worker::Worker;
+use crate::table::config_watch::ConfigWatch;
 use crate::table::handle::TableHandle;
 
 /// The largest page, and the most of one folder.
-const MAX_PAGE: u64 = 64 * 1024;
+pub const MAX_PAGE: u64 = 64 * 1024;
 const MAX_PAGES: usize = 256;
 /// How often it is looked whether files have changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,10 +46,13 @@ type Folders = HashMap<PathBuf, Arc<Pages>>;
 /// All folders. Swapped whole: a worker that looks waits for nobody.
 static FOLDERS: LazyLock<ArcSwap<Folders>> = LazyLock::new(ArcSwap::default);
 
-/// A page: its media type, and what it says.
+/// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    kind: &'static str,
+    /// Its media type.
+    pub kind: HeaderValue,
+    /// Its language, where it is known.
+    pub language: Option<HeaderValue>,
     /// What it says.
     pub body: Bytes,
 }
@@ -62,7 +71,8 @@ impl Pages {
         [code, &class, "any"].into_iter().find_map(|name| {
             order.into_iter().find_map(|at| {
                 let (end, kind) = KINDS[at];
-                self.0.get(&(name.into(), end)).map(|body| Page { kind, body: body.clone() })
+                let kind = HeaderValue::from_static(kind);
+                self.0.get(&(name.into(), end)).map(|body| Page { kind, language: None, body: body.clone() })
             })
         })
     }
@@ -98,21 +108,41 @@ fn key(path: &Path) -> Option<(Box<str>, &'static str)> {
 /// Which pages a request's errors have, and in what form.
 #[derive(Clone, Debug)]
 pub struct Dress {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     json: bool,
+    /// What a service is asked, where one gives pages.
+    question: Option<Question>,
+    /// What it has given.
+    given: Option<(StatusCode, Page)>,
 }
 
 impl Dress {
     /// Those of the filter at this position, else those of all.
-    pub fn of(config: &Config, filter: Option<usize>, headers: &HeaderMap) -> Option<Box<Self>> {
-        let filter = filter.and_then(|position| config.proxy.filters.get(position));
-        let folder = filter.and_then(|filter| filter.errors.pages.as_ref()).or(config.proxy.error_pages.as_ref())?;
-        Some(Box::new(Self { folder: folder.clone(), json: wants_json(headers) }))
+    pub fn of(config: &Config, filter: Option<usize>, head: &Parts) -> Option<Box<Self>> {
+        let errors = filter.and_then(|position| Some(&config.proxy.filters.get(position)?.errors));
+        let folder = errors.and_then(|errors| errors.pages.as_ref()).or(config.proxy.error_pages.as_ref()).cloned();
+        let asks = filter.filter(|_| errors.is_some_and(|errors| errors.service.is_some()));
+        let question = asks.and_then(|filter| Question::of(filter, head));
+        let is_one = folder.is_some() || question.is_some();
+        is_one.then(|| Box::new(Self { folder, json: wants_json(&head.headers), question, given: None }))
     }
 
-    /// The page for a status.
+    /// Whether a service is to be asked.
+    pub fn asks(&self) -> bool {
+        self.question.is_some()
+    }
+
+    /// Asks the service for the page of this status, where there is one to ask.
+    pub async fn ask(&mut self, worker: &Worker, config: &Config, status: StatusCode) {
+        let Some(question) = &self.question else { return };
+        let Some(filter) = config.proxy.filters.get(question.filter) else { return };
+        self.given = page_service::fetch(worker, &filter.errors, question, status).await.map(|page| (status, page));
+    }
+
+    /// The page for a status: what a service has given, else that of a folder.
     pub fn page(&self, status: StatusCode) -> Option<Page> {
-        FOLDERS.load().get(&self.folder)?.find(status, self.json)
+        let given = self.given.as_ref().filter(|(known, _)| *known == status).map(|(_, page)| page.clone());
+        given.or_else(|| FOLDERS.load().get(self.folder.as_ref()?)?.find(status, self.json))
     }
 }
 
@@ -122,17 +152,23 @@ impl Page {
         for name in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, ETAG, LAST_MODIFIED, ACCEPT_RANGES] {
             headers.remove(name);
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.remove(CONTENT_LANGUAGE);
+        headers.insert(CONTENT_TYPE, self.kind.clone());
+        if let Some(language) = &self.language {
+            headers.insert(CONTENT_LANGUAGE, language.clone());
+        }
     }
 }
 
 /// Reads the folders that the configuration names, and reads them again when they change, until it is told to stop.
+///
+/// It is the time and the configuration that say when to look: tables may change thousands of times a second.
 pub async fn follow(table: Arc<TableHandle>, stop: CancellationToken) {
     let mut seen: HashMap<PathBuf, Seen> = HashMap::new();
-    let mut generations = table.watch();
+    let mut config = ConfigWatch::new(table);
     let run = async {
         loop {
-            let folders = named(&table.load().config);
+            let folders = named(config.current());
             seen.retain(|folder, _| folders.contains(folder));
             for folder in folders {
                 let state = seen.entry(folder.clone()).or_default();
@@ -146,7 +182,7 @@ pub async fn follow(table: Arc<TableHandle>, stop: CancellationToken) {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                changed = generations.changed() => if changed.is_err() { return },
+                () = config.changed() => {}
             }
         }
     };

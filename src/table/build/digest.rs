@@ -27,7 +27,7 @@ pub fn endpoint(endpoint: &Endpoint) -> u64 {
         &endpoint.id.port,
         endpoint.address,
         &endpoint.version,
-        (endpoint.weight, endpoint.version_weight),
+        (endpoint.weight, endpoint.version_weight, &endpoint.deployment),
         endpoint.state,
         endpoint.sticky,
         &endpoint.balance,

@@ -8,8 +8,9 @@ use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
 use crate::model::balance::Algorithm;
+use crate::model::deployment::{self, Colour, Deployment};
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, Weight};
-use crate::model::id::{ServiceId, Version};
+use crate::model::id::{ServiceId, TaskKey, Version};
 use crate::model::persistent::PersistentMap;
 use crate::model::ring::Ring;
 use crate::model::rules::Rules;
@@ -77,8 +78,7 @@ impl Services {
         service.endpoints.insert(endpoint.clone());
         service.empty_since = None;
         make_available(&mut service, &endpoint, config.routing.panic);
-        let weights = [former.as_deref(), Some(&*endpoint)].map(|endpoint| endpoint.and_then(|e| e.version_weight));
-        if is_split(&service, weights) {
+        if is_split(&service, [former.as_deref(), Some(&*endpoint)]) {
             service.shares = shares(&service, table.weights.get(&service.id));
         }
         service.protocol = protocol(&service);
@@ -98,7 +98,7 @@ impl Services {
         if service.available.remove(endpoint).is_some() && service.available.is_empty() {
             choose_available(&mut service, config.routing.panic);
         }
-        if is_split(&service, [removed.version_weight, None]) {
+        if is_split(&service, [Some(&*removed), None]) {
             service.shares = shares(&service, table.weights.get(id));
         }
         service.protocol = protocol(&service);
@@ -173,9 +173,11 @@ fn protocol(service: &Service) -> Protocol {
     service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
 }
 
-/// Whether an endpoint whose task says a share of its version makes the service's shares other ones.
-fn is_split(service: &Service, weights: [Option<Weight>; 2]) -> bool {
-    service.shares.is_some() || weights != [None, None]
+/// Whether an endpoint as it was and as it is now makes the service's shares other ones: its task says one of its version,
+/// or what it follows from.
+fn is_split(service: &Service, changed: [Option<&Endpoint>; 2]) -> bool {
+    let says = |endpoint: &&Endpoint| endpoint.version_weight.is_some() || endpoint.deployment.is_some();
+    service.shares.is_some() || changed.iter().flatten().any(says)
 }
 
 /// The shares of a service's versions that may be chosen now: as an operator ordered, else as tasks say.
@@ -186,7 +188,7 @@ fn shares(service: &Service, order: Option<&WeightOrder>) -> Option<Arc<[Share]>
         *known = known.or(endpoint.version_weight.map(|weight| u32::from(weight.0)));
     }
     if order.is_none() && said.values().all(Option::is_none) {
-        return None;
+        return deploy_shares(service);
     }
     let ordered = |order: &WeightOrder, version: &Version| {
         order.versions.iter().find(|(known, _)| known == version).map_or(0, |(_, share)| *share)
@@ -198,6 +200,33 @@ fn shares(service: &Service, order: Option<&WeightOrder>) -> Option<Arc<[Share]>
     };
     let all = said.into_iter().filter(|(version, _)| serving.contains(version)).map(share);
     Some(all.filter(|share| share.weight > 0).collect())
+}
+
+/// The shares that follow from the deploy under way, where labels tell of one.
+fn deploy_shares(service: &Service) -> Option<Arc<[Share]>> {
+    let mut said: BTreeMap<&Version, Option<&Deployment>> = BTreeMap::new();
+    for endpoint in service.endpoints.iter() {
+        let known = said.entry(&endpoint.version).or_default();
+        *known = known.or(endpoint.deployment.as_deref());
+    }
+    if said.values().all(Option::is_none) {
+        return None;
+    }
+    // A task in both address families is one.
+    let mut serving: BTreeMap<&Version, BTreeSet<&TaskKey>> = BTreeMap::new();
+    for endpoint in service.available.iter() {
+        serving.entry(&endpoint.version).or_default().insert(&endpoint.id.task);
+    }
+    let colours: Vec<Colour<'_>> = serving
+        .iter()
+        .map(|(version, tasks)| Colour {
+            said: said.get(*version).copied().flatten(),
+            serving: u32::try_from(tasks.len()).unwrap_or(u32::MAX),
+        })
+        .collect();
+    let weights = deployment::shares(&colours)?;
+    let shares = serving.into_keys().zip(weights).filter(|(_, weight)| *weight > 0);
+    Some(shares.map(|(version, weight)| Share { version: version.clone(), weight }).collect())
 }
 
 type SharedRules = Option<Arc<Rules>>;
@@ -257,6 +286,7 @@ fn make(
         version: view.version.clone(),
         weight: draft.weight,
         version_weight: draft.version_weight,
+        deployment: draft.deployment.clone(),
         state: view.state,
         agent: view.facts.agent.clone(),
         ready_since,

@@ -24,6 +24,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::balance::Algorithm;
 use crate::model::bounds::Bounds;
 use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
+use crate::model::deployment::Deployment;
 use crate::model::endpoint::{EndpointId, EndpointState, Family, ProxyProtocol, Weight};
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls};
 use crate::model::framework::FrameworkFacts;
@@ -82,6 +83,8 @@ pub struct EndpointDraft {
     pub weight: Weight,
     /// Its version's share, where labels say one.
     pub version_weight: Option<Weight>,
+    /// The deploy that its app is part of, where labels say one.
+    pub deployment: Option<Arc<Deployment>>,
     /// What it speaks.
     pub protocol: Protocol,
     /// How TLS is spoken with it, where it speaks TLS.
@@ -314,6 +317,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             address,
             weight: said.and_then(|said| said.weight).unwrap_or_default(),
             version_weight: said.and_then(|said| said.version_weight),
+            deployment: spec.deployment.clone(),
             protocol,
             tls: tls(said, protocol),
             proxy_protocol: said.and_then(|said| said.proxy_protocol),

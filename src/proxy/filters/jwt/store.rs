@@ -23,6 +23,7 @@ use crate::cluster::sources::marathon::client::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
 use crate::config::filter::{FilterConfig, JwtConfig};
 use crate::proxy::outbound::{self, Whom};
+use crate::table::config_watch::ConfigWatch;
 use crate::table::handle::TableHandle;
 
 /// The largest set of keys.
@@ -80,29 +81,40 @@ struct Followed {
 }
 
 /// Reads the sets that the configuration names, and reads them again, until it is told to stop.
+///
+/// It is the time, the configuration and unknown keys that say when to look, and of these the last as rarely as an issuer
+/// may be asked: neither a storm of tables nor one of nonsense makes it look at files.
 pub async fn follow(table: Arc<TableHandle>, metrics: KeyMetrics, stop: CancellationToken) {
     let mut following = Following { followed: HashMap::new(), metrics };
-    let mut generations = table.watch();
+    let mut config = ConfigWatch::new(table);
     let mut hurried = None;
     let run = async {
         loop {
-            following.adopt(&table.load().config.proxy.filters);
+            following.adopt(&config.current().proxy.filters);
             following.look().await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                () = AGAIN_WANTED.notified() => {
-                    if hurried.is_none_or(|at: Instant| at.elapsed() >= AGAIN) {
-                        hurried = Some(Instant::now());
-                        following.hurry();
-                    }
+                () = wanted_again(hurried) => {
+                    hurried = Some(Instant::now());
+                    following.hurry();
                 }
-                changed = generations.changed() => if changed.is_err() { return },
+                () = config.changed() => {}
             }
         }
     };
     tokio::select! {
         () = stop.cancelled() => {}
         () = run => {}
+    }
+}
+
+/// Waits until a key is not known and the last look for such a reason is long enough ago. Cancel safe.
+async fn wanted_again(hurried: Option<Instant>) {
+    loop {
+        AGAIN_WANTED.notified().await;
+        if hurried.is_none_or(|at| at.elapsed() >= AGAIN) {
+            return;
+        }
     }
 }
 
