@@ -389,7 +389,7 @@ async fn each_try_is_a_span_and_the_last_is_what_the_endpoint_knows() {
         let answer = world.get("half.test", "/", &traceparent("01")).await;
         assert_eq!(status(&answer), 200);
         let children = |spans: &[Span]| {
-            let server = spans.iter().filter(|span| span.kind() == SpanKind::Server).next_back().cloned();
+            let server = spans.iter().rfind(|span| span.kind() == SpanKind::Server).cloned();
             let of = |span: &&Span| Some(&span.parent_span_id) == server.as_ref().map(|server| &server.span_id);
             (spans.iter().filter(of).cloned().collect::<Vec<_>>(), server)
         };
@@ -516,15 +516,15 @@ async fn what_it_takes_in_part_is_counted_in_parts() {
 async fn nobody_waits_for_the_collector() {
     let (collector, address) = Collector::start(None).await;
     collector.will_say(Says::Nothing);
-    let world = World::start(&to(address, "queue = 10\nbatch = 4\n")).await;
+    let world = World::start(&to(address, "queue = 32\nbatch = 4\n")).await;
     let asked = 40;
     for _ in 0..asked {
         assert_eq!(status(&soon(world.get("web.test", "/", &traceparent("01"))).await), 200);
     }
     let accounted = || world.spans("dropped") + world.metric("waiting_spans") + collector.spans().len() as f64;
     until("all are accounted for", || accounted() == f64::from(2 * asked)).await;
-    assert_eq!((world.metric("waiting_spans"), world.spans("exported")), (10.0, 0.0));
-    assert!(world.spans("dropped") >= f64::from(2 * asked - 10 - 4));
+    assert_eq!((world.metric("waiting_spans"), world.spans("exported")), (32.0, 0.0));
+    assert!(world.spans("dropped") >= f64::from(2 * asked - 32 - 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

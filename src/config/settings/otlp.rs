@@ -52,7 +52,7 @@ pub(super) fn section() -> Section<Raw> {
             .example("[\"service.instance.id=edge-1\", \"deployment.environment.name=production\"]")
             .means("What else is said of this program with each batch, `name=value`.")
             .costs("So many octets a batch."),
-        setting!(Raw, "queue", Whole::between(1, 1_000_000), config.proxy.trace.otlp.queue)
+        setting!(Raw, "queue", Whole::between(32, 1_000_000), config.proxy.trace.otlp.queue)
             .unit("spans")
             .means("Spans that may wait for the collector; beyond that new ones are dropped and counted. No request waits.")
             .costs("Half a KiB each while they wait."),
