@@ -7,7 +7,7 @@ use std::path::Path;
 use pointsman::config::access::{AccessLogConfig, TraceConfig};
 use pointsman::config::checked::{
     DnsConfig, DnsLogConfig, DnsTlsConfig, ForwardConfig, GuardConfig, ListenerTlsConfig, LogConfig, ProxyConfig,
-    ProxyLimits, RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig,
+    ProxyLimits, RateLimitConfig, RoutingConfig, ServerConfig, ServicePorts, StateConfig, ZoneConfig,
 };
 use pointsman::config::otlp::{IS_BUILT, OtlpConfig};
 use pointsman::config::{Config, Environment, check, reference_markdown, sample_file, to_json};
@@ -90,6 +90,11 @@ fn what_the_sample_calls_a_default_is_the_default() {
                 ..OtlpConfig::default()
             },
             ..TraceConfig::default()
+        },
+        zone: ZoneConfig {
+            name: config.proxy.zone.name.clone(),
+            region: config.proxy.zone.region.clone(),
+            ..ZoneConfig::default()
         },
         filters: config.proxy.filters.clone(),
         service_ports: ServicePorts {
