@@ -80,7 +80,7 @@ pub fn choose<'a>(ask: &Ask<'a>, accepts: impl Fn(&Endpoint) -> bool, rng: &mut 
     if let Some(spared) = ask.zones.and_then(|zones| endpoints.at(zones.draw_spared(rng)?)) {
         open(spared);
     }
-    let near = ask.near(rng).and_then(|(near, is_own)| Some((pick(ask, near, &open, rng)?, is_own)));
+    let near = ask.near(rng).and_then(|(near, is_own)| Some((pick(ask, near, open, rng)?, is_own)));
     let chosen = match near {
         Some((near, is_own)) => {
             let shard = &ask.local.shard;
