@@ -193,7 +193,7 @@ async fn a_storm_of_tables_looks_at_no_folder() {
         until("another table", || table.load().generation > before).await;
     }
     // Once a second, and each look is some events: the folder is opened, read and closed.
-    let looks = 1 + begun.elapsed().as_secs() as usize;
+    let looks = 1 + usize::try_from(begun.elapsed().as_secs()).unwrap();
     let seen = opened.load(Ordering::Relaxed);
     assert!(seen <= looks * 10, "{seen} events of {looks} looks");
     // And it is looked at.
@@ -313,7 +313,10 @@ async fn a_service_of_the_table_gives_the_page() {
         assert_eq!(failed(), f64::from(count), "{status}");
     }
     // … or as the folder has it.
-    let with_folder = || async { body(&world.get("both.test", "/501", "").await).to_owned() == "<p>closed" };
+    let with_folder = || async {
+        let answer = world.get("both.test", "/501", "").await;
+        body(&answer) == "<p>closed"
+    };
     while !with_folder().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
