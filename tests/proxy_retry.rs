@@ -98,6 +98,57 @@ async fn attempts_are_bounded_and_never_at_the_same_endpoint() {
     assert!(counts.iter().sum::<usize>() == 3 && counts.iter().all(|count| *count <= 1), "{counts:?}");
 }
 
+/// A task of HTTP/2 that falls over and comes back at the same address.
+#[tokio::test]
+async fn a_connection_of_http2_that_has_died_gets_no_further_request() {
+    let backend = Backend::start(|mut stream, number| async move {
+        if number > 0 {
+            let service = hyper::service::service_fn(|_request| async {
+                Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::from(
+                    "good",
+                )))
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            let _ = hyper::server::conn::http2::Builder::new(executor).serve_connection(stream, service).await;
+            return;
+        }
+        let mut octets = [0; 1024];
+        assert!(stream.read(&mut octets).await.unwrap() > 0);
+        // Its settings, and that it has read ours (RFC 9113 section 6.5).
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0").await.unwrap();
+        assert!(stream.read(&mut octets).await.unwrap() > 0);
+    })
+    .await;
+    let proxy = Cluster::everything(Protocol::H2c, &[backend.address]).serve();
+    let answer = proxy.get("a", "/").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (502, Some("upstream-reset")));
+    for _ in 0..3 {
+        let answer = proxy.get("a", "/").await;
+        assert_eq!((status(&answer), body(&answer)), (200, "good"));
+    }
+    assert_eq!(backend.connections(), 2);
+}
+
+/// Where tasks come and go many may be gone that the table does not know of yet.
+#[tokio::test]
+async fn endpoints_where_nobody_listens_do_not_count_for_a_while() {
+    let good = Backend::saying("good").await;
+    for method in ["GET", "POST", "GET", "POST"] {
+        let gone = (0..7).map(|_| refusing());
+        let addresses: Vec<_> = gone.chain([good.address]).collect();
+        let proxy = Cluster::everything(Protocol::Http, &addresses).serve();
+        let lines = "host: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let answer = proxy.raw(&format!("{method} / HTTP/1.1\r\n{lines}")).await;
+        assert_eq!((status(&answer), body(&answer)), (200, "good"), "{method}");
+        let one = Cluster::with(|config| config.proxy.max_attempts = 1);
+        let one = one.service("web", Protocol::Http, &[refusing(), refusing()]);
+        let one = one.route("*", "/", "web").serve();
+        let answer = one.get("a", "/").await;
+        assert_eq!((status(&answer), one.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}")), (502, 0.0));
+    }
+}
+
 /// A backend that answers 503 with a text of its own.
 async fn busy() -> Backend {
     Backend::start(|mut stream, _| async move {

@@ -79,8 +79,8 @@ impl Masters {
         self.shared.election().leader
     }
 
-    /// The leader dies: its connections end, its port is closed, and the others do not know yet.
-    pub(super) async fn kill_leader(&self) -> Option<usize> {
+    /// The leader dies: its connections end, its port is closed, and the others do not know yet. `None`: nobody led.
+    pub async fn kill_leader(&self) -> Option<usize> {
         let leader = self.leader()?;
         self.shared.feed.end_streams();
         self.end(leader).await;
@@ -88,20 +88,23 @@ impl Masters {
     }
 
     /// The one after `dead` is elected and reads its registry.
-    pub(super) fn elect_after(&self, dead: usize) -> usize {
+    pub fn elect_after(&self, dead: usize) -> usize {
         let leader = (dead + 1) % self.shared.addresses.len();
         self.shared.elect(Election { leader: Some(leader), recovered: false, elected: Timestamp::now() });
         leader
     }
 
     /// The leader has read its registry and answers.
-    pub(super) fn finish_recovery(&self) {
+    pub fn finish_recovery(&self) {
         let election = self.shared.election();
         self.shared.elect(Election { recovered: true, ..election });
     }
 
     /// A dead master comes back; unless it is the leader, as one that waits.
-    pub(super) async fn restart(&self, index: usize) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// Its port was taken meanwhile.
+    pub async fn restart(&self, index: usize) -> std::io::Result<()> {
         let address = self.shared.addresses[index];
         let listener = TcpListener::bind(address).await?;
         let running = Running::start(listener, answer::Master { index, shared: self.shared.clone() });
@@ -110,7 +113,7 @@ impl Masters {
     }
 
     /// All masters end.
-    pub(super) async fn stop(&self) {
+    pub async fn stop(&self) {
         self.shared.feed.end_streams();
         for index in 0..self.shared.addresses.len() {
             self.end(index).await;

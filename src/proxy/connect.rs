@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -142,14 +143,23 @@ pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result
         .handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(not_connected)?;
     // Shared: its settings are asked for while its task waits.
-    let connection = Rc::new(RefCell::new(Box::pin(connection)));
+    let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
     let driven = connection.clone();
     tasks.spawn_local(async move {
         // Whoever waits for an answer hears of the error; here it only ends the connection.
-        let _ = poll_fn(|context| driven.borrow_mut().as_mut().poll(context)).await;
+        let _ = poll_fn(|context| match driven.borrow_mut().as_mut() {
+            Some(connection) => connection.as_mut().poll(context).map(drop),
+            None => Poll::Ready(()),
+        })
+        .await;
+        // Its sender takes requests for as long as this is there, and nobody would send them any more.
+        driven.take();
         drop(opened);
     });
-    let takes_websockets = move || connection.borrow().is_extended_connect_protocol_enabled();
+    let takes_websockets = move || {
+        let connection = connection.borrow();
+        connection.as_ref().is_some_and(|connection| connection.is_extended_connect_protocol_enabled())
+    };
     Ok(Rc::new(Http2::new(sender, takes_websockets)))
 }
 

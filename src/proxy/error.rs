@@ -65,6 +65,11 @@ impl AttemptFault {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent)
     }
 
+    /// Whether nobody listens there, which is known at once.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+
     /// The reason of the answer when no other attempt is made.
     pub fn reason(&self) -> Reason {
         match self {

@@ -213,6 +213,8 @@ struct Forwarding {
     /// The one address of the client.
     address: IpAddr,
     attempts: u32,
+    /// Of these: attempts that found nobody listening.
+    unanswered: u32,
     /// Endpoints that were asked.
     asked: u32,
     /// Endpoints that failed: they get the request no second time.
@@ -310,6 +312,7 @@ impl Forwarding {
             account,
             address,
             attempts: 0,
+            unanswered: 0,
             asked: 0,
             tried: SmallVec::new(),
             aside: None,
@@ -733,9 +736,16 @@ impl Forwarding {
         }
     }
 
+    /// The attempts that count.
+    fn counted_attempts(&self) -> u32 {
+        retry::counted(self.attempts, self.unanswered, self.proxy().max_attempts)
+    }
+
     /// Whether another attempt could follow this one after something was sent.
     fn may_repeat(&self) -> bool {
-        self.attempts < self.proxy().max_attempts && retry::is_idempotent(&self.method) && self.body.is_whole()
+        self.counted_attempts() < self.proxy().max_attempts
+            && retry::is_idempotent(&self.method)
+            && self.body.is_whole()
     }
 
     /// Whether to give up a slow attempt: only where another endpoint could do better.
@@ -800,9 +810,10 @@ impl Forwarding {
     async fn after(&mut self, fault: AttemptFault, endpoint: Arc<Endpoint>) -> Option<Reason> {
         let fault = self.body.fault().map_or(fault, AttemptFault::Body);
         self.count(&fault);
+        self.unanswered += u32::from(fault.is_unanswered());
         debug!(endpoint = %endpoint.id, address = %endpoint.address, error = %fault, "attempt failed");
         let situation = Situation {
-            attempts: self.attempts,
+            attempts: self.counted_attempts(),
             max_attempts: self.proxy().max_attempts,
             idempotent: retry::is_idempotent(&self.method),
             body_is_whole: self.body.is_whole(),

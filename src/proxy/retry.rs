@@ -17,7 +17,7 @@ use super::error::AttemptFault;
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation {
-    /// Attempts so far, the failed one included; repeats on a fresh connection are not counted.
+    /// Attempts so far that count, see [`counted`], the failed one included; repeats on a fresh connection do not.
     pub attempts: u32,
     /// Attempts allowed.
     pub max_attempts: u32,
@@ -40,6 +40,15 @@ pub enum Decision {
     Fresh,
     /// Another endpoint.
     Another,
+}
+
+/// Attempts that found nobody listening and are not counted: they put no work on anybody, and where tasks come and go many
+/// may be gone that the table does not know of yet.
+const FREE: u32 = 7;
+
+/// Attempts that count, of so many of which so many found nobody listening. Who wants one attempt gets one.
+pub fn counted(attempts: u32, unanswered: u32, max_attempts: u32) -> u32 {
+    if max_attempts == 1 { attempts } else { attempts.saturating_sub(unanswered.min(FREE)) }
 }
 
 /// Decides after `fault`.
@@ -132,6 +141,12 @@ mod tests {
         }
         check(&connect(), Situation { attempts: 3, ..GET }, Decision::GiveUp);
         check(&died(true), Situation { attempts: 3, ..GET }, Decision::Fresh);
+    }
+
+    #[test]
+    fn who_found_nobody_may_go_on_a_while() {
+        assert_eq!([counted(1, 0, 3), counted(3, 2, 3), counted(8, 7, 3), counted(10, 9, 3)], [1, 1, 1, 3]);
+        assert_eq!(counted(1, 1, 1), 1);
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl Tally {
         self.faults.lock().unwrap().clone()
     }
 
+    /// Requests that each task answered.
+    pub fn answers(&self) -> std::collections::BTreeMap<String, u64> {
+        self.answered_by.lock().unwrap().clone()
+    }
+
     /// Requests that this task answered.
     pub fn answered_by(&self, task: &str) -> u64 {
         self.answered_by.lock().unwrap().get(task).copied().unwrap_or(0)

@@ -269,7 +269,10 @@ fn proxy() -> [Setting<Raw>; 12] {
             .costs("A loop costs as many requests."),
         setting!(Raw, "max_attempts", Whole::between(1, 10), config.proxy.max_attempts)
             .unit("attempts")
-            .means("Attempts per request in all, each at another endpoint where there is one.")
+            .means(
+                "Attempts per request in all, each at another endpoint where there is one. Where more than one is allowed, up to \
+                seven that found nobody listening are not counted.",
+            )
             .costs("A failing service gets up to so many times its load."),
         setting!(Raw, "retry_ratio", Share, config.proxy.retry_ratio)
             .unit("part of the requests")

@@ -49,11 +49,11 @@ const BELIEVED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct PageServices {
     asking: Rc<Cell<usize>>,
-    names: RefCell<HashMap<Arc<str>, Meaning>>,
+    names: RefCell<HashMap<Arc<str>, Believed>>,
 }
 
 /// What a name stands for, and until when that is believed.
-type Meaning = (Option<ServiceId>, Instant);
+type Believed = (Option<ServiceId>, Instant);
 
 /// What a client says of the page that it would like.
 #[derive(Clone, Debug)]

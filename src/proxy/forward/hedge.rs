@@ -83,6 +83,7 @@ impl Forwarding {
             address: self.address,
             account: Account::silent(self.client.clone(), self.account.started()),
             attempts: 1,
+            unanswered: 0,
             asked: 1,
             tried: SmallVec::from_iter([first]),
             aside: None,
