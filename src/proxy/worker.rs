@@ -20,6 +20,7 @@ use super::access_log::{AccessLog, AccessSender};
 use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
+use super::challenges::Challenges;
 use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
 use super::http1::Engine;
@@ -62,6 +63,8 @@ pub struct ProxyWorker {
     pub shard: Arc<Shard>,
     /// How TLS is spoken with endpoints.
     pub tls: Arc<TlsProfiles>,
+    /// Challenges of authorities that are open.
+    pub challenges: Arc<Challenges>,
     /// Ends it.
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
@@ -78,6 +81,8 @@ pub struct Worker {
     pub shard: Arc<Shard>,
     /// How TLS is spoken with endpoints.
     pub tls: Arc<TlsProfiles>,
+    /// Challenges of authorities that are open.
+    pub challenges: Arc<Challenges>,
     /// Its connections to endpoints.
     pub pool: Rc<Pool>,
     /// What ends what hangs on endpoints that go away.
@@ -232,13 +237,14 @@ pub async fn serve(start: ProxyWorker) {
         mut generations,
         shard,
         tls,
+        challenges,
         drain: signal,
         engine,
         access_log,
     } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
     let worker = Worker::new(seat, reader, (shard, tls), drain.clone(), engine);
-    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), ..worker });
+    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), challenges, ..worker });
     // Ends with this function.
     let mut clock = JoinSet::new();
     let deadlines = worker.deadlines.clone();
@@ -292,6 +298,7 @@ impl Worker {
             seat,
             shard,
             tls,
+            challenges: Arc::default(),
             pool: Rc::default(),
             leashes: Leashes::default(),
             deadlines: Rc::default(),
