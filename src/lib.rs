@@ -34,6 +34,7 @@ pub mod dns;
 
 pub mod proxy;
 
+pub mod acme;
 pub mod health;
 
 pub mod admin;

@@ -47,6 +47,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/v1/problems", &["/v1/problems", "/v1/problems?code=x", "/v1/problems?subject=nobody"]),
     ("/v1/sources", &["/v1/sources"]),
     ("/v1/config", &["/v1/config"]),
+    ("/v1/certificates", &["/v1/certificates", "/v1/certificates?x=1"]),
     ("/v1/drains", &["/v1/drains", "/v1/drains?x=1"]),
     ("/v1/weights/{service}", &["/v1/weights/prod/f-1/web/http", "/v1/weights/web", "/v1/weights/nobody"]),
     ("/v1/deploys", &["/v1/deploys", "/v1/deploys?service=x", "/v1/deploys?limit=x"]),

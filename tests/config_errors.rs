@@ -415,3 +415,48 @@ fn spans_are_sent_where_the_settings_say() {
         ],
     );
 }
+
+#[test]
+fn authorities_of_certificates() {
+    let entry = |more: &str| {
+        format!(
+            "[[proxy.acme]]\nname = \"one\"\ndirectory = \"https://ca.test/directory\"\nterms_agreed = true\n\
+             folder = \"certificates\"\n{more}"
+        )
+    };
+    assert!(run(&format!("{SOURCE}{}", entry("certificates = [[\"a.test\", \"B.test\"]]\n"))).is_ok());
+    refused_beside_source(
+        &entry(
+            "certificates = [[\"*.a.test\"], [\"10.0.0.1\"], []]\ncontacts = [\"ops@a.test\"]\nmax_retry = \"10s\"\n",
+        )
+        .replace("true", "false")
+        .replace("https", "http"),
+        &[
+            "etc/p.toml:4:13: proxy.acme[0].directory: \"http://ca.test/directory\" is no https URL; write it like \"https://acme.example.com/directory\"",
+            "etc/p.toml:5:16: proxy.acme[0].terms_agreed: without it the authority makes no account; read them (the directory's `termsOfService` says where they are), then set it to true",
+            "etc/p.toml:7:18: proxy.acme[0].certificates: \"*.a.test\" is not a host: wildcards need the challenge dns-01, which is not supported; list the hosts; write it like \"shop.example.com\"",
+            "etc/p.toml:7:32: proxy.acme[0].certificates: \"10.0.0.1\" is not a host: addresses get no certificate here; write names; write it like \"shop.example.com\"",
+            "etc/p.toml:7:45: proxy.acme[0].certificates: 0 hosts are here, 1 to 100 are allowed; write it like [\"shop.example.com\"]",
+            "etc/p.toml:8:13: proxy.acme[0].contacts: \"ops@a.test\" is not a contact: it is `mailto:` and one mail address; write it like \"mailto:ops@example.com\"",
+            "etc/p.toml:9:13: proxy.acme[0].max_retry: it is shorter than `retry`; choose a longer time than `retry`, or shorten that",
+        ],
+    );
+    let second = entry("").replace("one", "two");
+    refused_beside_source(
+        &format!("{}{second}", entry("certificates = [[\"a.test\"], [\"a.test\", \"b.test\"]]\n")),
+        &[
+            "etc/p.toml:7:16: proxy.acme[0].certificates: two certificates would be kept as a.test.crt; put the hosts into one list, or begin one of the lists with another host",
+            "etc/p.toml:12:10: proxy.acme[1].folder: proxy.acme[0] has this folder too; give each authority a folder of its own",
+        ],
+    );
+    refused_beside_source(
+        &entry("[proxy.acme.external_account]\nkey_id = \"kid-1\"\n"),
+        &["etc/p.toml:8:10: proxy.acme[0].external_account.key_id: the key itself is missing; add `hmac_key_file`"],
+    );
+    refused_beside_source(
+        &entry("[proxy.acme.external_account]\nkey_id = \"kid-1\"\nhmac_key = \"no base64\"\n"),
+        &[
+            "etc/p.toml:9:12: proxy.acme[0].external_account.hmac_key: the key (9 characters) is not in base64url; copy it as the authority gave it",
+        ],
+    );
+}

@@ -18,6 +18,7 @@ fn check_with_secrets(text: &str) -> Config {
     let secret = |path: &Path| match path.file_name().and_then(|name| name.to_str()) {
         Some("cookie-secret") => Ok("000102030405060708090a0b0c0d0e0f\n".into()),
         Some("headers") => Ok("api-key=password\n".into()),
+        Some("hmac-key") => Ok("emVybyBvbmUgdHdv\n".into()),
         Some("keys") => Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".into()),
         _ => Ok("user:password\n".into()),
     };
@@ -60,7 +61,7 @@ fn every_commented_setting_is_valid() {
     let config = check_with_secrets(&everything_in_force());
     assert_eq!((config.mesos.len(), config.files.len(), config.policies.len()), (2, 1, 1));
     assert_eq!(config.marathon.len(), 2);
-    assert_eq!(config.proxy.listeners.len(), 3);
+    assert_eq!((config.proxy.listeners.len(), config.proxy.acme.len()), (3, 1));
     assert!(config.admin.tls.is_some() && config.admin.token.is_some());
 }
 
@@ -97,6 +98,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
             ..ZoneConfig::default()
         },
         filters: config.proxy.filters.clone(),
+        acme: config.proxy.acme.clone(),
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),
             certificates: config.proxy.service_ports.certificates.clone(),

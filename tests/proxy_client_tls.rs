@@ -129,7 +129,7 @@ async fn certificates_of_clients_are_verified_and_told_rfc9440() {
 async fn sessions_are_resumed_until_their_key_is_forgotten() {
     let tickets: Arc<Tickets> = Arc::default();
     tickets.rotate(PERIOD);
-    let options = TlsOptions { name: "https".into(), tickets: tickets.clone(), clients: None };
+    let options = TlsOptions { name: "https".into(), tickets: tickets.clone(), ..TlsOptions::default() };
     let world = World::start(|_, _| {}, &options).await;
     for version in ["-tls1_2", "-tls1_3"] {
         let session = world.path("session");
@@ -151,7 +151,7 @@ async fn sessions_are_resumed_until_their_key_is_forgotten() {
         world.ask(&[version, "-sess_out", &session], "").await;
         let other: Arc<Tickets> = Arc::default();
         other.replace(keys, PERIOD);
-        let options = TlsOptions { name: "https".into(), tickets: other.clone(), clients: None };
+        let options = TlsOptions { name: "https".into(), tickets: other.clone(), ..TlsOptions::default() };
         let (certificates, _) = Certificates::load(world.folder.path()).unwrap();
         let cluster = Cluster::everything(Protocol::Http, &[world._backend.address]);
         let second = Proxy::start(cluster.0, Some(TlsListener::new(certificates, &options).unwrap()));

@@ -68,6 +68,7 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
         requests,
         spans,
         tls,
+        acme,
         tasks,
         marathon,
     ] = blocks.as_slice()
@@ -104,10 +105,11 @@ fn the_configuration_and_the_service_file_it_shows_are_valid() {
     assert_eq!(beside(encrypted, Environment::empty()).tls.listen.len(), 1);
     let key = |_: &Path| Ok("hmac-sha256:k1:AAAAAAAAAAAAAAAAAAAAAA==\n".to_owned());
     assert_eq!(beside(secondaries, Environment::new(&|_| None, &key)).transfer.keys.len(), 1);
-    let whole = format!("{configuration}\n{tls}\n{tasks}");
+    let whole = format!("{configuration}\n{tls}\n{acme}\n{tasks}");
     let checked = config::check(&whole, Path::new("readme.toml"), Environment::empty());
-    let entries = checked.map(|config| (config.proxy.listeners.len(), config.upstreams.tls.len()));
-    assert_eq!(entries.map_err(|errors| errors.to_string()), Ok((2, 2)));
+    let entries =
+        checked.map(|config| (config.proxy.listeners.len(), config.proxy.acme.len(), config.upstreams.tls.len()));
+    assert_eq!(entries.map_err(|errors| errors.to_string()), Ok((2, 1, 2)));
     let checked = config::check(marathon, Path::new("readme.toml"), Environment::empty());
     assert_eq!(checked.map(|config| config.marathon.len()).map_err(|errors| errors.to_string()), Ok(1));
     let checked = config::check(configuration, Path::new("readme.toml"), Environment::empty());

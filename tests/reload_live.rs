@@ -94,6 +94,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy.limits.connections_per_endpoint", "read when an endpoint is chosen: tests/proxy_limits.rs"),
     ("proxy.limits.streams", "read at each connection"),
     ("proxy.filters.", "read from the request's plan: tests/proxy_filters.rs reloads one"),
+    ("proxy.acme.", "an entry that differs is begun anew: tests/proxy_acme.rs reloads some"),
     ("proxy.https_port", "read when a request is redirected"),
     ("proxy.limits.tcp_idle", "read at each connection"),
     ("proxy.service_ports.", "listeners follow the table, tests/marathon_ways.rs; claims are derived anew"),

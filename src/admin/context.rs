@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::acme::status::SharedStatus;
 use crate::cluster::event::EventSender;
 use crate::config::Config;
 use crate::deploys::run::SharedLedger;
@@ -37,6 +38,8 @@ pub struct AdminContext {
     pub workers: usize,
     /// The ledger of deploys.
     pub deploys: SharedLedger,
+    /// Certificates that are ordered.
+    pub acme: SharedStatus,
 }
 
 impl std::fmt::Debug for AdminContext {

@@ -18,7 +18,8 @@ use super::reply::{Answer, ApiError, Body, Reply};
 use super::router::{self, Endpoint, Scope};
 use super::security::{self, Peer};
 use super::{
-    deploys, drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables, tasks, weights,
+    certificates, deploys, drains, explain, health, mesos_dns, problems, scrape, services, settings, sources, tables,
+    tasks, weights,
 };
 use crate::model::drain::DrainSubject;
 use crate::model::time::Timestamp;
@@ -204,6 +205,7 @@ fn read(context: &AdminContext, endpoint: Endpoint, argument: &str, query: &Quer
         Endpoint::Explain => explain::explain(&table, query, now),
         Endpoint::Problems => problems::list(&table, query),
         Endpoint::Drains => drains::list(&table, query),
+        Endpoint::Certificates => certificates::list(context, query),
         Endpoint::Deploys => deploys::list(context, &table, query),
         Endpoint::Deploy => deploys::details(context, argument, query),
         Endpoint::Sources => sources::list(&table, query, now),

@@ -23,6 +23,7 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub mod secrets;
 
+pub(crate) mod certificates;
 mod command;
 pub(crate) mod deploys;
 pub(crate) mod drains;

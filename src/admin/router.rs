@@ -54,6 +54,7 @@ endpoints! {
     AcceptRemovals = "/v1/sources/{source}/accept-removals", "POST";
     Deploys = "/v1/deploys", "GET, HEAD";
     Deploy = "/v1/deploys/{deploy}", "GET, HEAD";
+    Certificates = "/v1/certificates", "GET, HEAD";
     Drains = "/v1/drains", "GET, HEAD";
     DrainTask = "/v1/drains/tasks/{task}", "GET, HEAD, PUT, DELETE";
     DrainAgent = "/v1/drains/agents/{agent}", "GET, HEAD, PUT, DELETE";
@@ -110,6 +111,7 @@ fn api(path: &str) -> Option<(Endpoint, &str)> {
         "problems" => plain(Endpoint::Problems),
         "sources" => plain(Endpoint::Sources),
         "deploys" => plain(Endpoint::Deploys),
+        "certificates" => plain(Endpoint::Certificates),
         "drains" => plain(Endpoint::Drains),
         "events" => plain(Endpoint::Events),
         "config" => plain(Endpoint::Config),

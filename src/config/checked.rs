@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access::{AccessLogConfig, TraceConfig};
+use super::acme::AcmeConfig;
 use super::filter::FilterConfig;
 use crate::labels::host::HostPattern;
 use crate::model::balance::Algorithm;
@@ -745,6 +746,8 @@ pub struct ProxyConfig {
     pub tls: ListenerTlsConfig,
     /// What services and routes can ask for by name.
     pub filters: Vec<FilterConfig>,
+    /// Authorities that certificates are got from.
+    pub acme: Vec<AcmeConfig>,
 }
 
 /// TLS of all listeners.
@@ -1266,6 +1269,7 @@ impl Default for ProxyConfig {
             service_ports: ServicePorts::default(),
             tls: ListenerTlsConfig::default(),
             filters: Vec::new(),
+            acme: Vec::new(),
         }
     }
 }

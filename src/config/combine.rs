@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::acme::AcmeConfig;
 use super::checked::{Masters, UpstreamServer};
 use super::kind::masters::Scheme;
 use super::otlp;
@@ -38,6 +40,7 @@ pub(crate) fn check_combinations(raw: &Raw, reader: &mut Reader<'_>) {
     endpoint_tls(raw, reader);
     client_certificates(raw, reader);
     otlp(raw, reader, otlp::IS_BUILT);
+    acme(raw, reader);
 }
 
 /// Spans that nothing here can send would be made for nobody.
@@ -82,6 +85,51 @@ fn request_id(raw: &Raw, reader: &mut Reader<'_>) {
     }
 }
 
+/// Terms must be agreed to, each file belongs to one certificate, and a key comes with its name.
+fn acme(raw: &Raw, reader: &mut Reader<'_>) {
+    let mut folders: HashMap<&Path, String> = HashMap::new();
+    for (position, entry) in raw.config.proxy.acme.iter().enumerate() {
+        let path = format!("proxy.acme[{position}]");
+        if !entry.terms_agreed && reader.has(&format!("{path}.terms_agreed")) {
+            let mend = "read them (the directory's `termsOfService` says where they are), then set it to true";
+            reader.fault_of(&format!("{path}.terms_agreed"), "without it the authority makes no account", mend);
+        }
+        if entry.max_retry < entry.retry {
+            let mend = "choose a longer time than `retry`, or shorten that";
+            reader.fault_of(&format!("{path}.max_retry"), "it is shorter than `retry`", mend);
+        }
+        // Each would order anew what the other one has ordered.
+        let has_folder = !entry.folder.as_os_str().is_empty();
+        if has_folder && let Some(other) = folders.insert(&entry.folder, path.clone()) {
+            let message = format!("{other} has this folder too");
+            reader.fault_of(&format!("{path}.folder"), message, "give each authority a folder of its own");
+        }
+        let firsts: Vec<_> = entry.certificates.iter().filter_map(|hosts| hosts.first()).collect();
+        if let Some((_, twice)) = firsts.iter().enumerate().find(|(at, first)| firsts[..*at].contains(first)) {
+            let message = format!("two certificates would be kept as {twice}.crt");
+            let mend = "put the hosts into one list, or begin one of the lists with another host";
+            reader.fault_of(&format!("{path}.certificates"), message, mend);
+        }
+        external_account(entry, &format!("{path}.external_account"), reader);
+    }
+}
+
+fn external_account(entry: &AcmeConfig, path: &str, reader: &mut Reader<'_>) {
+    match (&entry.external.key_id, &entry.external.hmac_key) {
+        (Some(_), None) if !is_given(reader, path, "hmac_key") => {
+            reader.fault_of(&format!("{path}.key_id"), "the key itself is missing", "add `hmac_key_file`");
+        }
+        (None, Some(_)) if !reader.has(&format!("{path}.key_id")) => {
+            reader.fault_of(&format!("{path}.hmac_key"), "the key has no name", "add `key_id`");
+        }
+        (_, Some(key)) if entry.external.key().is_none() => {
+            let message = format!("the key ({} characters) is not in base64url", key.0.len());
+            reader.fault_of(&format!("{path}.hmac_key"), message, "copy it as the authority gave it");
+        }
+        _ => {}
+    }
+}
+
 /// Certificates of clients come with TLS.
 fn client_certificates(raw: &Raw, reader: &mut Reader<'_>) {
     for (position, listener) in raw.listeners.iter().enumerate() {
@@ -122,6 +170,8 @@ fn names(raw: &Raw, reader: &mut Reader<'_>) {
     unique(listeners, "listener", reader);
     let filters = raw.config.proxy.filters.iter().enumerate();
     unique(filters.map(|(at, filter)| (format!("proxy.filters[{at}].name"), &filter.name)), "filter", reader);
+    let acme = raw.config.proxy.acme.iter().enumerate();
+    unique(acme.map(|(at, entry)| (format!("proxy.acme[{at}].name"), &entry.name)), "authority", reader);
     let tls = raw.config.upstreams.tls.iter().enumerate();
     unique(tls.map(|(at, entry)| (format!("upstreams.tls[{at}].name"), &entry.name)), "entry", reader);
 }

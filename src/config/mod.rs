@@ -11,6 +11,7 @@
 //! names exist (certificates, services) is not checked here: whoever opens them says so.
 
 pub mod access;
+pub mod acme;
 pub mod checked;
 mod combine;
 mod document;

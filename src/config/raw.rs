@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::acme::AcmeConfig;
 use super::checked::{
     ClientDemand, ClientTls, Config, EndpointTlsConfig, FileConfig, ForwardZone, ListenerConfig, MarathonConfig,
     MarathonCredentials, Masters, MesosConfig, MesosCredentials, Place, PolicyConfig, RouteBy, Secret,
@@ -335,6 +336,12 @@ impl Entry for Place {
 }
 
 impl Entry for FilterConfig {
+    fn name(&self) -> Option<String> {
+        Some(self.name.to_string())
+    }
+}
+
+impl Entry for AcmeConfig {
     fn name(&self) -> Option<String> {
         Some(self.name.to_string())
     }

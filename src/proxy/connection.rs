@@ -264,7 +264,11 @@ async fn serve_secured(
     limits: &ProxyLimits,
 ) {
     let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
-        Ok(Ok(accepted)) => accepted,
+        Ok(Ok(Some(accepted))) => accepted,
+        Ok(Ok(None)) => {
+            debug!(client = %arrival.peer, "an authority's challenge is answered");
+            return worker.shard.answered_locally(Reason::AcmeChallenge);
+        }
         Ok(Err(error)) => {
             debug!(client = %arrival.peer, %error, "TLS handshake failed");
             return worker.shard.tls_failures.increment();

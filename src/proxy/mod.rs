@@ -22,6 +22,7 @@ pub mod answer_body;
 pub mod auth;
 pub mod authority;
 pub mod balance;
+pub mod challenges;
 pub mod client_address;
 pub mod client_io;
 pub mod coalesce;

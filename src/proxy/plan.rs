@@ -19,7 +19,7 @@ use super::headers;
 use super::listen::Entrance;
 use super::reason::Reason;
 use super::route::{self, Destination};
-use super::rules::{self, Asked, Refusal};
+use super::rules::{self, Asked, Content, Refusal};
 use super::upgrade;
 use crate::config::Config;
 use crate::model::actions::Actions;
@@ -80,6 +80,9 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::BadTarget.into());
     }
     let admitted = gate::admit(head, config.proxy.limits.head_fields)?;
+    if let Some(answer) = challenge(client, head, &admitted) {
+        return Err(answer);
+    }
     if headers::passes(&head.headers, &config.proxy.via) >= config.proxy.max_hops {
         return Err(Reason::Loop.into());
     }
@@ -166,6 +169,16 @@ impl Plan {
         let asked = head_asked(&host, &self.admitted, head);
         client.worker.with_table(|table| table.routes.find(&asked).map(|route| route.path.clone()))
     }
+}
+
+/// The answer to an authority's challenge: before routes, redirects and filters, which are the services', and in clear
+/// text only (RFC 8555 section 8.3: "the domain name being verified … http"). What is not open here may be a service's own.
+fn challenge(client: &Client, head: &Parts, admitted: &Admitted) -> Option<Refusal> {
+    let asks = client.secured.is_none() && (head.method == Method::GET || head.method == Method::HEAD);
+    let body = client.worker.challenges.answer(admitted.path()).filter(|_| asks)?;
+    // "The media type of the response … application/octet-stream", as the example there has it.
+    let content = Some(Box::new(Content { content_type: "application/octet-stream".into(), body }));
+    Some(Refusal { content, ..Reason::AcmeChallenge.into() })
 }
 
 /// Where the request goes, by the way it came in, and the generation of the table that says so.

@@ -219,6 +219,9 @@ reasons! {
     MethodRefused "method-refused" METHOD_NOT_ALLOWED Client,
         "CONNECT and TRACE are not forwarded.",
         "Use another method.";
+    AcmeChallenge "acme-challenge" OK Client,
+        "An authority that certificates are ordered from asked whether the host leads here.",
+        "Nothing; the challenge is open for as long as the order is (`[[proxy.acme]]`).";
     MaxForwards "max-forwards" OK Client,
         "The request was to go no further than here: `Max-Forwards` is 0.",
         "Nothing; OPTIONS was answered by the last recipient it named (RFC 9110 section 7.6.2).";
@@ -276,7 +279,10 @@ impl Reason {
 
     /// Whether somebody asked for just this answer: nothing went wrong.
     pub fn is_intended(self) -> bool {
-        matches!(self, Self::MaxForwards | Self::Preflight | Self::RouteRedirect | Self::FixedAnswer)
+        matches!(
+            self,
+            Self::AcmeChallenge | Self::MaxForwards | Self::Preflight | Self::RouteRedirect | Self::FixedAnswer
+        )
     }
 
     /// Whether a service should have answered, and no endpoint did.

@@ -20,6 +20,7 @@ use super::access_log::{AccessLog, AccessSender};
 use super::auth::Passwords;
 use super::balance::WorkerSeat;
 use super::balance::local::ServiceLocal;
+use super::challenges::Challenges;
 use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
 use super::filters::page_service::PageServices;
@@ -65,6 +66,8 @@ pub struct ProxyWorker {
     pub shard: Arc<Shard>,
     /// How TLS is spoken with endpoints.
     pub tls: Arc<TlsProfiles>,
+    /// Challenges of authorities that are open.
+    pub challenges: Arc<Challenges>,
     /// Ends it.
     pub drain: DrainSignal,
     /// Who serves clients of HTTP/1.1.
@@ -83,6 +86,8 @@ pub struct Worker {
     pub shard: Arc<Shard>,
     /// How TLS is spoken with endpoints.
     pub tls: Arc<TlsProfiles>,
+    /// Challenges of authorities that are open.
+    pub challenges: Arc<Challenges>,
     /// Its connections to endpoints.
     pub pool: Rc<Pool>,
     /// What ends what hangs on endpoints that go away.
@@ -246,6 +251,7 @@ pub async fn serve(start: ProxyWorker) {
         mut generations,
         shard,
         tls,
+        challenges,
         drain: signal,
         engine,
         access_log,
@@ -253,7 +259,8 @@ pub async fn serve(start: ProxyWorker) {
     } = start;
     let (relay, drain) = watch::channel(*signal.borrow());
     let worker = Worker::new(seat, reader, (shard, tls), drain.clone(), engine);
-    let worker = Rc::new(Worker { access_log: AccessLog::new(access_log), spans: Spans::new(spans), ..worker });
+    let (access_log, spans) = (AccessLog::new(access_log), Spans::new(spans));
+    let worker = Rc::new(Worker { access_log, spans, challenges, ..worker });
     // Ends with this function.
     let mut clock = JoinSet::new();
     let deadlines = worker.deadlines.clone();
@@ -309,6 +316,7 @@ impl Worker {
             seat,
             shard,
             tls,
+            challenges: Arc::default(),
             pool: Rc::default(),
             leashes: Leashes::default(),
             deadlines: Rc::default(),

@@ -15,12 +15,14 @@ use super::startup::StartError;
 use super::take_over::{Place, Use};
 use super::tickets::TicketKeys;
 use super::workers::{DnsStart, Orders};
+use crate::acme;
 use crate::config::Config;
 use crate::config::checked::{ClientDemand, DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::config::watch::Watch;
 use crate::dns;
 use crate::dns::transport::bind::{self as dns_bind, Spoken, StreamSocket, WorkerSockets, own_addresses};
 use crate::dns::transport::secure::Secure;
+use crate::proxy::challenges::Challenges;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
 use crate::proxy::tls::clients::ClientAuthorities;
@@ -38,6 +40,7 @@ pub(super) struct Listeners {
     clients: HashMap<(PathBuf, ClientDemand), Authorities>,
     tickets: TicketKeys,
     ends: CertificateEnds,
+    challenges: Arc<Challenges>,
     leaving: Leaving,
     /// Of addresses for DNS that another process serves by now.
     handed_over: Vec<watch::Sender<dns::Drain>>,
@@ -111,7 +114,7 @@ struct Authorities {
 
 impl Listeners {
     /// Nothing is open. Folders of certificates are followed on `control`.
-    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds) -> Self {
+    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds, challenges: Arc<Challenges>) -> Self {
         Self {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
@@ -120,6 +123,7 @@ impl Listeners {
             clients: HashMap::new(),
             tickets: TicketKeys::new(control.clone()),
             ends,
+            challenges,
             leaving: Leaving::default(),
             handed_over: Vec::new(),
             control,
@@ -149,6 +153,7 @@ impl Listeners {
             }),
         };
         self.tickets.apply(&config.proxy.tls)?;
+        make_folders(config);
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
             if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
@@ -369,7 +374,8 @@ impl Listeners {
 
     /// What a listener of this name has beside its certificates.
     pub(super) fn tls_options(&self, name: &Arc<str>, clients: Option<Arc<ClientAuthorities>>) -> TlsOptions {
-        TlsOptions { name: name.clone(), tickets: self.tickets.tickets.clone(), clients }
+        let (tickets, challenges) = (self.tickets.tickets.clone(), self.challenges.clone());
+        TlsOptions { name: name.clone(), tickets, clients, challenges }
     }
 
     /// The authorities of a file, followed from the first use on.
@@ -404,6 +410,16 @@ impl Listeners {
         }
         self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
         Ok(store)
+    }
+}
+
+/// Folders that certificates are ordered for are there before there is a certificate; if one cannot be made, whoever reads
+/// it says so.
+fn make_folders(config: &Config) {
+    for entry in &config.proxy.acme {
+        if let Err(error) = acme::folder::Folder::new(&entry.folder).prepare() {
+            tracing::warn!(folder = %entry.folder.display(), %error, "the folder for certificates cannot be made");
+        }
     }
 }
 

@@ -21,6 +21,10 @@ use super::take_over::take::{TakeOver, TakeOverError};
 use super::workers::{WorkerParts, Workers};
 use super::writer::{WriterParts, WriterThread};
 use super::{Addresses, LogHandle, Options, Server};
+use crate::acme;
+use crate::acme::metrics::AcmeMetrics;
+use crate::acme::run::AcmeParts;
+use crate::acme::status::SharedStatus;
 use crate::admin::bind::{OwnSocket, bind_unix};
 use crate::admin::context::{AdminContext, Phase, ReloadOutcome, ReloadStatus, SetLogLevel};
 use crate::admin::listen::{AdminError, AdminServer, RunningAdmin};
@@ -46,6 +50,7 @@ use crate::journal;
 use crate::model::run::Moment;
 use crate::model::time::Timestamp;
 use crate::proxy::access_log;
+use crate::proxy::challenges::Challenges;
 use crate::proxy::filters::jwt::store::{self as store_of_keys, KeyMetrics};
 use crate::proxy::filters::pages;
 use crate::proxy::listen::BindError as ProxyBindError;
@@ -180,6 +185,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let workers_count = config.server.workers.max(1);
     let proxy = proxy_metrics(&registry, workers_count)?;
     let tls: Arc<TlsProfiles> = Arc::default();
+    let challenges: Arc<Challenges> = Arc::default();
     let (dns_log, log_sender) = dns_log::start(table.clone(), &registry)?;
     let (access_log, access_sender) = access_log::start(table.clone(), &registry)?;
     let (span_sender, spans) = spans::open(&registry)?;
@@ -192,6 +198,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         spans: span_sender,
         tls: tls.clone(),
         ends: CertificateEnds::register(&registry)?,
+        challenges: challenges.clone(),
         control: runtime.handle().clone(),
     };
     // Everything that can fail is bound before anything serves.
@@ -261,7 +268,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let (phase, phases) = watch::channel(Phase::Serving);
     let started = ReloadStatus { at: now, outcome: ReloadOutcome::Started, errors: Vec::new() };
     let (status, statuses) = watch::channel(started);
-    let deploys = SharedLedger::default();
+    let (deploys, acme_status) = (SharedLedger::default(), SharedStatus::default());
     let context = Arc::new(AdminContext {
         table: table.clone(),
         events: events.clone(),
@@ -272,6 +279,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         config_json: Box::new(crate::config::to_json),
         workers: workers_count,
         deploys: deploys.clone(),
+        acme: acme_status.clone(),
     });
     let addresses = addresses(&config, &listening, &admin);
     let mut running = {
@@ -314,6 +322,14 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         metrics: DeployMetrics::register(&registry)?,
         stop: stop.clone(),
     };
+    let acme = AcmeParts {
+        table: table.clone(),
+        challenges,
+        metrics: AcmeMetrics::register(&registry)?,
+        status: acme_status,
+        stop: stop.clone(),
+    };
+    tasks.push(runtime.spawn(acme::run::follow(acme)));
     let keys = store_of_keys::follow(table.clone(), KeyMetrics::register(&registry)?, stop.clone());
     tasks.push(runtime.spawn(keys));
     tasks.push(runtime.spawn(pages::follow(table.clone(), stop.clone())));

@@ -23,6 +23,7 @@ use crate::dns::transport::secure::Secure;
 use crate::dns::{self, DnsWorker};
 use crate::proxy::access_log::AccessSender;
 use crate::proxy::balance::WorkerSeat;
+use crate::proxy::challenges::Challenges;
 use crate::proxy::drain::Drain;
 use crate::proxy::http1::Engine;
 use crate::proxy::listen::Listener;
@@ -102,6 +103,7 @@ pub(super) struct WorkerParts {
     pub(super) access_log: AccessSender,
     pub(super) spans: Option<SpanSender>,
     pub(super) tls: Arc<TlsProfiles>,
+    pub(super) challenges: Arc<Challenges>,
     pub(super) ends: CertificateEnds,
     pub(super) control: tokio::runtime::Handle,
 }
@@ -117,7 +119,7 @@ impl Workers {
         Ok(Self {
             threads,
             drain,
-            listeners: Listeners::new(parts.control.clone(), parts.ends.clone()),
+            listeners: Listeners::new(parts.control.clone(), parts.ends.clone(), parts.challenges.clone()),
             ports: ServicePorts::default(),
             handed: Handed::default(),
             is_given: false,
@@ -265,7 +267,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     let dns_metrics = parts.dns.worker(seat.index);
     let dns_log = parts.dns_log.clone();
     let (shard, tls) = (parts.proxy.shard(seat.index), parts.tls.clone());
-    let access_log = Some(parts.access_log.clone());
+    let (access_log, challenges) = (Some(parts.access_log.clone()), parts.challenges.clone());
     let spans = parts.spans.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new()
@@ -279,6 +281,7 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
                 generations: table.watch(),
                 shard,
                 tls,
+                challenges,
                 drain,
                 engine: Engine::default(),
                 access_log,

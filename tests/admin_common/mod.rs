@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pointsman::acme::status::SharedStatus;
 use pointsman::admin::{AdminContext, AdminServer, Phase, ReloadOutcome, ReloadStatus};
 use pointsman::cluster::event::EventReceiver;
 use pointsman::config::Config;
@@ -88,6 +89,7 @@ impl TestAdmin {
             config_json: Box::new(|config| serde_json::json!({ "admin": { "hosts": config.admin.hosts } })),
             workers: 2,
             deploys: SharedLedger::default(),
+            acme: SharedStatus::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (addresses, running) = runtime.block_on(async {

@@ -305,6 +305,7 @@ impl Proxy {
             generations: tables.watch(),
             shard: metrics.shard(0),
             tls: profiles.clone(),
+            challenges: Arc::default(),
             drain: signal,
             engine,
             access_log: None,

@@ -58,6 +58,12 @@ pub(crate) const LABELS: Text = Text { noun: "a DNS name", example: "\"ns1\"", p
 /// A host without port.
 pub(crate) const HOST: Text = Text { noun: "a host", example: "\"pointsman.example.com\"", parse: host };
 
+/// A host that a public authority certifies.
+pub(crate) const CERTIFIED: Text = Text { noun: "a host", example: "\"shop.example.com\"", parse: certified };
+
+/// Whom an authority may write to.
+pub(crate) const CONTACT: Text = Text { noun: "a contact", example: "\"mailto:ops@example.com\"", parse: contact };
+
 /// A text with `*` at an end.
 pub(crate) const PATTERN: Text = Text { noun: "a pattern", example: "\"team-a-*\"", parse: pattern };
 
@@ -227,6 +233,25 @@ fn host(text: &str) -> Result<String, String> {
     match text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
         Ok(address) => Ok(address.to_string()),
         Err(_) => domain(text),
+    }
+}
+
+fn certified(text: &str) -> Result<String, String> {
+    if text.starts_with('*') {
+        return Err("wildcards need the challenge dns-01, which is not supported; list the hosts".into());
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Err("addresses get no certificate here; write names".into());
+    }
+    domain(text)
+}
+
+fn contact(text: &str) -> Result<String, String> {
+    match text.strip_prefix("mailto:") {
+        Some(address) if address.contains('@') && address.is_ascii() && !address.contains([' ', ',', '?']) => {
+            line(text)
+        }
+        _ => Err("it is `mailto:` and one mail address".into()),
     }
 }
 

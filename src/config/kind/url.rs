@@ -72,6 +72,37 @@ impl Kind for HttpUrl {
     }
 }
 
+/// An `https://` URL, perhaps with a path, without credentials and query.
+pub(crate) struct HttpsUrl;
+
+impl Kind for HttpsUrl {
+    type Value = Arc<str>;
+
+    fn noun(&self) -> String {
+        "an https URL".into()
+    }
+
+    fn example(&self) -> String {
+        "\"https://acme.example.com/directory\"".into()
+    }
+
+    fn read(&self, item: &Item<'_>, base: &Path) -> Result<Arc<str>, Vec<Fault>> {
+        let url = HttpUrl.read(item, base)?;
+        // Not every visible character can be in one.
+        match url.starts_with("https://") && url.parse::<http::Uri>().is_ok() {
+            true => Ok(url),
+            false => {
+                let message = format!("{:?} is no https URL", clip(&url));
+                Err(Fault::one(item.span(), message, format!("write it like {}", self.example())))
+            }
+        }
+    }
+
+    fn show(&self, value: &Arc<str>) -> Json {
+        (**value).into()
+    }
+}
+
 /// Such a URL, or a file; a relative path starts at the configuration file's folder.
 pub(crate) struct KeySource;
 

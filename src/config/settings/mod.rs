@@ -5,6 +5,7 @@
 //! in [`super::checked`].
 
 mod access;
+mod acme;
 mod admin;
 mod dns;
 mod endpoint_tls;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{access, filters};
+use super::{access, acme, filters};
 
 use crate::config::checked::{ClientDemand, RouteBy};
 use crate::config::kind::algorithm::AlgorithmKind;
@@ -34,6 +34,12 @@ pub(super) fn section() -> Section<Raw> {
             filters::section(),
             |raw: &Raw| &raw.config.proxy.filters,
             |raw: &mut Raw| &mut raw.config.proxy.filters,
+        )
+        .list(
+            &ListRules { most: 16, reload: Reload::Live, examples: acme::EXAMPLES },
+            acme::section(),
+            |raw: &Raw| &raw.config.proxy.acme,
+            |raw: &mut Raw| &mut raw.config.proxy.acme,
         )
         .list(
             &ListRules { most: 64, reload: Reload::Listener, examples: LISTENER_EXAMPLES },

@@ -15,6 +15,11 @@ pub type Seconds = i64;
 
 /// When a certificate ends (RFC 5280 section 4.1.2.5); `None`: it is none.
 pub fn not_after(certificate: &[u8]) -> Option<Seconds> {
+    validity(certificate).map(|(_, ends)| ends)
+}
+
+/// When a certificate begins and ends; `None`: it is none.
+pub fn validity(certificate: &[u8]) -> Option<(Seconds, Seconds)> {
     let certificate = Der(certificate).expect(SEQUENCE)?;
     let mut fields = Der(Der(certificate).expect(SEQUENCE)?);
     if fields.tag() == Some(VERSION) {
@@ -23,8 +28,7 @@ pub fn not_after(certificate: &[u8]) -> Option<Seconds> {
     // The serial number, the signature's algorithm, the issuer.
     fields.skip(3)?;
     let mut validity = Der(fields.expect(SEQUENCE)?);
-    validity.next()?;
-    validity.time()
+    Some((validity.time()?, validity.time()?))
 }
 
 /// Until when an OCSP answer may be shown (RFC 6960 section 4.2.1): its earliest `nextUpdate`. `None`: it says nothing of a

@@ -6,7 +6,7 @@ pub mod clients;
 pub mod der;
 pub mod endpoint;
 pub mod ends;
-mod pair;
+pub mod pair;
 pub mod profiles;
 pub mod sniff;
 pub mod store;
@@ -20,15 +20,18 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls_pki_types::CertificateDer;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use clients::ClientAuthorities;
 use store::{Certificates, OnePair};
 use tickets::Tickets;
+
+use super::challenges::{ACME_TLS, Challenges};
 
 /// The cryptography in use, made here and passed on explicitly: nothing depends on a default of the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -40,6 +43,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 pub struct TlsListener {
     acceptor: TlsAcceptor,
     certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
 }
 
 impl std::fmt::Debug for TlsListener {
@@ -68,6 +72,8 @@ pub struct TlsOptions {
     pub tickets: Arc<Tickets>,
     /// Who signs certificates of its clients, if it asks for any.
     pub clients: Option<Arc<ClientAuthorities>>,
+    /// Challenges of authorities, which are answered by a certificate.
+    pub challenges: Arc<Challenges>,
 }
 
 impl TlsListener {
@@ -103,15 +109,42 @@ impl TlsListener {
         // Sessions are with their clients, in tickets: a store of them would be one that all workers lock.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(options.tickets.of_listener(&options.name, options.clients.clone()));
-        Ok(Self { acceptor: Arc::new(config).into(), certificates })
+        Ok(Self { acceptor: Arc::new(config).into(), certificates, challenges: options.challenges.clone() })
     }
 
-    /// Shakes hands.
+    /// Shakes hands; `None`: it was an authority's challenge, and the connection is over.
     ///
     /// # Errors
     /// Why it failed: the client's doing, as a rule.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Secured)> {
-        let stream = self.acceptor.accept(stream).await?;
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Option<(TlsStream<TcpStream>, Secured)>> {
+        // Boxed, and a look at the first message, only while there is something to look for.
+        let stream = match self.challenges.has_certificates() {
+            true => Box::pin(self.accept_or_answer(stream)).await?,
+            false => Some(self.acceptor.accept(stream).await?),
+        };
+        Ok(stream.map(|stream| self.secured(stream)))
+    }
+
+    async fn accept_or_answer(&self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let Some(challenge) = self.challenge(&begun.client_hello()) else {
+            return begun.into_stream(self.acceptor.config().clone()).await.map(Some);
+        };
+        // RFC 8737 section 3: "Once the handshake is completed, the client MUST NOT exchange any further data".
+        let mut stream = begun.into_stream(challenge).await?;
+        stream.shutdown().await?;
+        Ok(None)
+    }
+
+    /// RFC 8737 section 3: the client hello has an ALPN extension "with the single protocol name "acme-tls/1"" and the
+    /// name being validated. Whoever offers anything beside it is a client like others.
+    fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let mut offered = hello.alpn()?;
+        let is_asked = offered.next() == Some(ACME_TLS) && offered.next().is_none();
+        self.challenges.certificate(hello.server_name().filter(|_| is_asked)?)
+    }
+
+    fn secured(&self, stream: TlsStream<TcpStream>) -> (TlsStream<TcpStream>, Secured) {
         let (_, session) = stream.get_ref();
         let secured = Secured {
             is_http2: session.alpn_protocol() == Some(b"h2"),
@@ -119,7 +152,7 @@ impl TlsListener {
             client_certificate: session.peer_certificates().and_then(|chain| certificate_field(chain.first()?)),
             certificates: self.certificates.clone(),
         };
-        Ok((stream, secured))
+        (stream, secured)
     }
 }
 

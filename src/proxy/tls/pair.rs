@@ -55,16 +55,25 @@ pub enum PairFault {
 }
 
 /// A certificate with its key.
-pub(super) struct Pair {
+pub struct Pair {
     key: Arc<CertifiedKey>,
     /// With an OCSP answer, until that is out of date (RFC 6066 section 8).
     stapled: Option<(Arc<CertifiedKey>, Seconds)>,
     names: Vec<HostPattern>,
 }
 
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pair").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 impl Pair {
-    /// Reads the files of a pair.
-    pub(super) fn read(name: &str, certificate: &Path, key: &Path) -> Result<Self, PairFault> {
+    /// Reads the files of a pair. Blocks.
+    ///
+    /// # Errors
+    /// Why they cannot be used.
+    pub fn read(name: &str, certificate: &Path, key: &Path) -> Result<Self, PairFault> {
         let text = read(certificate)?;
         let nothing = |path: &Path, what| PairFault::NothingIn { path: path.to_owned(), what };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -96,12 +105,17 @@ impl Pair {
     }
 
     /// Whether it stands for a host.
-    pub(super) fn covers(&self, host: &str) -> bool {
+    pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name {
             HostPattern::Exact(exact) => **exact == *host,
             HostPattern::Wildcard(base) => host.split_once('.').is_some_and(|(_, rest)| *rest == **base),
             HostPattern::Any | HostPattern::Pattern(_) => false,
         })
+    }
+
+    /// When the certificate begins and ends.
+    pub fn validity(&self) -> Option<(Seconds, Seconds)> {
+        der::validity(self.key.cert.first()?)
     }
 
     /// When the certificate ends.
