@@ -328,7 +328,7 @@ fn of_instances_on_one_folder_one_orders_and_all_answer() {
     let orders = format!("{base}settle = \"3s\"\nmax_orders = 1\ncertificates = [{listed}]\n");
     let start = |http, https, entry: &str| {
         let folder = Folder::new();
-        folder.write("services.toml", "");
+        folder.write("services.toml", "# nothing\n");
         let text = format!(
             "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
              [[proxy.listeners]]\nname = \"http\"\naddress = \"{http}\"\n\

@@ -13,6 +13,7 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::PrivateKeyDer;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -182,12 +183,14 @@ fn shown(challenge: &Challenge) -> Result<Arc<ServerConfig>, String> {
     let certificate = params.self_signed(&key).map_err(failed)?;
     let failed = |error: rustls::Error| error.to_string();
     let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let key = provider().key_provider.load_private_key(secret).map_err(failed)?;
+    // Not looked at once more: whoever does not know the critical extension must refuse the certificate (RFC 8737 section 3).
+    let shown = CertifiedKey::new(vec![certificate.der().clone()], key);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(failed)?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], secret)
-        .map_err(failed)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.alpn_protocols = vec![ACME_TLS.to_vec()];
     // Nothing of such a session is worth resuming.
     config.session_storage = Arc::new(NoServerSessionStorage {});

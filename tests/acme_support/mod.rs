@@ -169,7 +169,7 @@ impl World {
 
     pub fn start_in(folder: Folder, http: SocketAddr, https: SocketAddr, entry: &str) -> Self {
         if !folder.path("services.toml").exists() {
-            folder.write("services.toml", "");
+            folder.write("services.toml", "# nothing\n");
         }
         folder.configure(&settings(http, https, entry));
         let mut program = folder.start();
