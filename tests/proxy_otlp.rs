@@ -523,7 +523,9 @@ async fn nobody_waits_for_the_collector() {
     }
     let accounted = || world.spans("dropped") + world.metric("waiting_spans") + collector.spans().len() as f64;
     until("all are accounted for", || accounted() == f64::from(2 * asked)).await;
-    assert_eq!((world.metric("waiting_spans"), world.spans("exported")), (32.0, 0.0));
+    // The batch that is under way may have left room behind the last request.
+    let waiting = world.metric("waiting_spans");
+    assert!([28.0, 32.0].contains(&waiting) && world.spans("exported") == 0.0, "{waiting} wait");
     assert!(world.spans("dropped") >= f64::from(2 * asked - 32 - 4));
 }
 
