@@ -387,7 +387,8 @@ masters = ["127.0.0.1:5050"]
     );
 }
 
-/// What a program says that was built without what it is asked for.
+/// What a program says that was built without what it is asked for: `cargo test --test config_errors` has it. The rule itself is
+/// tested with either build, beside `config::combine`.
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn spans_need_a_program_that_sends_them() {
