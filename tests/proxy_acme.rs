@@ -8,7 +8,7 @@ mod common;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use acme_support::fake::{Fake, problem};
 use acme_support::shown::shown;
@@ -230,7 +230,7 @@ fn what_is_there_is_served_while_the_authority_is_away_or_forgets_us() {
         answer["authorities"][0]["error"].as_str().is_some_and(|said| said.contains("check `directory`"))
     });
     let old = shown(world.https, "a.acme.test", &[]).unwrap().certificate;
-    assert_eq!(world.certificate("a.acme.test")["state"], "valid");
+    assert!(world.certificate("a.acme.test")["ends"].as_i64() > Some(now()));
     assert!(world.program.metric("pointsman_acme_orders_total{authority=\"test\",result=\"failed\"}").unwrap() >= 1.0);
     pebble.run();
     for host in ["a.acme.test", "b.acme.test"] {
@@ -253,18 +253,17 @@ fn a_host_that_does_not_lead_here_is_told_with_its_mend_and_asked_for_ever_less(
         "{}settle = \"0s\"\ncertificates = [[\"a.acme.test\"]]\n",
         pebble.entry().replace("max_retry = \"2s\"", "max_retry = \"1h\"")
     );
+    let begun = Instant::now();
     let mut world = World::start(ports::unused(), setup.https, &entry);
     world.until("a.acme.test", "has failed twice", |seen| seen["failures"].as_i64() >= Some(2));
     let seen = world.certificate("a.acme.test");
     let error = seen["error"].as_str().unwrap();
     assert!(error.contains("a.acme.test") && error.contains("port 80"), "{error}");
     assert!(world.program.log().contains("port 80"), "{}", world.program.log());
-    let rest = seen["next_order"].as_i64().unwrap() - now();
-    assert!((0..=2).contains(&rest), "{rest}");
-    std::thread::sleep(Duration::from_secs(4));
-    let failures = world.certificate("a.acme.test")["failures"].as_i64().unwrap();
-    assert!((3..=5).contains(&failures), "the pauses double: {failures}");
-    assert!(std::fs::read_dir(world.own("challenges")).unwrap().next().is_none());
+    // Of the pauses between four of them none is shorter than half of 1, 2 and 4 seconds.
+    world.until("a.acme.test", "has failed four times", |seen| seen["failures"].as_i64() >= Some(4));
+    assert!(begun.elapsed() >= Duration::from_millis(3500), "{:?}", begun.elapsed());
+    until("nothing is left open", || std::fs::read_dir(world.own("challenges")).unwrap().next().is_none());
 }
 
 #[test]

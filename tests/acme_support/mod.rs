@@ -99,7 +99,10 @@ impl Pebble {
         }});
         folder.write("pebble.json", config.to_string());
         let own = setup.environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let environment = own.chain([("PEBBLE_VA_NOSLEEP".to_owned(), "1".to_owned())]).collect();
+        // By chance is refused only what a test asks for; of equal names the last one counts.
+        let usual = [("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")];
+        let usual = usual.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = usual.chain(own).collect();
         Some(Self { child: None, folder, address, environment, names: Names::start() })
     }
 
