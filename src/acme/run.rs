@@ -332,7 +332,7 @@ impl Authority {
                 Some((error, told)) => {
                     let failures = found.failures.saturating_add(1);
                     let wait = pause(failures, &config, told, &mut fastrand::Rng::new());
-                    let next = now.saturating_add(seconds(wait));
+                    let next = after(wait);
                     let (directory, error) = (config.directory.clone(), Some(error));
                     Record { directory, failures, tried: now, next, error, ..Record::default() }
                 }
@@ -437,7 +437,7 @@ async fn attempt_noted(orders: &Orders, wanted: &Wanted, before: Record) -> Resu
         of_route: wanted.of_route,
         tried: now(),
         // Whatever becomes of this program meanwhile.
-        next: now().saturating_add(seconds(config.retry)),
+        next: after(config.retry),
         ..before
     };
     let noted = |record: Record| {
@@ -461,7 +461,7 @@ async fn attempt_noted(orders: &Orders, wanted: &Wanted, before: Record) -> Resu
             };
             let again = format_duration(Duration::from_secs(wait.as_secs()));
             warn!(%authority, %pair, %fault, failures, %again, "no certificate is issued; the one that is there is served until it ends");
-            let next = now().saturating_add(seconds(wait));
+            let next = after(wait);
             let record = Record { failures, next, error: Some(fault.to_string()), ..begun };
             match noted(record).await {
                 Ok(()) => Err((fault, told)),
@@ -480,6 +480,14 @@ fn date(at: Seconds) -> httpdate::HttpDate {
 }
 
 fn now() -> Seconds {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Seconds::try_from(now).unwrap_or(Seconds::MAX)
+    Seconds::try_from(present().as_secs()).unwrap_or(Seconds::MAX)
+}
+
+/// The first whole second after a pause from now.
+fn after(pause: Duration) -> Seconds {
+    seconds(present().saturating_add(pause))
+}
+
+fn present() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
