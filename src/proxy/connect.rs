@@ -147,13 +147,13 @@ pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result
     let driven = connection.clone();
     tasks.spawn_local(async move {
         // Whoever waits for an answer hears of the error; here it only ends the connection.
-        let _ = poll_fn(|context| match driven.borrow_mut().as_mut() {
+        poll_fn(|context| match driven.borrow_mut().as_mut() {
             Some(connection) => connection.as_mut().poll(context).map(drop),
             None => Poll::Ready(()),
         })
         .await;
         // Its sender takes requests for as long as this is there, and nobody would send them any more.
-        driven.take();
+        drop(driven.take());
         drop(opened);
     });
     let takes_websockets = move || {
