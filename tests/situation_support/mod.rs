@@ -130,6 +130,7 @@ impl Cluster {
         self.gone(live, TaskState::Failed);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is gone: nobody ends it twice")]
     fn gone(&self, live: Live, state: TaskState) {
         self.tell(&live, state);
         self.agents[live.agent].free.lock().unwrap().insert(0, live.place);
