@@ -312,6 +312,25 @@ async fn zones_do_not_matter_where_few_are_known_or_endpoints_are_few() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn zones_count_again_once_enough_endpoints_are_well() {
+    const SIX: &[&str] = &["a", "a", "a", "b", "b", "b"];
+    let fails_to = secs(10);
+    let behaviour: Behaviour = Box::new(move |number, at| {
+        let fails = number == 2 && at < fails_to;
+        (Duration::from_millis(10), if fails { 500 } else { 200 })
+    });
+    let mut simulation = in_zone("a", SIX, "random", behaviour);
+    let own = |counts: &[u32]| (0..3).map(|number| share(counts, number)).sum::<f64>();
+    simulation.run(secs(5), 500.0).await;
+    // While one is spared, five are too few.
+    let failing = simulation.run(secs(5), 500.0).await;
+    assert!((own(&failing) - 0.4).abs() < 0.05, "{failing:?}");
+    simulation.run(secs(60), 500.0).await;
+    let well = simulation.run(secs(10), 500.0).await;
+    assert!(own(&well) > 0.999, "{well:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn enough_endpoints_in_the_zone_keep_everything() {
     let mut simulation = in_zone("b", ZONES, "random", all(20));
     let mut config = (*simulation.config).clone();

@@ -170,7 +170,7 @@ impl ServiceLocal {
             outlook,
             zones: zones.clone(),
             // No table tells of endpoints that are spared, or taken back and then as good as new.
-            until: (!balance.slow_start.is_zero() || zones.is_some()).then(|| now.plus(RECHECK * 5)),
+            until: (!balance.slow_start.is_zero() || config.proxy.zone.name.is_some()).then(|| now.plus(RECHECK * 5)),
             panic: (now, false),
         });
         (outlook, zones)

@@ -28,11 +28,14 @@ pub struct Zones {
     spared: Vec<usize>,
 }
 
+/// A region, where there is one, and a zone.
+type Place = (Option<Arc<str>>, Arc<str>);
+
 /// A zone while it is made.
 #[derive(Default)]
 struct Part {
     /// `None`: nobody says where these are.
-    place: Option<(Option<Arc<str>>, Arc<str>)>,
+    place: Option<Place>,
     positions: Vec<usize>,
     weight: u64,
 }
@@ -45,9 +48,10 @@ impl Zones {
         agent: impl Fn(&Endpoint) -> Option<Arc<AgentFacts>>,
     ) -> Option<Self> {
         let own = config.name.as_deref()?;
-        let is_own = |part: &Part| match &part.place {
-            Some((region, zone)) => **zone == *own && (config.region.is_none() || config.region == *region),
-            None => false,
+        let is_own = |place: Option<&Place>| {
+            let is_it =
+                |(region, zone): &Place| **zone == *own && (config.region.is_none() || config.region == *region);
+            place.is_some_and(is_it)
         };
         // Its own is there even where it has no endpoint.
         let mut parts = vec![Part { place: Some((config.region.clone(), own.into())), ..Part::default() }];
@@ -61,12 +65,11 @@ impl Zones {
                 continue;
             }
             let place = agent(endpoint).and_then(|agent| Some((agent.region.clone(), agent.zone.clone()?)));
-            let mut part = Part { place, ..Part::default() };
-            let at = match parts.iter().position(|known| known.place == part.place) {
-                _ if is_own(&part) => 0,
+            let at = match parts.iter().position(|known| known.place == place) {
+                _ if is_own(place.as_ref()) => 0,
                 Some(at) => at,
                 None => {
-                    parts.push(std::mem::take(&mut part));
+                    parts.push(Part { place, ..Part::default() });
                     parts.len() - 1
                 }
             };
@@ -75,11 +78,11 @@ impl Zones {
                 part.weight += u64::from(endpoint.weight.0);
             }
         }
-        Self::from_parts(&mut parts, spared, config)
+        Self::from_parts(parts, spared, config)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "parts of a whole")]
-    fn from_parts(parts: &mut [Part], spared: Vec<usize>, config: &ZoneConfig) -> Option<Self> {
+    fn from_parts(parts: Vec<Part>, spared: Vec<usize>, config: &ZoneConfig) -> Option<Self> {
         let count: usize = parts.iter().map(|part| part.positions.len()).sum();
         let known = parts.iter().filter(|part| part.place.is_some()).count();
         let total = parts.iter().map(|part| part.weight).sum::<u64>() as f64;
@@ -99,7 +102,7 @@ impl Zones {
             sum
         });
         let left = left.collect();
-        let members = parts.iter_mut().map(|part| std::mem::take(&mut part.positions)).collect();
+        let members = parts.into_iter().map(|part| part.positions).collect();
         Some(Self { members, stays, left, spared })
     }
 
