@@ -70,7 +70,10 @@ use crate::model::time::Timestamp;
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    answer_read(client, head, Some(body)).await
+    // As a plain one, if it asks for nothing but an answer: trailers are what only hyper passes on.
+    let is_plain = hyper::body::Body::is_end_stream(&body) && !head.headers.contains_key(TE);
+    let body = Some(body).filter(|_| !is_plain || client.worker.engine == Engine::Hyper);
+    answer_read(client, head, body).await
 }
 
 /// Answers a plain request of a client of HTTP/1.1: without a body, and with endpoints asked in the same way.
@@ -541,11 +544,12 @@ impl Forwarding {
             }
             None => Bare::open(endpoint.address, self.connect_time(), self.opened()).await?,
         };
-        let (watch, via) = (self.client.watch.clone(), self.proxy().via.clone());
+        let (client, via) = (self.client.clone(), self.proxy().via.clone());
         let question = Question {
             head: request_head(&self.method, &self.plan.target, &self.headers),
             is_head: self.method == Method::HEAD,
-            watch: &watch,
+            // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
+            watch: (self.version == Version::HTTP_11).then_some(&*client.watch),
             via: &via,
         };
         let (head, answer) = self.within(connection.ask(&question)).await?;

@@ -126,8 +126,8 @@ pub struct Question<'a> {
     pub head: Vec<u8>,
     /// Whether the answer has no body whatever it says.
     pub is_head: bool,
-    /// The client's connection, which interim answers go to.
-    pub watch: &'a Watch,
+    /// The client's connection, if interim answers go to it.
+    pub watch: Option<&'a Watch>,
     /// The name that this proxy has in them.
     pub via: &'a str,
 }
@@ -211,7 +211,11 @@ impl Bare {
                     partial = Vec::new();
                 }
                 match head.parts.status.is_informational() && head.parts.status != StatusCode::SWITCHING_PROTOCOLS {
-                    true => early::said(question.watch, &head.parts, question.via),
+                    true => {
+                        if let Some(watch) = question.watch {
+                            early::said(watch, &head.parts, question.via);
+                        }
+                    }
                     false => return self.answered(head, read, question.is_head),
                 }
             }
