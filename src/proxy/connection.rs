@@ -384,8 +384,9 @@ fn service(
     Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
 > {
     service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok(forward::answer(client, request).await) }
+        // Boxed: over HTTP/2 whoever spawns the stream moves it several times, and it is kilobytes large.
+        let answer = Box::pin(forward::answer(client.clone(), request));
+        async move { Ok(answer.await) }
     })
 }
 
