@@ -396,6 +396,38 @@ fn faults_of_marathon_lb_labels() {
 }
 
 #[test]
+fn a_port_whose_address_or_certificate_cannot_be_read_stays_closed() {
+    let group = "HAPROXY_GROUP=external";
+    for (port, narrowing) in [
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=eth0"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=127.0.0.256"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=127.0.0.1,127.0.0.2"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR="),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=/etc/ssl/sh op.pem"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=/etc/ssl/.pem"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=,"),
+        ("pointsman.listen=10000", "pointsman.listen_address=eth0"),
+        ("pointsman.listen=10000", "pointsman.certificate=../shop"),
+    ] {
+        let read = reading(&["web"], &[group, port, "HAPROXY_0_VHOST=a.test", narrowing]);
+        assert_eq!(read.spec.ports[0].listen, None, "{narrowing}");
+        assert_eq!(claims(&read), ["0/default a.test /"], "by host it is served: {narrowing}");
+        let [problem] = &read.problems[..] else { panic!("{narrowing}: {:#?}", read.problems) };
+        assert_eq!(Some(&*problem.at), narrowing.split('=').next());
+        assert!(problem.message.contains("not opened"), "{problem:?}");
+    }
+    for narrowing in ["HAPROXY_0_BIND_ADDR=127.0.0.1", "HAPROXY_0_BIND_ADDR=*", "HAPROXY_0_SSL_CERT=/etc/ssl/shop.pem"]
+    {
+        let read = reading(&["web"], &[group, "HAPROXY_0_PORT=10000", narrowing]);
+        assert_eq!((read.spec.ports[0].listen, read.problems.len()), (Some(10_000), 0), "{narrowing}");
+    }
+    // What a native label says goes before, also where it cannot be read.
+    let both =
+        reading(&["web"], &[group, "HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=*", "pointsman.listen_address=x"]);
+    assert_eq!(both.spec.ports[0].listen, None);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let lines = ["HAPROXY_GROUP=external", "HAPROXY_0_AUTH=realm:user:hunter2", "pointsman.token=hunter2"];
     let reading = reading(&["web"], &lines);

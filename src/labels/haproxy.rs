@@ -191,7 +191,7 @@ fn certificate(port: usize, label: &Label, statements: &mut Statements) {
     let file = first.rsplit('/').next().unwrap_or_default();
     let name = file.strip_suffix(".pem").or_else(|| file.strip_suffix(".crt")).unwrap_or(file);
     let named = Label { key: label.key.clone(), value: name.into() };
-    if let Some(value) = value(&named, Kind::Name, &mut statements.complaints) {
+    if let Some(value) = value(&named, Kind::Certificate, &mut statements.complaints) {
         offer(Place::Port(port), Field::Certificate, label, value, statements);
     }
 }

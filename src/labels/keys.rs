@@ -227,10 +227,10 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "A port of the proxy for this port alone, by HTTP or TCP as the port speaks; see `proxy.service_ports`." },
     Key { name: "listen_address", also: "", field: Field::ListenAddress, about: About::FirstPort, kind: Kind::Address,
         default: "`proxy.service_ports.addresses`", example: "127.0.0.1",
-        meaning: "The one address of that port; it must be one of `proxy.service_ports.addresses`, or within one of them." },
-    Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Name,
+        meaning: "The one address of that port; it must be one of `proxy.service_ports.addresses`, or within one of them. One that cannot be read opens no port." },
+    Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Certificate,
         default: "clear text", example: "shop",
-        meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`." },
+        meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`. Without it the port is not opened." },
     Key { name: "filters", also: "filter", field: Field::Filters, about: About::EveryRoute, kind: Kind::List,
         default: "none", example: "public-api, browsers",
         meaning: "Filters of the configuration (`proxy.filters`): said of a port they hold on every way in, said of a route beside the port's. A name that is not there lets nobody in." },
@@ -341,12 +341,12 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "BIND_ADDR",
         Field::ListenAddress,
-        "The address of that port: `*`, or one within `proxy.service_ports.addresses`.",
+        "The address of that port: `*`, or one within `proxy.service_ports.addresses`. One that cannot be read opens no port.",
     ),
     understood(
         "SSL_CERT",
         Field::Certificate,
-        "TLS on that port: the name of a certificate in `proxy.service_ports.certificates`, never a path.",
+        "TLS on that port: the name of a certificate in `proxy.service_ports.certificates`, of a path the file's name. Without it the port is not opened.",
     ),
     understood(
         "REDIRECT_TO_HTTPS",
