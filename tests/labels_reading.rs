@@ -142,6 +142,30 @@ fn deploys_of_zdd() {
 }
 
 #[test]
+fn a_deployment_group_is_called_as_an_app_is() {
+    let read = |group: &str| {
+        let group = format!("HAPROXY_DEPLOYMENT_GROUP={group}");
+        reading(&["web"], &["HAPROXY_GROUP=external", &group, "HAPROXY_DEPLOYMENT_COLOUR=blue"])
+    };
+    for (group, service, app) in [
+        ("nginx", "nginx", "/nginx"),
+        ("/nginx", "nginx", "/nginx"),
+        ("/team/nginx", "nginx.team", "/team/nginx"),
+        (" team/nginx/ ", "nginx.team", "/team/nginx"),
+    ] {
+        let found = read(group);
+        assert_eq!(found.problems, [], "{group}");
+        let spec = found.spec;
+        assert_eq!((spec.service.as_deref(), spec.group.as_deref()), (Some(service), Some(app)), "{group}");
+        assert_eq!(spec.version.as_ref().map(Version::as_str), Some("blue"), "{group}");
+    }
+    for group in ["", "/", "/te am/nginx", "/*"] {
+        let found = read(group);
+        assert_eq!((found.spec.service, found.spec.group, found.problems.len()), (None, None, 1), "{group}");
+    }
+}
+
+#[test]
 fn a_key_wins_over_a_port_of_its_name() {
     let reading = reading(&["web", "scrape"], &["pointsman.scrape.path=/m"]);
     assert_eq!(&*reading.spec.scrape.unwrap().path, "/m");
@@ -325,6 +349,10 @@ fn marathon_lb_labels() {
     check(&["web"], &["pointsman.enabled=true", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
     let reading = reading(&["web"], &[group, "HAPROXY_0_MODE=tcp", "HAPROXY_0_STICKY=Y", "HAPROXY_0_ENABLED=yes"]);
     assert_eq!((reading.spec.ports[0].protocol, reading.spec.ports[0].sticky), (Some(Protocol::Tcp), true));
+    for (mode, expected) in [("HTTP", Protocol::Http), ("Tcp", Protocol::Tcp)] {
+        let reading = self::reading(&["web"], &[group, &format!("HAPROXY_0_MODE={mode}")]);
+        assert_eq!((reading.spec.ports[0].protocol, reading.problems.len()), (Some(expected), 0), "{mode}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(super) fn assemble(ports: &[TaskPort], groups: &[String], mut statements: St
     let text = |field| text(statements.at(Place::Task, field));
     let mut spec = TaskSpec {
         service: text(Field::Service),
+        group: text(Field::DeployGroup),
         namespace: text(Field::Namespace),
         version: text(Field::Version).map(Version::from),
         deployment: deployment(&statements).map(Arc::new),

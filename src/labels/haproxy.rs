@@ -2,6 +2,7 @@
 //! understood yet, text for HAProxy's file (refused), or unknown.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::complaint::{did_you_mean, nearest};
 use super::keys::{Field, HAPROXY_KEYS, Haproxy, haproxy};
@@ -11,6 +12,7 @@ use super::ports::TaskPort;
 use super::statements::{DEFAULT_ROUTE, Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value, list};
 use super::{MAX_ROUTES, Scope, is_served};
+use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
 use crate::model::task::{AppFacts, Label, TaskDefinition};
@@ -141,8 +143,9 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
 /// What the labels of zdd say of the app. Without a group it is alone, and they mean nothing.
 fn deploy(labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
     let Some(group) = labels.get("DEPLOYMENT_GROUP") else { return };
-    let Some(name) = value(group, Kind::Name, &mut statements.complaints) else { return };
+    let Some((id, name)) = deployment_group(group, statements) else { return };
     offer(Place::Task, Field::Service, group, name, statements);
+    offer(Place::Task, Field::DeployGroup, group, Value::Text(id), statements);
     for (name, label) in labels {
         let (field, kind) = match haproxy(name, false) {
             Some(Haproxy::Means(Field::Version)) => (Field::Version, Kind::Version),
@@ -157,6 +160,16 @@ fn deploy(labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
         }
         offer(Place::Task, field, label, value, statements);
     }
+}
+
+/// A deployment group as the id of the app that it stands for, with or without the slash in front, and as the name of its
+/// service, which is made of it as of every app's id.
+fn deployment_group(label: &Label, statements: &mut Statements) -> Option<(Arc<str>, Value)> {
+    let text = label.value.trim();
+    // What is made of nothing but slashes is as empty as nothing.
+    let named = Label { key: label.key.clone(), value: app::name_of(text) };
+    let name = value(&named, Kind::Name, &mut statements.complaints)?;
+    Some((app::id_of(text)?, name))
 }
 
 /// marathon-lb's booleans are true for these words alone, and false for everything else.
@@ -233,7 +246,8 @@ fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut S
 }
 
 fn mode(port: usize, label: &Label, statements: &mut Statements) {
-    let protocol = match label.value.trim() {
+    // marathon-lb reads it in lower case.
+    let protocol = match &*label.value.trim().to_ascii_lowercase() {
         "http" => Protocol::Http,
         "tcp" => Protocol::Tcp,
         _ => {
@@ -274,7 +288,7 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
 }
 
 /// The prefixes of a `PATH` label. It goes into HAProxy's file behind `path_beg` and may hold flags: refused.
-fn paths(label: &Label, statements: &mut Statements) -> Vec<std::sync::Arc<str>> {
+fn paths(label: &Label, statements: &mut Statements) -> Vec<Arc<str>> {
     let mut out = Vec::new();
     for word in label.value.split_ascii_whitespace().take(MAX_ROUTES + 1) {
         let fault = match path::prefix(word) {
@@ -342,7 +356,7 @@ fn structured(name: &str) -> &'static str {
     }
 }
 
-fn unknown_mend(name: &str, per_port: bool, label: &Label) -> std::sync::Arc<str> {
+fn unknown_mend(name: &str, per_port: bool, label: &Label) -> Arc<str> {
     let names = |of: bool| HAPROXY_KEYS.iter().filter(move |key| key.per_port == of).map(|key| key.name);
     let start = &label.key[..label.key.len() - name.len()];
     let same = nearest(name, names(per_port)).map(|known| format!("{start}{known}"));

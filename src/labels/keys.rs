@@ -8,6 +8,7 @@ use crate::model::refinement::Part;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Field {
     Service,
+    DeployGroup,
     DeployStarted,
     DeployTarget,
     DeployNew,
@@ -330,7 +331,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
         Field::Path,
         "Path prefixes, separated by spaces; matched on segment bounds, the longest first. No effect without VHOST.",
     ),
-    understood("MODE", Field::Protocol, "`http` or `tcp`."),
+    understood("MODE", Field::Protocol, "`http` or `tcp`, in capitals or not."),
     understood("STICKY", Field::Sticky, "Keeps a client on one task by a cookie, for as long as that task serves."),
     understood(
         "BALANCE",
@@ -393,7 +394,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     of_the_app(
         "DEPLOYMENT_GROUP",
         Field::Service,
-        "Apps of one group (blue and green) are one service of this name. The other labels of deploys count beside it alone.",
+        "Apps of one group (blue and green) are one service, called as an app with this id would be (`/team/shop`: `shop.team`; the slash in front may be missing); requests that name this app go there too. The other labels of deploys count beside it alone.",
     ),
     ignored("DEPLOYMENT_ALT_PORT", "Nothing: both colours may have one port."),
     of_the_app(
