@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::labels::spec::{PortSelector, PortSpec, Reading};
-use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, fuzz_labels, read, read_declared};
+use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, Scope, fuzz_labels, read, read_declared, read_within};
 use pointsman::model::id::Version;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::service::Protocol;
-use pointsman::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use pointsman::model::task::{AppFacts, Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
 use proptest::prelude::*;
 
 fn labels(text: &[&str]) -> Box<[Label]> {
@@ -264,6 +265,48 @@ fn groups_select() {
     assert_eq!(claims(&all), ["0/default a.test /"]);
 }
 
+/// Which ports of an app with the service ports 10000 and none are served, listened on and what they speak; its claims;
+/// and how many problems there are.
+type Served = (Vec<(bool, Option<u16>, Option<Protocol>)>, Vec<String>, usize);
+
+fn served(lines: &[&str], chosen: &[&str], strict: bool) -> Served {
+    let app = AppFacts { id: "/shop".into(), service_ports: Box::new([10_000, 0]), http_checked: Box::new([]) };
+    let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], lines) };
+    let reading = read_within(&definition, &Scope { groups: &groups(chosen), strict });
+    let ports = reading.spec.ports.iter().map(|port| (port.enabled, port.listen, port.protocol));
+    (ports.collect(), claims(&reading), reading.problems.len())
+}
+
+#[test]
+fn a_star_serves_what_is_in_no_group_too() {
+    let nothing: Served = (Vec::new(), Vec::new(), 0);
+    let (by_tcp, route) = ((true, Some(10_000), Some(Protocol::Tcp)), vec!["0/default a.test /".to_owned()]);
+    // Without a label: the service port, where all are served.
+    assert_eq!(served(&[], &["*"], false), (vec![by_tcp], Vec::new(), 0));
+    for (chosen, strict) in [(&[][..], false), (&["external"], false), (&["*"], true)] {
+        assert_eq!(served(&[], chosen, strict), nothing, "{chosen:?}");
+    }
+    // With labels and no group.
+    let host = "HAPROXY_0_VHOST=a.test";
+    let second = (true, None, Some(Protocol::Tcp));
+    assert_eq!(served(&[host], &["*"], false), (vec![(true, Some(10_000), None), second], route.clone(), 0));
+    for chosen in [&[][..], &["external"]] {
+        assert_eq!(served(&[host], chosen, false), (Vec::new(), Vec::new(), 1), "it is told");
+    }
+    // Any group that is named counts without a list, and with a star, but no other than those of a list.
+    let named = [host, "HAPROXY_GROUP=internal"];
+    for chosen in [&[][..], &["*"]] {
+        assert_eq!(served(&named, chosen, false).1, route, "{chosen:?}");
+    }
+    assert_eq!(served(&named, &["external"], false), nothing);
+    let native = ["pointsman.host=a.test", "pointsman.group=internal"];
+    assert_eq!(served(&native, &[], false).1, route);
+    assert_eq!(served(&native, &["*"], false), (vec![(true, Some(10_000), None)], route, 0));
+    assert_eq!(served(&native, &["external"], false).0, [(false, None, None)]);
+    // A list of groups that is none selects nothing, and is told.
+    assert_eq!(served(&[host, "HAPROXY_GROUP=,"], &[], false), (Vec::new(), Vec::new(), 1));
+}
+
 #[test]
 fn faults_of_native_labels() {
     use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel, UnverifiedTls};
@@ -412,6 +455,20 @@ fn faults_of_marathon_lb_labels() {
     faulty(web, &with("HAPROXY_0_MODE=tcp"), &[], InvalidLabel, "HAPROXY_0_VHOST", "speaks tcp has no hosts");
     faulty(web, &with("HAPROXY_0_MODE=udp"), fine, InvalidLabel, "HAPROXY_0_MODE", "write `http` or `tcp`");
     faulty(web, &with("HAPROXY_0_VHOST=b.test"), fine, InvalidLabel, "HAPROXY_0_VHOST", "twice");
+    faulty(web, &with("HAPROXY_0_ENABLED=maybe"), &["!0"], InvalidLabel, "HAPROXY_0_ENABLED", "counts as false");
+    faulty(web, &with("HAPROXY_0_GROUP=,"), &[], InvalidLabel, "HAPROXY_0_GROUP", "lists nothing");
+    let redirect = "HAPROXY_0_HTTP_BACKEND_REDIR";
+    faulty(web, &with("HAPROXY_0_HTTP_BACKEND_REDIR=start"), fine, InvalidLabel, redirect, "begin the path with `/`");
+    let location = "HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH";
+    faulty(web, &with("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH=x"), fine, InvalidLabel, location, "with `/`");
+    faulty(
+        web,
+        &with("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL=all"),
+        fine,
+        InvalidLabel,
+        "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL",
+        "lets nobody in",
+    );
     faulty(
         web,
         &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a"],

@@ -11,7 +11,7 @@ use super::path;
 use super::ports::TaskPort;
 use super::statements::{DEFAULT_ROUTE, Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value, list};
-use super::{MAX_ROUTES, Scope, is_served};
+use super::{MAX_ROUTES, Scope, is_served, serves_all};
 use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
@@ -28,11 +28,15 @@ struct Labels<'a> {
 
 /// Reads all labels of marathon-lb that are meant for the groups served here. Native labels are read before.
 pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scope<'_>, statements: &mut Statements) {
+    let app = definition.app.as_deref();
     if !definition.labels.iter().any(|label| label.key.starts_with(PREFIX)) {
+        if serves_all(scope.groups) && !scope.strict {
+            unlabelled(ports, app, statements);
+        }
         return;
     }
     let mut labels = split(definition, statements);
-    if labels.task.contains_key("GROUP") {
+    if labels.task.contains_key("GROUP") || serves_all(scope.groups) {
         // The group selects every port of the task, whether or not a label speaks of it.
         for port in 0..ports.len() {
             labels.ports.entry(port).or_default();
@@ -46,7 +50,6 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         any_served = true;
         if port < ports.len() {
             read_port(port, of_port, statements);
-            let app = definition.app.as_deref();
             by_default(&ports[port], of_port, app, scope.strict, statements);
         } else {
             for label in of_port.values() {
@@ -63,6 +66,14 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         });
     } else {
         complain_of_no_group(&labels, statements);
+    }
+}
+
+/// An app without a label of marathon-lb's, where all are served: its ports have their service ports. Where it has none,
+/// nothing of marathon-lb's is said of it.
+fn unlabelled(ports: &[TaskPort], app: Option<&AppFacts>, statements: &mut Statements) {
+    for port in ports.iter().filter(|port| service_port(port, app).is_some()) {
+        by_default(port, &BTreeMap::new(), app, false, statements);
     }
 }
 
@@ -92,13 +103,18 @@ fn is_port_served(
     of_port: &BTreeMap<&str, &Label>,
     labels: &Labels<'_>,
     groups: &[String],
-    statements: &Statements,
+    statements: &mut Statements,
 ) -> bool {
     if let Some(label) = of_port.get("GROUP").or_else(|| labels.task.get("GROUP")) {
-        return list(&label.value).is_ok_and(|said| is_served(&said, groups));
+        let said = list(&label.value).unwrap_or_else(|fault| {
+            statements.complaints.value(&label.key, &label.value, fault);
+            Vec::new()
+        });
+        return serves_all(groups) || (!said.is_empty() && is_served(&said, groups));
     }
     match statements.of_port(port, Field::Group).map(|said| &said.value) {
         Some(Value::List(said)) => is_served(said, groups),
+        _ if serves_all(groups) => true,
         _ => matches!(statements.of_port(port, Field::Enabled), Some(Said { value: Value::Flag(true), .. })),
     }
 }
@@ -174,7 +190,12 @@ fn deployment_group(label: &Label, statements: &mut Statements) -> Option<(Arc<s
 
 /// marathon-lb's booleans are true for these words alone, and false for everything else.
 fn flag(port: usize, field: Field, label: &Label, statements: &mut Statements) {
-    let is_true = ["true", "t", "yes", "y"].iter().any(|word| word.eq_ignore_ascii_case(&label.value));
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(&label.value));
+    let is_true = is_one_of(&["true", "t", "yes", "y"]);
+    if !is_true && !is_one_of(&["false", "f", "no", "n", "off", "0", ""]) {
+        let fault = Fault::new("it is none of `true`, `t`, `yes`, `y`, and counts as false", "write `true` or `false`");
+        statements.complaints.value(&label.key, &label.value, fault);
+    }
     offer(Place::Port(port), field, label, Value::Flag(is_true), statements);
 }
 
@@ -222,8 +243,7 @@ fn by_default(
         offer_default(port, Field::Enabled, Value::Flag(false), statements);
     }
     let index = u16::try_from(port.index).unwrap_or(u16::MAX);
-    let service_port = app.and_then(|app| app.service_ports.get(port.index)).copied().filter(|port| *port != 0);
-    if let (Some(number), true) = (service_port, port.transports.tcp) {
+    if let Some(number) = service_port(port, app) {
         offer_default(port, Field::Listen, Value::Number(number), statements);
     }
     let checked = |index: u16| app.is_some_and(|app| app.http_checked.contains(&index));
@@ -236,6 +256,12 @@ fn by_default(
     if port.transports.tcp && !is_checked_by_http && !has_hosts {
         offer_default(port, Field::Protocol, Value::Protocol(Protocol::Tcp), statements);
     }
+}
+
+/// The service port that Marathon gave a port, where it is one to be listened on.
+fn service_port(port: &TaskPort, app: Option<&AppFacts>) -> Option<u16> {
+    let number = app?.service_ports.get(port.index).copied().filter(|number| *number != 0);
+    number.filter(|_| port.transports.tcp)
 }
 
 fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut Statements) {

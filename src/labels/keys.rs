@@ -222,7 +222,7 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Whether the port makes a service and routes." },
     Key { name: "group", also: "groups", field: Field::Group, about: About::EveryPort, kind: Kind::List,
         default: "every group", example: "external",
-        meaning: "Served only where the setting `routing.groups` lists one of these or `*`." },
+        meaning: "Served only where the setting `routing.groups` lists one of these or `*`, or is not there." },
     Key { name: "listen", also: "", field: Field::Listen, about: About::FirstPort, kind: Kind::Number,
         default: "none", example: "10000",
         meaning: "A port of the proxy for this port alone, by HTTP or TCP as the port speaks; see `proxy.service_ports`." },
@@ -321,7 +321,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     of_the_app(
         "GROUP",
         Field::Group,
-        "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` label is served.",
+        "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` label is served, unless `routing.groups` lists `*`.",
     ),
     understood("GROUP", Field::Group, "The same for one port."),
     understood("ENABLED", Field::Enabled, "Whether the port is served; true only for `true`, `t`, `yes`, `y`."),
