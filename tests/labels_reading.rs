@@ -283,7 +283,7 @@ fn a_star_serves_what_is_in_no_group_too() {
     let (by_tcp, route) = ((true, Some(10_000), Some(Protocol::Tcp)), vec!["0/default a.test /".to_owned()]);
     // Without a label: the service port, where all are served.
     assert_eq!(served(&[], &["*"], false), (vec![by_tcp], Vec::new(), 0));
-    for (chosen, strict) in [(&[][..], false), (&["external"], false), (&["*"], true)] {
+    for (chosen, strict) in [(&[][..], false), (&["external"][..], false), (&["*"][..], true)] {
         assert_eq!(served(&[], chosen, strict), nothing, "{chosen:?}");
     }
     // With labels and no group.
@@ -384,6 +384,14 @@ fn marathon_lb_labels() {
         &[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=/a /b/ /a"],
         &["0/default a.test /a", "0/default-2 a.test /b"],
     );
+    // A path alone is of every host that nobody claims, and such a port speaks HTTP.
+    check(&["web"], &[group, "HAPROXY_0_PATH=/a"], &["0/default * /a"]);
+    assert_eq!(reading(&["web"], &[group, "HAPROXY_0_PATH=/a"]).spec.ports[0].protocol, None);
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=-i /Multiple /paths"],
+        &["0/default a.test /multiple", "0/default-2 a.test /paths"],
+    );
     check(&["a", "b"], &[group, "HAPROXY_1_VHOST=a.test", "HAPROXY_0_ENABLED=0"], &["!0", "1/default a.test /"]);
     check(&["web"], &["HAPROXY_GROUP=internal", "HAPROXY_0_VHOST=a.test", "HAPROXY_0_NONSENSE=1"], &[]);
     check(&["web"], &["HAPROXY_0_GROUP=external", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
@@ -424,14 +432,12 @@ fn faults_of_marathon_lb_labels() {
     let web = &["web"][..];
     let fine = &["0/default a.test /"][..];
     let with = |line| vec!["HAPROXY_GROUP=external", "HAPROXY_0_VHOST=a.test", line];
-    faulty(
-        web,
-        &with("HAPROXY_0_PATH=-i /a"),
-        &["0/default a.test /a"],
-        InvalidLabel,
-        "HAPROXY_0_PATH",
-        "flag of HAProxy",
-    );
+    let path = "HAPROXY_0_PATH";
+    faulty(web, &with("HAPROXY_0_PATH=-x /a"), &[], InvalidLabel, path, "flag of HAProxy");
+    faulty(web, &with("HAPROXY_0_PATH=-m end .php"), &[], InvalidLabel, path, "`pointsman.{port}.path_regex`");
+    let left = &["0/default a.test /a"];
+    faulty(web, &with("HAPROXY_0_PATH=-f /etc/paths /a"), left, InvalidLabel, path, "write the paths themselves");
+    faulty(web, &with("HAPROXY_0_PATH=/a -i"), left, InvalidLabel, path, "before the paths");
     faulty(web, &with("HAPROXY_0_BALANCE=uri"), fine, InvalidLabel, "HAPROXY_0_BALANCE", "no way of balancing");
     faulty(
         web,
@@ -469,15 +475,68 @@ fn faults_of_marathon_lb_labels() {
         "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL",
         "lets nobody in",
     );
-    faulty(
-        web,
-        &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a"],
-        &[],
-        InvalidLabel,
-        "HAPROXY_0_PATH",
-        "`HAPROXY_0_VHOST`",
-    );
+    // Hosts that cannot be read do not become every host.
+    let unread = reading(web, &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a", "HAPROXY_0_VHOST=http://a"]);
+    assert_eq!((claims(&unread), unread.problems.len()), (Vec::new(), 2));
+    let native = reading(web, &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a", "pointsman.host=http://a"]);
+    assert_eq!((claims(&native), native.problems.len()), (Vec::new(), 2));
     faulty(web, &["HAPROXY_0_VHOST=a.test"], &[], InvalidLabel, "HAPROXY_0_VHOST", "add `HAPROXY_GROUP`");
+}
+
+/// Every template of marathon-lb's that a label can override, and what its refusal names.
+#[rustfmt::skip]
+const TEMPLATES: [(&str, &[&str]); 39] = [
+    ("FRONTEND_HEAD", &["HAPROXY_{n}_PORT", "HAPROXY_{n}_BIND_ADDR", "HAPROXY_{n}_SSL_CERT"]),
+    ("USERLIST_HEAD", &["HAPROXY_{n}_AUTH"]),
+    ("BACKEND_REDIRECT_HTTP_TO_HTTPS", &["HAPROXY_{n}_REDIRECT_TO_HTTPS"]),
+    ("BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH", &["HAPROXY_{n}_REDIRECT_TO_HTTPS"]),
+    ("BACKEND_HEAD", &["HAPROXY_{n}_BALANCE", "HAPROXY_{n}_MODE"]),
+    ("HTTP_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or", "route.{name}.host"]),
+    ("MAP_HTTP_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ACL_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("MAP_HTTP_FRONTEND_ACL_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH", &["HAPROXY_{n}_VHOST`, `HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTPS_FRONTEND_ACL_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_APPID_ACL", &["X-Marathon-App-Id", "route_by"]),
+    ("MAP_HTTP_FRONTEND_APPID_ACL", &["X-Marathon-App-Id", "route_by"]),
+    ("HTTPS_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("MAP_HTTPS_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTPS_FRONTEND_ACL_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTPS_FRONTEND_ACL_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("BACKEND_HTTP_OPTIONS", &["X-Forwarded-For", "request_headers", "response_headers"]),
+    ("HTTP_BACKEND_PROXYPASS_GLUE", &["HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH"]),
+    ("HTTP_BACKEND_REVPROXY_GLUE", &["HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH"]),
+    ("BACKEND_HSTS_OPTIONS", &["HAPROXY_{n}_USE_HSTS"]),
+    ("BACKEND_HTTP_HEALTHCHECK_OPTIONS", &["health.path"]),
+    ("BACKEND_TCP_HEALTHCHECK_OPTIONS", &["health.check"]),
+    ("BACKEND_STICKY_OPTIONS", &["HAPROXY_{n}_STICKY"]),
+    ("BACKEND_SERVER_OPTIONS", &["protocol=https", "proxy_protocol"]),
+    ("BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS", &["health.check"]),
+    ("BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS", &["health.path"]),
+    ("FRONTEND_BACKEND_GLUE", &["nothing is needed"]),
+    ("HTTP_BACKEND_NETWORK_ALLOWED_ACL", &["HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL"]),
+    ("TCP_BACKEND_NETWORK_ALLOWED_ACL", &["HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL"]),
+];
+
+#[test]
+fn each_template_is_refused_with_what_does_it_here() {
+    for (name, mends) in TEMPLATES {
+        let label = format!("HAPROXY_0_{name}");
+        let line = format!("{label}=  bind *:1 {{nonsense");
+        for mend in mends {
+            let lines = ["HAPROXY_GROUP=external", "HAPROXY_0_VHOST=a.test", &line];
+            faulty(&["web"], &lines, &["0/default a.test /"], ProblemCode::UnsupportedLabel, &label, mend);
+        }
+    }
 }
 
 #[test]

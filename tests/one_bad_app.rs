@@ -20,7 +20,7 @@ const POISON: &[&[(&str, &str)]] = &[
     &[("HAPROXY_0_MODE", "tcp; http")],
     &[("HAPROXY_0_PATH", "-m end .php")],
     &[("HAPROXY_0_BIND_ADDR", "eth0")],
-    &[("HAPROXY_0_SSL_CERT", "/etc/ssl/../..")],
+    &[("HAPROXY_0_SSL_CERT", "/etc/ssl/sh op.pem")],
     &[("HAPROXY_0_GROUP", ",")],
     &[("HAPROXY_0_ENABLED", "perhaps")],
     &[("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "no-slash")],

@@ -332,7 +332,13 @@ fn asked(place: &Place, statements: &mut Statements) -> Option<(Arc<str>, Option
             refined.path = PathMeaning::Pattern(pattern.clone());
             pattern.as_str().into()
         }
-        _ => text(prefix).unwrap_or_else(super::path::root),
+        _ => match prefix.map(|said| &said.value) {
+            Some(Value::AnyCase(path)) => {
+                refined.path = PathMeaning::AnyCase;
+                path.clone()
+            }
+            _ => text(prefix).unwrap_or_else(super::path::root),
+        },
     };
     let said: Vec<Arc<str>> =
         [exact, expression, prefix].into_iter().flatten().map(|said| said.label.clone()).collect();

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::complaint::{did_you_mean, nearest};
+use super::host::HostPattern;
 use super::keys::{Field, HAPROXY_KEYS, Haproxy, haproxy};
 use super::native::{index, missing_port_mend, shared, sorted, value};
-use super::path;
 use super::ports::TaskPort;
 use super::statements::{DEFAULT_ROUTE, Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value, list};
-use super::{MAX_ROUTES, Scope, is_served, serves_all};
+use super::{Scope, is_served, keys, paths, serves_all};
 use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
@@ -49,7 +49,7 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         }
         any_served = true;
         if port < ports.len() {
-            read_port(port, of_port, statements);
+            read_port(port, of_port, definition, statements);
             by_default(&ports[port], of_port, app, scope.strict, statements);
         } else {
             for label in of_port.values() {
@@ -136,7 +136,7 @@ fn complain_of_no_group(labels: &Labels<'_>, statements: &mut Statements) {
     statements.complaints.add(ProblemCode::InvalidLabel, &label.key, message, mend);
 }
 
-fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
+fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, definition: &TaskDefinition, statements: &mut Statements) {
     for (name, label) in labels {
         match haproxy(name, true) {
             Some(Haproxy::Means(field @ (Field::Enabled | Field::Sticky | Field::HttpsRedirect | Field::Hsts))) => {
@@ -153,7 +153,7 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
             _ => judge(name, true, label, statements),
         }
     }
-    routes(port, labels, statements);
+    routes(port, labels, definition, statements);
 }
 
 /// What the labels of zdd say of the app. Without a group it is alone, and they mean nothing.
@@ -284,7 +284,7 @@ fn mode(port: usize, label: &Label, statements: &mut Statements) {
     offer(Place::Port(port), Field::Protocol, label, Value::Protocol(protocol), statements);
 }
 
-fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
+fn routes(port: usize, labels: &BTreeMap<&str, &Label>, definition: &TaskDefinition, statements: &mut Statements) {
     let place = || Place::Route(port, default_route());
     if let Some(label) = labels.get("VHOST")
         && let Some(hosts) = value(label, Kind::Hosts, &mut statements.complaints)
@@ -292,7 +292,8 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
         offer(place(), Field::Hosts, label, hosts, statements);
     }
     let Some(label) = labels.get("PATH") else { return };
-    let Some(hosts) = statements.at(place(), Field::Hosts).cloned() else {
+    let hosts = statements.at(place(), Field::Hosts).cloned().or_else(|| every_host(label, definition));
+    let Some(hosts) = hosts else {
         let message = "a path has no effect without hosts";
         let mend = format!("add `HAPROXY_{port}_VHOST`, or remove the path");
         return statements.complaints.add(ProblemCode::InvalidLabel, &label.key, message, mend);
@@ -300,39 +301,33 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
     if statements.at(place(), Field::Path).is_some() {
         return;
     }
-    let read = paths(label, statements);
+    let read = paths::read(label, &mut statements.complaints);
     if read.is_empty() && !label.value.trim().is_empty() {
         // What was meant to narrow the route and cannot be understood makes none.
         return offer(place(), Field::Path, label, Value::Nothing, statements);
     }
-    for (at, path) in read.into_iter().enumerate() {
+    for (at, (field, path)) in read.into_iter().enumerate() {
         let name = if at == 0 { default_route() } else { format!("{DEFAULT_ROUTE}-{}", at + 1).into() };
         let place = Place::Route(port, name);
         statements.say_if_silent(place.clone(), Field::Hosts, hosts.clone());
-        offer(place, Field::Path, label, Value::Text(path), statements);
+        offer(place, field, label, path, statements);
     }
 }
 
-/// The prefixes of a `PATH` label. It goes into HAProxy's file behind `path_beg` and may hold flags: refused.
-fn paths(label: &Label, statements: &mut Statements) -> Vec<Arc<str>> {
-    let mut out = Vec::new();
-    for word in label.value.split_ascii_whitespace().take(MAX_ROUTES + 1) {
-        let fault = match path::prefix(word) {
-            Ok(path) if out.contains(&path) => continue,
-            Ok(path) => {
-                out.push(path);
-                continue;
-            }
-            Err(_) if word.starts_with('-') => {
-                let wrong =
-                    format!("{:?} is a flag of HAProxy, and those are refused", super::value::shorten(word, 32));
-                Fault::new(wrong, "write path prefixes alone, separated by spaces")
-            }
-            Err(error) => Fault::new(error.to_string(), error.mend()),
-        };
-        statements.complaints.value(&label.key, &label.value, fault);
+/// A path without a host is had by every host that nobody claims. Where hosts are written in any way, and be it one that
+/// cannot be read, it is not: it would be had by more than was meant.
+fn every_host(label: &Label, definition: &TaskDefinition) -> Option<Said> {
+    let of_ports = definition.discovery.iter().flat_map(|discovery| &discovery.ports).flat_map(|port| &port.labels);
+    let names_hosts = |label: &Label| {
+        let key = label.key.to_ascii_lowercase();
+        ["host", "hosts", "host_regex"].iter().any(|word| key.ends_with(word))
+            && (key.starts_with(keys::PREFIX) || label.key.starts_with(PREFIX))
+    };
+    if label.value.trim().is_empty() || definition.labels.iter().chain(of_ports).any(names_hosts) {
+        return None;
     }
-    out
+    let (label, text) = shared(label);
+    Some(Said { value: Value::Hosts(vec![HostPattern::Any]), label, text })
 }
 
 fn offer(place: Place, field: Field, label: &Label, value: Value, statements: &mut Statements) {
@@ -347,7 +342,7 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
         Some(Haproxy::Raw) => (
             ProblemCode::UnsupportedLabel,
             "refused: raw HAProxy text, which this program has no use for",
-            structured(name).into(),
+            structured(name),
         ),
         None if statements.complaints.is_full() => {
             (ProblemCode::UnknownLabel, "marathon-lb has no such label", "".into())
@@ -357,29 +352,46 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
     statements.complaints.add(code, &label.key, message, &*mend);
 }
 
-/// What does in a structured way what a template label was used for.
-fn structured(name: &str) -> &'static str {
+/// What does in a structured way what a template label was used for. In this order: a front-end's template for paths and
+/// passwords is about routes, and needs both.
+fn structured(name: &str) -> Arc<str> {
     let has = |word: &str| name.contains(word);
-    match () {
-        () if has("AUTH") || has("USERLIST") => "use `HAPROXY_{n}_AUTH`, and remove it",
-        () if has("REDIRECT") => "use `HAPROXY_{n}_REDIRECT_TO_HTTPS`, and remove it",
-        () if has("HSTS") => "use `HAPROXY_{n}_USE_HSTS`, and remove it",
-        () if has("STICKY") => "use `HAPROXY_{n}_STICKY`, and remove it",
-        () if has("HEALTHCHECK") => "let the app's health check say it, and remove it",
-        () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`, and remove it",
-        () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`, and remove it",
-        () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`, and remove it",
+    let instead = match () {
+        () if has("FRONTEND_APPID") => "send `X-Marathon-App-Id` to a listener with `route_by = \"app-id\"`",
+        () if has("FRONTEND_") && has("AUTH") && has("PATH") => {
+            "use `HAPROXY_{n}_VHOST`, `HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH`"
+        }
+        () if has("FRONTEND_") && has("AUTH") => "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH`",
+        () if has("FRONTEND_") && has("PATH") => "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH`",
+        () if has("HTTP_FRONTEND_") || has("HTTPS_FRONTEND_") => {
+            "use `HAPROXY_{n}_VHOST`, or `pointsman.{port}.route.{name}.host` with `header`, `query` or `cookie`"
+        }
+        () if has("FRONTEND_BACKEND_GLUE") => "nothing is needed: a service's port leads to its tasks by itself",
+        () if has("FRONTEND_HEAD") || has("BIND") => {
+            "use `HAPROXY_{n}_PORT`, `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`"
+        }
+        () if has("USERLIST") => "use `HAPROXY_{n}_AUTH`",
+        () if has("BACKEND_HEAD") => "use `HAPROXY_{n}_BALANCE` and `HAPROXY_{n}_MODE`",
+        () if has("REDIRECT") => "use `HAPROXY_{n}_REDIRECT_TO_HTTPS`",
+        () if has("HSTS") => "use `HAPROXY_{n}_USE_HSTS`",
+        () if has("STICKY") => "use `HAPROXY_{n}_STICKY`",
+        () if has("HEALTHCHECK") => {
+            "let the app's health check say it, or `pointsman.{port}.health.path` and `pointsman.{port}.health.check`"
+        }
+        () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`",
+        () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`",
+        () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`",
         () if has("SERVER_OPTIONS") => {
             "for TLS to the task use `pointsman.{port}.protocol=https` with `pointsman.{port}.tls`, for `send-proxy` \
-             `pointsman.{port}.proxy_protocol`, and remove it"
+             `pointsman.{port}.proxy_protocol`, for `maxconn` `pointsman.{port}.max_requests`"
         }
-        () if has("BIND") => "use `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`, and remove it",
-        () if has("PATH") => "use `HAPROXY_{n}_PATH`, and remove it",
-        () if has("ACL") || has("ROUTING") || has("FRONTEND") => {
-            "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH`, or `pointsman.{port}.route.{name}.host`, and remove it"
+        () if has("HTTP_OPTIONS") => {
+            "`X-Forwarded-For`, `-Port` and `-Proto` are sent by themselves; for others use \
+             `pointsman.{port}.request_headers`, `pointsman.{port}.response_headers` and `pointsman.{port}.timeout`"
         }
-        () => "see the reference of labels for a native one, and remove it",
-    }
+        () => "see the reference of labels for a native one",
+    };
+    format!("{instead}, and remove it").into()
 }
 
 fn unknown_mend(name: &str, per_port: bool, label: &Label) -> Arc<str> {

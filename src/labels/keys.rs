@@ -329,7 +329,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "PATH",
         Field::Path,
-        "Path prefixes, separated by spaces; matched on segment bounds, the longest first. No effect without VHOST.",
+        "Path prefixes, separated by spaces; matched on segment bounds, the longest first. With `-i` before them capitals do not matter, with `-m str` they are paths by themselves, with `-m reg` regular expressions; other flags are refused. Without VHOST: of every host that nobody claims.",
     ),
     understood("MODE", Field::Protocol, "`http` or `tcp`, in capitals or not."),
     understood("STICKY", Field::Sticky, "Keeps a client on one task by a cookie, for as long as that task serves."),

@@ -15,6 +15,7 @@ mod complaint;
 mod haproxy;
 mod keys;
 mod native;
+mod paths;
 mod reference;
 mod statements;
 mod value;

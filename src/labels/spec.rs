@@ -111,6 +111,8 @@ impl RouteSpec {
     pub fn least_path(&self) -> &str {
         match self.refined.as_deref() {
             Some(Refinement { path: PathMeaning::Pattern(_), .. }) => "/",
+            // In capitals it is another path to whoever allows paths.
+            Some(Refinement { path: PathMeaning::AnyCase, .. }) => "/",
             _ => &self.path,
         }
     }
