@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::labels::spec::{PortSelector, PortSpec, Reading};
-use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, fuzz_labels, read, read_declared};
+use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, Scope, fuzz_labels, read, read_declared, read_within};
 use pointsman::model::id::Version;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::service::Protocol;
-use pointsman::model::task::{Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use pointsman::model::task::{AppFacts, Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
 use proptest::prelude::*;
 
 fn labels(text: &[&str]) -> Box<[Label]> {
@@ -142,6 +143,30 @@ fn deploys_of_zdd() {
 }
 
 #[test]
+fn a_deployment_group_is_called_as_an_app_is() {
+    let read = |group: &str| {
+        let group = format!("HAPROXY_DEPLOYMENT_GROUP={group}");
+        reading(&["web"], &["HAPROXY_GROUP=external", &group, "HAPROXY_DEPLOYMENT_COLOUR=blue"])
+    };
+    for (group, service, app) in [
+        ("nginx", "nginx", "/nginx"),
+        ("/nginx", "nginx", "/nginx"),
+        ("/team/nginx", "nginx.team", "/team/nginx"),
+        (" team/nginx/ ", "nginx.team", "/team/nginx"),
+    ] {
+        let found = read(group);
+        assert_eq!(found.problems, [], "{group}");
+        let spec = found.spec;
+        assert_eq!((spec.service.as_deref(), spec.group.as_deref()), (Some(service), Some(app)), "{group}");
+        assert_eq!(spec.version.as_ref().map(Version::as_str), Some("blue"), "{group}");
+    }
+    for group in ["", "/", "/te am/nginx", "/*"] {
+        let found = read(group);
+        assert_eq!((found.spec.service, found.spec.group, found.problems.len()), (None, None, 1), "{group}");
+    }
+}
+
+#[test]
 fn a_key_wins_over_a_port_of_its_name() {
     let reading = reading(&["web", "scrape"], &["pointsman.scrape.path=/m"]);
     assert_eq!(&*reading.spec.scrape.unwrap().path, "/m");
@@ -240,6 +265,48 @@ fn groups_select() {
     assert_eq!(claims(&all), ["0/default a.test /"]);
 }
 
+/// Which ports of an app with the service ports 10000 and none are served, listened on and what they speak; its claims;
+/// and how many problems there are.
+type Served = (Vec<(bool, Option<u16>, Option<Protocol>)>, Vec<String>, usize);
+
+fn served(lines: &[&str], chosen: &[&str], strict: bool) -> Served {
+    let app = AppFacts { id: "/shop".into(), service_ports: Box::new([10_000, 0]), http_checked: Box::new([]) };
+    let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], lines) };
+    let reading = read_within(&definition, &Scope { groups: &groups(chosen), strict });
+    let ports = reading.spec.ports.iter().map(|port| (port.enabled, port.listen, port.protocol));
+    (ports.collect(), claims(&reading), reading.problems.len())
+}
+
+#[test]
+fn a_star_serves_what_is_in_no_group_too() {
+    let nothing: Served = (Vec::new(), Vec::new(), 0);
+    let (by_tcp, route) = ((true, Some(10_000), Some(Protocol::Tcp)), vec!["0/default a.test /".to_owned()]);
+    // Without a label: the service port, where all are served.
+    assert_eq!(served(&[], &["*"], false), (vec![by_tcp], Vec::new(), 0));
+    for (chosen, strict) in [(&[][..], false), (&["external"][..], false), (&["*"][..], true)] {
+        assert_eq!(served(&[], chosen, strict), nothing, "{chosen:?}");
+    }
+    // With labels and no group.
+    let host = "HAPROXY_0_VHOST=a.test";
+    let second = (true, None, Some(Protocol::Tcp));
+    assert_eq!(served(&[host], &["*"], false), (vec![(true, Some(10_000), None), second], route.clone(), 0));
+    for chosen in [&[][..], &["external"]] {
+        assert_eq!(served(&[host], chosen, false), (Vec::new(), Vec::new(), 1), "it is told");
+    }
+    // Any group that is named counts without a list, and with a star, but no other than those of a list.
+    let named = [host, "HAPROXY_GROUP=internal"];
+    for chosen in [&[][..], &["*"]] {
+        assert_eq!(served(&named, chosen, false).1, route, "{chosen:?}");
+    }
+    assert_eq!(served(&named, &["external"], false), nothing);
+    let native = ["pointsman.host=a.test", "pointsman.group=internal"];
+    assert_eq!(served(&native, &[], false).1, route);
+    assert_eq!(served(&native, &["*"], false), (vec![(true, Some(10_000), None)], route, 0));
+    assert_eq!(served(&native, &["external"], false).0, [(false, None, None)]);
+    // A list of groups that is none selects nothing, and is told.
+    assert_eq!(served(&[host, "HAPROXY_GROUP=,"], &[], false), (Vec::new(), Vec::new(), 1));
+}
+
 #[test]
 fn faults_of_native_labels() {
     use ProblemCode::{InvalidLabel, MissingPort, UnknownLabel, UnverifiedTls};
@@ -317,6 +384,14 @@ fn marathon_lb_labels() {
         &[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=/a /b/ /a"],
         &["0/default a.test /a", "0/default-2 a.test /b"],
     );
+    // A path alone is of every host that nobody claims, and such a port speaks HTTP.
+    check(&["web"], &[group, "HAPROXY_0_PATH=/a"], &["0/default * /a"]);
+    assert_eq!(reading(&["web"], &[group, "HAPROXY_0_PATH=/a"]).spec.ports[0].protocol, None);
+    check(
+        &["web"],
+        &[group, "HAPROXY_0_VHOST=a.test", "HAPROXY_0_PATH=-i /Multiple /paths"],
+        &["0/default a.test /multiple", "0/default-2 a.test /paths"],
+    );
     check(&["a", "b"], &[group, "HAPROXY_1_VHOST=a.test", "HAPROXY_0_ENABLED=0"], &["!0", "1/default a.test /"]);
     check(&["web"], &["HAPROXY_GROUP=internal", "HAPROXY_0_VHOST=a.test", "HAPROXY_0_NONSENSE=1"], &[]);
     check(&["web"], &["HAPROXY_0_GROUP=external", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
@@ -325,6 +400,10 @@ fn marathon_lb_labels() {
     check(&["web"], &["pointsman.enabled=true", "HAPROXY_0_VHOST=a.test"], &["0/default a.test /"]);
     let reading = reading(&["web"], &[group, "HAPROXY_0_MODE=tcp", "HAPROXY_0_STICKY=Y", "HAPROXY_0_ENABLED=yes"]);
     assert_eq!((reading.spec.ports[0].protocol, reading.spec.ports[0].sticky), (Some(Protocol::Tcp), true));
+    for (mode, expected) in [("HTTP", Protocol::Http), ("Tcp", Protocol::Tcp)] {
+        let reading = self::reading(&["web"], &[group, &format!("HAPROXY_0_MODE={mode}")]);
+        assert_eq!((reading.spec.ports[0].protocol, reading.problems.len()), (Some(expected), 0), "{mode}");
+    }
 }
 
 #[test]
@@ -353,14 +432,12 @@ fn faults_of_marathon_lb_labels() {
     let web = &["web"][..];
     let fine = &["0/default a.test /"][..];
     let with = |line| vec!["HAPROXY_GROUP=external", "HAPROXY_0_VHOST=a.test", line];
-    faulty(
-        web,
-        &with("HAPROXY_0_PATH=-i /a"),
-        &["0/default a.test /a"],
-        InvalidLabel,
-        "HAPROXY_0_PATH",
-        "flag of HAProxy",
-    );
+    let path = "HAPROXY_0_PATH";
+    faulty(web, &with("HAPROXY_0_PATH=-x /a"), &[], InvalidLabel, path, "flag of HAProxy");
+    faulty(web, &with("HAPROXY_0_PATH=-m end .php"), &[], InvalidLabel, path, "`pointsman.{port}.path_regex`");
+    let left = &["0/default a.test /a"];
+    faulty(web, &with("HAPROXY_0_PATH=-f /etc/paths /a"), left, InvalidLabel, path, "write the paths themselves");
+    faulty(web, &with("HAPROXY_0_PATH=/a -i"), left, InvalidLabel, path, "before the paths");
     faulty(web, &with("HAPROXY_0_BALANCE=uri"), fine, InvalidLabel, "HAPROXY_0_BALANCE", "no way of balancing");
     faulty(
         web,
@@ -384,15 +461,114 @@ fn faults_of_marathon_lb_labels() {
     faulty(web, &with("HAPROXY_0_MODE=tcp"), &[], InvalidLabel, "HAPROXY_0_VHOST", "speaks tcp has no hosts");
     faulty(web, &with("HAPROXY_0_MODE=udp"), fine, InvalidLabel, "HAPROXY_0_MODE", "write `http` or `tcp`");
     faulty(web, &with("HAPROXY_0_VHOST=b.test"), fine, InvalidLabel, "HAPROXY_0_VHOST", "twice");
+    faulty(web, &with("HAPROXY_0_ENABLED=maybe"), &["!0"], InvalidLabel, "HAPROXY_0_ENABLED", "counts as false");
+    faulty(web, &with("HAPROXY_0_GROUP=,"), &[], InvalidLabel, "HAPROXY_0_GROUP", "lists nothing");
+    let redirect = "HAPROXY_0_HTTP_BACKEND_REDIR";
+    faulty(web, &with("HAPROXY_0_HTTP_BACKEND_REDIR=start"), fine, InvalidLabel, redirect, "begin the path with `/`");
+    let location = "HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH";
+    faulty(web, &with("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH=x"), fine, InvalidLabel, location, "with `/`");
     faulty(
         web,
-        &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a"],
-        &[],
+        &with("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL=all"),
+        fine,
         InvalidLabel,
-        "HAPROXY_0_PATH",
-        "`HAPROXY_0_VHOST`",
+        "HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL",
+        "lets nobody in",
     );
+    // Hosts that cannot be read do not become every host.
+    let unread = reading(web, &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a", "HAPROXY_0_VHOST=http://a"]);
+    assert_eq!((claims(&unread), unread.problems.len()), (Vec::new(), 2));
+    let native = reading(web, &["HAPROXY_GROUP=external", "HAPROXY_0_PATH=/a", "pointsman.host=http://a"]);
+    assert_eq!((claims(&native), native.problems.len()), (Vec::new(), 2));
     faulty(web, &["HAPROXY_0_VHOST=a.test"], &[], InvalidLabel, "HAPROXY_0_VHOST", "add `HAPROXY_GROUP`");
+}
+
+/// Every template of marathon-lb's that a label can override, and what its refusal names.
+#[rustfmt::skip]
+const TEMPLATES: [(&str, &[&str]); 39] = [
+    ("FRONTEND_HEAD", &["HAPROXY_{n}_PORT", "HAPROXY_{n}_BIND_ADDR", "HAPROXY_{n}_SSL_CERT"]),
+    ("USERLIST_HEAD", &["HAPROXY_{n}_AUTH"]),
+    ("BACKEND_REDIRECT_HTTP_TO_HTTPS", &["HAPROXY_{n}_REDIRECT_TO_HTTPS"]),
+    ("BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH", &["HAPROXY_{n}_REDIRECT_TO_HTTPS"]),
+    ("BACKEND_HEAD", &["HAPROXY_{n}_BALANCE", "HAPROXY_{n}_MODE"]),
+    ("HTTP_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or", "route.{name}.host"]),
+    ("MAP_HTTP_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ACL_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("MAP_HTTP_FRONTEND_ACL_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH", &["HAPROXY_{n}_VHOST`, `HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTPS_FRONTEND_ACL_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("HTTP_FRONTEND_APPID_ACL", &["X-Marathon-App-Id", "route_by"]),
+    ("MAP_HTTP_FRONTEND_APPID_ACL", &["X-Marathon-App-Id", "route_by"]),
+    ("HTTPS_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("MAP_HTTPS_FRONTEND_ACL", &["HAPROXY_{n}_VHOST`, or"]),
+    ("HTTPS_FRONTEND_ACL_WITH_AUTH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH"]),
+    ("HTTPS_FRONTEND_ACL_WITH_PATH", &["HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH"]),
+    ("HTTPS_FRONTEND_ACL_WITH_AUTH_AND_PATH", &["HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH"]),
+    ("BACKEND_HTTP_OPTIONS", &["X-Forwarded-For", "request_headers", "response_headers"]),
+    ("HTTP_BACKEND_PROXYPASS_GLUE", &["HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH"]),
+    ("HTTP_BACKEND_REVPROXY_GLUE", &["HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH"]),
+    ("BACKEND_HSTS_OPTIONS", &["HAPROXY_{n}_USE_HSTS"]),
+    ("BACKEND_HTTP_HEALTHCHECK_OPTIONS", &["health.path"]),
+    ("BACKEND_TCP_HEALTHCHECK_OPTIONS", &["health.check"]),
+    ("BACKEND_STICKY_OPTIONS", &["HAPROXY_{n}_STICKY"]),
+    ("BACKEND_SERVER_OPTIONS", &["protocol=https", "proxy_protocol"]),
+    ("BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS", &["health.check"]),
+    ("BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS", &["health.path"]),
+    ("FRONTEND_BACKEND_GLUE", &["nothing is needed"]),
+    ("HTTP_BACKEND_NETWORK_ALLOWED_ACL", &["HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL"]),
+    ("TCP_BACKEND_NETWORK_ALLOWED_ACL", &["HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL"]),
+];
+
+#[test]
+fn each_template_is_refused_with_what_does_it_here() {
+    for (name, mends) in TEMPLATES {
+        let label = format!("HAPROXY_0_{name}");
+        let line = format!("{label}=  bind *:1 {{nonsense");
+        for mend in mends {
+            let lines = ["HAPROXY_GROUP=external", "HAPROXY_0_VHOST=a.test", &line];
+            faulty(&["web"], &lines, &["0/default a.test /"], ProblemCode::UnsupportedLabel, &label, mend);
+        }
+    }
+}
+
+#[test]
+fn a_port_whose_address_or_certificate_cannot_be_read_stays_closed() {
+    let group = "HAPROXY_GROUP=external";
+    for (port, narrowing) in [
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=eth0"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=127.0.0.256"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=127.0.0.1,127.0.0.2"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR="),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=/etc/ssl/sh op.pem"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=/etc/ssl/.pem"),
+        ("HAPROXY_0_PORT=10000", "HAPROXY_0_SSL_CERT=,"),
+        ("pointsman.listen=10000", "pointsman.listen_address=eth0"),
+        ("pointsman.listen=10000", "pointsman.certificate=../shop"),
+    ] {
+        let read = reading(&["web"], &[group, port, "HAPROXY_0_VHOST=a.test", narrowing]);
+        assert_eq!(read.spec.ports[0].listen, None, "{narrowing}");
+        assert_eq!(claims(&read), ["0/default a.test /"], "by host it is served: {narrowing}");
+        let [problem] = &read.problems[..] else { panic!("{narrowing}: {:#?}", read.problems) };
+        assert_eq!(Some(&*problem.at), narrowing.split('=').next());
+        assert!(problem.message.contains("not opened"), "{problem:?}");
+    }
+    for narrowing in ["HAPROXY_0_BIND_ADDR=127.0.0.1", "HAPROXY_0_BIND_ADDR=*", "HAPROXY_0_SSL_CERT=/etc/ssl/shop.pem"]
+    {
+        let read = reading(&["web"], &[group, "HAPROXY_0_PORT=10000", narrowing]);
+        assert_eq!((read.spec.ports[0].listen, read.problems.len()), (Some(10_000), 0), "{narrowing}");
+    }
+    // What a native label says goes before, also where it cannot be read.
+    let both =
+        reading(&["web"], &[group, "HAPROXY_0_PORT=10000", "HAPROXY_0_BIND_ADDR=*", "pointsman.listen_address=x"]);
+    assert_eq!(both.spec.ports[0].listen, None);
 }
 
 #[test]

@@ -311,6 +311,38 @@ async fn an_app_is_found_by_its_id() {
 }
 
 #[tokio::test]
+async fn an_app_is_found_by_its_deployment_group() {
+    let (blue, green) = (Backend::saying("blue").await, Backend::saying("green").await);
+    let port = ports::unused();
+    let number = port.port().to_string();
+    // As marathon-lb has it, with or without the slash in front.
+    let labels = |group: &'static str| {
+        vec![
+            ("HAPROXY_GROUP", "external"),
+            ("HAPROXY_0_PORT", &*number),
+            ("HAPROXY_0_MODE", "HTTP"),
+            ("HAPROXY_DEPLOYMENT_GROUP", group),
+        ]
+    };
+    let id = |colour: &str| format!("team_web-{colour}.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c._app.1");
+    let server = running(|_| {});
+    let tasks = vec![
+        task(&id("blue"), "web-blue.team", blue.address, &labels("/team/web")),
+        task(&id("green"), "web-green.team", green.address, &labels("team/web")),
+    ];
+    begin(&server, tasks).await;
+    assert_eq!(server.problems(), [], "one service, which has the port");
+    for app in ["/team/web", "/team/web-blue", "/team/web-green"] {
+        let table = server.table();
+        let way = table.ways.apps.get(app).unwrap();
+        assert_eq!((way.owner.name(), table.service(&way.owner).unwrap().endpoints.len()), ("web.team", 2), "{app}");
+        let answer = ask(server.apps, "GET", "x", "/", &[("X-Marathon-App-Id", app)]).await;
+        assert!(["blue", "green"].contains(&body(&answer)), "{app}: {answer}");
+    }
+    assert_eq!(status(&get(port, "x", "/").await), 200);
+}
+
+#[tokio::test]
 async fn a_password_is_asked_for_on_every_way_in() {
     let web = Backend::saying("web").await;
     let ways = Ways::with(&web, &[("HAPROXY_0_AUTH", &format!("Staff only:ann:{HASH}"))]).await;

@@ -18,7 +18,14 @@ const POISON: &[&[(&str, &str)]] = &[
     &[("HAPROXY_0_BACKEND_WEIGHT", "heavy")],
     &[("HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX", "first")],
     &[("HAPROXY_0_MODE", "tcp; http")],
-    &[("HAPROXY_0_PATH", "-i /a")],
+    &[("HAPROXY_0_PATH", "-m end .php")],
+    &[("HAPROXY_0_BIND_ADDR", "eth0")],
+    &[("HAPROXY_0_SSL_CERT", "/etc/ssl/sh op.pem")],
+    &[("HAPROXY_0_GROUP", ",")],
+    &[("HAPROXY_0_ENABLED", "perhaps")],
+    &[("HAPROXY_0_HTTP_BACKEND_REVPROXY_PATH", "no-slash")],
+    &[("HAPROXY_0_HTTP_BACKEND_REDIR", "no-slash")],
+    &[("HAPROXY_DEPLOYMENT_GROUP", "/")],
     &[("HAPROXY_0_BACKEND_HTTP_OPTIONS", "  bind *:1 { {nonsense")],
     &[("HAPROXY_DEPLOYMENT_GROUP", ""), ("HAPROXY_DEPLOYMENT_STARTED_AT", "yesterday")],
     &[("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "everybody")],
@@ -62,7 +69,7 @@ fn touched(before: &Table, after: &Table) -> Vec<String> {
 #[test]
 fn a_bad_label_among_5000_apps_costs_its_own_app_alone() {
     let mut config = common::facts::config();
-    config.routing.groups = vec!["*".into()];
+    config.routing.groups = vec!["external".into()];
     let mut world = World::with(config);
     let apps = (0..APPS).map(|number| app(number, &[]));
     world.say(snapshot(1, [at(1), marathon()].into_iter().chain(apps).collect()));

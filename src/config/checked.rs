@@ -973,7 +973,8 @@ pub struct RoutingConfig {
     pub unreachable_keep: Duration,
     /// All endpoints are served again when none is ready.
     pub panic: bool,
-    /// Groups whose `HAPROXY_GROUP` (or `pointsman.group`) labels are served; `*`: all.
+    /// Groups whose `HAPROXY_GROUP` (or `pointsman.group`) labels are served; `*`: all, also tasks without one; none:
+    /// every group that a label names.
     pub groups: Vec<String>,
     /// Requests in flight on a draining endpoint may go on this long.
     pub drain_time: Duration,
@@ -1343,7 +1344,7 @@ impl Default for RoutingConfig {
             serve_unverified: false,
             unreachable_keep: Duration::from_secs(300),
             panic: true,
-            groups: vec!["*".into()],
+            groups: Vec::new(),
             drain_time: Duration::from_secs(60),
             require_port_resource: true,
             strict_mode: false,

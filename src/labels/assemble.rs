@@ -32,6 +32,7 @@ pub(super) fn assemble(ports: &[TaskPort], groups: &[String], mut statements: St
     let text = |field| text(statements.at(Place::Task, field));
     let mut spec = TaskSpec {
         service: text(Field::Service),
+        group: text(Field::DeployGroup),
         namespace: text(Field::Namespace),
         version: text(Field::Version).map(Version::from),
         deployment: deployment(&statements).map(Arc::new),
@@ -83,10 +84,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
         bounds: bounds(port.index, statements),
-        listen: match of(Field::Listen) {
-            Some(Value::Number(number)) => Some(*number),
-            _ => None,
-        },
+        listen: listen(port.index, statements),
         rules: None,
         routes: Vec::new(),
     };
@@ -130,6 +128,19 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         spec.rules = rules.shared();
     }
     spec
+}
+
+/// The port of the proxy. Where its address or its certificate cannot be understood, it would be open to more than was
+/// meant, or in clear text: it stays closed.
+fn listen(port: usize, statements: &Statements) -> Option<u16> {
+    let of = |field| statements.of_port(port, field).map(|said| &said.value);
+    let is_unclear = |field| matches!(of(field), Some(Value::Nothing));
+    match of(Field::Listen) {
+        Some(Value::Number(number)) if ![Field::ListenAddress, Field::Certificate].into_iter().any(is_unclear) => {
+            Some(*number)
+        }
+        _ => None,
+    }
 }
 
 /// What can be kept only where the proxy speaks HTTP lets nobody in where it does not.
@@ -321,7 +332,13 @@ fn asked(place: &Place, statements: &mut Statements) -> Option<(Arc<str>, Option
             refined.path = PathMeaning::Pattern(pattern.clone());
             pattern.as_str().into()
         }
-        _ => text(prefix).unwrap_or_else(super::path::root),
+        _ => match prefix.map(|said| &said.value) {
+            Some(Value::AnyCase(path)) => {
+                refined.path = PathMeaning::AnyCase;
+                path.clone()
+            }
+            _ => text(prefix).unwrap_or_else(super::path::root),
+        },
     };
     let said: Vec<Arc<str>> =
         [exact, expression, prefix].into_iter().flatten().map(|said| said.label.clone()).collect();

@@ -2,15 +2,17 @@
 //! understood yet, text for HAProxy's file (refused), or unknown.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::complaint::{did_you_mean, nearest};
+use super::host::HostPattern;
 use super::keys::{Field, HAPROXY_KEYS, Haproxy, haproxy};
 use super::native::{index, missing_port_mend, shared, sorted, value};
-use super::path;
 use super::ports::TaskPort;
 use super::statements::{DEFAULT_ROUTE, Place, Said, Statements, default_route};
 use super::value::{Fault, Kind, Value, list};
-use super::{MAX_ROUTES, Scope, is_served};
+use super::{Scope, is_served, keys, paths, serves_all};
+use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
 use crate::model::task::{AppFacts, Label, TaskDefinition};
@@ -26,11 +28,15 @@ struct Labels<'a> {
 
 /// Reads all labels of marathon-lb that are meant for the groups served here. Native labels are read before.
 pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scope<'_>, statements: &mut Statements) {
+    let app = definition.app.as_deref();
     if !definition.labels.iter().any(|label| label.key.starts_with(PREFIX)) {
+        if serves_all(scope.groups) && !scope.strict {
+            unlabelled(ports, app, statements);
+        }
         return;
     }
     let mut labels = split(definition, statements);
-    if labels.task.contains_key("GROUP") {
+    if labels.task.contains_key("GROUP") || serves_all(scope.groups) {
         // The group selects every port of the task, whether or not a label speaks of it.
         for port in 0..ports.len() {
             labels.ports.entry(port).or_default();
@@ -43,8 +49,7 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         }
         any_served = true;
         if port < ports.len() {
-            read_port(port, of_port, statements);
-            let app = definition.app.as_deref();
+            read_port(port, of_port, definition, statements);
             by_default(&ports[port], of_port, app, scope.strict, statements);
         } else {
             for label in of_port.values() {
@@ -61,6 +66,14 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         });
     } else {
         complain_of_no_group(&labels, statements);
+    }
+}
+
+/// An app without a label of marathon-lb's, where all are served: its ports have their service ports. Where it has none,
+/// nothing of marathon-lb's is said of it.
+fn unlabelled(ports: &[TaskPort], app: Option<&AppFacts>, statements: &mut Statements) {
+    for port in ports.iter().filter(|port| service_port(port, app).is_some()) {
+        by_default(port, &BTreeMap::new(), app, false, statements);
     }
 }
 
@@ -90,13 +103,18 @@ fn is_port_served(
     of_port: &BTreeMap<&str, &Label>,
     labels: &Labels<'_>,
     groups: &[String],
-    statements: &Statements,
+    statements: &mut Statements,
 ) -> bool {
     if let Some(label) = of_port.get("GROUP").or_else(|| labels.task.get("GROUP")) {
-        return list(&label.value).is_ok_and(|said| is_served(&said, groups));
+        let said = list(&label.value).unwrap_or_else(|fault| {
+            statements.complaints.value(&label.key, &label.value, fault);
+            Vec::new()
+        });
+        return serves_all(groups) || (!said.is_empty() && is_served(&said, groups));
     }
     match statements.of_port(port, Field::Group).map(|said| &said.value) {
         Some(Value::List(said)) => is_served(said, groups),
+        _ if serves_all(groups) => true,
         _ => matches!(statements.of_port(port, Field::Enabled), Some(Said { value: Value::Flag(true), .. })),
     }
 }
@@ -118,7 +136,7 @@ fn complain_of_no_group(labels: &Labels<'_>, statements: &mut Statements) {
     statements.complaints.add(ProblemCode::InvalidLabel, &label.key, message, mend);
 }
 
-fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
+fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, definition: &TaskDefinition, statements: &mut Statements) {
     for (name, label) in labels {
         match haproxy(name, true) {
             Some(Haproxy::Means(field @ (Field::Enabled | Field::Sticky | Field::HttpsRedirect | Field::Hsts))) => {
@@ -135,14 +153,15 @@ fn read_port(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stat
             _ => judge(name, true, label, statements),
         }
     }
-    routes(port, labels, statements);
+    routes(port, labels, definition, statements);
 }
 
 /// What the labels of zdd say of the app. Without a group it is alone, and they mean nothing.
 fn deploy(labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
     let Some(group) = labels.get("DEPLOYMENT_GROUP") else { return };
-    let Some(name) = value(group, Kind::Name, &mut statements.complaints) else { return };
+    let Some((id, name)) = deployment_group(group, statements) else { return };
     offer(Place::Task, Field::Service, group, name, statements);
+    offer(Place::Task, Field::DeployGroup, group, Value::Text(id), statements);
     for (name, label) in labels {
         let (field, kind) = match haproxy(name, false) {
             Some(Haproxy::Means(Field::Version)) => (Field::Version, Kind::Version),
@@ -159,9 +178,24 @@ fn deploy(labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
     }
 }
 
+/// A deployment group as the id of the app that it stands for, with or without the slash in front, and as the name of its
+/// service, which is made of it as of every app's id.
+fn deployment_group(label: &Label, statements: &mut Statements) -> Option<(Arc<str>, Value)> {
+    let text = label.value.trim();
+    // What is made of nothing but slashes is as empty as nothing.
+    let named = Label { key: label.key.clone(), value: app::name_of(text) };
+    let name = value(&named, Kind::Name, &mut statements.complaints)?;
+    Some((app::id_of(text)?, name))
+}
+
 /// marathon-lb's booleans are true for these words alone, and false for everything else.
 fn flag(port: usize, field: Field, label: &Label, statements: &mut Statements) {
-    let is_true = ["true", "t", "yes", "y"].iter().any(|word| word.eq_ignore_ascii_case(&label.value));
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(&label.value));
+    let is_true = is_one_of(&["true", "t", "yes", "y"]);
+    if !is_true && !is_one_of(&["false", "f", "no", "n", "off", "0", ""]) {
+        let fault = Fault::new("it is none of `true`, `t`, `yes`, `y`, and counts as false", "write `true` or `false`");
+        statements.complaints.value(&label.key, &label.value, fault);
+    }
     offer(Place::Port(port), field, label, Value::Flag(is_true), statements);
 }
 
@@ -191,7 +225,7 @@ fn certificate(port: usize, label: &Label, statements: &mut Statements) {
     let file = first.rsplit('/').next().unwrap_or_default();
     let name = file.strip_suffix(".pem").or_else(|| file.strip_suffix(".crt")).unwrap_or(file);
     let named = Label { key: label.key.clone(), value: name.into() };
-    if let Some(value) = value(&named, Kind::Name, &mut statements.complaints) {
+    if let Some(value) = value(&named, Kind::Certificate, &mut statements.complaints) {
         offer(Place::Port(port), Field::Certificate, label, value, statements);
     }
 }
@@ -209,8 +243,7 @@ fn by_default(
         offer_default(port, Field::Enabled, Value::Flag(false), statements);
     }
     let index = u16::try_from(port.index).unwrap_or(u16::MAX);
-    let service_port = app.and_then(|app| app.service_ports.get(port.index)).copied().filter(|port| *port != 0);
-    if let (Some(number), true) = (service_port, port.transports.tcp) {
+    if let Some(number) = service_port(port, app) {
         offer_default(port, Field::Listen, Value::Number(number), statements);
     }
     let checked = |index: u16| app.is_some_and(|app| app.http_checked.contains(&index));
@@ -225,6 +258,12 @@ fn by_default(
     }
 }
 
+/// The service port that Marathon gave a port, where it is one to be listened on.
+fn service_port(port: &TaskPort, app: Option<&AppFacts>) -> Option<u16> {
+    let number = app?.service_ports.get(port.index).copied().filter(|number| *number != 0);
+    number.filter(|_| port.transports.tcp)
+}
+
 fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut Statements) {
     if statements.of_port(port.index, field).is_none() {
         let said = Said { value, label: "HAPROXY_GROUP".into(), text: "".into() };
@@ -233,7 +272,8 @@ fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut S
 }
 
 fn mode(port: usize, label: &Label, statements: &mut Statements) {
-    let protocol = match label.value.trim() {
+    // marathon-lb reads it in lower case.
+    let protocol = match &*label.value.trim().to_ascii_lowercase() {
         "http" => Protocol::Http,
         "tcp" => Protocol::Tcp,
         _ => {
@@ -244,7 +284,7 @@ fn mode(port: usize, label: &Label, statements: &mut Statements) {
     offer(Place::Port(port), Field::Protocol, label, Value::Protocol(protocol), statements);
 }
 
-fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Statements) {
+fn routes(port: usize, labels: &BTreeMap<&str, &Label>, definition: &TaskDefinition, statements: &mut Statements) {
     let place = || Place::Route(port, default_route());
     if let Some(label) = labels.get("VHOST")
         && let Some(hosts) = value(label, Kind::Hosts, &mut statements.complaints)
@@ -252,7 +292,8 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
         offer(place(), Field::Hosts, label, hosts, statements);
     }
     let Some(label) = labels.get("PATH") else { return };
-    let Some(hosts) = statements.at(place(), Field::Hosts).cloned() else {
+    let hosts = statements.at(place(), Field::Hosts).cloned().or_else(|| every_host(label, definition));
+    let Some(hosts) = hosts else {
         let message = "a path has no effect without hosts";
         let mend = format!("add `HAPROXY_{port}_VHOST`, or remove the path");
         return statements.complaints.add(ProblemCode::InvalidLabel, &label.key, message, mend);
@@ -260,39 +301,33 @@ fn routes(port: usize, labels: &BTreeMap<&str, &Label>, statements: &mut Stateme
     if statements.at(place(), Field::Path).is_some() {
         return;
     }
-    let read = paths(label, statements);
+    let read = paths::read(label, &mut statements.complaints);
     if read.is_empty() && !label.value.trim().is_empty() {
         // What was meant to narrow the route and cannot be understood makes none.
         return offer(place(), Field::Path, label, Value::Nothing, statements);
     }
-    for (at, path) in read.into_iter().enumerate() {
+    for (at, (field, path)) in read.into_iter().enumerate() {
         let name = if at == 0 { default_route() } else { format!("{DEFAULT_ROUTE}-{}", at + 1).into() };
         let place = Place::Route(port, name);
         statements.say_if_silent(place.clone(), Field::Hosts, hosts.clone());
-        offer(place, Field::Path, label, Value::Text(path), statements);
+        offer(place, field, label, path, statements);
     }
 }
 
-/// The prefixes of a `PATH` label. It goes into HAProxy's file behind `path_beg` and may hold flags: refused.
-fn paths(label: &Label, statements: &mut Statements) -> Vec<std::sync::Arc<str>> {
-    let mut out = Vec::new();
-    for word in label.value.split_ascii_whitespace().take(MAX_ROUTES + 1) {
-        let fault = match path::prefix(word) {
-            Ok(path) if out.contains(&path) => continue,
-            Ok(path) => {
-                out.push(path);
-                continue;
-            }
-            Err(_) if word.starts_with('-') => {
-                let wrong =
-                    format!("{:?} is a flag of HAProxy, and those are refused", super::value::shorten(word, 32));
-                Fault::new(wrong, "write path prefixes alone, separated by spaces")
-            }
-            Err(error) => Fault::new(error.to_string(), error.mend()),
-        };
-        statements.complaints.value(&label.key, &label.value, fault);
+/// A path without a host is had by every host that nobody claims. Where hosts are written in any way, and be it one that
+/// cannot be read, it is not: it would be had by more than was meant.
+fn every_host(label: &Label, definition: &TaskDefinition) -> Option<Said> {
+    let of_ports = definition.discovery.iter().flat_map(|discovery| &discovery.ports).flat_map(|port| &port.labels);
+    let names_hosts = |label: &Label| {
+        let key = label.key.to_ascii_lowercase();
+        ["host", "hosts", "host_regex"].iter().any(|word| key.ends_with(word))
+            && (key.starts_with(keys::PREFIX) || label.key.starts_with(PREFIX))
+    };
+    if label.value.trim().is_empty() || definition.labels.iter().chain(of_ports).any(names_hosts) {
+        return None;
     }
-    out
+    let (label, text) = shared(label);
+    Some(Said { value: Value::Hosts(vec![HostPattern::Any]), label, text })
 }
 
 fn offer(place: Place, field: Field, label: &Label, value: Value, statements: &mut Statements) {
@@ -307,7 +342,7 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
         Some(Haproxy::Raw) => (
             ProblemCode::UnsupportedLabel,
             "refused: raw HAProxy text, which this program has no use for",
-            structured(name).into(),
+            structured(name),
         ),
         None if statements.complaints.is_full() => {
             (ProblemCode::UnknownLabel, "marathon-lb has no such label", "".into())
@@ -317,32 +352,49 @@ fn judge(name: &str, per_port: bool, label: &Label, statements: &mut Statements)
     statements.complaints.add(code, &label.key, message, &*mend);
 }
 
-/// What does in a structured way what a template label was used for.
-fn structured(name: &str) -> &'static str {
+/// What does in a structured way what a template label was used for. In this order: a front-end's template for paths and
+/// passwords is about routes, and needs both.
+fn structured(name: &str) -> Arc<str> {
     let has = |word: &str| name.contains(word);
-    match () {
-        () if has("AUTH") || has("USERLIST") => "use `HAPROXY_{n}_AUTH`, and remove it",
-        () if has("REDIRECT") => "use `HAPROXY_{n}_REDIRECT_TO_HTTPS`, and remove it",
-        () if has("HSTS") => "use `HAPROXY_{n}_USE_HSTS`, and remove it",
-        () if has("STICKY") => "use `HAPROXY_{n}_STICKY`, and remove it",
-        () if has("HEALTHCHECK") => "let the app's health check say it, and remove it",
-        () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`, and remove it",
-        () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`, and remove it",
-        () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`, and remove it",
+    let instead = match () {
+        () if has("FRONTEND_APPID") => "send `X-Marathon-App-Id` to a listener with `route_by = \"app-id\"`",
+        () if has("FRONTEND_") && has("AUTH") && has("PATH") => {
+            "use `HAPROXY_{n}_VHOST`, `HAPROXY_{n}_PATH` and `HAPROXY_{n}_AUTH`"
+        }
+        () if has("FRONTEND_") && has("AUTH") => "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_AUTH`",
+        () if has("FRONTEND_") && has("PATH") => "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH`",
+        () if has("HTTP_FRONTEND_") || has("HTTPS_FRONTEND_") => {
+            "use `HAPROXY_{n}_VHOST`, or `pointsman.{port}.route.{name}.host` with `header`, `query` or `cookie`"
+        }
+        () if has("FRONTEND_BACKEND_GLUE") => "nothing is needed: a service's port leads to its tasks by itself",
+        () if has("FRONTEND_HEAD") || has("BIND") => {
+            "use `HAPROXY_{n}_PORT`, `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`"
+        }
+        () if has("USERLIST") => "use `HAPROXY_{n}_AUTH`",
+        () if has("BACKEND_HEAD") => "use `HAPROXY_{n}_BALANCE` and `HAPROXY_{n}_MODE`",
+        () if has("REDIRECT") => "use `HAPROXY_{n}_REDIRECT_TO_HTTPS`",
+        () if has("HSTS") => "use `HAPROXY_{n}_USE_HSTS`",
+        () if has("STICKY") => "use `HAPROXY_{n}_STICKY`",
+        () if has("HEALTHCHECK") => {
+            "let the app's health check say it, or `pointsman.{port}.health.path` and `pointsman.{port}.health.check`"
+        }
+        () if has("PROXYPASS") => "use `HAPROXY_{n}_HTTP_BACKEND_PROXYPASS_PATH`",
+        () if has("REVPROXY") => "use `HAPROXY_{n}_HTTP_BACKEND_REVPROXY_PATH`",
+        () if has("NETWORK_ALLOWED") => "use `HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL`",
         () if has("SERVER_OPTIONS") => {
             "for TLS to the task use `pointsman.{port}.protocol=https` with `pointsman.{port}.tls`, for `send-proxy` \
-             `pointsman.{port}.proxy_protocol`, and remove it"
+             `pointsman.{port}.proxy_protocol`, for `maxconn` `pointsman.{port}.max_requests`"
         }
-        () if has("BIND") => "use `HAPROXY_{n}_BIND_ADDR` and `HAPROXY_{n}_SSL_CERT`, and remove it",
-        () if has("PATH") => "use `HAPROXY_{n}_PATH`, and remove it",
-        () if has("ACL") || has("ROUTING") || has("FRONTEND") => {
-            "use `HAPROXY_{n}_VHOST` and `HAPROXY_{n}_PATH`, or `pointsman.{port}.route.{name}.host`, and remove it"
+        () if has("HTTP_OPTIONS") => {
+            "`X-Forwarded-For`, `-Port` and `-Proto` are sent by themselves; for others use \
+             `pointsman.{port}.request_headers`, `pointsman.{port}.response_headers` and `pointsman.{port}.timeout`"
         }
-        () => "see the reference of labels for a native one, and remove it",
-    }
+        () => "see the reference of labels for a native one",
+    };
+    format!("{instead}, and remove it").into()
 }
 
-fn unknown_mend(name: &str, per_port: bool, label: &Label) -> std::sync::Arc<str> {
+fn unknown_mend(name: &str, per_port: bool, label: &Label) -> Arc<str> {
     let names = |of: bool| HAPROXY_KEYS.iter().filter(move |key| key.per_port == of).map(|key| key.name);
     let start = &label.key[..label.key.len() - name.len()];
     let same = nearest(name, names(per_port)).map(|known| format!("{start}{known}"));

@@ -8,6 +8,7 @@ use crate::model::refinement::Part;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Field {
     Service,
+    DeployGroup,
     DeployStarted,
     DeployTarget,
     DeployNew,
@@ -221,16 +222,16 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "Whether the port makes a service and routes." },
     Key { name: "group", also: "groups", field: Field::Group, about: About::EveryPort, kind: Kind::List,
         default: "every group", example: "external",
-        meaning: "Served only where the setting `routing.groups` lists one of these or `*`." },
+        meaning: "Served only where the setting `routing.groups` lists one of these or `*`, or is not there." },
     Key { name: "listen", also: "", field: Field::Listen, about: About::FirstPort, kind: Kind::Number,
         default: "none", example: "10000",
         meaning: "A port of the proxy for this port alone, by HTTP or TCP as the port speaks; see `proxy.service_ports`." },
     Key { name: "listen_address", also: "", field: Field::ListenAddress, about: About::FirstPort, kind: Kind::Address,
         default: "`proxy.service_ports.addresses`", example: "127.0.0.1",
-        meaning: "The one address of that port; it must be one of `proxy.service_ports.addresses`, or within one of them." },
-    Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Name,
+        meaning: "The one address of that port; it must be one of `proxy.service_ports.addresses`, or within one of them. One that cannot be read opens no port." },
+    Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Certificate,
         default: "clear text", example: "shop",
-        meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`." },
+        meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`. Without it the port is not opened." },
     Key { name: "filters", also: "filter", field: Field::Filters, about: About::EveryRoute, kind: Kind::List,
         default: "none", example: "public-api, browsers",
         meaning: "Filters of the configuration (`proxy.filters`): said of a port they hold on every way in, said of a route beside the port's. A name that is not there lets nobody in." },
@@ -320,7 +321,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     of_the_app(
         "GROUP",
         Field::Group,
-        "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` label is served.",
+        "Selects the task: without it (or `pointsman.group`, or `pointsman.enabled=true`) no `HAPROXY_*` label is served, unless `routing.groups` lists `*`.",
     ),
     understood("GROUP", Field::Group, "The same for one port."),
     understood("ENABLED", Field::Enabled, "Whether the port is served; true only for `true`, `t`, `yes`, `y`."),
@@ -328,9 +329,9 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "PATH",
         Field::Path,
-        "Path prefixes, separated by spaces; matched on segment bounds, the longest first. No effect without VHOST.",
+        "Path prefixes, separated by spaces; matched on segment bounds, the longest first. With `-i` before them capitals do not matter, with `-m str` they are paths by themselves, with `-m reg` regular expressions; other flags are refused. Without VHOST: of every host that nobody claims.",
     ),
-    understood("MODE", Field::Protocol, "`http` or `tcp`."),
+    understood("MODE", Field::Protocol, "`http` or `tcp`, in capitals or not."),
     understood("STICKY", Field::Sticky, "Keeps a client on one task by a cookie, for as long as that task serves."),
     understood(
         "BALANCE",
@@ -341,12 +342,12 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "BIND_ADDR",
         Field::ListenAddress,
-        "The address of that port: `*`, or one within `proxy.service_ports.addresses`.",
+        "The address of that port: `*`, or one within `proxy.service_ports.addresses`. One that cannot be read opens no port.",
     ),
     understood(
         "SSL_CERT",
         Field::Certificate,
-        "TLS on that port: the name of a certificate in `proxy.service_ports.certificates`, never a path.",
+        "TLS on that port: the name of a certificate in `proxy.service_ports.certificates`, of a path the file's name. Without it the port is not opened.",
     ),
     understood(
         "REDIRECT_TO_HTTPS",
@@ -393,7 +394,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     of_the_app(
         "DEPLOYMENT_GROUP",
         Field::Service,
-        "Apps of one group (blue and green) are one service of this name. The other labels of deploys count beside it alone.",
+        "Apps of one group (blue and green) are one service, called as an app with this id would be (`/team/shop`: `shop.team`; the slash in front may be missing); requests that name this app go there too. The other labels of deploys count beside it alone.",
     ),
     ignored("DEPLOYMENT_ALT_PORT", "Nothing: both colours may have one port."),
     of_the_app(

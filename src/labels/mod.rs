@@ -15,6 +15,7 @@ mod complaint;
 mod haproxy;
 mod keys;
 mod native;
+mod paths;
 mod reference;
 mod statements;
 mod value;
@@ -50,7 +51,7 @@ pub const MAX_LABELS: usize = 1024;
 /// Whose labels count here.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
-    /// Groups that are served, `*` for all.
+    /// Groups that are served, `*` for all, also tasks without one; none: every group that a task names.
     pub groups: &'a [String],
     /// marathon-lb's strict mode: ports selected by `HAPROXY_GROUP` are off unless `HAPROXY_{n}_ENABLED` is true.
     pub strict: bool,
@@ -64,7 +65,7 @@ pub fn read_split(text: &str) -> Result<Shares, (String, String)> {
     acts::split(text).map_err(|fault| (fault.wrong, fault.mend))
 }
 
-/// Reads the labels of a task. `groups`: those that are served here, `*` for all.
+/// Reads the labels of a task. `groups`: those that are served here, see [`Scope::groups`].
 pub fn read(definition: &TaskDefinition, groups: &[String]) -> Reading {
     read_within(definition, &Scope { groups, strict: false })
 }
@@ -95,7 +96,12 @@ pub fn read_declared(labels: &[Label], port: &str, groups: &[String]) -> Reading
 
 /// Whether one of `said` is served here.
 fn is_served(said: &[String], groups: &[String]) -> bool {
-    groups.iter().any(|group| group == "*" || said.contains(group))
+    groups.is_empty() || serves_all(groups) || groups.iter().any(|group| said.contains(group))
+}
+
+/// Whether tasks are served that are in no group, too.
+fn serves_all(groups: &[String]) -> bool {
+    groups.iter().any(|group| group == "*")
 }
 
 /// Reads arbitrary bytes as labels, one `key=value` a line, and checks what must hold of every reading.

@@ -2,7 +2,8 @@
 //!
 //! Discovery ports, else port mappings, else host ports. An index in a label (`pointsman.0.host`, `HAPROXY_0_VHOST`)
 //! counts in this list. Frameworks announce one port several times (once a protocol, once a network); such entries are
-//! one port here, so that indices are those that people count.
+//! one port here, so that indices are those that people count. Whether two entries without a name and with one number are
+//! one port or two (53 for UDP, and 53 for TCP) only its framework can tell, by how many ports it counts.
 
 use std::sync::Arc;
 
@@ -85,18 +86,38 @@ impl TaskPort {
 
 /// The ports of a task in order, at most [`MAX_PORTS`].
 pub fn ports(definition: &TaskDefinition) -> Vec<TaskPort> {
-    let mut out = match &definition.discovery {
-        Some(discovery) if !discovery.ports.is_empty() => discovery_ports(discovery, definition),
-        _ if !definition.port_mappings.is_empty() => mapped_ports(&definition.port_mappings),
-        _ => host_ports(definition),
-    };
+    let mut out = found_ports(definition, Twins::AreOne);
+    let counted = definition.app.as_ref().map_or(0, |app| app.service_ports.len());
+    if counted > out.len() {
+        let apart = found_ports(definition, Twins::AreTwo);
+        if apart.len() == counted {
+            out = apart;
+        }
+    }
     for (index, port) in out.iter_mut().enumerate() {
         port.index = index;
     }
     out
 }
 
-fn discovery_ports(discovery: &Discovery, definition: &TaskDefinition) -> Vec<TaskPort> {
+/// What entries are that differ in their transport alone, and have no name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Twins {
+    /// One port for both transports, announced for each.
+    AreOne,
+    /// Two ports.
+    AreTwo,
+}
+
+fn found_ports(definition: &TaskDefinition, twins: Twins) -> Vec<TaskPort> {
+    match &definition.discovery {
+        Some(discovery) if !discovery.ports.is_empty() => discovery_ports(discovery, definition, twins),
+        _ if !definition.port_mappings.is_empty() => mapped_ports(&definition.port_mappings, twins),
+        _ => host_ports(definition),
+    }
+}
+
+fn discovery_ports(discovery: &Discovery, definition: &TaskDefinition, twins: Twins) -> Vec<TaskPort> {
     let mut out: Vec<TaskPort> = Vec::new();
     // Merging looks back over what is there already: the input is bounded, so that the cost is.
     for announced in discovery.ports.iter().take(4 * MAX_PORTS) {
@@ -110,7 +131,7 @@ fn discovery_ports(discovery: &Discovery, definition: &TaskDefinition) -> Vec<Ta
             transports: Transports::parse(&announced.protocol),
             kind: PortKind::Discovery,
         };
-        add(&mut out, port);
+        add(&mut out, port, twins);
     }
     out
 }
@@ -132,8 +153,11 @@ fn faces(number: u16, scope: PortScope, definition: &TaskDefinition) -> (Option<
 }
 
 /// Whether two announcements are of one port: the same name, and the same numbers or the two faces of one port.
-fn is_same(known: &TaskPort, other: &TaskPort) -> bool {
+fn is_same(known: &TaskPort, other: &TaskPort, twins: Twins) -> bool {
     if known.name != other.name {
+        return false;
+    }
+    if twins == Twins::AreTwo && known.name.is_empty() && known.transports != other.transports {
         return false;
     }
     let same = known.host == other.host && known.container == other.container;
@@ -144,8 +168,8 @@ fn is_same(known: &TaskPort, other: &TaskPort) -> bool {
 }
 
 /// Adds a port, or joins it with the one it is.
-fn add(ports: &mut Vec<TaskPort>, port: TaskPort) {
-    match ports.iter().position(|known| is_same(known, &port)) {
+fn add(ports: &mut Vec<TaskPort>, port: TaskPort, twins: Twins) {
+    match ports.iter().position(|known| is_same(known, &port, twins)) {
         Some(at) => join(&mut ports[at], &port),
         None if ports.len() < MAX_PORTS => ports.push(port),
         None => {}
@@ -159,7 +183,7 @@ fn join(known: &mut TaskPort, other: &TaskPort) {
     known.transports.udp |= other.transports.udp;
 }
 
-fn mapped_ports(mappings: &[PortMapping]) -> Vec<TaskPort> {
+fn mapped_ports(mappings: &[PortMapping], twins: Twins) -> Vec<TaskPort> {
     let mut out: Vec<TaskPort> = Vec::new();
     for mapping in mappings.iter().take(4 * MAX_PORTS) {
         // A mapping without a protocol is one for TCP.
@@ -173,7 +197,7 @@ fn mapped_ports(mappings: &[PortMapping]) -> Vec<TaskPort> {
             transports: Transports::parse(protocol),
             kind: PortKind::Mapping,
         };
-        add(&mut out, port);
+        add(&mut out, port, twins);
     }
     out
 }
@@ -195,7 +219,7 @@ fn host_ports(definition: &TaskDefinition) -> Vec<TaskPort> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::task::{DiscoveryPort, PortRange};
+    use crate::model::task::{AppFacts, DiscoveryPort, PortRange};
 
     fn announced(name: &str, number: u16, protocol: &str, scope: PortScope) -> DiscoveryPort {
         DiscoveryPort { number, name: name.into(), protocol: protocol.into(), scope, labels: Box::new([]) }
@@ -253,6 +277,38 @@ mod tests {
         check(&definition, &[("dns", 53, PortKind::Discovery), ("web", 80, PortKind::Discovery)]);
         assert_eq!(ports(&definition)[0].transports, Transports { tcp: true, udp: true });
         assert_eq!(ports(&definition)[0].container, Some(5353));
+    }
+
+    #[test]
+    fn the_framework_tells_whether_ports_without_a_name_are_one_or_two() {
+        let of_dns = |protocol| announced("", 53, protocol, PortScope::Container);
+        let web = announced("", 80, "tcp", PortScope::Container);
+        let twins = |service_ports: &[u16], of_mappings: bool| {
+            let entries = vec![of_dns("udp"), of_dns("tcp"), web.clone()];
+            let mut definition = task(NetworkMode::Container, if of_mappings { Vec::new() } else { entries }, &[]);
+            if of_mappings {
+                let mapping = |container_port, protocol: &str| PortMapping {
+                    host_port: 0,
+                    container_port,
+                    protocol: protocol.into(),
+                };
+                definition.port_mappings = Box::new([mapping(53, "udp"), mapping(53, "tcp"), mapping(80, "tcp")]);
+            }
+            definition.app = (!service_ports.is_empty())
+                .then(|| Arc::new(AppFacts { service_ports: service_ports.into(), ..AppFacts::default() }));
+            let shown = |port: &TaskPort| (port.container, port.transports.udp, port.transports.tcp);
+            ports(&definition).iter().map(shown).collect::<Vec<_>>()
+        };
+        let apart = [(Some(53), true, false), (Some(53), false, true), (Some(80), false, true)];
+        let one = [(Some(53), true, true), (Some(80), false, true)];
+        for of_mappings in [false, true] {
+            // 80 is the third of three service ports, and the second of two (Marathon's protocol `udp,tcp`).
+            assert_eq!(twins(&[10_053, 10_054, 10_080], of_mappings), apart);
+            assert_eq!(twins(&[10_053, 10_080], of_mappings), one);
+            // Nobody counts them, or the count is of something else.
+            assert_eq!(twins(&[], of_mappings), one);
+            assert_eq!(twins(&[1, 2, 3, 4], of_mappings), one);
+        }
     }
 
     #[test]

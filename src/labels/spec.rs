@@ -22,6 +22,8 @@ use crate::model::service::Protocol;
 pub struct TaskSpec {
     /// The service's name (`pointsman.service`), where it is not the task's own.
     pub service: Option<Arc<str>>,
+    /// The app that the task's deployment group stands for (`HAPROXY_DEPLOYMENT_GROUP`), as an id: `/team/shop`.
+    pub group: Option<Arc<str>>,
     /// A shared service's namespace (`pointsman.namespace`): tasks of several frameworks join by it.
     pub namespace: Option<Arc<str>>,
     /// The version (`pointsman.version`, else `version`).
@@ -109,6 +111,8 @@ impl RouteSpec {
     pub fn least_path(&self) -> &str {
         match self.refined.as_deref() {
             Some(Refinement { path: PathMeaning::Pattern(_), .. }) => "/",
+            // In capitals it is another path to whoever allows paths.
+            Some(Refinement { path: PathMeaning::AnyCase, .. }) => "/",
             _ => &self.path,
         }
     }

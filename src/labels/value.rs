@@ -46,6 +46,7 @@ pub(super) enum Kind {
     Index,
     Priority,
     Address,
+    Certificate,
     Networks,
     Auth,
     Check,
@@ -81,7 +82,9 @@ pub(super) enum Value {
     Methods(Box<[Arc<str>]>),
     Conditions(Box<[Condition]>),
     Act(Acted),
-    /// What was meant to narrow a route and cannot be understood: there is no route.
+    /// A path prefix, whatever the capitals.
+    AnyCase(Arc<str>),
+    /// What was meant to narrow and cannot be understood: there is no route, or the port stays closed.
     Nothing,
 }
 
@@ -112,7 +115,7 @@ impl Kind {
     /// How the value is described to people.
     pub fn describe(self) -> &'static str {
         match self {
-            Self::Name => "a name",
+            Self::Name | Self::Certificate => "a name",
             Self::Version => "a text",
             Self::Flag => "`true` or `false`",
             Self::List => "names, separated by commas",
@@ -150,6 +153,9 @@ impl Kind {
             // What was meant to keep people out and cannot be understood keeps everybody out.
             Self::Networks => return Some(Value::Networks(networks(text, faults))),
             Self::Auth => return Some(Value::Auth(auth(text, faults))),
+            // What was meant to keep a port from others and cannot be understood keeps it closed.
+            Self::Address => return Some(or_closed(address(text).map(Value::Address), faults)),
+            Self::Certificate => return Some(or_closed(name(text).map(Value::Text), faults)),
             _ => {}
         }
         // … and what was meant to narrow a route and cannot be understood makes none.
@@ -183,9 +189,12 @@ impl Kind {
                 .parse()
                 .map(Value::Priority)
                 .map_err(|_| Fault::new("it is no whole number", "write a number such as `10` or `-1`")),
-            Self::Address => address(text).map(Value::Address),
-            Self::Hosts | Self::Networks | Self::Auth => unreachable!("read above"),
-            Self::HostPattern
+            Self::Hosts
+            | Self::Networks
+            | Self::Auth
+            | Self::Address
+            | Self::Certificate
+            | Self::HostPattern
             | Self::RoutePrefix
             | Self::ExactPath
             | Self::PathPattern
@@ -213,7 +222,15 @@ impl Kind {
     }
 }
 
-fn path_fault(error: &path::InvalidPath) -> Fault {
+/// A value that narrows who reaches a port of the proxy, or that nobody does.
+fn or_closed(read: Result<Value, Fault>, faults: &mut Vec<Fault>) -> Value {
+    read.unwrap_or_else(|fault| {
+        faults.push(Fault::new(format!("{}, so the port of the proxy is not opened", fault.wrong), fault.mend));
+        Value::Nothing
+    })
+}
+
+pub(super) fn path_fault(error: &path::InvalidPath) -> Fault {
     Fault::new(error.to_string(), error.mend())
 }
 
@@ -496,7 +513,6 @@ mod tests {
         check(Kind::Address, "*", Some(Value::Address(None)));
         check(Kind::Address, "0.0.0.0", Some(Value::Address(None)));
         check(Kind::Address, "[::1]", Some(Value::Address(Some("::1".parse().unwrap()))));
-        check(Kind::Address, "eth0", None);
     }
 
     fn check_closed(kind: Kind, text: &str, expected: &Value) {
@@ -515,6 +531,12 @@ mod tests {
         check_closed(Kind::Networks, "10.0.0.0/33", &Value::Networks(Box::new([])));
         let one = Value::Networks(Box::new(["10.0.0.0/8".parse().unwrap()]));
         check_closed(Kind::Networks, "10.0.0.0/8, x", &one);
+        for text in ["eth0", "127.0.0.256", "10.0.0.1,10.0.0.2", "10.0.0.1 10.0.0.2", ""] {
+            check_closed(Kind::Address, text, &Value::Nothing);
+        }
+        for text in ["", "a/b", "../shop", "sh op", "*"] {
+            check_closed(Kind::Certificate, text, &Value::Nothing);
+        }
         let two = ["127.0.0.1/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()];
         check(Kind::Networks, "127.0.0.1/8  192.0.2.7", Some(Value::Networks(Box::new(two))));
     }

@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod agent;
+pub mod app;
 pub mod balance;
 pub mod bounds;
 pub mod check;

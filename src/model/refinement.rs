@@ -59,6 +59,9 @@ pub enum PathMeaning {
     Exact,
     /// Every path that the expression stands for.
     Pattern(Pattern),
+    /// With everything below it, whatever the capitals. The path itself is in lower case. At the end: stored states tell
+    /// these apart by their place here.
+    AnyCase,
 }
 
 /// Something that a request must have.
@@ -199,6 +202,7 @@ impl Refinement {
             PathMeaning::Prefix => None,
             PathMeaning::Exact => Some("exact path".to_owned()),
             PathMeaning::Pattern(_) => Some("path by expression".to_owned()),
+            PathMeaning::AnyCase => Some("path in capitals or not".to_owned()),
         };
         let methods = (!self.methods.is_empty()).then(|| format!("method {}", self.methods.join(" or ")));
         path.into_iter().chain(methods).chain(self.conditions.iter().map(ToString::to_string)).collect()

@@ -214,7 +214,12 @@ impl Template {
 }
 
 fn rest<'a>(parts: &Parts<'a>) -> &'a str {
-    parts.path.strip_prefix(parts.prefix).unwrap_or(parts.path).trim_start_matches('/')
+    // The request is the route's own already, and some routes do not mind capitals.
+    let rest = match parts.path.split_at_checked(parts.prefix.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(parts.prefix) => rest,
+        _ => parts.path,
+    };
+    rest.trim_start_matches('/')
 }
 
 fn place(name: &str) -> Result<Piece, InvalidTemplate> {

@@ -207,6 +207,7 @@ impl Route {
         let Some(refined) = &self.refined else { return path_matches(&self.path, head.path) };
         let path = match &refined.path {
             PathMeaning::Prefix => path_matches(&self.path, head.path),
+            PathMeaning::AnyCase => path_matches_any_case(&self.path, head.path),
             PathMeaning::Exact => *self.path == *head.path,
             PathMeaning::Pattern(pattern) => pattern.matches(head.path.as_bytes()),
         };
@@ -230,7 +231,7 @@ impl Route {
             let kind = match refined.map(|refined| &refined.path) {
                 Some(PathMeaning::Exact) => 0,
                 Some(PathMeaning::Pattern(_)) => 1,
-                Some(PathMeaning::Prefix) | None => 2,
+                Some(PathMeaning::Prefix | PathMeaning::AnyCase) | None => 2,
             };
             let demand = refined.map_or_else(nothing, Refinement::demand);
             (kind, Reverse(route.path.len()), demand, Reverse(route.priority), route.since)
@@ -273,6 +274,12 @@ pub fn path_matches(prefix: &str, path: &str) -> bool {
         Some(rest) => prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
         None => false,
     }
+}
+
+/// The same whatever the capitals of ASCII letters: `/foo` matches `/Foo/bar`.
+pub fn path_matches_any_case(prefix: &str, path: &str) -> bool {
+    let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
+    start.eq_ignore_ascii_case(prefix) && (prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -325,6 +332,26 @@ mod tests {
 
     fn header(name: &str, value: &str) -> Condition {
         Condition { part: Part::Header, name: name.into(), test: Test::Equals(value.into()) }
+    }
+
+    #[test]
+    fn capitals_do_not_matter_where_a_route_says_so_and_its_rank_stays() {
+        let any_case = Refinement { path: PathMeaning::AnyCase, ..Refinement::default() };
+        let mut routes = Routes::default();
+        routes.insert(route("a.test", "/shop", Some(any_case), 0, 0));
+        routes.insert(route("a.test", "/shop/cart", None, 0, 0));
+        routes.insert(route("a.test", "/", None, 0, 0));
+        for (path, expected) in [
+            ("/shop", "/shop"),
+            ("/SHOP/x", "/shop"),
+            ("/shop/cart", "/shop/cart"),
+            ("/Shop/cart", "/shop"),
+            ("/shopping", "/"),
+            ("/sh", "/"),
+        ] {
+            let found = ask(&routes, "a.test", path, &HeaderMap::new());
+            assert_eq!(found.map(|route| &*route.path), Some(expected), "{path}");
+        }
     }
 
     fn asking(conditions: &[Condition], methods: &[&str]) -> Option<Refinement> {

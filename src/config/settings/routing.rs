@@ -27,12 +27,17 @@ pub(super) fn routing() -> Section<Raw> {
             .costs("Without it a wrong health check takes the whole service down."),
         Setting::new(
             "groups",
-            Many::new(LINE, "groups", 1024).some(),
+            Many::new(LINE, "groups", 1024),
             |raw: &Raw| raw.config.routing.groups.iter().map(|group| group.as_str().into()).collect(),
             |raw: &mut Raw, groups| raw.config.routing.groups = strings(&groups),
         )
-        .means("Groups whose `pointsman.group` or `HAPROXY_GROUP` labels are served; \"*\": all.")
-        .costs("None."),
+        .example("[\"external\"]")
+        .by_default("every group that a label names")
+        .means(
+            "Groups whose `pointsman.group` or `HAPROXY_GROUP` labels are served. \"*\": all, and apps without a group \
+                too: their `HAPROXY_*` labels count, and their service ports are listened on (marathon-lb: `--group '*'`).",
+        )
+        .costs("With \"*\" every app of Marathon's has its service ports at the proxy, whether or not it asks for them."),
         setting!(Raw, "drain_time", Span::between(Duration::ZERO, day), config.routing.drain_time)
             .means(
                 "How long what is under way (requests, streams, WebSockets) may go on at an endpoint that goes away; \

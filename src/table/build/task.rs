@@ -365,11 +365,9 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     }
     // Requests that name an app go to the first of its ports that speaks HTTP.
     let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
-    if protocol.is_http()
-        && is_first
-        && let Some(place) = ways::app(inputs)
-    {
-        out.claims.push(ClaimDraft::of_way(service, "app", place));
+    if protocol.is_http() && is_first {
+        let places = ways::apps(inputs, spec.group.as_ref());
+        out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
     }
 }
 

@@ -3,15 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::policy;
 use super::task::{Inputs, problem};
 use crate::cluster::ledger::Place;
 use crate::config::Config;
 use crate::config::checked::RouteBy;
 use crate::labels::spec::PortSpec;
+use crate::model::app;
 use crate::model::id::ServiceId;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::service::Protocol;
+use crate::model::task::TaskFacts;
 
 /// The port of the proxy that is claimed, if any may be claimed here.
 ///
@@ -67,44 +71,26 @@ fn covers(address: IpAddr, bind: IpAddr) -> bool {
     address == bind || (address.is_unspecified() && address.is_ipv4() == bind.is_ipv4())
 }
 
-/// The app whose name requests may carry, where a listener routes by it.
-pub(super) fn app(inputs: &Inputs<'_>) -> Option<Place> {
+/// The apps whose names requests may carry, where a listener routes by them: the task's own, and the one that its
+/// deployment group stands for.
+pub(super) fn apps(inputs: &Inputs<'_>, group: Option<&Arc<str>>) -> SmallVec<[Place; 2]> {
     if !inputs.config.proxy.listeners.iter().any(|listener| listener.route_by == RouteBy::App) {
-        return None;
+        return SmallVec::new();
     }
-    let known = inputs.facts.definition.app.as_ref().map(|app| app.id.clone());
-    known.or_else(|| app_of(inputs.facts.key.task())).map(Place::App)
+    let own = app_id(&inputs.facts);
+    let group = group.filter(|group| own.as_ref() != Some(*group)).cloned();
+    own.into_iter().chain(group).map(Place::App).collect()
 }
 
-/// The app of a task of Marathon's: its task ids begin with the app's path, `_` for `/` (no segment may have a `_`), and
-/// go on with `.instance-` and a UUID (before 1.5, with the UUID alone).
-fn app_of(task: &str) -> Option<Arc<str>> {
-    let path = match task.rsplit_once(".instance-") {
-        Some((path, _)) => path,
-        None => task.rsplit_once('.').filter(|(_, uuid)| is_uuid(uuid)).map(|(path, _)| path)?,
-    };
-    (!path.is_empty()).then(|| format!("/{}", path.replace('_', "/")).into())
-}
-
-fn is_uuid(text: &str) -> bool {
-    let lengths = text.split('-').map(str::len);
-    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+/// The app of Marathon's that a task belongs to: as Marathon says, else as its id does.
+pub(super) fn app_id(facts: &TaskFacts) -> Option<Arc<str>> {
+    let known = facts.definition.app.as_ref().map(|app| app.id.clone());
+    known.or_else(|| app::id_of_task(facts.key.task()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn apps_of_tasks() {
-        let check = |task: &str, expected: Option<&str>| assert_eq!(app_of(task).as_deref(), expected, "{task}");
-        check("team_shop.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c._app.1", Some("/team/shop"));
-        check("shop.v2.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c.web", Some("/shop.v2"));
-        check("frontend-foosball.083be411-5d1f-11e5-88f7-56b91e7a505b", Some("/frontend-foosball"));
-        check("chronos:1", None);
-        check("a.b", None);
-        check(".instance-x", None);
-    }
 
     #[test]
     fn narrower_addresses_are_covered() {

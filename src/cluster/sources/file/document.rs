@@ -213,7 +213,7 @@ impl Reader<'_> {
         }
         let name = self.required(table, at, "name", span.clone(), "name the service");
         let port = self.port(table, at);
-        let reading = labels::read_declared(&written.labels, &port, &["*".to_owned()]);
+        let reading = labels::read_declared(&written.labels, &port, &[]);
         self.judge(&reading.problems, &written);
         written.labels.truncate(label_count);
         let namespace = self.string(table, at, "namespace").map_or(DEFAULT_NAMESPACE.to_owned(), |(_, text)| text);
