@@ -12,6 +12,8 @@
 pub mod changes;
 pub mod client;
 pub mod metrics;
+pub mod pods;
+mod ports;
 pub mod run;
 pub mod service_account;
 pub mod sse;
@@ -33,7 +35,7 @@ pub fn fuzz_marathon_json(data: &[u8]) {
         assert!(app.tasks.iter().all(|task| task.facts.state != TaskState::Ended));
         assert!(app.tasks.len() + app.problems.len() <= data.len());
     }
-    let _ = translate::pods(data).map(|pods| pods.iter().map(|pod| translate::pod(pod, &scope)).collect::<Vec<_>>());
+    let _ = translate::pods(data).map(|pods| pods.iter().map(|pod| pods::pod(pod, &scope)).collect::<Vec<_>>());
     let _ = changes::of("status_update_event", data);
     let _ = changes::of("deployment_success", data);
     let _ = serde_json::from_slice::<wire::Info>(data);

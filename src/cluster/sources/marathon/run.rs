@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::{Client, ClientError, Target};
 use super::metrics::{MarathonMetrics, SourceMetrics};
+use super::pods;
 use super::sse::{Decoder, TooLong};
 use super::translate::{self, Said, SaidTask, Scope};
 use super::wire::Info;
@@ -299,7 +300,7 @@ impl Source {
         // Without pods Marathon is old, or they are not ours to read.
         let pods = pods.and_then(|pods| translate::pods(pods).ok()).unwrap_or_default();
         let read = apps.into_iter().map(|raw| translate::app(raw, scope));
-        let read: Vec<_> = read.chain(pods.into_iter().map(|raw| translate::pod(raw, scope))).collect();
+        let read: Vec<_> = read.chain(pods.into_iter().map(|raw| pods::pod(raw, scope))).collect();
         let mut facts = vec![Fact::SnapshotStarted];
         if self.alone {
             facts.push(Fact::Framework(Box::new(framework(info, scope))));
@@ -328,7 +329,7 @@ impl Source {
         let (mut facts, mut problems) = (Vec::new(), Vec::new());
         let said = match (app, pod) {
             (Some(app), _) => translate::one_app(app).ok().map(|raw| translate::app(raw, scope)),
-            (None, Some(pod)) => serde_json::from_slice(pod).ok().map(|raw| translate::pod(raw, scope)),
+            (None, Some(pod)) => serde_json::from_slice(pod).ok().map(|raw| pods::pod(raw, scope)),
             // It is no more.
             (None, None) => Some(Ok(Said { id: id.to_owned(), ..Said::default() })),
         };

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use smallvec::SmallVec;
 
-use super::wire::{self, App, Container, PodEndpoint, PodInstance, PodStatus, PortDefinition, Task};
+use super::ports::{Port, network, ports};
+use super::wire::{self, App, Task};
 use crate::model::id::{ClusterName, FrameworkId, TaskKey};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::task::{
     AppFacts, Discovery, DiscoveryPort, Health, Label, NetworkMode, PortMapping, PortRange, PortScope, TaskDefinition,
-    TaskFacts, TaskNetworks, TaskState,
+    TaskFacts, TaskState,
 };
 
 /// What every fact of one Marathon has in common.
@@ -113,16 +113,6 @@ struct Shape {
     has_health_check: bool,
     kill_grace: Option<Duration>,
     facts: Arc<AppFacts>,
-}
-
-/// A port of an app.
-struct Port {
-    name: Arc<str>,
-    protocol: Arc<str>,
-    labels: Box<[Label]>,
-    container: Option<u16>,
-    /// Whether the agent has a port for it.
-    on_host: bool,
 }
 
 impl Shape {
@@ -233,90 +223,17 @@ fn health(task: &Task) -> Health {
 }
 
 /// `/team/shop` is called `shop.team` at Mesos.
-fn service_name(id: &str) -> Arc<str> {
+pub(super) fn service_name(id: &str) -> Arc<str> {
     let mut segments: Vec<&str> = id.split('/').filter(|segment| !segment.is_empty()).collect();
     segments.reverse();
     segments.join(".").into()
 }
 
-fn network(app: &App) -> NetworkMode {
-    let docker = app.container.as_ref().and_then(|container| container.docker.as_ref());
-    let of_mode = |mode: &str| match mode {
-        "container" => NetworkMode::Container,
-        "container/bridge" => NetworkMode::Bridge,
-        _ => NetworkMode::Host,
-    };
-    if let Some(network) = app.networks.as_ref().and_then(|networks| networks.first()) {
-        return of_mode(network.mode.as_deref().unwrap_or("container"));
-    }
-    match docker.and_then(|docker| docker.network.as_deref()) {
-        _ if app.ip_address.is_some() => NetworkMode::Container,
-        Some("BRIDGE") => NetworkMode::Bridge,
-        Some("USER") => NetworkMode::Container,
-        _ => NetworkMode::Host,
-    }
-}
-
-/// The ports of an app, and their service ports, in the order in which labels count them.
-fn ports(app: &App, network: NetworkMode) -> (Vec<Port>, Vec<u16>) {
-    let mapped = |container: &Container| {
-        let inner = container.port_mappings.as_deref().filter(|mappings| !mappings.is_empty());
-        inner.is_some() || container.docker.as_ref().is_some_and(|docker| docker.port_mappings.is_some())
-    };
-    if let Some(container) =
-        app.container.as_ref().filter(|container| network != NetworkMode::Host && mapped(container))
-    {
-        let docker = container.docker.as_ref().and_then(|docker| docker.port_mappings.as_ref());
-        let mappings = container.port_mappings.as_ref().filter(|list| !list.is_empty()).or(docker);
-        let mappings: Vec<&PortDefinition> = mappings.into_iter().flatten().collect();
-        let service_ports = mappings.iter().map(|mapping| mapping.service_port.unwrap_or(0)).collect();
-        let on_host = |mapping: &PortDefinition| network == NetworkMode::Bridge || mapping.host_port.is_some();
-        let ports = mappings.iter().map(|mapping| port(mapping, mapping.container_port, on_host(mapping)));
-        return (ports.collect(), service_ports);
-    }
-    if let Some(discovery) = app.ip_address.as_ref().and_then(|address| address.discovery.as_ref()) {
-        let ports = discovery.ports.iter().flatten().map(|found| Port {
-            name: text(found.name.as_deref()),
-            protocol: found.protocol.as_deref().unwrap_or("tcp").into(),
-            labels: Box::new([]),
-            container: found.number,
-            on_host: false,
-        });
-        let ports: Vec<Port> = ports.collect();
-        // Such ports have no service port at Marathon, but the app may name some.
-        let service_ports = app.ports.clone().unwrap_or_default();
-        return (ports, service_ports);
-    }
-    if let Some(definitions) = app.port_definitions.as_ref().filter(|definitions| !definitions.is_empty()) {
-        let service_ports = definitions.iter().map(|definition| definition.port.unwrap_or(0)).collect();
-        return (definitions.iter().map(|definition| port(definition, None, true)).collect(), service_ports);
-    }
-    let plain = app.ports.clone().unwrap_or_default();
-    let nameless = |_: &u16| Port {
-        name: "".into(),
-        protocol: "tcp".into(),
-        labels: Box::new([]),
-        container: None,
-        on_host: true,
-    };
-    (plain.iter().map(nameless).collect(), plain)
-}
-
-fn port(definition: &PortDefinition, container: Option<u16>, on_host: bool) -> Port {
-    Port {
-        name: text(definition.name.as_deref()),
-        protocol: definition.protocol.as_deref().unwrap_or("tcp").into(),
-        labels: labels(definition.labels.as_ref(), "", &mut Vec::new()),
-        container,
-        on_host,
-    }
-}
-
-fn text(text: Option<&str>) -> Arc<str> {
+pub(super) fn text(text: Option<&str>) -> Arc<str> {
     text.unwrap_or_default().into()
 }
 
-fn labels(labels: Option<&BTreeMap<String, Value>>, id: &str, problems: &mut Vec<Problem>) -> Box<[Label]> {
+pub(super) fn labels(labels: Option<&BTreeMap<String, Value>>, id: &str, problems: &mut Vec<Problem>) -> Box<[Label]> {
     let mut out = Vec::new();
     for (key, value) in labels.into_iter().flatten() {
         match value.as_str() {
@@ -347,143 +264,14 @@ pub fn state(text: &str) -> Option<TaskState> {
     })
 }
 
-/// Reads a pod's status with its instances.
-///
-/// # Errors
-/// What is wrong with it, as its own problem.
-pub fn pod(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
-    let pod: PodStatus = serde_json::from_str(raw.get()).map_err(|error| unreadable("pod", &id_of(raw), &error))?;
-    if pod.id.is_empty() {
-        return Err(unreadable("pod", "", &"it has no id"));
-    }
-    let mut said = Said { id: pod.id.clone(), ..Said::default() };
-    for raw in &pod.instances {
-        match serde_json::from_str::<PodInstance>(raw.get()) {
-            Ok(instance) => {
-                for container in instance.containers.iter().flatten() {
-                    said.tasks.extend(pod_task(&pod, &instance, container, scope, &mut said.problems));
-                }
-            }
-            Err(error) => said.problems.push(*unreadable("instance", &pod.id, &error)),
-        }
-    }
-    said.problems.sort();
-    said.problems.dedup();
-    Ok(said)
-}
-
-/// A container of an instance is a task at Mesos, called by the instance and the container.
-fn pod_task(
-    pod: &PodStatus,
-    instance: &PodInstance,
-    container: &wire::PodContainerStatus,
-    scope: &Scope,
-    problems: &mut Vec<Problem>,
-) -> Option<SaidTask> {
-    let state = container.status.as_deref().map_or(Some(TaskState::Running), state)?;
-    if state.is_final() || container.name.is_empty() || instance.id.is_empty() {
-        return None;
-    }
-    let defined = pod.spec.containers.iter().flatten().find(|defined| defined.name == container.name);
-    let mode = pod.spec.networks.as_ref().and_then(|networks| networks.first()).and_then(|n| n.mode.as_deref());
-    let network = match mode {
-        Some("container") => NetworkMode::Container,
-        Some("container/bridge") => NetworkMode::Bridge,
-        _ => NetworkMode::Host,
-    };
-    // What a container says goes before what its pod says.
-    let mut all = labels(defined.and_then(|defined| defined.labels.as_ref()), &pod.id, problems).into_vec();
-    let of_pod = labels(pod.spec.labels.as_ref(), &pod.id, problems).into_vec();
-    all.extend(of_pod.into_iter().filter(|label| !all.iter().any(|own| own.key == label.key)).collect::<Vec<_>>());
-    let mut discovery = Vec::new();
-    let mut host_ports = Vec::new();
-    let mut mappings = Vec::new();
-    for endpoint in container.endpoints.iter().flatten() {
-        let known = defined
-            .and_then(|defined| defined.endpoints.iter().flatten().find(|defined| defined.name == endpoint.name));
-        let container_port = known.and_then(|known| known.container_port);
-        host_ports.extend(endpoint.allocated_host_port);
-        if let (Some(host_port), Some(container_port)) = (endpoint.allocated_host_port, container_port) {
-            mappings.push(PortMapping { host_port, container_port, protocol: "tcp".into() });
-        }
-        let (number, scope) = match (network, endpoint.allocated_host_port, container_port) {
-            (NetworkMode::Container, _, Some(container)) => (container, PortScope::Container),
-            (_, Some(host), _) => (host, PortScope::Host),
-            _ => continue,
-        };
-        let protocol = known.and_then(|known| known.protocol.as_ref()).map(|list| list.join(","));
-        discovery.push(DiscoveryPort {
-            number,
-            name: endpoint.name.as_str().into(),
-            protocol: protocol.as_deref().unwrap_or("tcp").into(),
-            scope,
-            labels: labels(known.and_then(|known| known.labels.as_ref()), "", &mut Vec::new()),
-        });
-    }
-    let name = service_name(&pod.id);
-    let definition = TaskDefinition {
-        name: container.name.as_str().into(),
-        labels: all.into(),
-        discovery: Some(Discovery { name, ports: discovery.into() }),
-        host_ports: host_ports.iter().map(|port| PortRange { begin: *port, end: *port }).collect(),
-        port_mappings: mappings.into(),
-        network,
-        has_health_check: scope.use_health && defined.is_some_and(|defined| defined.health_check.is_some()),
-        kill_grace: None,
-        version: pod.spec.version.as_deref().map(Into::into),
-        app: Some(Arc::new(AppFacts { id: pod.id.as_str().into(), ..AppFacts::default() })),
-    };
-    let (addresses, networks) = addresses(instance);
-    let facts = TaskFacts {
-        key: TaskKey::new(
-            scope.cluster.clone(),
-            scope.framework.clone(),
-            format!("{}.{}", instance.id, container.name).as_str(),
-        ),
-        agent: instance.agent_id.as_deref().or(instance.agent_hostname.as_deref()).map(Into::into),
-        state,
-        health: if scope.use_health { pod_health(container.endpoints.iter().flatten()) } else { Health::Unknown },
-        held: false,
-        addresses,
-        networks,
-        labelled: None,
-        unreachable_since: None,
-        definition: Arc::new(definition),
-    };
-    Some(SaidTask { facts, host: instance.agent_hostname.clone() })
-}
-
-/// An instance's addresses, and the networks they are in where any has a name.
-fn addresses(instance: &PodInstance) -> (SmallVec<[IpAddr; 1]>, Option<Arc<TaskNetworks>>) {
-    let mut addresses = SmallVec::new();
-    let mut networks: Vec<(Arc<str>, u16)> = Vec::new();
-    for network in instance.networks.iter().flatten() {
-        let before = addresses.len();
-        addresses.extend(network.addresses.iter().flatten().filter_map(|text| text.parse::<IpAddr>().ok()));
-        let count = u16::try_from(addresses.len() - before).unwrap_or(u16::MAX);
-        networks.push((network.name.as_deref().unwrap_or_default().into(), count));
-    }
-    let is_named = networks.iter().any(|(name, _)| !name.is_empty());
-    (addresses, is_named.then(|| Arc::new(TaskNetworks(networks.into()))))
-}
-
-fn pod_health<'a>(endpoints: impl Iterator<Item = &'a PodEndpoint>) -> Health {
-    let said: Vec<bool> = endpoints.filter_map(|endpoint| endpoint.healthy).collect();
-    match (said.is_empty(), said.contains(&false)) {
-        (true, _) => Health::Unknown,
-        (_, true) => Health::Unhealthy,
-        _ => Health::Healthy,
-    }
-}
-
 /// The id of something that cannot be read otherwise, for people.
-fn id_of(raw: &RawValue) -> String {
+pub(super) fn id_of(raw: &RawValue) -> String {
     let value: Option<Value> = serde_json::from_str(raw.get()).ok();
     let id = value.as_ref().and_then(|value| value.get("id")?.as_str());
     id.unwrap_or_default().chars().take(256).collect()
 }
 
-fn unreadable(what: &str, id: &str, why: &dyn std::fmt::Display) -> Box<Problem> {
+pub(super) fn unreadable(what: &str, id: &str, why: &dyn std::fmt::Display) -> Box<Problem> {
     Box::new(Problem {
         code: ProblemCode::InvalidFact,
         subject: id.into(),
