@@ -137,9 +137,12 @@ fn a_trusted_resolver_says_where_its_client_is() {
         let answer = ask(address, "127.0.0.9", WEB, RecordType::A, Some("10.1.0.0/16"));
         assert_eq!(agents(&answer)[..2], [3, 3]);
     }
-    // Of a place that is not known, what it says is for everybody.
+    // A place that is not known is none of those that are: what it is told holds as far as none of them begins.
     let answer = ask(address, "127.0.0.9", WEB, RecordType::A, Some("192.0.2.0/24"));
-    assert_eq!(scope(&answer), Some(("192.0.2.0".parse().unwrap(), 24, 0)));
+    assert_eq!(scope(&answer), Some(("192.0.2.0".parse().unwrap(), 24, 1)));
+    // Who wants nothing said is treated like everybody.
+    let answer = ask(address, "127.0.0.9", WEB, RecordType::A, Some("0.0.0.0/0"));
+    assert_eq!(scope(&answer), Some(("0.0.0.0".parse().unwrap(), 0, 0)));
     // Others are not believed, and get no such option back; where they ask from is known all the same.
     for _ in 0..10 {
         let answer = ask(address, "127.0.0.2", WEB, RecordType::A, Some("10.1.0.0/16"));
@@ -147,6 +150,44 @@ fn a_trusted_resolver_says_where_its_client_is() {
         assert_eq!(scope(&answer), None);
     }
     assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+}
+
+#[test]
+fn a_scope_covers_no_other_place_rfc7871_7_2_1() {
+    let mut config = placed();
+    config.dns.locality.places.extend([place("10.64.0.0/13", "eu", None), place("fd00:1::/32", "us", None)]);
+    // Its own networks are no other place's.
+    config.dns.locality.places[3].networks.push("10.1.2.0/24".parse().unwrap());
+    let locality = &config.dns.locality;
+    for (network, region, scope) in [
+        // 10.64/13 begins within 10/9: 10.0/10 is apart from it.
+        ("10.1.0.0/16", Some("us"), 10),
+        ("10.1.2.7/32", Some("us"), 24),
+        ("10.128.0.0/24", Some("us"), 9),
+        ("10.64.0.0/24", Some("eu"), 13),
+        ("10.72.0.0/24", Some("us"), 14),
+        ("10.77.200.0/24", Some("eu"), 16),
+        // Too little is said of where the client is: next time more is to be.
+        ("10.0.0.0/8", Some("us"), 10),
+        ("10.64.0.0/10", Some("us"), 13),
+        ("10.0.0.0/7", None, 16),
+        ("10.76.0.0/14", Some("us"), 16),
+        ("fd00::/16", None, 32),
+        ("fd00:1::/48", Some("us"), 32),
+        ("fd00:3::/32", None, 31),
+        ("2001:db8::/32", None, 1),
+        ("::ffff:10.1.0.0/112", Some("us"), 106),
+    ] {
+        let (address, bits) = network.split_once('/').unwrap();
+        let (place, found) = locality.place_of_network(address.parse().unwrap(), bits.parse().unwrap());
+        assert_eq!((place.and_then(|place| place.region.as_deref()), found), (region, scope), "{network}");
+    }
+    // … and through the server: neither the resolver's cache nor ours hands 10.77's answer to others.
+    let served = served(config);
+    for (subnet, first) in [("10.1.0.0/16", [3, 3]), ("10.77.0.0/16", [2, 2]), ("10.1.0.0/16", [3, 3])] {
+        let answer = ask(served.server.address, "127.0.0.9", WEB, RecordType::A, Some(subnet));
+        assert_eq!(agents(&answer)[..2], first, "{subnet}");
+    }
 }
 
 #[test]

@@ -515,16 +515,35 @@ pub struct Place {
 }
 
 impl LocalityConfig {
-    /// Where an address is, and how much of it says so: the longest network that it lies in counts.
-    pub fn place_of(&self, address: IpAddr) -> Option<(&Place, u8)> {
+    /// Where an address is: the longest network that it lies in counts.
+    pub fn place_of(&self, address: IpAddr) -> Option<&Place> {
+        self.place_of_network(address, u8::MAX).0
+    }
+
+    /// Where a network is, given by its first address and the bits of it that count, and how many of these bits an answer
+    /// for it holds for (the scope of RFC 7871 §7.2.1).
+    ///
+    /// A place counts only if the whole network lies in it. The scope is deep enough that within it no other place
+    /// begins (§7.2.1: an answer must not cover networks that get another one), also where the network lies in none; it is
+    /// deeper than the network itself where a place begins within that.
+    pub fn place_of_network(&self, address: IpAddr, bits: u8) -> (Option<&Place>, u8) {
         // Nearly always.
         if self.places.is_empty() {
-            return None;
+            return (None, 0);
         }
-        let address = address.to_canonical();
+        let (address, bits, mapped) = canonical(address, bits);
         let networks = self.places.iter().flat_map(|place| place.networks.iter().map(move |network| (place, network)));
-        let ours = networks.filter(|(_, network)| network.contains(&address));
-        ours.map(|(place, network)| (place, network.prefix_len())).max_by_key(|(_, bits)| *bits)
+        let contains = |network: &IpNet| network.prefix_len() <= bits && network.contains(&address);
+        let ours = networks.clone().filter(|(_, network)| contains(network));
+        let ours = ours.max_by_key(|(_, network)| network.prefix_len());
+        let others = networks.filter(|(place, network)| {
+            let is_ours = ours.is_some_and(|(known, _)| std::ptr::eq(known, *place));
+            !is_ours && !contains(network)
+        });
+        let apart = others.filter_map(|(_, network)| bits_apart(address, network)).max();
+        let own = ours.map(|(_, network)| network.prefix_len());
+        let scope = own.max(apart).map_or(0, |scope| scope + mapped);
+        (ours.map(|(place, _)| place), scope)
     }
 
     /// Whether a resolver is believed.
@@ -532,6 +551,28 @@ impl LocalityConfig {
         let resolver = resolver.to_canonical();
         self.trusted_resolvers.iter().any(|network| network.contains(&resolver))
     }
+}
+
+/// A network as it is without the mapping of IPv4 into IPv6, and how many bits that takes away.
+fn canonical(address: IpAddr, bits: u8) -> (IpAddr, u8, u8) {
+    const MAPPED: u8 = 96;
+    let canonical = address.to_canonical();
+    match bits.checked_sub(MAPPED) {
+        Some(bits) if canonical != address => (canonical, bits, MAPPED),
+        _ => (address, bits, 0),
+    }
+}
+
+/// The least bits of an address that tell it from a network, or the network's own where the address lies in it; `None`: they
+/// are of two families.
+fn bits_apart(address: IpAddr, network: &IpNet) -> Option<u8> {
+    let equal = match (address, network) {
+        (IpAddr::V4(address), IpNet::V4(network)) => (address.to_bits() ^ network.network().to_bits()).leading_zeros(),
+        (IpAddr::V6(address), IpNet::V6(network)) => (address.to_bits() ^ network.network().to_bits()).leading_zeros(),
+        _ => return None,
+    };
+    let apart = u8::try_from(equal + 1).unwrap_or(u8::MAX);
+    Some(apart.min(network.prefix_len()))
 }
 
 /// The zones of DC/OS.

@@ -115,7 +115,7 @@ fn respond<N: NameSource>(
         let options = edns.options;
         options.cookie.is_some() || options.subnet.is_some()
     });
-    let place = place(config, asker, query.edns).map(|(place, _)| place);
+    let place = place(config, asker, query.edns);
     let mut response = Response::begin(out, query.header, Some(&query.question), reply, limit);
     let mut answered = Answered::plain(Some(query.question.record_type), Rcode::NoError);
     answered.is_proven = cookie.is_proven;
@@ -225,7 +225,7 @@ pub(crate) fn write_alias<N: NameSource>(
 ) -> Answered {
     let config = authority.names.config();
     let mut response = begin(config, asker, query, out);
-    let place = place(config, asker, query.edns).map(|(place, _)| place);
+    let place = place(config, asker, query.edns);
     // It holds while the name is missing.
     let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
     let alias = Some((target, ttl));
@@ -269,7 +269,10 @@ pub(crate) fn edns_reply(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) 
     }
     // RFC 7871 §7.2.1: repeated with what the answer holds for; 0 is for everybody.
     if let Some(subnet) = options.subnet.filter(|_| is_believed(config, asker)) {
-        let scope = place(config, asker, edns).map_or(0, |(_, bits)| bits);
+        let scope = match subnet.source {
+            0 => 0,
+            bits => config.locality.place_of_network(subnet.address, bits).1,
+        };
         reply.add(code::CLIENT_SUBNET, &subnet.reply(scope));
     }
     // RFC 7828 §3.2.2: over UDP there is nothing to keep alive, and the option is ignored.
@@ -284,14 +287,13 @@ pub(crate) fn edns_reply(config: &DnsConfig, asker: &Asker, edns: Option<Edns>) 
     (Some(reply), verdict)
 }
 
-/// Where the client is that an answer is for, and how much of its address says so: as a resolver that is believed says,
-/// else by the address that asks.
-fn place<'c>(config: &'c DnsConfig, asker: &Asker, edns: Option<Edns>) -> Option<(&'c Place, u8)> {
+/// Where the client is that an answer is for: as a resolver that is believed says, else by the address that asks.
+fn place<'c>(config: &'c DnsConfig, asker: &Asker, edns: Option<Edns>) -> Option<&'c Place> {
     let said = edns.and_then(|edns| edns.options.subnet).filter(|_| is_believed(config, asker));
     match said {
         // RFC 7871 §7.1.2: a prefix of 0 is a wish to be treated like everybody.
         Some(subnet) if subnet.source == 0 => None,
-        Some(subnet) => config.locality.place_of(subnet.address),
+        Some(subnet) => config.locality.place_of_network(subnet.address, subnet.source).0,
         None => config.locality.place_of(asker.client?),
     }
 }
