@@ -210,7 +210,7 @@ impl World {
              [[sources.mesos]]\nname = \"mesos\"\nzone = \"mesos\"\nmasters = {masters:?}\nmax_backoff = \"200ms\"\n\
              [[proxy.listeners]]\nname = \"http\"\naddress = \"{http}\"\n\
              [[proxy.listeners]]\nname = \"https\"\naddress = \"{https}\"\ncertificates = \"certificates\"\n\
-             [proxy.limits]\nper_try = \"5s\"\nresponse = \"20s\"\nidle = \"20s\"\n"
+             [proxy.limits]\nper_try = \"5s\"\nresponse = \"20s\"\nidle = \"10m\"\n"
         ));
         let target = Target { http, https, host: HOST, host2: HOST2, tls: authority.connectors() };
         let mut world = Self { cluster: Arc::new(cluster), program: folder.start(), target, _folder: folder };
