@@ -691,3 +691,20 @@ fn a_policy_speaks_of_principals_and_roles_for_hosts_and_ports() {
     // The first entry that speaks of it decides.
     check(had(as_framework("team-a-1", &["team-b"]), "x.b.test", "10001"), (0, 1, 1));
 }
+
+#[test]
+fn a_policy_speaks_of_the_role_that_a_task_runs_in() {
+    let mut config = two_teams();
+    config.policies[0] = PolicyConfig { apps: Vec::new(), roles: vec!["team-a".into()], ..config.policies[0].clone() };
+    let both = FrameworkFacts { roles: Box::new(["team-a".into(), "team-b".into()]), ..framework("marathon") };
+    for (role, expected) in [(None, true), (Some("team-a"), true), (Some("team-b"), false)] {
+        let mut facts = task("t", "web", 1, 9000, &[("pointsman.host", "x.a.test")]);
+        let definition =
+            pointsman::model::task::TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
+        facts.definition = Arc::new(definition);
+        let mut world = World::with(config.clone());
+        let framework = Fact::Framework(Box::new(both.clone()));
+        world.say(snapshot(1, vec![at(1), framework, Fact::Task(Box::new(facts))]));
+        assert_eq!(route(&world.table(), "x.a.test", "/").is_some(), expected, "{role:?}");
+    }
+}

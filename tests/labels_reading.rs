@@ -269,7 +269,7 @@ fn groups_select() {
 fn a_check_of_another_port_counts_where_the_label_says_so() {
     let protocol = |lines: &[&str], http_checked: &[u16]| {
         let app = AppFacts { http_checked: http_checked.into(), service_ports: Box::new([1, 2]), id: "/shop".into() };
-        let lines = [&["HAPROXY_GROUP=external"], lines].concat();
+        let lines = [&["HAPROXY_GROUP=external"][..], lines].concat();
         let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], &lines) };
         let reading = read(&definition, &groups(&["external"]));
         (reading.spec.ports[0].protocol, reading.problems.len())

@@ -661,8 +661,10 @@ async fn requests_are_balanced_as_the_label_says() {
         }
         tally.into_values().collect::<Vec<_>>()
     };
-    assert_eq!(tally(&[("HAPROXY_0_BALANCE", "roundrobin")]).await, [10, 10]);
-    assert_eq!(tally(&[("HAPROXY_0_BALANCE", "static-rr")]).await, [10, 10]);
+    for in_turn in ["roundrobin", "static-rr"] {
+        let tally = tally(&[("HAPROXY_0_BALANCE", in_turn)]).await;
+        assert!(tally.len() == 2 && tally.iter().all(|count| (9..=11).contains(count)), "{in_turn}: {tally:?}");
+    }
     assert_eq!(tally(&[("HAPROXY_0_BALANCE", "source")]).await, [20], "one client, one task");
 }
 

@@ -111,7 +111,7 @@ fn policy() -> Section<PolicyConfig> {
         texts("roles", (PATTERN, "patterns"), |p| &p.roles, |p, v| p.roles = v)
             .example("[\"team-a\"]")
             .by_default("all")
-            .means("Roles it speaks of.")
+            .means("Roles it speaks of: the task's own where its cluster tells it, else any of its framework's.")
             .costs(TIME),
         texts("apps", (PATTERN, "patterns"), |p| &p.apps, |p, v| p.apps = v)
             .example("[\"/team-a/*\"]")

@@ -19,6 +19,8 @@ pub struct Claimant<'a> {
     pub framework: Option<&'a FrameworkFacts>,
     /// What its app is called.
     pub app: &'a Names,
+    /// The role that the task runs in, where its source says it; else it may be any of its framework's.
+    pub role: Option<&'a str>,
     /// Who tells of it.
     pub source: SourceKind,
 }
@@ -57,7 +59,7 @@ pub fn check(policies: &[PolicyConfig], who: &Claimant<'_>, claim: &Claim<'_>) -
     }
     let Some(framework) = who.framework else { return Decision::NotYet };
     let refused = |why| refused(framework, who.app, &claim.place(), why);
-    let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, who.app)) else {
+    let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, who)) else {
         return refused(NOBODY);
     };
     if !policy.hosts.iter().any(|allowed| allowed.covers(claim.host)) {
@@ -83,7 +85,7 @@ pub fn check_joining(policies: &[PolicyConfig], who: &Claimant<'_>, namespace: O
         None => format!("service {}", name.name),
     };
     let refused = |why| refused(framework, who.app, &place, why);
-    let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, who.app)) else {
+    let Some(policy) = policies.iter().find(|policy| speaks_of(policy, framework, who)) else {
         return refused(NOBODY);
     };
     if namespace.is_some_and(|namespace| !any(&policy.frameworks, namespace)) {
@@ -99,15 +101,14 @@ pub fn check_joining(policies: &[PolicyConfig], who: &Claimant<'_>, namespace: O
 /// no policy lists names, every task may have its own; once one does, a task that no policy speaks of has none.
 pub fn refused_names(
     policies: &[PolicyConfig],
-    framework: &FrameworkFacts,
-    app: &Names,
+    who: &Claimant<'_>,
     names: &[Arc<str>],
     zone: &str,
 ) -> Vec<(Arc<str>, Problem)> {
-    if policies.iter().all(|policy| policy.names.is_empty()) {
+    let Some(framework) = who.framework.filter(|_| policies.iter().any(|policy| !policy.names.is_empty())) else {
         return Vec::new();
-    }
-    let policy = policies.iter().find(|policy| speaks_of(policy, framework, app));
+    };
+    let policy = policies.iter().find(|policy| speaks_of(policy, framework, who));
     let why = match policy {
         Some(policy) if policy.names.is_empty() => return Vec::new(),
         Some(_) => "the policy does not allow this name",
@@ -116,7 +117,7 @@ pub fn refused_names(
     let refuse = |name: &Arc<str>| {
         let whole = format!("{name}.{zone}");
         let allowed = policy.is_some_and(|policy| policy.names.iter().any(|pattern| glob(pattern, &whole)));
-        let message = format!("{} of framework {} does not get the name {whole}: {why}", app.name, framework.name);
+        let message = format!("{} of framework {} does not get the name {whole}: {why}", who.app.name, framework.name);
         let mend = "change what the task is called, or allow the name in a [[policy]] of the configuration";
         (!allowed).then(|| (name.clone(), problem(ProblemCode::PolicyRefused, whole, &message, mend)))
     };
@@ -130,7 +131,7 @@ pub fn check_port(policies: &[PolicyConfig], who: &Claimant<'_>, port: u16) -> D
     }
     let Some(framework) = who.framework else { return Decision::NotYet };
     let place = format!("port {port}");
-    match policies.iter().find(|policy| speaks_of(policy, framework, who.app)) {
+    match policies.iter().find(|policy| speaks_of(policy, framework, who)) {
         None => refused(framework, who.app, &place, NOBODY),
         Some(policy) if !policy.ports.is_empty() && !policy.ports.contains(&port) => {
             refused(framework, who.app, &place, "the policy does not allow this port")
@@ -148,11 +149,15 @@ impl Claim<'_> {
     }
 }
 
-fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, app: &Names) -> bool {
+fn speaks_of(policy: &PolicyConfig, framework: &FrameworkFacts, who: &Claimant<'_>) -> bool {
+    let has_role = || match who.role {
+        Some(role) => any(&policy.roles, role),
+        None => framework.roles.iter().any(|role| any(&policy.roles, role)),
+    };
     any(&policy.frameworks, &framework.name)
         && any(&policy.principals, &framework.principal)
-        && is_app(&policy.apps, app)
-        && (policy.roles.is_empty() || framework.roles.iter().any(|role| any(&policy.roles, role)))
+        && is_app(&policy.apps, who.app)
+        && (policy.roles.is_empty() || has_role())
 }
 
 /// Whether patterns speak of a text; none speak of every one.
@@ -233,7 +238,7 @@ mod tests {
 
     fn allowed(policies: &[PolicyConfig], host: &str, path: &str) -> bool {
         let (host, framework, app) = (HostPattern::parse(host).unwrap(), framework(), called("web"));
-        let who = Claimant { framework: Some(&framework), app: &app, source: SourceKind::Mesos };
+        let who = Claimant { framework: Some(&framework), app: &app, role: None, source: SourceKind::Mesos };
         check(policies, &who, &Claim { host: &host, path }) == Decision::Allowed
     }
 
@@ -254,7 +259,9 @@ mod tests {
 
     fn refused(policies: &[PolicyConfig], service: &str) -> Vec<String> {
         let names = ["web.marathon".into(), "db.marathon".into()];
-        let refused = refused_names(policies, &framework(), &called(service), &names, "mesos");
+        let (framework, app) = (framework(), called(service));
+        let who = Claimant { framework: Some(&framework), app: &app, role: None, source: SourceKind::Mesos };
+        let refused = refused_names(policies, &who, &names, "mesos");
         refused.into_iter().map(|(name, problem)| format!("{name} {}", problem.at)).collect()
     }
 
@@ -278,7 +285,7 @@ mod tests {
     fn ports() {
         let with = |ports: &[u16]| [PolicyConfig { ports: ports.to_vec(), ..policy(&[], &[]) }];
         let (framework, app) = (framework(), called("web"));
-        let who = Claimant { framework: Some(&framework), app: &app, source: SourceKind::Mesos };
+        let who = Claimant { framework: Some(&framework), app: &app, role: None, source: SourceKind::Mesos };
         let allowed = |policies: &[PolicyConfig], port| check_port(policies, &who, port) == Decision::Allowed;
         assert!(allowed(&[], 10_000) && allowed(&with(&[]), 10_000) && allowed(&with(&[10_000]), 10_000));
         assert!(!allowed(&with(&[10_000]), 10_001));
@@ -290,7 +297,7 @@ mod tests {
         let host = HostPattern::parse("a.b").unwrap();
         let (claim, app) = (Claim { host: &host, path: "/" }, called("web"));
         let policies = [policy(&["c.d"], &[])];
-        let who = |source| Claimant { framework: None, app: &app, source };
+        let who = |source| Claimant { framework: None, app: &app, role: None, source };
         assert_eq!(check(&policies, &who(SourceKind::File), &claim), Decision::Allowed);
         assert_eq!(check(&policies, &who(SourceKind::Mesos), &claim), Decision::NotYet);
     }
@@ -301,7 +308,11 @@ mod tests {
             apps: apps.iter().map(|app| (*app).into()).collect(),
             ..policy(&["*"], &[])
         };
-        let speaks = |apps: &[&str], of: &Names| speaks_of(&app(apps), &framework(), of);
+        let framework = framework();
+        let speaks = |apps: &[&str], of: &Names| {
+            let who = Claimant { framework: Some(&framework), app: of, role: None, source: SourceKind::Mesos };
+            speaks_of(&app(apps), &framework, &who)
+        };
         for of in [Names::of_id(&"/team-a/shop".into()), called("shop.team-a")] {
             for apps in [&["/team-a/*"][..], &["*.team-a"], &["shop.team-a"], &["/team-a/shop"], &["x", "*shop*"], &[]]
             {
@@ -310,6 +321,17 @@ mod tests {
             for apps in [&["/team-b/*"][..], &["team-a*"], &["/team-a"]] {
                 assert!(!speaks(apps, &of), "{apps:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_tasks_own_role_goes_before_its_frameworks() {
+        let framework = FrameworkFacts { roles: Box::new(["team-a".into(), "team-b".into()]), ..framework() };
+        let of = PolicyConfig { roles: vec!["team-a".into()], ..policy(&["*"], &[]) };
+        for (role, expected) in [(None, true), (Some("team-a"), true), (Some("team-b"), false)] {
+            let app = called("web");
+            let who = Claimant { framework: Some(&framework), app: &app, role, source: SourceKind::Mesos };
+            assert_eq!(speaks_of(&of, &framework, &who), expected, "{role:?}");
         }
     }
 
@@ -323,7 +345,7 @@ mod tests {
         let framework = framework();
         let joins = |policies: &[PolicyConfig], from: &str, namespace: Option<&str>, to: &str| {
             let app = called(from);
-            let who = Claimant { framework: Some(&framework), app: &app, source: SourceKind::Mesos };
+            let who = Claimant { framework: Some(&framework), app: &app, role: None, source: SourceKind::Mesos };
             check_joining(policies, &who, namespace, &called(to)) == Decision::Allowed
         };
         let teams = [team(&["/team-a/*"], &[]), team(&["/team-b/*"], &[])];

@@ -347,7 +347,8 @@ fn app_names(facts: &TaskFacts) -> Names {
 
 /// Who claims, to the policies.
 fn claimant<'a>(inputs: &'a Inputs<'_>, app: &'a Names) -> policy::Claimant<'a> {
-    policy::Claimant { framework: inputs.framework.as_deref(), app, source: inputs.source }
+    let role = inputs.facts.definition.role.as_deref();
+    policy::Claimant { framework: inputs.framework.as_deref(), app, role, source: inputs.source }
 }
 
 /// The names that the policies do not let the task have.
@@ -357,11 +358,12 @@ fn refuse_names(inputs: &Inputs<'_>, app: &Names, out: &mut Derivation) -> Box<[
     if config.policies.is_empty() || inputs.source == SourceKind::File {
         return Box::default();
     }
-    let (Some(framework), Some(zone)) = (&inputs.framework, zone_of(config, inputs.facts.key.cluster())) else {
+    let Some(zone) = zone_of(config, inputs.facts.key.cluster()) else { return Box::default() };
+    if inputs.framework.is_none() {
         return Box::default();
-    };
+    }
     let names = group_names(&out.view, &NamingRules::new(&config.dns, zone));
-    let refused = policy::refused_names(&config.policies, framework, app, &names, zone);
+    let refused = policy::refused_names(&config.policies, &claimant(inputs, app), &names, zone);
     let (names, problems): (Vec<Arc<str>>, Vec<Problem>) = refused.into_iter().unzip();
     out.problems.extend(problems);
     names.into()

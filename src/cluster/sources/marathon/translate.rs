@@ -202,6 +202,7 @@ impl Shape {
             kill_grace: self.kill_grace,
             version: task.version.as_deref().map(Into::into),
             app: Some(self.facts.clone()),
+            role: None,
         };
         let addresses = task.ip_addresses.iter().flatten().filter_map(|address| address.ip_address.as_deref());
         let facts = TaskFacts {
@@ -432,6 +433,7 @@ fn pod_task(
         kill_grace: None,
         version: pod.spec.version.as_deref().map(Into::into),
         app: Some(Arc::new(AppFacts { id: pod.id.as_str().into(), ..AppFacts::default() })),
+        role: None,
     };
     let (addresses, networks) = addresses(instance);
     let facts = TaskFacts {
