@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::facts::{CLUSTER, agent, config, framework, key, snapshot, status, task};
+use common::facts::{CLUSTER, FRAMEWORK, agent, config, framework, key, snapshot, status, task};
 use common::world::{World, at, many, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
@@ -15,6 +15,7 @@ use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
+use pointsman::model::problem::ProblemCode;
 use pointsman::model::task::{TaskFacts, TaskState};
 use pointsman::table::Table;
 use pointsman::table::names::Found;
@@ -534,4 +535,176 @@ fn a_redirect_outlives_the_last_task_and_a_restart() {
     let plain = running("t2", "old", 1, &[("pointsman.host", "old.test")]);
     world.facts(1, vec![plain]);
     assert_eq!(does(&mut world), None);
+}
+
+/// `secret`, hashed.
+const HASH: &str = "$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.";
+
+/// Users and networks that a service lets in.
+fn let_in(table: &Table, name: &str) -> (String, String) {
+    let service = table.services.values().find(|service| service.id.name() == name).unwrap();
+    let rules = service.rules.as_deref().cloned().unwrap_or_default();
+    let users =
+        rules.auth.map(|auth| auth.users.iter().map(|(user, _)| user.to_string()).collect::<Vec<_>>().join(" "));
+    let networks = rules.networks.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    (users.unwrap_or("all".to_owned()), networks.unwrap_or("all".to_owned()))
+}
+
+fn of_framework(framework: &str, fact: Fact) -> Fact {
+    let Fact::Task(facts) = fact else { panic!("a task") };
+    let key = TaskKey::new(CLUSTER.into(), framework.into(), facts.key.task());
+    Fact::Task(Box::new(TaskFacts { key, ..*facts }))
+}
+
+#[test]
+fn who_joins_another_apps_service_lets_itself_into_nothing() {
+    let (ann, eve) = (format!("Staff:ann:{HASH}"), format!("Staff:eve:{HASH}"));
+    let host = ("pointsman.host", "shop.test");
+    let own = [host, ("pointsman.auth", &*ann), ("pointsman.allow", "10.0.0.0/8")];
+    let rules = [("pointsman.auth", &*eve), ("pointsman.allow", "0.0.0.0/0")];
+    let by_name = [&rules[..], &[("pointsman.service", "shop")]].concat();
+    let by_group = [&rules[..], &[("HAPROXY_GROUP", "x"), ("HAPROXY_DEPLOYMENT_GROUP", "/shop")]].concat();
+    let by_framework = [&by_name[..], &[("pointsman.namespace", FRAMEWORK)]].concat();
+    let owner = running("o1", "shop", 1, &own);
+    for joiner in [
+        running("g1", "evil", 1, &by_name),
+        running("g1", "evil", 1, &by_group),
+        of_framework("F-2", running("g1", "shop", 1, &by_framework)),
+    ] {
+        for order in [[&owner, &joiner], [&joiner, &owner]] {
+            let mut world = World::new();
+            world.say(snapshot(1, vec![at(1), marathon()]));
+            for fact in order {
+                world.facts(1, vec![fact.clone()]);
+            }
+            let table = world.table();
+            assert_eq!(let_in(&table, "shop"), ("ann".to_owned(), "10.0.0.0/8".to_owned()));
+            let service = table.services.values().find(|service| service.id.name() == "shop").unwrap();
+            assert_eq!(service.endpoints.len(), 2, "it joined");
+            let problems = table.problems.get(&*service.id.to_string()).unwrap();
+            assert_eq!(problems[0].code, ProblemCode::RulesConflict, "{problems:?}");
+            // The same when all is derived anew.
+            world.say(ClusterEvent::Configured(Arc::new(config())));
+            assert_eq!(let_in(&world.table(), "shop"), ("ann".to_owned(), "10.0.0.0/8".to_owned()));
+            // When the owner lets all in, that holds too.
+            world.facts(1, vec![running("o1", "shop", 1, &[host])]);
+            assert_eq!(let_in(&world.table(), "shop"), ("all".to_owned(), "all".to_owned()));
+        }
+    }
+    // Where no app is named so, what all ask for must hold; each of them is told.
+    let mut world = World::new();
+    let blue = [&own[..], &[("pointsman.service", "shop")]].concat();
+    world.say(snapshot(
+        1,
+        vec![at(1), marathon(), running("b", "shop-blue", 1, &blue), running("g", "shop-green", 1, &by_name)],
+    ));
+    assert_eq!(let_in(&world.table(), "shop"), (String::new(), "10.0.0.0/8".to_owned()));
+    let told = |table: &Table| -> Vec<String> {
+        table.problems.values().flat_map(|list| list.iter().map(|problem| problem.at.to_string())).collect()
+    };
+    assert_eq!(told(&world.table()), [format!("{FRAMEWORK}/shop-blue"), format!("{FRAMEWORK}/shop-green")]);
+    world.facts(1, vec![Fact::TaskGone(key("g"))]);
+    assert_eq!(let_in(&world.table(), "shop"), ("ann".to_owned(), "10.0.0.0/8".to_owned()));
+    assert!(world.table().problems.is_empty());
+}
+
+/// Policies of two teams that share a Marathon, known by their apps.
+fn two_teams() -> pointsman::config::Config {
+    let team = |app: &str, host: &str, ports: &[u16]| PolicyConfig {
+        apps: vec![app.into()],
+        hosts: vec![HostPattern::parse(host).unwrap()],
+        ports: ports.to_vec(),
+        ..PolicyConfig::default()
+    };
+    let mut config = config();
+    config.policies = vec![team("/team-a/*", "*.a.test", &[10_001]), team("/team-b/*", "*.b.test", &[10_002])];
+    config.proxy.service_ports.addresses = vec![[127, 0, 0, 1].into()];
+    config.proxy.service_ports.allowed = vec![pointsman::model::task::PortRange { begin: 10_000, end: 20_000 }];
+    config
+}
+
+#[test]
+fn a_policy_speaks_of_apps_as_their_framework_calls_them() {
+    let instance = |path: &str| format!("{path}.instance-c9de6033-b669-11e6-a48f-0ea4f4b1778c._app.1");
+    let (shop, green, evil) = (instance("team-a_shop"), instance("team-a_shop-green"), instance("team-b_evil"));
+    let mut world = World::with(two_teams());
+    let joining = |host: &'static str, port: &'static str| {
+        [("pointsman.service", "shop.team-a"), ("pointsman.host", host), ("pointsman.listen", port)]
+    };
+    world.say(snapshot(
+        1,
+        vec![
+            at(1),
+            marathon(),
+            running(&shop, "shop.team-a", 1, &[("pointsman.host", "shop.a.test"), ("pointsman.listen", "10001")]),
+            running(&green, "shop-green.team-a", 1, &joining("green.a.test", "10001")),
+            running(&evil, "evil.team-b", 1, &joining("evil.a.test", "10001")),
+        ],
+    ));
+    let table = world.table();
+    let count = |name: &str| {
+        let found = table.services.values().find(|service| service.id.name() == name);
+        found.map(|service| service.endpoints.len())
+    };
+    assert_eq!((count("shop.team-a"), count("evil.team-b")), (Some(2), Some(1)), "{:?}", table.problems);
+    assert!(route(&table, "shop.a.test", "/").is_some() && route(&table, "green.a.test", "/").is_some());
+    assert!(route(&table, "evil.a.test", "/").is_none());
+    assert_eq!(table.ways.ports.get(&10_001).unwrap().owner.name(), "shop.team-a");
+    let mut told: Vec<(&str, &str)> = table
+        .problems
+        .values()
+        .flat_map(|list| list.iter().map(|problem| (problem.code.as_str(), &*problem.at)))
+        .collect();
+    told.sort_unstable();
+    let refused = "policy-refused";
+    assert_eq!(told, [(refused, "evil.a.test/"), (refused, "port 10001"), (refused, "service shop.team-a")]);
+}
+
+#[test]
+fn a_policy_speaks_of_principals_and_roles_for_hosts_and_ports() {
+    let mut config = two_teams();
+    config.policies[0] =
+        PolicyConfig { apps: Vec::new(), principals: vec!["team-a-*".into()], ..config.policies[0].clone() };
+    config.policies[1] = PolicyConfig { apps: Vec::new(), roles: vec!["team-b".into()], ..config.policies[1].clone() };
+    let as_framework = |principal: &str, roles: &[&str]| {
+        let roles = roles.iter().map(|role| (*role).into()).collect();
+        Fact::Framework(Box::new(FrameworkFacts { principal: principal.into(), roles, ..framework("marathon") }))
+    };
+    let had = |framework: Fact, host: &str, port: &str| {
+        let mut world = World::with(config.clone());
+        let labels = [("pointsman.host", host), ("pointsman.listen", port)];
+        world.say(snapshot(1, vec![at(1), framework, running("t", "web", 1, &labels)]));
+        let table = world.table();
+        (
+            table.routes.iter().count(),
+            table.ways.ports.iter().count(),
+            table.problems.values().map(|p| p.len()).sum::<usize>(),
+        )
+    };
+    type Had = (usize, usize, usize);
+    let check = |found: Had, expected: Had| assert_eq!(found, expected);
+    check(had(as_framework("team-a-1", &[]), "x.a.test", "10001"), (1, 1, 0));
+    check(had(as_framework("team-a-1", &[]), "x.b.test", "10002"), (0, 0, 2));
+    check(had(as_framework("other", &["x", "team-b"]), "x.b.test", "10002"), (1, 1, 0));
+    check(had(as_framework("other", &["x", "team-b"]), "x.a.test", "10001"), (0, 0, 2));
+    check(had(as_framework("other", &["x"]), "x.b.test", "10002"), (0, 0, 2));
+    // The first entry that speaks of it decides.
+    check(had(as_framework("team-a-1", &["team-b"]), "x.b.test", "10001"), (0, 1, 1));
+}
+
+#[test]
+fn a_policy_speaks_of_the_role_that_a_task_runs_in() {
+    let mut config = two_teams();
+    config.policies[0] = PolicyConfig { apps: Vec::new(), roles: vec!["team-a".into()], ..config.policies[0].clone() };
+    let both = FrameworkFacts { roles: Box::new(["team-a".into(), "team-b".into()]), ..framework("marathon") };
+    for (role, expected) in [(None, true), (Some("team-a"), true), (Some("team-b"), false)] {
+        let mut facts = task("t", "web", 1, 9000, &[("pointsman.host", "x.a.test")]);
+        let definition =
+            pointsman::model::task::TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
+        facts.definition = Arc::new(definition);
+        let mut world = World::with(config.clone());
+        let framework = Fact::Framework(Box::new(both.clone()));
+        world.say(snapshot(1, vec![at(1), framework, Fact::Task(Box::new(facts))]));
+        assert_eq!(route(&world.table(), "x.a.test", "/").is_some(), expected, "{role:?}");
+    }
 }

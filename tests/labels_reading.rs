@@ -265,6 +265,24 @@ fn groups_select() {
     assert_eq!(claims(&all), ["0/default a.test /"]);
 }
 
+#[test]
+fn a_check_of_another_port_counts_where_the_label_says_so() {
+    let protocol = |lines: &[&str], http_checked: &[u16]| {
+        let app = AppFacts { http_checked: http_checked.into(), service_ports: Box::new([1, 2]), id: "/shop".into() };
+        let lines = [&["HAPROXY_GROUP=external"][..], lines].concat();
+        let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], &lines) };
+        let reading = read(&definition, &groups(&["external"]));
+        (reading.spec.ports[0].protocol, reading.problems.len())
+    };
+    let index = "HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX";
+    let (of_second, of_none, unread) = (format!("{index}=1"), format!("{index}=7"), format!("{index}=first"));
+    assert_eq!(protocol(&[], &[1]), (Some(Protocol::Tcp), 0), "the check is another port's");
+    assert_eq!(protocol(&[&of_second], &[1]), (None, 0), "HTTP, as the check of the second port is");
+    assert_eq!(protocol(&[&of_none], &[1]), (Some(Protocol::Tcp), 0));
+    assert_eq!(protocol(&[&unread], &[1]), (Some(Protocol::Tcp), 1));
+    assert_eq!(protocol(&[&unread], &[0]), (None, 1), "its own check counts before");
+}
+
 /// Which ports of an app with the service ports 10000 and none are served, listened on and what they speak; its claims;
 /// and how many problems there are.
 type Served = (Vec<(bool, Option<u16>, Option<Protocol>)>, Vec<String>, usize);
@@ -303,6 +321,9 @@ fn a_star_serves_what_is_in_no_group_too() {
     assert_eq!(served(&native, &[], false).1, route);
     assert_eq!(served(&native, &["*"], false), (vec![(true, Some(10_000), None)], route, 0));
     assert_eq!(served(&native, &["external"], false).0, [(false, None, None)]);
+    // A port that cannot be read gives way to the service port.
+    let unread = served(&named.iter().copied().chain(["HAPROXY_0_PORT=eighty"]).collect::<Vec<_>>(), &[], false);
+    assert_eq!((unread.0[0].1, unread.2), (Some(10_000), 1));
     // A list of groups that is none selects nothing, and is told.
     assert_eq!(served(&[host, "HAPROXY_GROUP=,"], &[], false), (Vec::new(), Vec::new(), 1));
 }

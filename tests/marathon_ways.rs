@@ -1,15 +1,20 @@
 //! Ports that services hold, requests by app, and the rules that hold on every way in.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "common/authority.rs"]
+mod authority;
 #[path = "common/facts.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod facts;
 mod marathon_common;
 mod proxy_common;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use authority::Authority;
 use facts::{CLUSTER, framework};
 use marathon_common::*;
 use pointsman::cluster::event::Fact;
@@ -17,8 +22,10 @@ use pointsman::config::checked::{ListenerConfig, MesosConfig};
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::task::TaskFacts;
-use proxy_common::{Backend, body, header, ports, read_all, read_head, status};
+use pointsman::proxy::tls::provider;
+use proxy_common::{Backend, body, header, ports, read_all, read_head, soon, status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// `secret`, hashed.
 const HASH: &str = "$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.";
@@ -450,6 +457,9 @@ async fn paths_are_stripped_and_locations_rewritten() {
         assert_eq!(header(&answer, "location"), Some("/shop"));
     }
     assert_eq!(status(&get(ways.server.http, "web.test", "/shopping").await), 404);
+    // On the service's own port any host may be asked for: the task gets the one it is claimed for.
+    let answer = ask(ways.port, "GET", "other.test", "/shop/cart", &[]).await;
+    assert_eq!(header(body(&answer), "host"), Some("web.test"), "{answer}");
 }
 
 #[tokio::test]
@@ -476,4 +486,238 @@ async fn strict_mode_serves_what_is_enabled_alone() {
     say(&server, task("web.1", "web", web.address, &labels(&[("HAPROXY_0_ENABLED", "true")]))).await;
     server.table_until("the route", |table| table.routes.iter().count() == 1).await;
     assert_eq!(body(&get(server.http, "web.test", "/").await), "web");
+}
+
+/// A folder with a certificate for `web.test`, called `web`, and who trusts it.
+struct Secured {
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+impl Secured {
+    fn new() -> Self {
+        let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+        authority.issue(&["web.test"]).write(folder.path(), "web");
+        Self { authority, folder }
+    }
+
+    fn listener(&self) -> ListenerConfig {
+        let certificates = Some(self.folder.path().to_owned());
+        ListenerConfig { certificates, ..ListenerConfig::plain("https", ports::unused()) }
+    }
+
+    /// Asks `web.test` over TLS: the answer, and the certificate that was shown.
+    async fn ask(&self, address: SocketAddr, method: &str, path: &str, lines: &[(&str, &str)]) -> (String, Vec<u8>) {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.authority.roots())
+            .with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = rustls_pki_types::ServerName::try_from("web.test").unwrap();
+        let mut stream = soon(connector.connect(name, connect(address).await)).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n");
+        for (name, value) in lines {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A connection that ends without a farewell has given its answer, too.
+        let _ = soon(stream.read_to_end(&mut answer)).await;
+        (String::from_utf8(answer).unwrap(), shown)
+    }
+}
+
+#[tokio::test]
+async fn labels_hold_over_tls_too() {
+    let web = Backend::saying("web").await;
+    let secured = Secured::new();
+    let served = async |labels: &[(&str, &str)]| {
+        let server = running(|config| config.proxy.listeners.push(secured.listener()));
+        let mut all = vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "web.test")];
+        all.extend(labels);
+        begin(&server, vec![task("web.1", "web", web.address, &all)]).await;
+        server
+    };
+    let hsts = "strict-transport-security";
+    let auth = format!("Staff only:ann:{HASH}");
+    let server = served(&[("HAPROXY_0_AUTH", &auth)]).await;
+    let (answer, _) = secured.ask(server.more[0], "GET", "/", &[]).await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (401, Some("password-required")));
+    let (answer, _) = secured.ask(server.more[0], "GET", "/", &[("Authorization", "Basic YW5uOnNlY3JldA==")]).await;
+    assert_eq!((status(&answer), header(&answer, hsts)), (200, None), "{answer}");
+    let server = served(&[("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "192.0.2.0/24")]).await;
+    let (answer, _) = secured.ask(server.more[0], "GET", "/", &[("X-Forwarded-For", "192.0.2.1")]).await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (403, Some("address-refused")));
+    // Who is at HTTPS is sent there no more, and is told to stay, whatever answers.
+    let server = served(&[("HAPROXY_0_REDIRECT_TO_HTTPS", "true"), ("HAPROXY_0_USE_HSTS", "true")]).await;
+    assert_eq!(status(&get(server.http, "web.test", "/").await), 301);
+    for method in ["GET", "POST"] {
+        let (answer, _) = secured.ask(server.more[0], method, "/", &[("Content-Length", "0")]).await;
+        assert_eq!((status(&answer), header(&answer, hsts)), (200, Some("max-age=15768000")), "{answer}");
+    }
+    server.say(CLUSTER, vec![gone("web.1")]).await;
+    server.table_until("the task is gone", |table| table.tasks.is_empty()).await;
+    let (answer, _) = secured.ask(server.more[0], "GET", "/", &[]).await;
+    assert_eq!(header(&answer, hsts), None, "a service that is forgotten says nothing: {answer}");
+}
+
+#[tokio::test]
+async fn a_port_has_the_certificate_that_its_label_names_and_follows_the_file() {
+    let web = Backend::saying("web").await;
+    let secured = Secured::new();
+    let (port, other) = (ports::unused(), ports::unused());
+    let (number, another) = (port.port().to_string(), other.port().to_string());
+    let folder = secured.folder.path().to_owned();
+    let server = running(|config| config.proxy.service_ports.certificates = Some(folder));
+    let labels = |number, certificate: &'static str| {
+        [
+            ("HAPROXY_GROUP", "external"),
+            ("HAPROXY_0_MODE", "http"),
+            ("HAPROXY_0_PORT", number),
+            ("HAPROXY_0_SSL_CERT", certificate),
+        ]
+    };
+    let tasks = vec![
+        // As marathon-lb has it: a path in its container.
+        task("web.1", "web", web.address, &labels(&*number, "/etc/ssl/web.pem")),
+        task("lost.1", "lost", web.address, &labels(&*another, "/etc/ssl/missing.pem")),
+    ];
+    begin(&server, tasks).await;
+    let (answer, first) = secured.ask(port, "GET", "/", &[]).await;
+    assert_eq!((status(&answer), body(&answer)), (200, "web"), "{answer}");
+    // Nothing is said in clear text.
+    let mut plain = connect(port).await;
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    let _ = soon(plain.read_to_end(&mut said)).await;
+    assert!(!String::from_utf8_lossy(&said).contains("web"), "{said:?}");
+    // Without its certificate a port stays closed, and its service is told.
+    server.table_until("the problem", |table| table.problems.len() == 1).await;
+    let problem = server.problems().remove(0);
+    assert_eq!(problem.code, ProblemCode::PortUnavailable, "{problem:?}");
+    assert!(problem.subject.contains("lost") && problem.message.contains("missing"), "{problem:?}");
+    assert!(TcpStream::connect(other).await.is_err());
+    // Another certificate in the place of the first is shown from then on.
+    let next = secured.authority.issue(&["web.test"]);
+    next.write(secured.folder.path(), "web");
+    let expected = next.certificate.der().to_vec();
+    assert_ne!(first, expected);
+    let replaced = async {
+        while secured.ask(port, "GET", "/", &[]).await.1 != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(replaced).await;
+}
+
+#[tokio::test]
+async fn a_port_is_bound_to_the_one_address_that_its_label_names() {
+    let web = Backend::saying("web").await;
+    let port = ports::unused();
+    let number = port.port().to_string();
+    let [first, second] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| SocketAddr::new(IpAddr::from(ip), port.port()));
+    let server = running(|config| config.proxy.service_ports.addresses = vec![[0, 0, 0, 0].into()]);
+    let on = |address: &'static str| {
+        let labels = [
+            ("HAPROXY_GROUP", "external"),
+            ("HAPROXY_0_MODE", "http"),
+            ("HAPROXY_0_PORT", &*number),
+            ("HAPROXY_0_BIND_ADDR", address),
+        ];
+        task("web.1", "web", web.address, &labels)
+    };
+    begin(&server, vec![on("127.0.0.2")]).await;
+    assert_eq!(body(&get(second, "x", "/").await), "web");
+    assert!(TcpStream::connect(first).await.is_err(), "it is bound to 127.0.0.2 alone");
+    // What cannot be read closes it.
+    for unread in ["eth0", "127.0.0.256", "127.0.0.1,127.0.0.2"] {
+        say(&server, on(unread)).await;
+        server.table_until("no port", |table| table.ways.ports.is_empty()).await;
+        let problem = server.problems().remove(0);
+        assert_eq!((problem.code, &*problem.at), (ProblemCode::InvalidLabel, "HAPROXY_0_BIND_ADDR"), "{problem:?}");
+        closed(second).await;
+        assert!(TcpStream::connect(first).await.is_err(), "{unread}");
+        say(&server, on("*")).await;
+        assert_eq!(body(&get(first, "x", "/").await), "web");
+        assert_eq!(body(&get(second, "x", "/").await), "web");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_balanced_as_the_label_says() {
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let tally = async |labels: &[(&str, &str)]| {
+        let mut all = vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "web.test")];
+        all.extend(labels);
+        let server = running(|_| {});
+        let tasks = vec![task("web.1", "web", one.address, &all), task("web.2", "web", two.address, &all)];
+        begin(&server, tasks).await;
+        let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..20 {
+            *tally.entry(body(&get(server.http, "web.test", "/").await).to_owned()).or_default() += 1;
+        }
+        tally.into_values().collect::<Vec<_>>()
+    };
+    for in_turn in ["roundrobin", "static-rr"] {
+        let tally = tally(&[("HAPROXY_0_BALANCE", in_turn)]).await;
+        assert!(tally.len() == 2 && tally.iter().all(|count| (9..=11).contains(count)), "{in_turn}: {tally:?}");
+    }
+    assert_eq!(tally(&[("HAPROXY_0_BALANCE", "source")]).await, [20], "one client, one task");
+}
+
+#[tokio::test]
+async fn a_cookie_keeps_a_client_on_its_task() {
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let labels = [
+        ("HAPROXY_GROUP", "external"),
+        ("HAPROXY_0_VHOST", "web.test"),
+        ("HAPROXY_0_BALANCE", "roundrobin"),
+        ("HAPROXY_0_STICKY", "true"),
+    ];
+    let server = running(|_| {});
+    begin(&server, vec![task("web.1", "web", one.address, &labels), task("web.2", "web", two.address, &labels)]).await;
+    let answer = get(server.http, "web.test", "/").await;
+    let kept = body(&answer).to_owned();
+    let cookie = header(&answer, "set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..10 {
+        let answer = ask(server.http, "GET", "web.test", "/", &[("Cookie", &cookie)]).await;
+        assert_eq!((body(&answer), header(&answer, "set-cookie")), (&*kept, None), "{answer}");
+        // Who has none is sent anywhere.
+        get(server.http, "web.test", "/").await;
+    }
+}
+
+#[tokio::test]
+async fn paths_are_had_in_capitals_and_without_a_host_where_labels_say_so() {
+    let (web, alone) = (Backend::saying("web").await, Backend::saying("alone").await);
+    let server = running(|_| {});
+    let group = ("HAPROXY_GROUP", "external");
+    let tasks = vec![
+        task(
+            "web.1",
+            "web",
+            web.address,
+            &[group, ("HAPROXY_0_VHOST", "web.test"), ("HAPROXY_0_PATH", "-i /Multiple /paths")],
+        ),
+        task("alone.1", "alone", alone.address, &[group, ("HAPROXY_0_PATH", "/alone")]),
+    ];
+    begin(&server, tasks).await;
+    assert_eq!(server.problems(), []);
+    for (host, path, expected) in [
+        ("web.test", "/multiple", Some("web")),
+        ("web.test", "/MULTIPLE/x", Some("web")),
+        ("web.test", "/Paths", Some("web")),
+        ("web.test", "/multiples", None),
+        ("web.test", "/alone", None),
+        ("any.test", "/alone/x", Some("alone")),
+        ("any.test", "/Alone", None),
+        ("any.test", "/", None),
+    ] {
+        let answer = get(server.http, host, path).await;
+        let found = (status(&answer) == 200).then(|| body(&answer));
+        assert_eq!(found, expected, "{host}{path}: {answer}");
+    }
 }

@@ -71,10 +71,26 @@ struct Flags {
     ca: Option<String>,
     credentials: Option<String>,
     credentials_file: Option<String>,
-    service_account: Option<String>,
+    service_account: Option<Account>,
     max_backoff: Option<u64>,
     notes: Vec<String>,
 }
+
+/// A service account of DC/OS, as its flag has it.
+#[derive(Debug, PartialEq, Eq)]
+enum Account {
+    /// The account itself, with its key: it is kept nowhere.
+    Inline,
+    /// Where it lies.
+    File(String),
+}
+
+/// Where marathon-lb seeks Marathon without a word about it.
+const DEFAULT_MARATHON: &str = "http://master.mesos:8080";
+/// Where certificates are sought without a word about them.
+const DEFAULT_CERTIFICATES: &str = "/etc/pointsman/certificates";
+/// Where a service account may be put.
+const ACCOUNT_FILE: &str = "/etc/pointsman/account.json";
 
 /// Flags with a value that are about HAProxy's process and file, of which there are none here.
 const OF_HAPROXY: [&str; 18] = [
@@ -127,7 +143,7 @@ impl Flags {
                 "--marathon-ca-cert" => flags.ca = Some(value()?.to_owned()),
                 "--auth-credentials" => flags.credentials = Some(value()?.to_owned()),
                 "--marathon-auth-credential-file" => flags.credentials_file = Some(value()?.to_owned()),
-                "--dcos-auth-credentials" => flags.service_account = Some(value()?.to_owned()),
+                "--dcos-auth-credentials" => flags.service_account = Some(account(value()?)),
                 "--max-backoff" => {
                     let seconds = value()?;
                     flags.max_backoff = Some(
@@ -135,6 +151,7 @@ impl Flags {
                     );
                 }
                 "--sse" | "-s" => {}
+                "--longhelp" => flags.note(name, "it prints the labels: `README.md` has ours, under \"Labels\""),
                 "--haproxy-map" => flags.note(name, "routes are always looked up in a map"),
                 "--group-https-by-vhost" => flags.note(name, "each host has its own certificate already, by SNI"),
                 "--skip-validation" | "--skip-config-cleanup" | "--dry" | "-d" => {
@@ -148,13 +165,41 @@ impl Flags {
             }
         }
         if flags.marathons.is_empty() {
-            return Err("name at least one Marathon: -- sse --marathon http://marathon.mesos:8080".into());
+            flags.note("--marathon", "not given, and this is where marathon-lb seeks it then");
+            flags.marathons.push(DEFAULT_MARATHON.to_owned());
+        }
+        if let Some(Account::Inline) = flags.service_account {
+            let why = format!(
+                "its value is an account with its key, which is not repeated here: write it to {ACCOUNT_FILE}, readable by \
+                 this program alone; `service_account` names that file"
+            );
+            flags.note("--dcos-auth-credentials", &why);
+        }
+        if flags.certificate_paths().count() > 1 {
+            let why =
+                format!("several paths, and one folder is read: put all pairs into {}", flags.certificate_folder());
+            flags.note("--ssl-certs", &why);
         }
         Ok(flags)
     }
 
     fn note(&mut self, flag: &str, why: &str) {
         self.notes.push(format!("{flag}: {why}"));
+    }
+
+    /// The certificates that are named, one path each.
+    fn certificate_paths(&self) -> impl Iterator<Item = &str> {
+        let paths = self.certificates.iter().flat_map(|paths| paths.split(','));
+        paths.map(str::trim).filter(|path| !path.is_empty())
+    }
+
+    /// The folder of the first certificate: a file is named by its folder here.
+    fn certificate_folder(&self) -> &str {
+        let Some(path) = self.certificate_paths().next() else { return DEFAULT_CERTIFICATES };
+        match path.rsplit_once('/') {
+            Some((folder, file)) if file.contains('.') && !folder.is_empty() => folder,
+            _ => path,
+        }
     }
 
     fn configuration(&self) -> String {
@@ -171,12 +216,21 @@ impl Flags {
         let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
         line(out, format_args!("\n[routing]"));
         if self.groups.is_empty() {
-            line(out, format_args!("# No --group: marathon-lb serves nothing then. \"*\" serves every group."));
+            line(out, format_args!("# No --group: marathon-lb serves nothing then. \"*\" serves all apps."));
         }
         let none = ["none".to_owned()];
         let groups = if self.groups.is_empty() { &none[..] } else { &self.groups };
         line(out, format_args!("groups = [{}]", list(groups)));
         line(out, format_args!("strict_mode = {}", self.strict_mode));
+        if self.health_check {
+            line(
+                out,
+                format_args!(
+                    "# With --health-check nothing is sent to tasks whose checks fail, and be it all of them."
+                ),
+            );
+            line(out, format_args!("panic = false"));
+        }
         line(out, format_args!("\n[[sources.marathon]]\nname = \"marathon\"\nurls = [{}]", list(&self.marathons)));
         line(out, format_args!("# --health-check: tasks whose checks fail get nothing."));
         line(out, format_args!("use_health = {}", self.health_check));
@@ -187,7 +241,11 @@ impl Flags {
             line(out, format_args!("credentials = {}", quoted(credentials)));
         } else if let Some(file) = &self.credentials_file {
             line(out, format_args!("credentials_file = {}", quoted(file)));
-        } else if let Some(file) = &self.service_account {
+        } else if let Some(account) = &self.service_account {
+            let file = match account {
+                Account::Inline => ACCOUNT_FILE,
+                Account::File(file) => file,
+            };
             line(out, format_args!("service_account = {}", quoted(file)));
         }
         if let Some(ca) = &self.ca {
@@ -200,13 +258,13 @@ impl Flags {
     fn proxy(&self, out: &mut String) {
         line(out, format_args!("\n# Every app's service port has a listener."));
         line(out, format_args!("[proxy.service_ports]\naddresses = [\"0.0.0.0\"]\nallowed = [\"1-65535\"]"));
+        line(out, format_args!("# HAPROXY_{{n}}_SSL_CERT names a certificate in this folder, by its file's name."));
+        let is_given = if self.certificates.is_some() { "" } else { "# " };
+        line(out, format_args!("{is_given}certificates = {}", quoted(self.certificate_folder())));
+        line(out, format_args!("\n# marathon-lb's default; an app's HAPROXY_{{n}}_BALANCE goes before it."));
+        line(out, format_args!("[proxy.balance]\nalgorithm = \"round_robin\""));
         if !self.no_http_https {
             line(out, format_args!("\n[[proxy.listeners]]\nname = \"http\"\naddress = \"0.0.0.0:80\""));
-            let given = self.certificates.as_deref().and_then(|paths| paths.split(',').next());
-            let folder = given.map_or("/etc/pointsman/certificates", |path| match path.rsplit_once('/') {
-                Some((folder, file)) if file.contains('.') && !folder.is_empty() => folder,
-                _ => path,
-            });
             line(
                 out,
                 format_args!(
@@ -214,7 +272,7 @@ impl Flags {
                 ),
             );
             line(out, format_args!("[[proxy.listeners]]\nname = \"https\"\naddress = \"0.0.0.0:443\""));
-            line(out, format_args!("certificates = {}", quoted(folder)));
+            line(out, format_args!("certificates = {}", quoted(self.certificate_folder())));
         }
         line(
             out,
@@ -227,6 +285,11 @@ impl Flags {
         line(out, format_args!("\n# Health, metrics and the API in place of marathon-lb's statistics."));
         line(out, format_args!("[admin]\nlisten = \"127.0.0.1:9090\""));
     }
+}
+
+/// The account itself where the value is a document, as marathon-lb wants it; else where it lies.
+fn account(value: &str) -> Account {
+    if value.trim_start().starts_with('{') { Account::Inline } else { Account::File(value.to_owned()) }
 }
 
 /// A string of TOML: the escapes of JSON are a subset of its own.
@@ -254,6 +317,8 @@ mod tests {
             "sse -m https://m.test --dont-bind-http-https --auth-credentials=user:p\"a\\ss --marathon-ca-cert /etc/ca.pem",
             "-m http://m1 --group * --ssl-certs /etc/ssl/a.pem,/etc/ssl/b.pem --group-https-by-vhost --log-level info",
             "event -m http://m1 -l http://x -u http://x --dcos-auth-credentials /etc/account.json",
+            "sse --group external --longhelp --dont-bind-http-https --ssl-certs /etc/ssl/a.pem",
+            "sse --group * --dcos-auth-credentials {\"uid\":\"lb\",\"private_key\":\"hunter2\"}",
         ] {
             let text = read(flags).unwrap().configuration();
             let path = Path::new("/etc/pointsman/pointsman.toml");
@@ -269,21 +334,49 @@ mod tests {
         let flags =
             read("sse -m http://m1:8080 http://m2:8080 --group external --strict-mode --ssl-certs /etc/x").unwrap();
         assert_eq!(flags.marathons, ["http://m1:8080", "http://m2:8080"]);
+        let config = configured(&flags);
+        assert_eq!(config.routing.groups, ["external"]);
+        assert!(config.routing.strict_mode && config.routing.panic && !config.marathon[0].use_health);
+        assert_eq!(config.marathon[0].urls.len(), 2);
+        assert_eq!(config.proxy.service_ports.certificates.as_deref(), Some(Path::new("/etc/x")));
+        assert_eq!(config.proxy.balance.algorithm, crate::model::balance::Algorithm::RoundRobin);
+        let all = configured(&read("sse --group * --health-check").unwrap());
+        assert_eq!((all.routing.groups, all.routing.panic), (vec!["*".to_owned()], false));
+        assert!(all.marathon[0].use_health && all.proxy.service_ports.certificates.is_none());
+        // Without listeners for hosts the certificates of service ports count all the same, and of several the first's folder.
+        let flags = read("sse --dont-bind-http-https --ssl-certs /etc/a/x.pem,/etc/b/y.pem").unwrap();
+        assert_eq!(configured(&flags).proxy.service_ports.certificates.as_deref(), Some(Path::new("/etc/a")));
+        assert!(flags.notes.iter().any(|note| note.contains("put all pairs into /etc/a")), "{:?}", flags.notes);
+    }
+
+    fn configured(flags: &Flags) -> crate::config::Config {
         let text = flags.configuration();
-        for expected in [
-            "groups = [\"external\"]",
-            "strict_mode = true",
-            "use_health = false",
-            "urls = [\"http://m1:8080\", \"http://m2:8080\"]",
-            "certificates = \"/etc/x\"",
-        ] {
-            assert!(text.contains(expected), "{expected} is not in\n{text}");
-        }
+        let path = Path::new("/etc/pointsman/pointsman.toml");
+        crate::config::check(&text, path, crate::config::Environment::empty())
+            .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+    }
+
+    #[test]
+    fn marathon_is_sought_where_marathon_lb_seeks_it() {
+        let flags = read("sse --group external --longhelp").unwrap();
+        assert_eq!(flags.marathons, ["http://master.mesos:8080"]);
+        assert_eq!(flags.notes.len(), 2, "{:?}", flags.notes);
+    }
+
+    #[test]
+    fn an_account_on_the_command_line_is_not_repeated() {
+        let words = ["sse", "--dcos-auth-credentials", "{\"uid\": \"lb\", \"private_key\": \"hunter2\"}"];
+        let flags = Flags::read(&words.map(str::to_owned)).unwrap();
+        let text = flags.configuration();
+        assert!(!text.contains("hunter2") && !format!("{flags:?}").contains("hunter2"), "{text}");
+        assert!(text.contains("service_account = \"/etc/pointsman/account.json\""), "{text}");
+        assert!(text.contains("write it to /etc/pointsman/account.json"), "{text}");
+        let file = read("sse --dcos-auth-credentials /etc/lb.json").unwrap().configuration();
+        assert!(file.contains("service_account = \"/etc/lb.json\""), "{file}");
     }
 
     #[test]
     fn what_is_no_flag_is_told() {
-        assert!(read("sse --group external").unwrap_err().contains("--marathon"));
         assert!(read("sse -m http://m --grup x").unwrap_err().contains("--grup"));
         assert!(read("sse -m").unwrap_err().contains("no value"));
     }

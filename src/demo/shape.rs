@@ -80,6 +80,7 @@ fn ports_resource(port: u16) -> wire::Resource {
         name: Some("ports".to_owned()),
         r#type: Some(wire::value_type::number("RANGES")),
         ranges: Some(wire::Ranges { range: vec![range] }),
+        allocation_info: Some(wire::AllocationInfo { role: Some("*".to_owned()) }),
     }
 }
 

@@ -3,6 +3,29 @@
 
 use std::sync::Arc;
 
+/// Both ways in which an app is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// As an id: `/team/shop`.
+    pub id: Arc<str>,
+    /// As the name of its tasks: `shop.team`.
+    pub name: Arc<str>,
+}
+
+impl Names {
+    /// Of an app whose id is known.
+    pub fn of_id(id: &Arc<str>) -> Self {
+        Self { id: id.clone(), name: name_of(id) }
+    }
+
+    /// Of an app of which only the name is known: the id that is turned round.
+    pub fn of_name(name: &Arc<str>) -> Self {
+        let mut segments: Vec<&str> = name.split('.').collect();
+        segments.reverse();
+        Self { id: format!("/{}", segments.join("/")).into(), name: name.clone() }
+    }
+}
+
 /// The name that tasks of an app are found by: its id's segments from the last to the first.
 pub fn name_of(id: &str) -> Arc<str> {
     let mut segments: Vec<&str> = segments(id).collect();
@@ -47,6 +70,8 @@ mod tests {
         for (text, id) in [("shop", Some("/shop")), ("/team/shop/", Some("/team/shop")), ("/", None), ("", None)] {
             assert_eq!(id_of(text).as_deref(), id, "{text}");
         }
+        let both = Names { id: "/team/shop".into(), name: "shop.team".into() };
+        assert_eq!((Names::of_id(&both.id), Names::of_name(&both.name)), (both.clone(), both));
     }
 
     #[test]

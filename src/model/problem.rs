@@ -67,6 +67,8 @@ codes! {
     FrameworkAddressUnknown = "framework-address-unknown",
     /// A task wants its certificate not to be verified.
     UnverifiedTls = "unverified-tls",
+    /// An app joined a service that has other rules than it asks for.
+    RulesConflict = "rules-conflict",
     /// A fact of a source could not be read.
     InvalidFact = "invalid-fact",
     /// Removals are held back by the guard.

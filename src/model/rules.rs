@@ -1,5 +1,6 @@
 //! What holds for every request to a service, whichever way it comes in: by host, on a port of its own, by app.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ pub struct Rules {
     /// Filters of the configuration, by name. Stored apart: states of older versions have none.
     #[serde(skip)]
     pub filters: Box<[Arc<str>]>,
+    /// The app that says so, where it joined a service that is not named after it. A service's own rules have none.
+    #[serde(skip)]
+    pub guest: Option<Arc<str>>,
 }
 
 /// HTTP basic authentication (RFC 7617).
@@ -51,19 +55,72 @@ impl Rules {
         (self != Self::default()).then(|| Arc::new(self))
     }
 
-    /// What holds while a service's endpoints say different things, in the middle of a deploy: a restriction goes before
-    /// none, of several restrictions each one's users and networks may come in, and else the first endpoint decides.
+    /// What holds for a service whose endpoints say different things. Of one app's, in the middle of a deploy: a restriction
+    /// goes before none, of several restrictions each one's users and networks may come in, and else the first endpoint
+    /// decides. Of several apps' nobody gains by joining: the app that the service is named after has the word alone; where
+    /// there is no such, the restrictions of all must hold.
     pub fn merged<'a>(all: impl IntoIterator<Item = &'a Option<Arc<Self>>>) -> Option<Arc<Self>> {
-        let mut said = all.into_iter();
-        let first = said.next()?;
-        let mut merged: Option<Self> = None;
-        for other in said.filter(|other| *other != first) {
-            let merged = merged.get_or_insert_with(|| first.as_deref().cloned().unwrap_or_default());
-            if let Some(other) = other {
-                merged.add(other);
+        let mut distinct: Vec<&Option<Arc<Self>>> = Vec::new();
+        for said in all {
+            if !distinct.contains(&said) {
+                distinct.push(said);
             }
         }
-        merged.map_or_else(|| first.clone(), Self::shared)
+        let guest = |rules: &Option<Arc<Self>>| rules.as_ref().and_then(|rules| rules.guest.clone());
+        let mut by_app: BTreeMap<Option<Arc<str>>, Vec<&Option<Arc<Self>>>> = BTreeMap::new();
+        for rules in distinct {
+            by_app.entry(guest(rules)).or_default().push(rules);
+        }
+        if let Some(own) = by_app.remove(&None) {
+            return Self::united(&own);
+        }
+        let mut guests = by_app.into_values().map(|rules| Self::united(&rules));
+        let mut all = guests.next()?.as_deref().cloned().unwrap_or_default();
+        for other in guests.flatten() {
+            all.narrow(&other);
+        }
+        all.guest = None;
+        all.shared()
+    }
+
+    /// What the endpoints of one app come to.
+    fn united(said: &[&Option<Arc<Self>>]) -> Option<Arc<Self>> {
+        let (first, others) = said.split_first()?;
+        if others.is_empty() {
+            return (*first).clone();
+        }
+        let mut united = first.as_deref().cloned().unwrap_or_default();
+        others.iter().filter_map(|other| other.as_deref()).for_each(|other| united.add(other));
+        united.shared()
+    }
+
+    /// The rules of a service to which these are added.
+    pub fn of_service(&self) -> Self {
+        Self { guest: None, ..self.clone() }
+    }
+
+    /// Makes the rules of another app hold too.
+    fn narrow(&mut self, other: &Self) {
+        if let (Some(auth), Some(others)) = (&mut self.auth, &other.auth) {
+            auth.users = auth.users.iter().filter(|user| others.users.contains(user)).cloned().collect();
+        }
+        if let (Some(networks), Some(others)) = (&mut self.networks, &other.networks) {
+            let both = |a: &IpNet, b: &IpNet| match (a.contains(b), b.contains(a)) {
+                (true, _) => Some(*b),
+                (_, true) => Some(*a),
+                _ => None,
+            };
+            let mut narrowed: Vec<IpNet> =
+                networks.iter().flat_map(|own| others.iter().filter_map(move |other| both(own, other))).collect();
+            narrowed.sort_unstable();
+            narrowed.dedup();
+            *networks = narrowed.into();
+        }
+        let (auth, networks) = (self.auth.clone(), self.networks.clone());
+        self.add(other);
+        // What only one of them restricts is restricted; of what both do, no more comes in than with each.
+        self.auth = auth.or_else(|| self.auth.take());
+        self.networks = networks.or_else(|| self.networks.take());
     }
 
     fn add(&mut self, other: &Self) {
@@ -129,5 +186,46 @@ mod tests {
         let other = rules(&["10.0.0.0/8", "192.0.2.0/24"], &["bob"]);
         let both = rules(&["10.0.0.0/8", "192.0.2.0/24"], &["ann", "bob"]);
         assert_eq!(Rules::merged([&closed, &open, &other]), both);
+    }
+
+    fn guest(app: &str, networks: &[&str], users: &[&str]) -> Option<Arc<Rules>> {
+        let rules = rules(networks, users).as_deref().cloned().unwrap_or_default();
+        Rules { guest: Some(app.into()), ..rules }.shared()
+    }
+
+    #[test]
+    fn who_joins_gains_nothing() {
+        let own = rules(&["10.0.0.0/8"], &["ann"]);
+        let guest_of = |users: &[&str]| guest("f/b", &["0.0.0.0/0"], users);
+        // The app that the service is named after has the word, whichever came first, and be it that all may come in.
+        assert_eq!(Rules::merged([&own, &guest_of(&["bob"])]), own);
+        assert_eq!(Rules::merged([&guest_of(&[]), &own]), own);
+        assert_eq!(Rules::merged([&guest_of(&["bob"]), &None]), None);
+        assert_eq!(
+            Rules::merged([&guest_of(&["bob"]), &own, &rules(&[], &["eve"])])
+                .unwrap()
+                .auth
+                .as_ref()
+                .unwrap()
+                .users
+                .len(),
+            2
+        );
+        // Where there is none, what all say must hold.
+        let (blue, green) = (
+            guest("f/blue", &["10.0.0.0/8"], &["ann", "bob"]),
+            guest("f/green", &["10.1.0.0/16", "192.0.2.0/24"], &["bob"]),
+        );
+        let both = rules(&["10.1.0.0/16"], &["bob"]);
+        assert_eq!(Rules::merged([&blue, &green]), both);
+        assert_eq!(Rules::merged([&green, &blue]), both);
+        assert_eq!(Rules::merged([&blue, &guest("f/x", &[], &[])]), rules(&["10.0.0.0/8"], &["ann", "bob"]));
+        let nobody = Rules::merged([&blue, &guest("f/x", &["192.0.2.0/24"], &["eve"])]).unwrap();
+        assert_eq!((nobody.networks.as_deref(), nobody.auth.as_ref().unwrap().users.len()), (Some(&[][..]), 0));
+        // One app's own deploy is as ever, and alone it is the service.
+        let (former, next) = (guest("f/blue", &[], &["ann"]), guest("f/blue", &[], &["bob"]));
+        assert_eq!(Rules::merged([&former, &next]), rules(&[], &["ann", "bob"]));
+        assert_eq!(Rules::merged([&former]), rules(&[], &["ann"]));
+        assert_eq!(Rules::merged([&guest("f/x", &[], &[])]), None);
     }
 }

@@ -75,6 +75,8 @@ pub struct TaskDefinition {
     pub version: Option<Version>,
     /// What only the framework's own API knows of the app that the task belongs to.
     pub app: Option<Arc<AppFacts>>,
+    /// The one of its framework's roles that it runs in, where the source says it.
+    pub role: Option<Arc<str>>,
 }
 
 /// What a framework's own API knows of an app beyond its tasks (Marathon).

@@ -93,7 +93,7 @@ const POLICY_EXAMPLES: &[Example] = &[Example {
 fn policy() -> Section<PolicyConfig> {
     Section::new(
         "policy",
-        "Who may claim what. The first entry that speaks of a task's framework, principal, role and service \
+        "Who may claim what. The first entry that speaks of a task's framework, principal, role and app \
             decides; a task that none speaks of may claim nothing. No entry at all: everybody may claim \
             everything.",
     )
@@ -111,12 +111,16 @@ fn policy() -> Section<PolicyConfig> {
         texts("roles", (PATTERN, "patterns"), |p| &p.roles, |p, v| p.roles = v)
             .example("[\"team-a\"]")
             .by_default("all")
-            .means("Roles it speaks of.")
+            .means("Roles it speaks of: the task's own where its cluster tells it, else any of its framework's.")
             .costs(TIME),
         texts("apps", (PATTERN, "patterns"), |p| &p.apps, |p, v| p.apps = v)
             .example("[\"/team-a/*\"]")
             .by_default("all")
-            .means("Names of services it speaks of.")
+            .means(
+                "Apps it speaks of, as their framework calls them: by id (`/team-a/*`) or by the name of their tasks \
+                    (`*.team-a`). The service that labels name chooses no entry; a task may join it only where the \
+                    same entry speaks of it, too.",
+            )
             .costs(TIME),
         setting!(PolicyConfig, "hosts", Many::new(Host, "hosts", 1024), hosts)
             .required()

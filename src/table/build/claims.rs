@@ -39,6 +39,8 @@ pub struct Claims {
     restless: BTreeSet<ServiceId>,
     /// Ports that cannot be listened on, with their owner.
     faults: BTreeMap<u16, (ServiceId, Arc<str>)>,
+    /// Apps that joined a service and have other rules than it has.
+    guests: BTreeMap<ServiceId, BTreeSet<Arc<str>>>,
 }
 
 /// The ways in which a service's tasks make claims: one for nearly all.
@@ -264,7 +266,33 @@ impl Claims {
             message: why.clone(),
             mend: "let the app have another port, or free this one on the proxy's host".into(),
         }));
+        let guests = self.guests.get(id).into_iter().flatten();
+        problems.extend(guests.map(|app| Problem {
+            code: ProblemCode::RulesConflict,
+            subject: id.to_string().into(),
+            at: app.clone(),
+            message: format!(
+                "{app} joined {id} and asks for other rules (passwords, networks, redirects and the like): those of the app \
+                 that it is named after hold, and without one those of all at once"
+            )
+            .into(),
+            mend: "give all apps of the service the same labels, or let this one be a service of its own".into(),
+        }));
         problems
+    }
+
+    /// Takes over which apps joined a service with other rules than hold.
+    pub fn set_guests(&mut self, table: &Table, id: &ServiceId) {
+        let service = table.services.get(id).filter(|service| service.mixed_rules);
+        let own = service.and_then(|service| service.rules.as_deref().cloned()).unwrap_or_default();
+        let endpoints = service.into_iter().flat_map(|service| service.endpoints.iter());
+        let rules = endpoints.filter_map(|endpoint| endpoint.rules.as_deref());
+        let others = rules.filter(|rules| rules.guest.is_some() && rules.of_service() != own);
+        let guests: BTreeSet<Arc<str>> = others.filter_map(|rules| rules.guest.clone()).collect();
+        let former = if guests.is_empty() { self.guests.remove(id) } else { self.guests.insert(id.clone(), guests) };
+        if former.as_ref() != self.guests.get(id) {
+            self.restless.insert(id.clone());
+        }
     }
 
     /// Takes over which ports cannot be listened on, and why.

@@ -265,6 +265,7 @@ impl Builder {
             let lives = self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
             self.claims.settle(&mut self.table, state, id, lives, now);
             self.services.settle(&mut self.table, state, id, lives);
+            self.claims.set_guests(&self.table, id);
             self.services.split(&mut self.table, id);
             self.services.turn_ring(&mut self.table, id, &state.config);
             // An order ends with its service.

@@ -21,6 +21,7 @@ use crate::labels::ports::{TaskPort, ports};
 use crate::labels::spec::{PortSelector, PortSpec, TaskSpec};
 use crate::model::actions::Actions;
 use crate::model::agent::AgentFacts;
+use crate::model::app::Names;
 use crate::model::balance::Algorithm;
 use crate::model::bounds::Bounds;
 use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
@@ -169,14 +170,16 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         claims: SmallVec::new(),
         problems: said.problems.clone(),
     };
+    let app = app_names(facts);
+    let identity = identity(inputs, spec, &app, &mut out.problems);
     for port in ports {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
-        add_port(inputs, spec, port, said, &mut out);
+        add_port(inputs, (spec, &identity, &app), port, said, &mut out);
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
     let extras = TaskExtras {
-        refused_names: refuse_names(inputs, spec, &mut out),
+        refused_names: refuse_names(inputs, &app, &mut out),
         said_ports: said_ports(spec, ports),
         scrape: scrape(inputs, spec, ports),
     };
@@ -260,33 +263,107 @@ fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option
     Some(Arc::new(CheckSpec { kind, path, interval }))
 }
 
-/// The id of the service that a port of the task serves.
-pub fn service_id(facts: &TaskFacts, spec: &TaskSpec, port: &TaskPort) -> ServiceId {
-    let name = service_name(facts, spec);
-    let namespace = spec.namespace.clone().unwrap_or_else(|| facts.key.framework().shared());
-    ServiceId::new(facts.key.cluster().clone(), namespace, name, port.key())
+/// Whose a task is: its service, and the app that its deployment group stands for.
+struct Identity {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    group: Option<Arc<str>>,
+    /// The task's own app, where the service is not named after it.
+    guest: Option<Arc<str>>,
 }
 
-/// The name of the service that the task belongs to.
-fn service_name(facts: &TaskFacts, spec: &TaskSpec) -> Arc<str> {
+impl Identity {
+    /// The id of the service that a port of the task serves.
+    fn service(&self, facts: &TaskFacts, port: &TaskPort) -> ServiceId {
+        ServiceId::new(facts.key.cluster().clone(), self.namespace.clone(), self.name.clone(), port.key())
+    }
+
+    /// What a port asks of every request, with who says it where that is a guest.
+    fn rules(&self, said: Option<&PortSpec>) -> Option<Arc<Rules>> {
+        let rules = said.and_then(|said| said.rules.clone());
+        let Some(guest) = &self.guest else { return rules };
+        let rules = rules.as_deref().cloned().unwrap_or_default();
+        Rules { guest: Some(guest.clone()), ..rules }.shared()
+    }
+}
+
+/// The service that labels name, where the task may be of it; else its own.
+fn identity(inputs: &Inputs<'_>, spec: &TaskSpec, app: &Names, problems: &mut Vec<Problem>) -> Identity {
+    let facts = &inputs.facts;
+    let framework = facts.key.framework().shared();
+    let own = Identity { namespace: framework, name: own_name(facts), group: None, guest: None };
+    let said = (spec.namespace.as_ref(), spec.service.as_ref(), spec.group.as_ref());
+    if said == (None, None, None) || inputs.source == SourceKind::File {
+        return Identity {
+            namespace: spec.namespace.clone().unwrap_or(own.namespace),
+            name: spec.service.clone().unwrap_or(own.name),
+            group: spec.group.clone(),
+            guest: None,
+        };
+    }
+    let namespace = spec.namespace.as_ref().filter(|namespace| **namespace != own.namespace);
+    let name = spec.service.as_ref().filter(|name| **name != own.name);
+    let who = claimant(inputs, app);
+    let policies = &inputs.config.policies;
+    let joining = |names: &Names| policy::check_joining(policies, &who, namespace.map(|namespace| &**namespace), names);
+    let mut decision = policy::Decision::Allowed;
+    if namespace.is_some() || name.is_some() {
+        decision = joining(&Names::of_name(name.unwrap_or(&own.name)));
+    }
+    // Requests that name the group's app are another's but for the group.
+    if let Some(group) = spec.group.as_ref().filter(|group| decision == policy::Decision::Allowed && **group != app.id)
+    {
+        decision = joining(&Names::of_id(group));
+    }
+    match decision {
+        policy::Decision::Allowed => {}
+        policy::Decision::NotYet => return own,
+        policy::Decision::Refused(problem) => {
+            problems.push(*problem);
+            return own;
+        }
+    }
+    let is_guest = namespace.is_some() || name.is_some();
+    let guest = is_guest.then(|| format!("{}/{}", own.namespace, own.name).into());
+    Identity {
+        namespace: namespace.cloned().unwrap_or(own.namespace),
+        name: name.cloned().unwrap_or(own.name),
+        group: spec.group.clone(),
+        guest,
+    }
+}
+
+/// The name of the service that the task belongs to by what its framework calls it.
+fn own_name(facts: &TaskFacts) -> Arc<str> {
     let definition = &facts.definition;
     let discovery = definition.discovery.as_ref().map(|d| d.name.clone()).filter(|name| !name.is_empty());
-    spec.service.clone().or(discovery).unwrap_or_else(|| definition.name.clone())
+    discovery.unwrap_or_else(|| definition.name.clone())
+}
+
+/// What a task's app is called by its framework.
+fn app_names(facts: &TaskFacts) -> Names {
+    ways::app_id(facts).map_or_else(|| Names::of_name(&own_name(facts)), |id| Names::of_id(&id))
+}
+
+/// Who claims, to the policies.
+fn claimant<'a>(inputs: &'a Inputs<'_>, app: &'a Names) -> policy::Claimant<'a> {
+    let role = inputs.facts.definition.role.as_deref();
+    policy::Claimant { framework: inputs.framework.as_deref(), app, role, source: inputs.source }
 }
 
 /// The names that the policies do not let the task have.
-fn refuse_names(inputs: &Inputs<'_>, spec: &TaskSpec, out: &mut Derivation) -> Box<[Arc<str>]> {
+fn refuse_names(inputs: &Inputs<'_>, app: &Names, out: &mut Derivation) -> Box<[Arc<str>]> {
     let config = inputs.config;
     // Nearly nobody has policies, and making names costs.
     if config.policies.is_empty() || inputs.source == SourceKind::File {
         return Box::default();
     }
-    let (Some(framework), Some(zone)) = (&inputs.framework, zone_of(config, inputs.facts.key.cluster())) else {
+    let Some(zone) = zone_of(config, inputs.facts.key.cluster()) else { return Box::default() };
+    if inputs.framework.is_none() {
         return Box::default();
-    };
+    }
     let names = group_names(&out.view, &NamingRules::new(&config.dns, zone));
-    let service = service_name(&inputs.facts, spec);
-    let refused = policy::refused_names(&config.policies, framework, &service, &names, zone);
+    let refused = policy::refused_names(&config.policies, &claimant(inputs, app), &names, zone);
     let (names, problems): (Vec<Arc<str>>, Vec<Problem>) = refused.into_iter().unzip();
     out.problems.extend(problems);
     names.into()
@@ -304,11 +381,18 @@ fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
     }
 }
 
-fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<&PortSpec>, out: &mut Derivation) {
+fn add_port(
+    inputs: &Inputs<'_>,
+    (spec, identity, app): (&TaskSpec, &Identity, &Names),
+    port: &TaskPort,
+    said: Option<&PortSpec>,
+    out: &mut Derivation,
+) {
     if said.is_some_and(|said| !said.enabled) {
         return;
     }
-    let service = service_id(&inputs.facts, spec, port);
+    let service = identity.service(&inputs.facts, port);
+    let who = claimant(inputs, app);
     let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
     match address(inputs, port) {
         Ok(Some(address)) => out.endpoints.push(EndpointDraft {
@@ -325,7 +409,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             sticky: said.is_some_and(|said| said.sticky),
             balance: said.and_then(|said| said.balance.clone()),
             bounds: said.and_then(|said| said.bounds.clone()),
-            rules: said.and_then(|said| said.rules.clone()),
+            rules: identity.rules(said),
             check: check(said, protocol, inputs.config),
         }),
         Ok(None) => {}
@@ -338,8 +422,8 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     for route in said.into_iter().flat_map(|said| &said.routes) {
         for host in &route.hosts {
             // Which paths an expression stands for is not found out: it may stand for all.
-            let claim = policy::Claim { service: service.name(), host, path: route.least_path() };
-            match policy::check(&inputs.config.policies, inputs.framework.as_deref(), &claim, inputs.source) {
+            let claim = policy::Claim { host, path: route.least_path() };
+            match policy::check(&inputs.config.policies, &who, &claim) {
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
@@ -356,7 +440,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
         }
     }
     let Some(said) = said else { return };
-    match ways::port(inputs, said, &service, protocol) {
+    match ways::port(inputs, said, &who, protocol) {
         Ok(Some(place)) => {
             out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
         }
@@ -366,7 +450,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
     // Requests that name an app go to the first of its ports that speaks HTTP.
     let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
     if protocol.is_http() && is_first {
-        let places = ways::apps(inputs, spec.group.as_ref());
+        let places = ways::apps(inputs, identity.group.as_ref());
         out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
     }
 }

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::config::checked::RouteBy;
 use crate::labels::spec::PortSpec;
 use crate::model::app;
-use crate::model::id::ServiceId;
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::service::Protocol;
 use crate::model::task::TaskFacts;
@@ -24,7 +23,7 @@ use crate::model::task::TaskFacts;
 pub(super) fn port(
     inputs: &Inputs<'_>,
     said: &PortSpec,
-    service: &ServiceId,
+    who: &policy::Claimant<'_>,
     protocol: Protocol,
 ) -> Result<Option<Place>, Box<Problem>> {
     let config = inputs.config;
@@ -52,7 +51,7 @@ pub(super) fn port(
         let mend = "claim it on one of `proxy.service_ports.addresses`, or add the address there";
         return refused(ProblemCode::PolicyRefused, &message, mend);
     }
-    match policy::check_port(&config.policies, inputs.framework.as_deref(), service.name(), number, inputs.source) {
+    match policy::check_port(&config.policies, who, number) {
         policy::Decision::Allowed => Ok(Some(Place::Port(number))),
         policy::Decision::NotYet => Ok(None),
         policy::Decision::Refused(problem) => Err(problem),

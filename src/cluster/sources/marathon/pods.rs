@@ -100,6 +100,7 @@ fn pod_task(
         kill_grace: None,
         version: pod.spec.version.as_deref().map(Into::into),
         app: Some(Arc::new(AppFacts { id: pod.id.as_str().into(), ..AppFacts::default() })),
+        role: None,
     };
     let (addresses, networks) = addresses(instance);
     let facts = TaskFacts {

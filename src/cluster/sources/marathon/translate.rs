@@ -192,6 +192,7 @@ impl Shape {
             kill_grace: self.kill_grace,
             version: task.version.as_deref().map(Into::into),
             app: Some(self.facts.clone()),
+            role: None,
         };
         let addresses = task.ip_addresses.iter().flatten().filter_map(|address| address.ip_address.as_deref());
         let facts = TaskFacts {

@@ -36,7 +36,14 @@ pub fn definition(task: &wire::Task, strings: &mut Interner) -> TaskDefinition {
         kill_grace: kill_grace(task.kill_policy.as_ref()),
         version: version(task.discovery.as_ref(), strings),
         app: None,
+        role: role(&task.resources, strings),
     }
+}
+
+/// The role that the task's resources are allocated to: all of them to one.
+fn role(resources: &[wire::Resource], strings: &mut Interner) -> Option<Arc<str>> {
+    let allocated = resources.iter().filter_map(|resource| resource.allocation_info.as_ref()?.role.as_deref());
+    allocated.filter(|role| !role.is_empty()).map(|role| strings.intern(role)).next()
 }
 
 fn task_labels(task: &wire::Task, strings: &mut Interner) -> Arc<[Label]> {
@@ -135,6 +142,15 @@ mod tests {
 
     fn of(json: &str) -> TaskDefinition {
         definition(&serde_json::from_str(json).unwrap(), &mut Interner::default())
+    }
+
+    #[test]
+    fn a_task_has_the_role_that_its_resources_are_allocated_to() {
+        let role = |resources: &str| of(&format!(r#"{{"resources":[{resources}]}}"#)).role;
+        let cpus = r#"{"name":"cpus","allocation_info":{"role":"team-a"}}"#;
+        assert_eq!(role(cpus).as_deref(), Some("team-a"));
+        assert_eq!(role(&format!(r#"{{"name":"ports"}},{cpus}"#)).as_deref(), Some("team-a"));
+        assert_eq!(role(r#"{"name":"cpus"}"#), None);
     }
 
     #[test]

@@ -71,6 +71,8 @@ struct Task {
     framework_id: Option<String>,
     slave_id: Option<String>,
     state: Option<String>,
+    /// The role that its resources are allocated to; older masters do not write it.
+    role: Option<String>,
     resources: Resources,
     statuses: Vec<Status>,
     labels: Vec<wire::Label>,
@@ -137,6 +139,7 @@ pub(super) fn task(bytes: &[u8]) -> Result<wire::Task, UnreadableElement> {
         name: Some("ports".into()),
         r#type: Some(wire::value_type::number("RANGES")),
         ranges: Some(wire::Ranges { range: ports }),
+        allocation_info: task.role.map(|role| wire::AllocationInfo { role: Some(role) }),
     };
     let mut statuses: Vec<_> = task.statuses;
     // Masters write them in order, others may not. A status without a time keeps its place.
@@ -318,6 +321,16 @@ mod tests {
         assert_eq!(read("[31000]"), [(31000, 31000)]);
         assert_eq!(read("[]"), []);
         assert_eq!(read("[a-b, 1-2, -, 3-]"), [(1, 2)]);
+    }
+
+    #[test]
+    fn a_tasks_role_is_that_of_its_resources() {
+        let role = |json: &str| {
+            let resource = task(json.as_bytes()).unwrap().resources.remove(0);
+            resource.allocation_info.and_then(|allocation| allocation.role)
+        };
+        assert_eq!(role(r#"{"id":"t","role":"team-a"}"#).as_deref(), Some("team-a"));
+        assert_eq!(role(r#"{"id":"t"}"#), None);
     }
 
     #[test]

@@ -444,6 +444,12 @@ messages! {
         #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
         #[prost(int32, optional, tag = "2")] #[serde(rename = "type", with = "value_type", skip_serializing_if = "Option::is_none")] r#type: Option<i32>,
         #[prost(message, optional, tag = "4")] #[serde(skip_serializing_if = "Option::is_none")] ranges: Option<Ranges>,
+        #[prost(message, optional, tag = "11")] #[serde(skip_serializing_if = "Option::is_none")] allocation_info: Option<AllocationInfo>,
+    }
+
+    /// `Resource.AllocationInfo`: the role of the framework's that got the resource.
+    AllocationInfo {
+        #[prost(string, optional, tag = "1")] #[serde(skip_serializing_if = "Option::is_none")] role: Option<String>,
     }
 
     Ranges {
