@@ -229,6 +229,9 @@ pub struct MarathonConfig {
     pub resync: Duration,
     /// The longest pause between two attempts.
     pub max_backoff: Duration,
+    /// After how long without a byte the stream of events is dead. No setting: how often heartbeats come is Marathon's to
+    /// say.
+    pub silence: Duration,
 }
 
 /// Credentials for Marathon.
@@ -259,6 +262,8 @@ impl MarathonConfig {
             use_health: true,
             resync: Duration::from_secs(300),
             max_backoff: Duration::from_secs(30),
+            // Heartbeats come every 10 s: three are missed.
+            silence: Duration::from_secs(31),
         }
     }
 }

@@ -191,6 +191,34 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     out
 }
 
+/// A service that an app without tasks stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredPort {
+    /// The service.
+    pub service: ServiceId,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What the app asks of every request to it.
+    pub rules: Option<Arc<Rules>>,
+}
+
+/// What an app claims, and the services it claims that for, as a task of it would. Its problems are its tasks'.
+pub fn declared(inputs: &Inputs<'_>, said: &Said) -> (Vec<ClaimDraft>, Vec<DeclaredPort>) {
+    let Said { spec, ports, .. } = said;
+    let derived = derive(inputs, said);
+    let claims = derived.claims.into_vec();
+    let port = |port: &TaskPort| {
+        let said = spec.ports.iter().find(|said| selects(&said.port, port));
+        let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
+        let rules = said.and_then(|said| said.rules.clone());
+        DeclaredPort { service: service_id(&inputs.facts, spec, port), protocol, rules }
+    };
+    // Without a claim there is nothing to keep.
+    let is_claimed = |declared: &DeclaredPort| claims.iter().any(|claim| claim.service == declared.service);
+    let ports = ports.iter().map(port).filter(is_claimed).collect();
+    (claims, ports)
+}
+
 /// What names show of the ports that labels speak of.
 fn said_ports(spec: &TaskSpec, ports: &[TaskPort]) -> Box<[SaidPort]> {
     let mut all: Vec<SaidPort> = Vec::new();

@@ -10,10 +10,14 @@
 //! ```
 
 pub mod changes;
+mod checks;
 pub mod client;
+mod ended;
 pub mod metrics;
 pub mod pods;
 mod ports;
+mod readiness;
+mod reads;
 pub mod run;
 pub mod service_account;
 pub mod sse;

@@ -68,6 +68,12 @@ pub struct App {
     pub health_checks: Option<Vec<HealthCheck>>,
     /// What readiness checks have said during a deployment.
     pub readiness_check_results: Option<Vec<Readiness>>,
+    /// Readiness checks: whether there are any is all that counts.
+    pub readiness_checks: Option<Value>,
+    /// Deployments that it is part of: whether there are any is all that counts.
+    pub deployments: Option<Value>,
+    /// Its version.
+    pub version: Option<String>,
     /// How long a task may take to end.
     pub task_kill_grace_period_seconds: Option<f64>,
     /// Tasks, each read apart.
