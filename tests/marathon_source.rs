@@ -732,6 +732,49 @@ async fn when_all_checks_are_dead_panic_decides() {
 }
 
 #[tokio::test]
+async fn health_checks_of_apps_are_made_here_where_that_is_asked_for() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = asked.clone();
+    // Well for everybody but the check.
+    let backend = Backend::start(move |mut stream, _| {
+        let counted = counted.clone();
+        async move {
+            while let Some(head) = proxy_common::read_head(&mut stream).await {
+                let is_check = head.starts_with("GET /well ");
+                counted.fetch_add(usize::from(is_check), std::sync::atomic::Ordering::SeqCst);
+                let answer = if is_check {
+                    "HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n".to_owned()
+                } else {
+                    proxy_common::ok("web")
+                };
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let marathon = Marathon::start().await;
+    let mut app = web("/web", "web.test", &[&backend]);
+    app["healthChecks"] = json!([{ "protocol": "HTTP", "portIndex": 0, "path": "/well", "intervalSeconds": 1,
+        "timeoutSeconds": 1, "maxConsecutiveFailures": 0 }]);
+    app["tasks"][0]["healthCheckResults"] = json!([{ "alive": true }]);
+    marathon.put(app);
+    let server = following(&[&marathon], |config| config.routing.panic = false);
+    answers(&server, "web.test", "web").await;
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    server.reload(|config| config.marathon[0].active_checks = true).await;
+    answers_status(&server, "web.test", 503).await;
+    proxy_common::until("it is asked", || asked.load(std::sync::atomic::Ordering::SeqCst) > 1).await;
+    // A label goes before.
+    let mut app = marathon.state().apps["/web"].clone();
+    app["labels"]["pointsman.health.check"] = "none".into();
+    marathon.put(app);
+    marathon.changed("/web");
+    answers(&server, "web.test", "web").await;
+}
+
+#[tokio::test]
 async fn everything_is_read_again_from_time_to_time() {
     let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
     let marathon = Marathon::start().await;
@@ -823,7 +866,7 @@ fn recorded(folder: &str) -> Option<Vec<(String, String)>> {
 }
 
 fn scope() -> Scope {
-    Scope { cluster: "c".into(), framework: "f".into(), use_health: true }
+    Scope { cluster: "c".into(), framework: "f".into(), use_health: true, active_checks: false }
 }
 
 /// Apps of a document: one, a list, or a group with groups.

@@ -225,6 +225,8 @@ pub struct MarathonConfig {
     pub tls: ClientTls,
     /// Whether its health and readiness checks count.
     pub use_health: bool,
+    /// Whether its health checks are made by this program, too.
+    pub active_checks: bool,
     /// How often everything is read even if nothing happened.
     pub resync: Duration,
     /// The longest pause between two attempts.
@@ -260,6 +262,7 @@ impl MarathonConfig {
             credentials: None,
             tls: ClientTls::default(),
             use_health: true,
+            active_checks: false,
             resync: Duration::from_secs(300),
             max_backoff: Duration::from_secs(30),
             // Heartbeats come every 10 s: three are missed.

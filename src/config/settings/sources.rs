@@ -306,6 +306,13 @@ fn marathon() -> Section<RawMarathon> {
         setting!(RawMarathon, "use_health", Flag, config.use_health)
             .means("Whether Marathon's health and readiness checks decide about requests (marathon-lb: `--health-check`).")
             .costs("Without it, requests reach tasks that Marathon knows to be unhealthy."),
+        setting!(RawMarathon, "active_checks", Flag, config.active_checks)
+            .means(
+                "Whether this program makes the health checks of Marathon's apps too, as marathon-lb lets HAProxy make them: \
+                the first that looks at a port, by its path, interval, timeout and number of failures, where no label of \
+                the port says otherwise. Not those by a command or of a port of their own.",
+            )
+            .costs("A request for each port of each task at the app's interval; a new task waits for the first success."),
         setting!(RawMarathon, "resync", Span::between(Duration::from_secs(10), hour * 24), config.resync)
             .means("How often everything is read although no event said so.")
             .costs("The list of all apps with their tasks: 15 MB at 5,000 apps."),

@@ -270,8 +270,14 @@ fn checked_state(state: EndpointState, endpoints: &[EndpointDraft], inputs: &Inp
     if is_waiting && !inputs.config.routing.serve_unverified { EndpointState::Unverified } else { state }
 }
 
-/// How a port is checked: as its labels say, else as configured.
-fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option<Arc<CheckSpec>> {
+/// How a port is checked: as its labels say, else as its app does where that is to be done, else as configured.
+fn check(
+    facts: &TaskFacts,
+    port: &TaskPort,
+    said: Option<&PortSpec>,
+    protocol: Protocol,
+    config: &Config,
+) -> Option<Arc<CheckSpec>> {
     let path = said.and_then(|said| said.health_path.clone());
     let label = said.and_then(|said| said.health_check);
     let default = match config.health.check {
@@ -279,13 +285,33 @@ fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option
         Some(kind) if kind != CheckKind::Tcp && !protocol.is_http() => Some(CheckKind::Tcp),
         kind => kind,
     };
+    if let (None, None, Some(of_app)) = (label, &path, app_check(facts, port, protocol)) {
+        let interval = said.and_then(|said| said.health_interval).or(of_app.interval);
+        return Some(if interval == of_app.interval {
+            of_app
+        } else {
+            Arc::new(CheckSpec { interval, ..(*of_app).clone() })
+        });
+    }
     let kind = label.unwrap_or(if path.is_some() { Some(CheckKind::Http) } else { default })?;
     if protocol == Protocol::Udp {
         return None;
     }
     let path = path.unwrap_or_else(|| config.health.path.clone());
     let interval = said.and_then(|said| said.health_interval);
-    Some(Arc::new(CheckSpec { kind, path, interval }))
+    Some(Arc::new(CheckSpec { kind, path, interval, timeout: None, fall: None }))
+}
+
+/// The check that a port's app makes of it. Of what does not speak HTTP no answer of HTTP can be expected.
+fn app_check(facts: &TaskFacts, port: &TaskPort, protocol: Protocol) -> Option<Arc<CheckSpec>> {
+    let check = facts.definition.app.as_ref()?.checks.get(port.index)?.clone()?;
+    match protocol {
+        Protocol::Udp => None,
+        _ if check.kind == CheckKind::Http && !protocol.is_http() => {
+            Some(Arc::new(CheckSpec { kind: CheckKind::Tcp, ..(*check).clone() }))
+        }
+        _ => Some(check),
+    }
 }
 
 /// The id of the service that a port of the task serves.
@@ -354,7 +380,7 @@ fn add_port(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, said: Option<
             balance: said.and_then(|said| said.balance.clone()),
             bounds: said.and_then(|said| said.bounds.clone()),
             rules: said.and_then(|said| said.rules.clone()),
-            check: check(said, protocol, inputs.config),
+            check: check(&inputs.facts, port, said, protocol, inputs.config),
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),

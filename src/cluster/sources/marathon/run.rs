@@ -271,6 +271,7 @@ impl Source {
             cluster: self.config.cluster.clone(),
             framework: framework.as_str().into(),
             use_health: self.config.use_health,
+            active_checks: self.config.active_checks,
         };
         Ok((info, scope))
     }

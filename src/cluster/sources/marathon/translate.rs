@@ -33,6 +33,8 @@ pub struct Scope {
     pub framework: FrameworkId,
     /// Whether its health checks and readiness checks count.
     pub use_health: bool,
+    /// Whether its health checks are made here, too.
+    pub active_checks: bool,
 }
 
 impl Scope {
@@ -167,6 +169,7 @@ impl Shape {
         let (ports, service_ports) = ports(app, network);
         let is_checked = app.health_checks.as_ref().is_some_and(|checks| !checks.is_empty());
         let http_checked = checks::http_checked(app, ports.len());
+        let active = if scope.active_checks { checks::active(app, ports.len()) } else { Box::default() };
         Self {
             name: service_name(&app.id),
             labels: labels(app.labels.as_ref(), &app.id, problems).into(),
@@ -176,7 +179,12 @@ impl Shape {
             kill_grace: app
                 .task_kill_grace_period_seconds
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            facts: Arc::new(AppFacts { id: app.id.as_str().into(), service_ports: service_ports.into(), http_checked }),
+            facts: Arc::new(AppFacts {
+                id: app.id.as_str().into(),
+                service_ports: service_ports.into(),
+                http_checked,
+                checks: active,
+            }),
         }
     }
 

@@ -166,6 +166,14 @@ pub struct HealthCheck {
     pub port_index: Option<u16>,
     /// A port of its own, whatever the app's are.
     pub port: Option<u16>,
+    /// The path, for HTTP.
+    pub path: Option<String>,
+    /// How often.
+    pub interval_seconds: Option<f64>,
+    /// How long an answer may take.
+    pub timeout_seconds: Option<f64>,
+    /// After so many failures in a row Marathon kills the task; 0: never.
+    pub max_consecutive_failures: Option<u32>,
 }
 
 /// What a readiness check said of a task.
