@@ -276,12 +276,12 @@ async fn it_adds_to_what_mesos_tells_and_makes_no_task_exist() {
         Fact::Live,
     ];
     server.say(CLUSTER, snapshot).await;
-    // The service port and the verdict are Marathon's, the task is Mesos'.
-    assert_eq!(body(&get(port, "x", "/").await), "web");
     let healthy = |table: &Table| {
         table.tasks.iter().count() == 1 && table.tasks.values().all(|task| task.facts.health == Health::Healthy)
     };
     server.table_until("the verdict", healthy).await;
+    // The service port and the verdict are Marathon's, the task is Mesos'.
+    assert_eq!(body(&get(port, "x", "/").await), "web");
     // The app is Marathon's to tell of, its task is not.
     assert_eq!(status(&get(server.http, "ghost.test", "/").await), 503);
     // Mesos says that it is going: so it is, whatever Marathon still has.
@@ -391,7 +391,7 @@ async fn settled(server: &Running, marathon: &Marathon, backend: &Backend, round
     answers_status(server, &host, 200).await;
 }
 
-fn problem_of<'a>(table: &'a Table, id: &'a str) -> bool {
+fn problem_of(table: &Table, id: &str) -> bool {
     let mut all = table.problems.values().flat_map(|list| list.iter());
     all.any(|problem| problem.code == ProblemCode::InvalidFact && *problem.subject == *id)
 }

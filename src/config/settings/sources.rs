@@ -284,7 +284,10 @@ fn marathon() -> Section<RawMarathon> {
         setting!(RawMarathon, "urls", Many::new(MarathonUrl, "URLs", 16).some(), config.urls)
             .required()
             .example("[\"http://marathon:8080\"]")
-            .means("URLs of the instances of one Marathon; they are tried in turn, and redirects to the leader followed.")
+            .means(
+                "URLs of the instances of one Marathon; they are tried in turn, and redirects to the leader followed. \
+                Credentials go to these hosts alone: where they are asked for, every instance must be here.",
+            )
             .costs("One stream of events, and a read of each app that changes."),
         setting!(RawMarathon, "credentials", Optional(Hidden), credentials)
             .secret()

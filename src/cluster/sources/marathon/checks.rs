@@ -68,28 +68,29 @@ mod tests {
 
     use super::*;
 
-    fn check(checks: serde_json::Value, expected: &[u16]) {
+    fn check(checks: &serde_json::Value, expected: &[u16]) {
         let app: App = serde_json::from_value(json!({ "id": "/a", "healthChecks": checks })).unwrap();
         assert_eq!(&*http_checked(&app, 3), expected, "{checks}");
     }
 
     #[test]
     fn the_first_check_of_a_port_says_whether_it_speaks_http() {
-        check(json!(null), &[]);
-        check(json!([{ "protocol": "HTTP", "portIndex": 1 }]), &[1]);
-        check(json!([{ "protocol": "HTTP", "portIndex": 9 }]), &[]);
+        check(&json!(null), &[]);
+        check(&json!([{ "protocol": "HTTP", "portIndex": 1 }]), &[1]);
+        check(&json!([{ "protocol": "HTTP", "portIndex": 9 }]), &[]);
         // One that names no port looks at none.
-        check(json!([{ "protocol": "HTTP" }]), &[]);
+        check(&json!([{ "protocol": "HTTP" }]), &[]);
         // A port of its own: every port, unless one before it is the port's.
-        check(json!([{ "protocol": "HTTP", "port": 1024 }]), &[0, 1, 2]);
-        check(json!([{ "protocol": "TCP", "portIndex": 1 }, { "protocol": "HTTP", "port": 1024 }]), &[0, 2]);
-        check(json!([{ "protocol": "HTTP", "port": 0, "portIndex": 2 }]), &[2]);
+        check(&json!([{ "protocol": "HTTP", "port": 1024 }]), &[0, 1, 2]);
+        check(&json!([{ "protocol": "TCP", "portIndex": 1 }, { "protocol": "HTTP", "port": 1024 }]), &[0, 2]);
+        check(&json!([{ "protocol": "HTTP", "port": 0, "portIndex": 2 }]), &[2]);
         // Later ones of the same port count for nothing.
-        check(json!([{ "protocol": "TCP", "portIndex": 0 }, { "protocol": "HTTP", "portIndex": 0 }]), &[]);
+        check(&json!([{ "protocol": "TCP", "portIndex": 0 }, { "protocol": "HTTP", "portIndex": 0 }]), &[]);
         for other in ["HTTPS", "MESOS_HTTP", "MESOS_HTTPS", "TCP", "MESOS_TCP", "COMMAND", "http"] {
-            check(json!([{ "protocol": other, "portIndex": 0 }]), &[]);
+            check(&json!([{ "protocol": other, "portIndex": 0 }]), &[]);
         }
     }
+
     #[test]
     fn checks_are_made_as_marathon_makes_them() {
         let of = |check: serde_json::Value| {

@@ -104,11 +104,12 @@ mod tests {
     use super::*;
 
     fn check(app: Value, mode: NetworkMode, expected: &[(&str, Option<u16>, bool)], service_ports: &[u16]) {
-        let read: App = serde_json::from_value(app.clone()).unwrap();
-        assert_eq!(network(&read), mode, "{app}");
+        let text = app.to_string();
+        let read: App = serde_json::from_value(app).unwrap();
+        assert_eq!(network(&read), mode, "{text}");
         let (ports, services) = ports(&read, mode);
         let shown: Vec<_> = ports.iter().map(|port| (&*port.name, port.container, port.on_host)).collect();
-        assert_eq!((shown.as_slice(), services.as_slice()), (expected, service_ports), "{app}");
+        assert_eq!((shown.as_slice(), services.as_slice()), (expected, service_ports), "{text}");
     }
 
     #[test]
