@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::facts::{CLUSTER, FRAMEWORK, agent, config, framework, key, snapshot, status, task};
 use common::world::{World, at, many, marathon, route, running, world_of};
-use pointsman::cluster::event::{ClusterEvent, Command, Fact, SnapshotScope};
+use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
 use pointsman::config::checked::PolicyConfig;
 use pointsman::dns::answer::{Authority, answer};
@@ -498,6 +498,55 @@ fn who_may_not_claim_every_host_and_path_claims_by_no_expression() {
     assert_eq!(told(policy(&["*.example.com"], &[]), &by_path), (1, 0));
     let exact = [("pointsman.host", "a.example.com"), ("pointsman.path_exact", "/a/b")];
     assert_eq!(told(policy(&["*.example.com"], &["/a"]), &exact), (1, 0));
+}
+
+/// An app that its framework lists claims what its tasks would: for as long as it is listed, and over a restart.
+#[test]
+fn an_app_that_is_listed_keeps_what_it_claims_without_tasks() {
+    let claim = [("pointsman.host", "shop.example.com"), ("pointsman.allow", "10.0.0.0/8")];
+    let declared = |labels: &[(&str, &str)]| {
+        let definition = task("x", "shop", 1, 9000, labels).definition;
+        Fact::App(Box::new(DeclaredApp { key: key("/shop"), definition }))
+    };
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), declared(&claim), running("t1", "shop", 1, &claim), marathon()]));
+    world.pass(10);
+    world.facts(1, vec![running("t2", "thief", 1, &claim)]);
+    let holder = |world: &mut World| {
+        let table = world.table();
+        let owner = route(&table, "shop.example.com", "/").map(|route| route.owner.clone())?;
+        let service = table.service(&owner).unwrap();
+        let is_retained = service.empty_since.is_some();
+        Some((owner.name().to_owned(), service.endpoints.len(), is_retained, service.rules.is_some()))
+    };
+    let empty = Some(("shop".to_owned(), 0, false, true));
+    world.facts(1, vec![Fact::Status(Box::new(status("t1", TaskState::Ended, None)))]);
+    assert_eq!(holder(&mut world), empty);
+    world.pass(10 * 3600);
+    assert_eq!(holder(&mut world), empty);
+    // Over a restart, and with everything derived anew.
+    let bytes = world.writer.state().view(world.now).write(Vec::new()).unwrap();
+    let path = std::path::Path::new("state");
+    let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), world.now).unwrap();
+    world.writer = Writer::new(state, 2, world.now);
+    assert_eq!(holder(&mut world), empty);
+    world.say(ClusterEvent::Configured(Arc::new(config())));
+    assert_eq!(holder(&mut world), empty);
+    // Listed again it stays, and by a list without it it goes: after a while, as a service whose last task is gone.
+    let thief = || running("t2", "thief", 1, &claim);
+    world.say(snapshot(2, vec![at(1), marathon(), thief(), declared(&claim)]));
+    assert_eq!(holder(&mut world), empty);
+    world.say(snapshot(3, vec![at(1), marathon(), thief()]));
+    assert_eq!(holder(&mut world), Some(("shop".to_owned(), 0, true, true)));
+    world.pass(3600);
+    assert_eq!(holder(&mut world).map(|holder| holder.0).as_deref(), Some("thief"));
+    // What it claims is what it says now.
+    world.facts(3, vec![declared(&[("pointsman.host", "other.example.com")])]);
+    assert!(route(&world.table(), "other.example.com", "/").is_some());
+    world.facts(3, vec![Fact::AppGone(key("/shop"))]);
+    world.pass(3600);
+    assert!(route(&world.table(), "other.example.com", "/").is_none());
+    assert!(world.table().problems.is_empty());
 }
 
 /// What a route does belongs to its claim: it outlives the service's last task and a restart.

@@ -187,3 +187,15 @@ async fn a_router_with_another_certificate_gets_neither_account_nor_token() {
     assert_eq!((router.logins(), marathon.asked("/")), (0, 0));
     assert_eq!(body(&get(server.http, "web.test", "/").await).lines().count(), 1);
 }
+
+#[tokio::test]
+async fn a_redirect_to_clear_text_is_not_followed_and_gets_no_token() {
+    let (marathon, elsewhere) = (Marathon::start().await, Marathon::start().await);
+    marathon.state().leader = Some(elsewhere.address);
+    let router = Router::start(marathon.address, "localhost").await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = following(&router, &folder, &router.authority);
+    server.table_until("it is refused", |table| error_has(table, "from TLS to clear text")).await;
+    assert!(marathon.state().credentials.iter().any(Option::is_some));
+    assert_eq!(elsewhere.asked("/"), 0);
+}

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::facts::{CLUSTER, agent, config, event, framework, key, snapshot, status, task};
-use pointsman::cluster::event::{ClusterEvent, Command, Fact};
+use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact};
 use pointsman::cluster::state::ClusterState;
 use pointsman::model::drain::DrainSubject;
 use pointsman::model::task::TaskState;
@@ -133,6 +133,23 @@ fn drain_some(writer: &mut Writer, seed: u64) -> String {
     dump(&writer.first(NOW))
 }
 
+/// Lists some apps, without a task or with some of the tasks there are, and some no more.
+fn list_some(writer: &mut Writer, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x3333);
+    for _ in 0..6 {
+        let name = random.u8(..4);
+        let key = key(&format!("/app/{name}"));
+        let fact = match random.usize(..3) {
+            0 => Fact::AppGone(key),
+            _ => {
+                let definition = task("x", &format!("app.{name}"), 0, 1, &labels(random.u8(..6))).definition;
+                Fact::App(Box::new(DeclaredApp { key, definition }))
+            }
+        };
+        writer.apply([event(1, vec![fact])], NOW);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("POINTSMAN_FULL").is_some() { 20_000 } else { 300 }))]
 
@@ -153,6 +170,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let (mut writer, _) = run(&tasks, seed);
+        list_some(&mut writer, seed);
         let incremental = drain_some(&mut writer, seed);
         writer.apply([ClusterEvent::Configured(Arc::new(config()))], NOW);
         let rebuilt = dump(&writer.first(NOW));

@@ -19,6 +19,8 @@ pub struct Changes {
     pub masters: BTreeSet<ClusterName>,
     /// Services whose declaration or retention changed.
     pub services: HashSet<ServiceId>,
+    /// Apps whose declaration changed.
+    pub apps: HashSet<TaskKey>,
     /// Names whose retention is over, by cluster.
     pub names: Vec<(ClusterName, Arc<str>)>,
     /// Sources whose static records changed.
@@ -53,6 +55,7 @@ impl Changes {
             && self.frameworks.is_empty()
             && self.masters.is_empty()
             && self.services.is_empty()
+            && self.apps.is_empty()
             && self.names.is_empty()
             && self.records.is_empty()
             && self.problems.is_empty()

@@ -13,7 +13,7 @@ use crate::model::framework::FrameworkFacts;
 use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey, Version};
 use crate::model::network::MastersFacts;
 use crate::model::problem::Problem;
-use crate::model::task::{Label, TaskFacts, TaskStatus};
+use crate::model::task::{Health, Label, TaskDefinition, TaskFacts, TaskState, TaskStatus};
 
 /// An input of the writer.
 #[derive(Clone, Debug)]
@@ -80,6 +80,10 @@ pub enum Fact {
     Masters(MastersFacts),
     /// A service that exists with or without tasks.
     Declared(Box<DeclaredService>),
+    /// An app that exists with or without tasks.
+    App(Box<DeclaredApp>),
+    /// An app that exists no more, by its key.
+    AppGone(TaskKey),
     /// DNS records served as they are: the source's complete list, replacing the former one.
     Records(Arc<[StaticRecord]>),
     /// Something the source said could not be used.
@@ -103,6 +107,35 @@ pub struct DeclaredService {
     pub id: ServiceId,
     /// Labels in the native scheme, as a task of the service would carry them.
     pub labels: Box<[Label]>,
+}
+
+/// An app that its framework lists, whether or not a task runs: it claims what a task of it would, so that an app that
+/// is scaled to nothing keeps its hosts and ports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct DeclaredApp {
+    /// Its key: as a task's, with the app's id (of a pod, with the container's name behind it) in the task's place. No
+    /// task's id begins with `/`.
+    pub key: TaskKey,
+    /// What a task of it would be defined as. Numbers of ports on agents are made up.
+    pub definition: Arc<TaskDefinition>,
+}
+
+impl DeclaredApp {
+    /// A task of it that is not placed yet.
+    pub fn unplaced_task(&self) -> TaskFacts {
+        TaskFacts {
+            key: self.key.clone(),
+            agent: None,
+            state: TaskState::Staging,
+            health: Health::Unknown,
+            held: false,
+            addresses: Default::default(),
+            networks: None,
+            labelled: None,
+            unreachable_since: None,
+            definition: self.definition.clone(),
+        }
+    }
 }
 
 /// A DNS record from a file: owner name, type and data in zone-file presentation form, already validated.

@@ -81,6 +81,8 @@ pub struct IncomingSnapshot {
     pub frameworks: HashSet<crate::model::id::FrameworkId>,
     /// Services.
     pub declared: HashSet<crate::model::id::ServiceId>,
+    /// Apps.
+    pub apps: HashSet<TaskKey>,
     /// What it said that could not be used.
     pub problems: Vec<Problem>,
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::by_source::{BySource, SourceRank, merge_tasks};
 use super::change::Changes;
 use super::deadline::Deadlines;
-use super::event::{ClusterEvent, DeclaredService, Fact, SourceEvent};
+use super::event::{ClusterEvent, DeclaredApp, DeclaredService, Fact, SourceEvent};
 use super::ledger::Ledger;
 use super::source::{IncomingSnapshot, PROBLEMS, Source, SourceKind};
 use super::status::{SourceState, SourceStatus};
@@ -51,6 +51,8 @@ pub struct ClusterState {
     pub(crate) agents: PersistentMap<(ClusterName, AgentId), BySource<AgentFacts>>,
     pub(crate) frameworks: PersistentMap<(ClusterName, FrameworkId), BySource<FrameworkFacts>>,
     pub(crate) declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
+    /// Apps that exist with or without tasks.
+    pub(crate) apps: PersistentMap<TaskKey, BySource<DeclaredApp>>,
     /// What active checks say of tasks.
     pub(crate) verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
     /// What operators took out of service.
@@ -111,6 +113,7 @@ impl ClusterState {
             agents: self.agents.clone(),
             frameworks: self.frameworks.clone(),
             declared: self.declared.clone(),
+            apps: self.apps.clone(),
             verdicts: self.verdicts.clone(),
             drains: self.drains.clone(),
             weights: self.weights.clone(),
@@ -238,6 +241,7 @@ impl ClusterState {
         self.agents = rerank_all(&self.agents, &rank);
         self.frameworks = rerank_all(&self.frameworks, &rank);
         self.declared = rerank_all(&self.declared, &rank);
+        self.apps = rerank_all(&self.apps, &rank);
         self.drains.retain_tasks(|key| self.tasks.contains_key(key));
         self.index();
     }
@@ -327,6 +331,8 @@ impl ClusterState {
             Fact::FrameworkGone(id) => self.remove_framework(name, &id, changes),
             Fact::Masters(masters) => self.set_masters(name, masters, changes),
             Fact::Declared(declared) => self.declare(name, *declared, changes),
+            Fact::App(app) => self.declare_app(name, *app, changes),
+            Fact::AppGone(key) => self.forget_app(name, &key, changes),
             Fact::Records(records) => {
                 if let Some(source) = self.sources.get_mut(name)
                     && source.records != records

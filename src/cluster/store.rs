@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
-use super::event::{DeclaredService, StaticRecord};
+use super::event::{DeclaredApp, DeclaredService, StaticRecord};
 use super::guard::{Doubt, Held};
 use super::ledger::{Claim, Ledger, Place, ServiceRecord, ZoneVersion};
 use super::source::SourceKind;
@@ -85,6 +85,7 @@ pub struct StateView {
     agents: PersistentMap<(ClusterName, AgentId), BySource<AgentFacts>>,
     frameworks: PersistentMap<(ClusterName, FrameworkId), BySource<FrameworkFacts>>,
     declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
+    apps: PersistentMap<TaskKey, BySource<DeclaredApp>>,
     records: Vec<(SourceName, Arc<[StaticRecord]>)>,
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
@@ -144,6 +145,8 @@ enum Record {
     Filters(ServiceId, Box<[Arc<str>]>),
     /// A number for what a zone has. After its serial.
     Content(Arc<str>, u64),
+    /// An app that exists with or without tasks.
+    App(Vec<(SourceRank, DeclaredApp)>),
 }
 
 impl ClusterState {
@@ -176,6 +179,7 @@ impl ClusterState {
             agents: self.agents.clone(),
             frameworks: self.frameworks.clone(),
             declared: self.declared.clone(),
+            apps: self.apps.clone(),
             records: self.sources.iter().map(|(name, source)| (name.clone(), source.records.clone())).collect(),
             ledger: self.ledger.clone(),
             deadlines: self.deadlines.iter().cloned().collect(),
@@ -238,6 +242,9 @@ impl StateView {
         }
         for entry in self.declared.values() {
             writer.put(&Record::Declared(owned(entry)))?;
+        }
+        for entry in self.apps.values() {
+            writer.put(&Record::App(owned(entry)))?;
         }
         for (name, records) in self.records.iter().filter(|(_, records)| !records.is_empty()) {
             writer.put(&Record::Records(name.clone(), records.to_vec()))?;
@@ -384,6 +391,13 @@ impl Loading {
                     && let Some(declared) = entry.first()
                 {
                     self.state.declared.insert(declared.id.clone(), entry);
+                }
+            }
+            Record::App(facts) => {
+                if let Some(entry) = self.entry(facts)
+                    && let Some(app) = entry.first()
+                {
+                    self.state.apps.insert(app.key.clone(), entry);
                 }
             }
             Record::Records(name, records) => {

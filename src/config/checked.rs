@@ -225,10 +225,15 @@ pub struct MarathonConfig {
     pub tls: ClientTls,
     /// Whether its health and readiness checks count.
     pub use_health: bool,
+    /// Whether its health checks are made by this program, too.
+    pub active_checks: bool,
     /// How often everything is read even if nothing happened.
     pub resync: Duration,
     /// The longest pause between two attempts.
     pub max_backoff: Duration,
+    /// After how long without a byte the stream of events is dead. No setting: how often heartbeats come is Marathon's to
+    /// say.
+    pub silence: Duration,
 }
 
 /// Credentials for Marathon.
@@ -257,8 +262,11 @@ impl MarathonConfig {
             credentials: None,
             tls: ClientTls::default(),
             use_health: true,
+            active_checks: false,
             resync: Duration::from_secs(300),
             max_backoff: Duration::from_secs(30),
+            // Heartbeats come every 10 s: three are missed.
+            silence: Duration::from_secs(31),
         }
     }
 }

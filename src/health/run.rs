@@ -132,7 +132,7 @@ pub async fn run(parts: HealthParts) {
                         proxy_protocol: target.proxy_protocol,
                         profiles: tls.clone(),
                     };
-                    let (limit, spec) = (config.timeout, target.spec.clone());
+                    let (limit, spec) = (target.spec.timeout.unwrap_or(config.timeout), target.spec.clone());
                     running.spawn(async move {
                         let asked = timeout(limit, probe::ask(&asked, &spec)).await;
                         (id, life, asked.unwrap_or_else(|_| Err("no answer in time".into())))
@@ -246,7 +246,7 @@ impl Targets {
     fn take(&mut self, (id, life, outcome): Outcome, config: &HealthConfig) -> Option<CheckReport> {
         let target = self.all.get_mut(&id).filter(|target| target.life == life)?;
         let (state, error) = (target.streak.state(), target.error.clone());
-        target.streak.push(outcome.is_ok(), config.rise, config.fall);
+        target.streak.push(outcome.is_ok(), config.rise, target.spec.fall.unwrap_or(config.fall));
         target.error = outcome.err();
         let interval = target.spec.interval.unwrap_or(config.interval);
         let interval = if target.streak.is_undecided() { interval.min(HASTE) } else { interval };

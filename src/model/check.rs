@@ -18,6 +18,10 @@ pub struct CheckSpec {
     pub path: Arc<str>,
     /// How often; `None`: as configured.
     pub interval: Option<Duration>,
+    /// How long an answer may take; `None`: as configured.
+    pub timeout: Option<Duration>,
+    /// Failures in a row that take an endpoint out; `None`: as configured.
+    pub fall: Option<u32>,
 }
 
 /// What a check asks.

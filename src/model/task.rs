@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::check::CheckSpec;
 use super::id::{AgentId, TaskKey, Version};
 use super::time::Timestamp;
 
@@ -88,6 +89,10 @@ pub struct AppFacts {
     pub service_ports: Box<[u16]>,
     /// The indices of ports whose health check speaks HTTP.
     pub http_checked: Box<[u16]>,
+    /// Its health checks of its ports, by index, where they are to be made here too. Not stored: the source says them
+    /// again, and states of older versions have none.
+    #[serde(skip)]
+    pub checks: Box<[Option<Arc<CheckSpec>>]>,
 }
 
 /// One label. A label without a value has an empty one.

@@ -26,6 +26,10 @@ pub struct State {
     pub pods: BTreeMap<String, Value>,
     /// Text in place of the list of apps.
     pub garbage: Option<String>,
+    /// A status and text in place of what is at a path, without its query.
+    pub instead: BTreeMap<String, (u16, String)>,
+    /// The `Authorization` of every request.
+    pub credentials: Vec<Option<String>>,
     /// Where it sends those who want events: it is not the leader.
     pub leader: Option<SocketAddr>,
     /// The `Authorization` it wants.
@@ -196,6 +200,8 @@ async fn converse(
             return;
         }
         state.asked.push(path.clone());
+        let sent = head.lines().find_map(|line| line.strip_prefix("authorization: "));
+        state.credentials.push(sent.map(str::to_owned));
         answer(&state, &path, &head)
     };
     if !follow {
@@ -231,6 +237,9 @@ fn answer(state: &State, path: &str, head: &str) -> (bool, String) {
         }
     }
     let name = path.split('?').next().unwrap_or_default();
+    if let Some((status, text)) = state.instead.get(name) {
+        return plain(&format!("{status} Instead"), text);
+    }
     match name {
         "/v2/info" => {
             let info = json!({ "name": "marathon", "frameworkId": FRAMEWORK, "marathon_config": {

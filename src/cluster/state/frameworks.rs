@@ -1,10 +1,10 @@
-//! What sources say of frameworks, masters and declared services.
+//! What sources say of frameworks, masters, and of services and apps that exist without tasks.
 
 use std::sync::Arc;
 
 use super::ClusterState;
 use crate::cluster::change::Changes;
-use crate::cluster::event::DeclaredService;
+use crate::cluster::event::{DeclaredApp, DeclaredService};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{FrameworkId, SourceName, TaskKey};
 use crate::model::network::MastersFacts;
@@ -26,10 +26,10 @@ impl ClusterState {
             a.name == b.name && a.principal == b.principal && a.roles == b.roles
         };
         // A scheduler that disconnects or moves changes nothing about its tasks.
-        if !matches!((&before, after), (Some(a), Some(b)) if same(a, b))
-            && let Some(tasks) = self.by_framework.get(&place)
-        {
-            changes.tasks.extend(tasks.iter().cloned());
+        if !matches!((&before, after), (Some(a), Some(b)) if same(a, b)) {
+            changes.tasks.extend(self.by_framework.get(&place).into_iter().flatten().cloned());
+            let is_its = |key: &&TaskKey| *key.cluster() == place.0 && *key.framework() == place.1;
+            changes.apps.extend(self.apps.keys().filter(is_its).cloned());
         }
         changes.frameworks.insert(place.0.clone());
         changes.cause(|| format!("{name}: framework {}", place.1));
@@ -81,5 +81,32 @@ impl ClusterState {
             self.declared.insert(id.clone(), entry);
             changes.services.insert(id);
         }
+    }
+    pub(super) fn declare_app(&mut self, name: &SourceName, app: DeclaredApp, changes: &mut Changes) {
+        let Some(rank) = self.rank(name) else { return };
+        let key = app.key.clone();
+        if let Some(snapshot) = self.sources.get_mut(name).and_then(|source| source.snapshot.as_mut()) {
+            snapshot.apps.insert(key.clone());
+        }
+        let mut entry = self.apps.get(&key).cloned().unwrap_or_default();
+        if entry.set(rank, Arc::new(app)) {
+            self.apps.insert(key.clone(), entry);
+            changes.apps.insert(key);
+        }
+    }
+
+    pub(super) fn forget_app(&mut self, name: &SourceName, key: &TaskKey, changes: &mut Changes) {
+        let Some(rank) = self.rank(name) else { return };
+        let Some(mut entry) = self.apps.get(key).cloned() else { return };
+        if !entry.forget(rank) {
+            return;
+        }
+        if entry.is_empty() {
+            self.apps.remove(key);
+        } else {
+            self.apps.insert(key.clone(), entry);
+        }
+        changes.cause(|| format!("{name}: app {} gone", key.task()));
+        changes.apps.insert(key.clone());
     }
 }

@@ -6,7 +6,7 @@ use super::ClusterState;
 use crate::cluster::by_source::BySource;
 use crate::cluster::change::Changes;
 use crate::cluster::deadline::Deadline;
-use crate::cluster::event::SnapshotScope;
+use crate::cluster::event::{DeclaredApp, SnapshotScope};
 use crate::cluster::guard::{self, SnapshotView, Verdict};
 use crate::cluster::source::{IncomingSnapshot, SourceKind};
 use crate::model::id::{AgentId, ServiceId, SourceName, TaskKey};
@@ -73,7 +73,7 @@ impl ClusterState {
         self.drop_unlisted(name, &snapshot, changes);
     }
 
-    /// Agents, frameworks and services that a complete read does not list.
+    /// Agents, frameworks, services and apps that a complete read does not list.
     pub(super) fn drop_unlisted(&mut self, name: &SourceName, snapshot: &IncomingSnapshot, changes: &mut Changes) {
         let Some(rank) = self.rank(name) else { return };
         let Some(source) = self.sources.get(name) else { return };
@@ -117,6 +117,14 @@ impl ClusterState {
                 self.declared.insert(id.clone(), entry);
             }
             changes.services.insert(id);
+        }
+        // A list of which the guard does not believe that tasks are gone is not believed of their apps either.
+        if self.sources.get(name).is_some_and(|source| source.held.is_none()) {
+            let is_gone = |(key, entry): &(&TaskKey, &BySource<DeclaredApp>)| {
+                entry.of(rank).is_some() && !snapshot.apps.contains(*key)
+            };
+            let apps: Vec<TaskKey> = self.apps.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
+            apps.iter().for_each(|key| self.forget_app(name, key, changes));
         }
     }
 

@@ -284,7 +284,10 @@ fn marathon() -> Section<RawMarathon> {
         setting!(RawMarathon, "urls", Many::new(MarathonUrl, "URLs", 16).some(), config.urls)
             .required()
             .example("[\"http://marathon:8080\"]")
-            .means("URLs of the instances of one Marathon; they are tried in turn, and redirects to the leader followed.")
+            .means(
+                "URLs of the instances of one Marathon; they are tried in turn, and redirects to the leader followed. \
+                Credentials go to these hosts alone: where they are asked for, every instance must be here.",
+            )
             .costs("One stream of events, and a read of each app that changes."),
         setting!(RawMarathon, "credentials", Optional(Hidden), credentials)
             .secret()
@@ -306,6 +309,13 @@ fn marathon() -> Section<RawMarathon> {
         setting!(RawMarathon, "use_health", Flag, config.use_health)
             .means("Whether Marathon's health and readiness checks decide about requests (marathon-lb: `--health-check`).")
             .costs("Without it, requests reach tasks that Marathon knows to be unhealthy."),
+        setting!(RawMarathon, "active_checks", Flag, config.active_checks)
+            .means(
+                "Whether this program makes the health checks of Marathon's apps too, as marathon-lb lets HAProxy make them: \
+                the first that looks at a port, by its path, interval, timeout and number of failures, where no label of \
+                the port says otherwise. Not those by a command or of a port of their own.",
+            )
+            .costs("A request for each port of each task at the app's interval; a new task waits for the first success."),
         setting!(RawMarathon, "resync", Span::between(Duration::from_secs(10), hour * 24), config.resync)
             .means("How often everything is read although no event said so.")
             .costs("The list of all apps with their tasks: 15 MB at 5,000 apps."),

@@ -3,6 +3,7 @@
 //! Incremental and from scratch come to the same: what a task added is taken back by deriving it again.
 
 mod accept;
+mod apps;
 mod bulk;
 pub mod claims;
 pub mod digest;
@@ -18,6 +19,7 @@ use hashbrown::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::apps::Apps;
 use self::bulk::Where;
 use self::claims::Claims;
 use self::services::Services;
@@ -45,6 +47,7 @@ pub struct Builder {
     ill_named: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
+    apps: Apps,
 }
 
 impl Builder {
@@ -56,6 +59,7 @@ impl Builder {
             claims: Claims::default(),
             ill_named: BTreeMap::new(),
             declared: PersistentMap::new(),
+            apps: Apps::default(),
         };
         builder.rebuild(state, now);
         builder
@@ -79,6 +83,9 @@ impl Builder {
         }
         for id in &changes.services {
             self.update_declared(state, id, now);
+        }
+        for key in &changes.apps {
+            self.update_app(state, key, now, &mut touched);
         }
         self.settle(state, &touched, now);
         self.update_names(state, changes);
@@ -108,6 +115,7 @@ impl Builder {
         self.claims = Claims::default();
         self.ill_named = BTreeMap::new();
         self.declared = PersistentMap::new();
+        self.apps = Apps::default();
         self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
@@ -120,6 +128,12 @@ impl Builder {
             self.update_declared(state, id, now);
         }
         touched.extend(declared);
+        let mut apps: Vec<TaskKey> = state.apps.keys().cloned().collect();
+        // Who is first names a service's routes: in the order that every instance has.
+        apps.sort_unstable();
+        for key in &apps {
+            self.update_app(state, key, now, &mut touched);
+        }
         touched.extend(state.ledger.services.keys().cloned());
         self.settle(state, &touched, now);
         self.services.forget_former();
@@ -259,12 +273,38 @@ impl Builder {
         }
     }
 
+    /// Takes over what an app claims whether or not it has tasks.
+    fn update_app(
+        &mut self,
+        state: &mut ClusterState,
+        key: &TaskKey,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
+        let next = app_claims(state, key);
+        let (new, ports) = next.unwrap_or_default();
+        let old = self.apps.replace(key, new.clone(), ports, touched);
+        for claim in new.iter().filter(|claim| !old.contains(claim)) {
+            touched.insert(claim.service.clone());
+            self.claims.add(&mut self.table, &mut state.ledger, claim, now);
+        }
+        for claim in old.iter().filter(|claim| !new.contains(claim)) {
+            touched.insert(claim.service.clone());
+            self.claims.release(claim);
+        }
+    }
+
     /// Brings services that were touched to rest: gone, retained or alive.
     fn settle(&mut self, state: &mut ClusterState, touched: &HashSet<ServiceId>, now: Timestamp) {
         for id in touched {
-            let lives = self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
+            let app = self.apps.of_service(id);
+            let lives =
+                app.is_some() || self.services.has_endpoints(&self.table, id) || state.declared.contains_key(id);
             self.claims.settle(&mut self.table, state, id, lives, now);
             self.services.settle(&mut self.table, state, id, lives);
+            if let Some(app) = app {
+                self.services.declare(&mut self.table, state, app);
+            }
             self.claims.set_guests(&self.table, id);
             self.services.split(&mut self.table, id);
             self.services.turn_ring(&mut self.table, id, &state.config);
@@ -363,6 +403,22 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
     let verdicts = state.verdicts.get(key).cloned();
     let drained = state.drains.covers(&facts);
     Some(Inputs { facts, agent, framework, source, verdicts, drained, config: &state.config })
+}
+
+/// What an app claims, as a task of it would that is not placed yet.
+fn app_claims(state: &ClusterState, key: &TaskKey) -> Option<(Vec<task::ClaimDraft>, Vec<task::DeclaredPort>)> {
+    let app = state.apps.get(key)?.first()?;
+    let inputs = Inputs {
+        facts: Arc::new(app.unplaced_task()),
+        agent: None,
+        framework: state.framework(key.cluster(), key.framework()).cloned(),
+        source: SourceKind::Marathon,
+        verdicts: None,
+        drained: false,
+        config: &state.config,
+    };
+    let said = Said::read(&app.definition, inputs.config);
+    Some(task::declared(&inputs, &said))
 }
 
 /// The claims of a declaration: its labels are read as those of a task with the one port.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::task::{Derivation, EndpointDraft};
+use super::task::{DeclaredPort, Derivation, EndpointDraft};
 use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
@@ -140,6 +140,27 @@ impl Services {
                 table.services.insert(id.clone(), Arc::new(service));
             }
         }
+    }
+
+    /// A service without endpoints that lives by an app is as the app says: what its last task said may be of old. The
+    /// app may have been there before its framework's name was known.
+    pub fn declare(&self, table: &mut Table, state: &ClusterState, app: &DeclaredPort) {
+        let Some(service) = table.services.get(&app.service) else { return };
+        let mut next = (**service).clone();
+        if let Some(framework) = state.framework(app.service.cluster(), &app.service.namespace().into()) {
+            next.framework = framework.name.clone();
+        }
+        if next.endpoints.is_empty() {
+            next.protocol = app.protocol;
+            next.rules.clone_from(&app.rules);
+            next.mixed_rules = false;
+        }
+        let same_way = next.protocol == service.protocol && next.rules == service.rules;
+        if same_way && next.framework == service.framework {
+            return;
+        }
+        table.ways.version += u64::from(!same_way);
+        table.services.insert(app.service.clone(), Arc::new(next));
     }
 
     /// Brings the versions' shares of a service up to date where an operator orders them, or did.

@@ -194,6 +194,35 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     out
 }
 
+/// A service that an app without tasks stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredPort {
+    /// The service.
+    pub service: ServiceId,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What the app asks of every request to it.
+    pub rules: Option<Arc<Rules>>,
+}
+
+/// What an app claims, and the services it claims that for, as a task of it would. Its problems are its tasks'.
+pub fn declared(inputs: &Inputs<'_>, said: &Said) -> (Vec<ClaimDraft>, Vec<DeclaredPort>) {
+    let Said { spec, ports, .. } = said;
+    let derived = derive(inputs, said);
+    let claims = derived.claims.into_vec();
+    // What is wrong with it was said above.
+    let identity = identity(inputs, spec, &app_names(&inputs.facts), &mut Vec::new());
+    let port = |port: &TaskPort| {
+        let said = spec.ports.iter().find(|said| selects(&said.port, port));
+        let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
+        DeclaredPort { service: identity.service(&inputs.facts, port), protocol, rules: identity.rules(said) }
+    };
+    // Without a claim there is nothing to keep.
+    let is_claimed = |declared: &DeclaredPort| claims.iter().any(|claim| claim.service == declared.service);
+    let ports = ports.iter().map(port).filter(is_claimed).collect();
+    (claims, ports)
+}
+
 /// What names show of the ports that labels speak of.
 fn said_ports(spec: &TaskSpec, ports: &[TaskPort]) -> Box<[SaidPort]> {
     let mut all: Vec<SaidPort> = Vec::new();
@@ -245,8 +274,14 @@ fn checked_state(state: EndpointState, endpoints: &[EndpointDraft], inputs: &Inp
     if is_waiting && !inputs.config.routing.serve_unverified { EndpointState::Unverified } else { state }
 }
 
-/// How a port is checked: as its labels say, else as configured.
-fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option<Arc<CheckSpec>> {
+/// How a port is checked: as its labels say, else as its app does where that is to be done, else as configured.
+fn check(
+    facts: &TaskFacts,
+    port: &TaskPort,
+    said: Option<&PortSpec>,
+    protocol: Protocol,
+    config: &Config,
+) -> Option<Arc<CheckSpec>> {
     let path = said.and_then(|said| said.health_path.clone());
     let label = said.and_then(|said| said.health_check);
     let default = match config.health.check {
@@ -254,13 +289,33 @@ fn check(said: Option<&PortSpec>, protocol: Protocol, config: &Config) -> Option
         Some(kind) if kind != CheckKind::Tcp && !protocol.is_http() => Some(CheckKind::Tcp),
         kind => kind,
     };
+    if let (None, None, Some(of_app)) = (label, &path, app_check(facts, port, protocol)) {
+        let interval = said.and_then(|said| said.health_interval).or(of_app.interval);
+        return Some(if interval == of_app.interval {
+            of_app
+        } else {
+            Arc::new(CheckSpec { interval, ..(*of_app).clone() })
+        });
+    }
     let kind = label.unwrap_or(if path.is_some() { Some(CheckKind::Http) } else { default })?;
     if protocol == Protocol::Udp {
         return None;
     }
     let path = path.unwrap_or_else(|| config.health.path.clone());
     let interval = said.and_then(|said| said.health_interval);
-    Some(Arc::new(CheckSpec { kind, path, interval }))
+    Some(Arc::new(CheckSpec { kind, path, interval, timeout: None, fall: None }))
+}
+
+/// The check that a port's app makes of it. Of what does not speak HTTP no answer of HTTP can be expected.
+fn app_check(facts: &TaskFacts, port: &TaskPort, protocol: Protocol) -> Option<Arc<CheckSpec>> {
+    let check = facts.definition.app.as_ref()?.checks.get(port.index)?.clone()?;
+    match protocol {
+        Protocol::Udp => None,
+        _ if check.kind == CheckKind::Http && !protocol.is_http() => {
+            Some(Arc::new(CheckSpec { kind: CheckKind::Tcp, ..(*check).clone() }))
+        }
+        _ => Some(check),
+    }
 }
 
 /// Whose a task is: its service, and the app that its deployment group stands for.
@@ -410,7 +465,7 @@ fn add_port(
             balance: said.and_then(|said| said.balance.clone()),
             bounds: said.and_then(|said| said.bounds.clone()),
             rules: identity.rules(said),
-            check: check(said, protocol, inputs.config),
+            check: check(&inputs.facts, port, said, protocol, inputs.config),
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),

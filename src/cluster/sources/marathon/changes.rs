@@ -57,10 +57,14 @@ pub fn of(name: &str, data: &[u8]) -> Changed {
     add(text(&event, "uri").and_then(|uri| id_in(&uri)));
     let plan = event.get("plan").into_iter();
     let steps = plan.flat_map(|plan| list(plan, "steps")).chain(event.get("currentStep"));
-    for action in steps.flat_map(|step| list(step, "actions")).take(10_000) {
+    // Of old a step was an action itself.
+    for action in steps.flat_map(|step| list(step, "actions").chain([step])).take(10_000) {
         add(text(action, "app"));
         add(text(action, "pod"));
     }
+    // What has ended may have held tasks back; by its id alone it does not say whose.
+    let is_end = matches!(kind.as_str(), "deployment_success" | "deployment_failed");
+    changed.everything |= is_end && changed.ids.is_empty();
     if kind == "status_update_event" {
         let state = text(&event, "taskStatus").and_then(|status| state(&status));
         let leaving = state.filter(|state| matches!(state, TaskState::Killing | TaskState::Ended));
@@ -110,6 +114,9 @@ mod tests {
         );
         check("pod_updated_event", r#"{"uri":"/v2/pods/my-pod"}"#, &["/my-pod"]);
         check("deployment_success", r#"{"plan":{"steps":[{"actions":[{"app":"/a"},{"pod":"/p"}]}]}}"#, &["/a", "/p"]);
+        check("deployment_info", r#"{"plan":{"steps":[{"action":"ScaleApplication","app":"/a"}]}}"#, &["/a"]);
+        assert!(check("deployment_success", r#"{"id":"867ed450"}"#, &[]).everything);
+        assert!(!check("deployment_success", r#"{"plan":{"steps":[{"app":"/a"}]}}"#, &["/a"]).everything);
         assert!(check("group_change_success", r#"{"groupId":"/g"}"#, &[]).everything);
     }
 

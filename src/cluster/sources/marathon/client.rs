@@ -133,6 +133,9 @@ pub enum ClientError {
     /// A redirect to clear text, where credentials would be shown.
     #[error("{0} redirects from TLS to clear text, which is not followed")]
     Downgrade(Target),
+    /// A redirect to a host that is not configured, which asks for credentials.
+    #[error("{0} is where a redirect leads and asks for credentials, which go to hosts of `urls` alone: add it there")]
+    Foreign(Target),
     /// The service account.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -174,7 +177,9 @@ impl Client {
     pub async fn get(&self, target: &Target, path: &str, accept: &'static str) -> Result<Answer, ClientError> {
         let mut whole = Target { base: format!("{}{path}", target.base), ..target.clone() };
         for _ in 0..=MAX_HOPS {
-            let authorization = self.authorization().await?;
+            // Who answers for a Marathon says where redirects lead, and could be anybody where there is no TLS.
+            let is_ours = self.is_configured(&whole);
+            let authorization = if is_ours { self.authorization().await? } else { None };
             let answer = self.ask(&whole, Method::GET, accept, authorization, Bytes::new()).await?;
             let status = answer.response.status().as_u16();
             match status {
@@ -189,6 +194,9 @@ impl Client {
                     }
                     whole = next;
                 }
+                401 | 403 if !is_ours && self.config.credentials.is_some() => {
+                    return Err(ClientError::Foreign(whole));
+                }
                 _ => {
                     // A token that was taken back is not used again.
                     if status == 401 {
@@ -199,6 +207,12 @@ impl Client {
             }
         }
         Err(ClientError::Redirects(whole))
+    }
+
+    /// Whether this is one of the configured Marathons: others get no credentials.
+    fn is_configured(&self, target: &Target) -> bool {
+        let place = |target: &Target| (target.tls, target.host.clone(), target.port);
+        self.config.urls.iter().filter_map(|url| Target::parse(url)).any(|known| place(&known) == place(target))
     }
 
     /// The whole body of an answer for `path`.

@@ -10,10 +10,14 @@
 //! ```
 
 pub mod changes;
+mod checks;
 pub mod client;
+mod ended;
 pub mod metrics;
 pub mod pods;
 mod ports;
+mod readiness;
+mod reads;
 pub mod run;
 pub mod service_account;
 pub mod sse;
@@ -26,7 +30,7 @@ pub use run::spawn;
 #[doc(hidden)]
 pub fn fuzz_marathon_json(data: &[u8]) {
     use crate::model::task::TaskState;
-    let scope = translate::Scope { cluster: "c".into(), framework: "f".into(), use_health: true };
+    let scope = translate::Scope { cluster: "c".into(), framework: "f".into(), use_health: true, active_checks: true };
     let said = match translate::apps(data) {
         Ok(apps) => apps.iter().map(|app| translate::app(app, &scope)).collect::<Vec<_>>(),
         Err(_) => Vec::new(),

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::translate::{Said, SaidTask, Scope, id_of, labels, service_name, state, unreadable};
-use super::wire::{self, PodEndpoint, PodInstance, PodStatus};
+use super::ports::mode;
+use super::translate::{Said, SaidTask, Scope, Unread, id_of, labels, service_name, state, unreadable};
+use super::wire::{PodContainer, PodContainerStatus, PodEndpoint, PodInstance, PodStatus};
+use crate::cluster::event::DeclaredApp;
 use crate::model::id::TaskKey;
 use crate::model::problem::Problem;
 use crate::model::task::{
@@ -19,20 +22,39 @@ use crate::model::task::{
 ///
 /// # Errors
 /// What is wrong with it, as its own problem.
-pub fn pod(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
-    let pod: PodStatus = serde_json::from_str(raw.get()).map_err(|error| unreadable("pod", &id_of(raw), &error))?;
+pub fn pod(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Unread>> {
+    let pod: PodStatus = serde_json::from_str(raw.get()).map_err(|error| unread_pod(raw, scope, &error))?;
     if pod.id.is_empty() {
-        return Err(unreadable("pod", "", &"it has no id"));
+        return Err(unread_pod(raw, scope, &"it has no id"));
     }
     let mut said = Said { id: pod.id.clone(), ..Said::default() };
+    for container in pod.spec.containers.iter().flatten() {
+        let apps = declared(&pod, container, scope, &mut said.problems);
+        said.apps.extend(apps);
+    }
     for raw in &pod.instances {
-        match serde_json::from_str::<PodInstance>(raw.get()) {
-            Ok(instance) => {
-                for container in instance.containers.iter().flatten() {
-                    said.tasks.extend(pod_task(&pod, &instance, container, scope, &mut said.problems));
+        let instance = match serde_json::from_str::<PodInstance>(raw.get()) {
+            Ok(instance) => instance,
+            Err(error) => {
+                said.problems.push(*unreadable("instance", &pod.id, &error));
+                let id = id_of(raw);
+                let containers = pod.spec.containers.iter().flatten().filter(|_| !id.is_empty());
+                said.unread.extend(containers.map(|container| task_key(&id, &container.name, scope)));
+                continue;
+            }
+        };
+        for container in instance.containers.iter().flatten() {
+            match container.status.as_deref().map_or(Some(TaskState::Running), state) {
+                Some(TaskState::Ended) => {}
+                Some(state) => {
+                    said.tasks.extend(pod_task(&pod, &instance, container, state, scope, &mut said.problems));
+                }
+                None => {
+                    let why = format!("the state {:?} is not known", container.status.as_deref().unwrap_or_default());
+                    said.problems.push(*unreadable("container", &pod.id, &why));
+                    said.unread.push(task_key(&instance.id, &container.name, scope));
                 }
             }
-            Err(error) => said.problems.push(*unreadable("instance", &pod.id, &error)),
         }
     }
     said.problems.sort();
@@ -40,25 +62,65 @@ pub fn pod(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
     Ok(said)
 }
 
+/// What can be told of a pod that cannot be read.
+fn unread_pod(raw: &RawValue, scope: &Scope, why: &dyn std::fmt::Display) -> Box<Unread> {
+    let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let mut tasks = Vec::new();
+    for instance in list(&value, "instances") {
+        let Some(id) = instance.get("id").and_then(Value::as_str) else { continue };
+        let names = list(instance, "containers").filter_map(|container| container.get("name")?.as_str());
+        tasks.extend(names.map(|name| task_key(id, name, scope)));
+    }
+    let id = id_of(raw);
+    let problem = unreadable("pod", &id, why);
+    Box::new(Unread { id, tasks, problem })
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
 /// A container of an instance is a task at Mesos, called by the instance and the container.
+fn task_key(instance: &str, container: &str, scope: &Scope) -> TaskKey {
+    scope.key(&format!("{instance}.{container}"))
+}
+
+/// A container of a pod as its tasks would be: with ports of their own, of which only the order counts.
+fn declared(
+    pod: &PodStatus,
+    container: &PodContainer,
+    scope: &Scope,
+    problems: &mut Vec<Problem>,
+) -> Option<DeclaredApp> {
+    let endpoints = container.endpoints.iter().flatten().zip(1..=u16::MAX);
+    let endpoints = endpoints.map(|(endpoint, number)| PodEndpoint {
+        name: endpoint.name.clone(),
+        allocated_host_port: Some(number),
+        ..PodEndpoint::default()
+    });
+    let status = PodContainerStatus {
+        name: container.name.clone(),
+        endpoints: Some(endpoints.collect()),
+        ..PodContainerStatus::default()
+    };
+    let instance = PodInstance { id: pod.id.clone(), ..PodInstance::default() };
+    let task = pod_task(pod, &instance, &status, TaskState::Staging, scope, problems)?;
+    Some(DeclaredApp { key: task.facts.key, definition: task.facts.definition })
+}
+
 fn pod_task(
     pod: &PodStatus,
     instance: &PodInstance,
-    container: &wire::PodContainerStatus,
+    container: &PodContainerStatus,
+    state: TaskState,
     scope: &Scope,
     problems: &mut Vec<Problem>,
 ) -> Option<SaidTask> {
-    let state = container.status.as_deref().map_or(Some(TaskState::Running), state)?;
-    if state.is_final() || container.name.is_empty() || instance.id.is_empty() {
+    if container.name.is_empty() || instance.id.is_empty() {
         return None;
     }
     let defined = pod.spec.containers.iter().flatten().find(|defined| defined.name == container.name);
-    let mode = pod.spec.networks.as_ref().and_then(|networks| networks.first()).and_then(|n| n.mode.as_deref());
-    let network = match mode {
-        Some("container") => NetworkMode::Container,
-        Some("container/bridge") => NetworkMode::Bridge,
-        _ => NetworkMode::Host,
-    };
+    let network = mode(pod.spec.networks.as_deref()).unwrap_or_default();
     // What a container says goes before what its pod says.
     let mut all = labels(defined.and_then(|defined| defined.labels.as_ref()), &pod.id, problems).into_vec();
     let of_pod = labels(pod.spec.labels.as_ref(), &pod.id, problems).into_vec();
@@ -104,11 +166,7 @@ fn pod_task(
     };
     let (addresses, networks) = addresses(instance);
     let facts = TaskFacts {
-        key: TaskKey::new(
-            scope.cluster.clone(),
-            scope.framework.clone(),
-            format!("{}.{}", instance.id, container.name).as_str(),
-        ),
+        key: task_key(&instance.id, &container.name, scope),
         agent: instance.agent_id.as_deref().or(instance.agent_hostname.as_deref()).map(Into::into),
         state,
         health: if scope.use_health { pod_health(container.endpoints.iter().flatten()) } else { Health::Unknown },
@@ -119,7 +177,7 @@ fn pod_task(
         unreachable_since: None,
         definition: Arc::new(definition),
     };
-    Some(SaidTask { facts, host: instance.agent_hostname.clone() })
+    Some(SaidTask { facts, awaited: false, host: instance.agent_hostname.clone() })
 }
 
 /// An instance's addresses, and the networks they are in where any has a name.

@@ -6,7 +6,7 @@
 //!
 //! Events are read while an answer is awaited: Marathon drops a client that lags behind.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -21,27 +21,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::{Client, ClientError, Target};
+use super::ended::Ended;
 use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::pods;
+use super::reads::{Next, Reads};
 use super::sse::{Decoder, TooLong};
-use super::translate::{self, Said, SaidTask, Scope};
+use super::translate::{self, Said, SaidTask, Scope, Unread};
 use super::wire::Info;
-use crate::cluster::event::{ClusterEvent, EventSender, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent};
+use crate::cluster::event::{
+    ClusterEvent, DeclaredApp, EventSender, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent,
+};
 use crate::cluster::sources::mesos::backoff;
 use crate::cluster::sources::mesos::subscribe::{SourceControl, SourceThread};
 use crate::config::checked::MarathonConfig;
 use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::TaskKey;
-use crate::model::task::TaskStatus;
+use crate::model::task::{TaskState, TaskStatus};
 use crate::model::time::Timestamp;
 
-/// Marathon's heartbeats come every 10 s: after three the stream is dead.
-const SILENCE: Duration = Duration::from_secs(31);
-/// More changed apps than this are read in one list.
-const MANY: usize = 64;
-/// Ended tasks that are remembered, so that an answer made before their end does not bring them back.
-const ENDED: usize = 8192;
 /// How long a host's address is believed.
 const HOST_TIME: Duration = Duration::from_secs(60);
 /// For the look-up of a host.
@@ -82,12 +80,21 @@ struct Source {
     stream: u64,
     failures: u32,
     random: fastrand::Rng,
-    /// Tasks by app or pod, as last read.
-    known: HashMap<String, HashSet<TaskKey>>,
-    ended: VecDeque<String>,
+    /// By app or pod, as last read.
+    known: HashMap<String, Known>,
+    ended: Ended,
     hosts: HashMap<String, (Option<IpAddr>, Instant)>,
     agents: HashMap<String, Option<IpAddr>>,
     last_error: Option<String>,
+}
+
+/// What was said of an app or a pod.
+#[derive(Default)]
+struct Known {
+    apps: Vec<DeclaredApp>,
+    /// Its tasks, and whether requests may have reached each: such a one is not held back when a readiness check, which
+    /// speaks during a deployment alone, has nothing to say of it.
+    tasks: HashMap<TaskKey, bool>,
 }
 
 /// Why a stream is over.
@@ -103,12 +110,14 @@ enum Over {
     Stopping,
 }
 
-type Reading<'a> = Pin<Box<dyn Future<Output = Result<Read, ClientError>> + 'a>>;
+type Reading<'a> = Pin<Box<dyn Future<Output = Read> + 'a>>;
 
-/// Something that was read.
+/// Something that was read, or could not be.
 enum Read {
-    Everything(Bytes, Option<Bytes>),
-    One(String, Option<Bytes>, Option<Bytes>),
+    /// The lists of apps and of pods.
+    Everything(Result<(Bytes, Option<Bytes>), ClientError>),
+    /// What there is with an id: an app, or a pod.
+    One(String, Result<(Option<Bytes>, Option<Bytes>), ClientError>),
 }
 
 impl Source {
@@ -131,7 +140,7 @@ impl Source {
             failures: 0,
             random: fastrand::Rng::new(),
             known: HashMap::new(),
-            ended: VecDeque::new(),
+            ended: Ended::default(),
             hosts: HashMap::new(),
             agents: HashMap::new(),
             last_error: None,
@@ -176,23 +185,21 @@ impl Source {
         tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
         let client = Client::new(self.config.clone());
         let mut decoder = Decoder::default();
-        let mut dirty: BTreeSet<String> = BTreeSet::new();
+        let mut reads = Reads::default();
         let mut reading: Option<Reading<'_>> = Some(everything(&client, target));
-        let mut again = false;
         let mut heard = Instant::now();
         let mut whole_at = Instant::now();
         let mut live = false;
         let snapshot = self.snapshot.clone();
         loop {
             if reading.is_none() {
-                if again || dirty.len() > MANY {
-                    dirty.clear();
-                    again = false;
-                    reading = Some(everything(&client, target));
-                } else if let Some(id) = dirty.pop_first() {
-                    reading = Some(one(&client, target, id));
-                }
+                reading = reads.next(Instant::now()).map(|next| match next {
+                    Next::Everything => everything(&client, target),
+                    Next::One(id) => one(&client, target, id),
+                });
             }
+            let retry = reads.next_retry().filter(|_| reading.is_none());
+            let silent = heard + self.config.silence;
             tokio::select! {
                 // The stream first: Marathon drops a client that lags.
                 biased;
@@ -205,17 +212,19 @@ impl Source {
                     for event in decoder.push(&bytes)? {
                         self.metrics.events.inc();
                         let changed = changes::of(&event.name, event.data.as_bytes());
-                        again |= changed.everything;
                         self.leaving(&changed, &scope).await?;
-                        dirty.extend(changed.ids);
+                        if changed.everything {
+                            reads.want_everything();
+                        }
+                        reads.want(changed.ids);
                     }
                 }
                 read = pending_or(reading.as_mut()) => {
                     reading = None;
-                    let read = read?;
                     self.count(&read);
                     match read {
-                        Read::Everything(apps, pods) => {
+                        Read::Everything(read) => {
+                            let (apps, pods) = read?;
                             whole_at = Instant::now();
                             self.take_everything(&apps, pods.as_deref(), &info, &scope, !live).await?;
                             live = true;
@@ -223,16 +232,28 @@ impl Source {
                             self.failures = 0;
                             self.last_error = None;
                         }
-                        Read::One(id, app, pod) => self.take_one(&id, app.as_deref(), pod.as_deref(), &scope).await?,
+                        Read::One(id, Ok((app, pod))) => {
+                            reads.succeeded(&id);
+                            self.take_one(&id, app.as_deref(), pod.as_deref(), &scope).await?;
+                        }
+                        // The stream goes on, and so do the others.
+                        Read::One(id, Err(error)) => {
+                            self.metrics.failures.inc();
+                            tracing::warn!(source = %self.config.name, app = id, error = %error, "an app cannot be read");
+                            let (most, random) = (self.config.max_backoff, &mut self.random);
+                            reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
+                        }
                     }
                 }
-                () = snapshot.notified() => again = true,
-                () = tokio::time::sleep_until(heard + SILENCE) => {
-                    return Err(Over::Other(format!("{} was silent for {} s", stream.target, SILENCE.as_secs())));
+                () = until(retry) => {}
+                () = snapshot.notified() => reads.want_everything(),
+                () = tokio::time::sleep_until(silent) => {
+                    let silence = self.config.silence.as_secs_f64();
+                    return Err(Over::Other(format!("{} was silent for {silence} s", stream.target)));
                 }
-                () = tokio::time::sleep_until(whole_at + self.config.resync), if live && !again => {
+                () = tokio::time::sleep_until(whole_at + self.config.resync), if live && !reads.wants_everything() => {
                     whole_at = Instant::now();
-                    again = true;
+                    reads.want_everything();
                 }
             }
         }
@@ -250,14 +271,16 @@ impl Source {
             cluster: self.config.cluster.clone(),
             framework: framework.as_str().into(),
             use_health: self.config.use_health,
+            active_checks: self.config.active_checks,
         };
         Ok((info, scope))
     }
 
     fn count(&self, read: &Read) {
         let (counter, first, second) = match read {
-            Read::Everything(apps, pods) => (&self.metrics.reads_whole, Some(apps), pods.as_ref()),
-            Read::One(_, app, pod) => (&self.metrics.reads_one, app.as_ref(), pod.as_ref()),
+            Read::Everything(Ok((apps, pods))) => (&self.metrics.reads_whole, Some(apps), pods.as_ref()),
+            Read::One(_, Ok((app, pod))) => (&self.metrics.reads_one, app.as_ref(), pod.as_ref()),
+            Read::Everything(Err(_)) | Read::One(_, Err(_)) => return,
         };
         counter.inc();
         let octets: usize = [first, second].into_iter().flatten().map(Bytes::len).sum();
@@ -268,13 +291,10 @@ impl Source {
     async fn leaving(&mut self, changed: &Changed, scope: &Scope) -> Result<(), Over> {
         let Some((id, state)) = &changed.leaving else { return Ok(()) };
         if state.is_final() {
-            if self.ended.len() >= ENDED {
-                self.ended.pop_front();
-            }
-            self.ended.push_back(id.clone());
+            self.ended.add(id);
         }
         let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
-        let known = self.known.values().any(|tasks| tasks.contains(&key));
+        let known = self.known.values().any(|known| known.tasks.contains_key(&key));
         let status = TaskStatus {
             key,
             state: *state,
@@ -297,8 +317,9 @@ impl Source {
         first: bool,
     ) -> Result<(), Over> {
         let apps = translate::apps(apps).map_err(|error| Over::Other(format!("/v2/apps: {error}")))?;
-        // Without pods Marathon is old, or they are not ours to read.
-        let pods = pods.and_then(|pods| translate::pods(pods).ok()).unwrap_or_default();
+        // Without an answer Marathon is of a version that has no pods. One that is no list of pods says nothing of them.
+        let pods = pods.map(translate::pods).transpose();
+        let pods = pods.map_err(|error| Over::Other(format!("{PODS}: {error}")))?.unwrap_or_default();
         let read = apps.into_iter().map(|raw| translate::app(raw, scope));
         let read: Vec<_> = read.chain(pods.into_iter().map(|raw| pods::pod(raw, scope))).collect();
         let mut facts = vec![Fact::SnapshotStarted];
@@ -307,14 +328,26 @@ impl Source {
         }
         self.agents.clear();
         let mut problems = Vec::new();
-        let mut known = HashMap::new();
+        let (mut former, mut known) = (std::mem::take(&mut self.known), HashMap::new());
+        let mut nameless = false;
         for said in read {
             match said {
                 Ok(said) => {
-                    known.insert(said.id.clone(), self.add(said, scope, &mut facts, &mut problems).await);
+                    let before = former.remove(&said.id).unwrap_or_default();
+                    known.insert(said.id.clone(), self.add(said, &before, scope, &mut facts, &mut problems).await);
                 }
-                Err(problem) => problems.push(Fact::Problem(problem)),
+                Err(unread) => {
+                    nameless |= unread.id.is_empty();
+                    let before = former.remove(&unread.id).unwrap_or_default();
+                    let (id, kept) = keep(*unread, before, &mut facts, &mut problems);
+                    known.insert(id, kept);
+                }
             }
+        }
+        // What has no name may be any of those that are not listed. That one of them is gone, an event tells.
+        if nameless {
+            former.values().for_each(|known| confirm(known, &mut facts));
+            known.extend(former);
         }
         self.known = known;
         facts.push(Fact::SnapshotFinished(SnapshotScope::default()));
@@ -328,41 +361,64 @@ impl Source {
     async fn take_one(&mut self, id: &str, app: Option<&[u8]>, pod: Option<&[u8]>, scope: &Scope) -> Result<(), Over> {
         let (mut facts, mut problems) = (Vec::new(), Vec::new());
         let said = match (app, pod) {
-            (Some(app), _) => translate::one_app(app).ok().map(|raw| translate::app(raw, scope)),
-            (None, Some(pod)) => serde_json::from_slice(pod).ok().map(|raw| pods::pod(raw, scope)),
+            (Some(app), _) => translate::one_app(app).map(|raw| translate::app(raw, scope)),
+            (None, Some(pod)) => serde_json::from_slice(pod).map(|raw| pods::pod(raw, scope)),
             // It is no more.
-            (None, None) => Some(Ok(Said { id: id.to_owned(), ..Said::default() })),
+            (None, None) => Ok(Ok(Said { id: id.to_owned(), ..Said::default() })),
         };
-        match said {
-            None => return Ok(()),
-            Some(Err(problem)) => problems.push(Fact::Problem(problem)),
-            Some(Ok(said)) => {
-                let before = self.known.remove(id).unwrap_or_default();
-                let now = self.add(said, scope, &mut facts, &mut problems).await;
-                facts.extend(before.difference(&now).cloned().map(Fact::TaskGone));
-                if !now.is_empty() {
-                    self.known.insert(id.to_owned(), now);
-                }
+        let before = self.known.remove(id).unwrap_or_default();
+        let known = match said {
+            // What is asked for by an id is that, whatever it says.
+            Ok(Ok(said)) => {
+                let now = self.add(said, &before, scope, &mut facts, &mut problems).await;
+                let gone = before.tasks.into_keys().filter(|key| !now.tasks.contains_key(key));
+                facts.extend(gone.map(Fact::TaskGone));
+                let is_gone = |app: &DeclaredApp| now.apps.iter().all(|now| now.key != app.key);
+                facts.extend(before.apps.into_iter().filter(is_gone).map(|app| Fact::AppGone(app.key)));
+                now
             }
+            Ok(Err(unread)) => {
+                let nameless = || translate::unreadable("app", id, &"it does not say what it is");
+                let problem = if unread.id.is_empty() { nameless() } else { unread.problem };
+                let unread = Unread { id: id.to_owned(), tasks: unread.tasks, problem };
+                keep(unread, before, &mut facts, &mut problems).1
+            }
+            Err(error) => {
+                let problem = translate::unreadable("app", id, &error);
+                let unread = Unread { id: id.to_owned(), tasks: Vec::new(), problem };
+                keep(unread, before, &mut facts, &mut problems).1
+            }
+        };
+        if !known.tasks.is_empty() || !known.apps.is_empty() {
+            self.known.insert(id.to_owned(), known);
         }
         facts.append(&mut problems);
         self.say(facts).await
     }
 
-    /// The facts of an app or a pod; returns its tasks.
+    /// The facts of an app or a pod; returns what is known of it now.
     async fn add(
         &mut self,
         said: Said,
+        before: &Known,
         scope: &Scope,
         facts: &mut Vec<Fact>,
         problems: &mut Vec<Fact>,
-    ) -> HashSet<TaskKey> {
+    ) -> Known {
         problems.extend(said.problems.into_iter().map(|problem| Fact::Problem(Box::new(problem))));
-        let mut keys = HashSet::new();
-        for SaidTask { facts: task, host } in said.tasks {
-            if self.ended.iter().any(|ended| ended == task.key.task()) {
+        facts.extend(said.apps.iter().map(|app| Fact::App(Box::new(app.clone()))));
+        let has_served = |key: &TaskKey| before.tasks.get(key).copied().unwrap_or(false);
+        let mut known = Known { apps: said.apps, tasks: HashMap::new() };
+        for key in said.unread.into_iter().filter(|key| !self.ended.contains(key.task())) {
+            facts.push(Fact::TaskUnreadable(key.clone()));
+            known.tasks.insert(key.clone(), has_served(&key));
+        }
+        for SaidTask { facts: mut task, awaited, host } in said.tasks {
+            if self.ended.contains(task.key.task()) {
                 continue;
             }
+            let served = has_served(&task.key);
+            task.held &= !(awaited && served);
             if let (true, Some(host), Some(agent)) = (self.alone, &host, &task.agent) {
                 let address = self.resolve(host).await;
                 if self.agents.insert(agent.as_str().to_owned(), address) != Some(address) {
@@ -379,10 +435,11 @@ impl Source {
                     })));
                 }
             }
-            keys.insert(task.key.clone());
+            let serves = task.state == TaskState::Running && !task.held;
+            known.tasks.insert(task.key.clone(), served || serves);
             facts.push(Fact::Task(Box::new(task)));
         }
-        keys
+        known
     }
 
     /// The address of an agent that is named. The last one stands while the name cannot be looked up.
@@ -424,6 +481,22 @@ impl Source {
     }
 }
 
+/// Of what cannot be read, all that was known stays; what can be told of it is known from now on.
+fn keep(unread: Unread, mut known: Known, facts: &mut Vec<Fact>, problems: &mut Vec<Fact>) -> (String, Known) {
+    for key in unread.tasks {
+        known.tasks.entry(key).or_insert(false);
+    }
+    confirm(&known, facts);
+    problems.push(Fact::Problem(unread.problem));
+    (unread.id, known)
+}
+
+/// What is known is still there.
+fn confirm(known: &Known, facts: &mut Vec<Fact>) {
+    facts.extend(known.apps.iter().map(|app| Fact::App(Box::new(app.clone()))));
+    facts.extend(known.tasks.keys().cloned().map(Fact::TaskUnreadable));
+}
+
 fn framework(info: &Info, scope: &Scope) -> FrameworkFacts {
     let config = &info.marathon_config;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -450,23 +523,30 @@ fn subscription() -> String {
 }
 
 fn everything<'a>(client: &'a Client, target: &'a Target) -> Reading<'a> {
+    Box::pin(async move { Read::Everything(lists(client, target).await) })
+}
+
+async fn lists(client: &Client, target: &Target) -> Result<(Bytes, Option<Bytes>), ClientError> {
+    let apps = client.read(target, APPS).await?;
+    Ok((apps, absent(client.read(target, PODS).await)?))
+}
+
+fn one<'a>(client: &'a Client, target: &'a Target, id: String) -> Reading<'a> {
     Box::pin(async move {
-        let apps = client.read(target, APPS).await?;
-        Ok(Read::Everything(apps, absent(client.read(target, PODS).await)?))
+        let read = app_or_pod(client, target, &id).await;
+        Read::One(id, read)
     })
 }
 
 /// An id is an app's or a pod's: which, the first answer tells.
-fn one<'a>(client: &'a Client, target: &'a Target, id: String) -> Reading<'a> {
-    Box::pin(async move {
-        let embed = "embed=app.tasks&embed=app.readiness&embed=apps.tasks&embed=apps.readiness";
-        let app = absent(client.read(target, &format!("/v2/apps{id}?{embed}")).await)?;
-        let pod = match &app {
-            Some(_) => None,
-            None => absent(client.read(target, &format!("/v2/pods{id}::status")).await)?,
-        };
-        Ok(Read::One(id, app, pod))
-    })
+async fn app_or_pod(client: &Client, target: &Target, id: &str) -> Result<(Option<Bytes>, Option<Bytes>), ClientError> {
+    let embed = "embed=app.tasks&embed=app.readiness&embed=apps.tasks&embed=apps.readiness";
+    let app = absent(client.read(target, &format!("/v2/apps{id}?{embed}")).await)?;
+    let pod = match &app {
+        Some(_) => None,
+        None => absent(client.read(target, &format!("/v2/pods{id}::status")).await)?,
+    };
+    Ok((app, pod))
 }
 
 /// That there is no such thing is an answer, too.
@@ -475,6 +555,13 @@ fn absent(answer: Result<Bytes, ClientError>) -> Result<Option<Bytes>, ClientErr
         Ok(bytes) => Ok(Some(bytes)),
         Err(ClientError::Status { status: 404 | 405, .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Marathon's documents → facts. Pure.
 //!
 //! An app that cannot be read is a problem of its own, a task that cannot be read is one of the task's; neither hides
-//! another. What a task is called here (its key, its service's name, its ports' order) is what it is called where Mesos
+//! another, and both are there: what was known of them stays. What a task is called here (its key, its service's name, its ports' order) is what it is called where Mesos
 //! tells of it, so that the two can be put together and either alone gives the same services.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,11 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::checks;
 use super::ports::{Port, network, ports};
+use super::readiness::{Readiness, Verdict};
 use super::wire::{self, App, Task};
+use crate::cluster::event::DeclaredApp;
 use crate::model::id::{ClusterName, FrameworkId, TaskKey};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::task::{
@@ -30,6 +33,15 @@ pub struct Scope {
     pub framework: FrameworkId,
     /// Whether its health checks and readiness checks count.
     pub use_health: bool,
+    /// Whether its health checks are made here, too.
+    pub active_checks: bool,
+}
+
+impl Scope {
+    /// The key of a task, or of an app in a task's place.
+    pub(super) fn key(&self, id: &str) -> TaskKey {
+        TaskKey::new(self.cluster.clone(), self.framework.clone(), id)
+    }
 }
 
 /// What an app or a pod comes to.
@@ -37,10 +49,26 @@ pub struct Scope {
 pub struct Said {
     /// Its id.
     pub id: String,
+    /// The app itself, as its tasks would be: it claims what they do, even if there is none. Several for a pod, one for
+    /// each container.
+    pub apps: Vec<DeclaredApp>,
     /// Its tasks that have not ended.
     pub tasks: Vec<SaidTask>,
+    /// Tasks that are there and cannot be read.
+    pub unread: Vec<TaskKey>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+}
+
+/// An app or a pod that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// Its id, as far as there is one.
+    pub id: String,
+    /// Its tasks, as far as they can be told.
+    pub tasks: Vec<TaskKey>,
+    /// Why.
+    pub problem: Box<Problem>,
 }
 
 /// A task, and where it runs.
@@ -48,6 +76,8 @@ pub struct Said {
 pub struct SaidTask {
     /// What is known of it.
     pub facts: TaskFacts,
+    /// It is held back because a readiness check has not spoken of it yet, and for nothing that one said.
+    pub awaited: bool,
     /// Its agent's name or address.
     pub host: Option<String>,
 }
@@ -80,28 +110,46 @@ pub fn pods(data: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
 ///
 /// # Errors
 /// What is wrong with it, as its own problem.
-pub fn app(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Problem>> {
-    let app: App = serde_json::from_str(raw.get()).map_err(|error| unreadable("app", &id_of(raw), &error))?;
+pub fn app(raw: &RawValue, scope: &Scope) -> Result<Said, Box<Unread>> {
+    let app: App = serde_json::from_str(raw.get()).map_err(|error| unread_app(raw, scope, &error))?;
     if app.id.is_empty() {
-        return Err(unreadable("app", "", &"it has no id"));
+        return Err(unread_app(raw, scope, &"it has no id"));
     }
     let mut said = Said { id: app.id.clone(), ..Said::default() };
     let shape = Shape::of(&app, scope, &mut said.problems);
-    let unready: HashSet<&str> = readiness(&app).filter(|_| scope.use_health).collect();
+    said.apps.push(shape.app(&app.id, scope));
+    let readiness = if scope.use_health { Readiness::of(&app) } else { Readiness::default() };
     for raw in app.tasks.iter().flatten() {
-        match serde_json::from_str::<Task>(raw.get()) {
-            Ok(task) if !task.id.is_empty() => said.tasks.extend(shape.task(&task, &unready, scope)),
-            Ok(_) => said.problems.push(*unreadable("task", &app.id, &"it has no id")),
-            Err(error) => said.problems.push(*unreadable("task", &app.id, &error)),
+        let task = match serde_json::from_str::<Task>(raw.get()) {
+            Ok(task) if !task.id.is_empty() => task,
+            wrong => {
+                let why = wrong.err().map_or_else(|| "it has no id".to_owned(), |error| error.to_string());
+                said.problems.push(*unreadable("task", &app.id, &why));
+                said.unread.extend(Some(id_of(raw)).filter(|id| !id.is_empty()).map(|id| scope.key(&id)));
+                continue;
+            }
+        };
+        match task.state.as_deref().map_or(Some(TaskState::Running), state) {
+            Some(TaskState::Ended) => {}
+            Some(state) => said.tasks.push(shape.task(&task, state, readiness.of_task(&task), scope)),
+            None => {
+                let why = format!("the state {:?} is not known", task.state.as_deref().unwrap_or_default());
+                said.problems.push(*unreadable("task", &app.id, &why));
+                said.unread.push(scope.key(&task.id));
+            }
         }
     }
     Ok(said)
 }
 
-/// Tasks that a readiness check calls not ready. During a deployment alone there are such.
-fn readiness(app: &App) -> impl Iterator<Item = &str> {
-    let results = app.readiness_check_results.iter().flatten();
-    results.filter(|result| result.ready == Some(false)).map(|result| result.task_id.as_str())
+/// What can be told of an app that cannot be read.
+fn unread_app(raw: &RawValue, scope: &Scope, why: &dyn std::fmt::Display) -> Box<Unread> {
+    let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let tasks = value.get("tasks").and_then(Value::as_array).into_iter().flatten();
+    let ids = tasks.filter_map(|task| task.get("id")?.as_str()).filter(|id| !id.is_empty());
+    let id = id_of(raw);
+    let problem = unreadable("app", &id, why);
+    Box::new(Unread { tasks: ids.map(|id| scope.key(id)).collect(), id, problem })
 }
 
 /// What the tasks of an app have in common.
@@ -119,44 +167,35 @@ impl Shape {
     fn of(app: &App, scope: &Scope, problems: &mut Vec<Problem>) -> Self {
         let network = network(app);
         let (ports, service_ports) = ports(app, network);
-        let checks = app.health_checks.iter().flatten().filter(|_| scope.use_health);
-        let checks: Vec<_> = checks.collect();
-        let speaks_http = |check: &&&wire::HealthCheck| {
-            check.protocol.as_deref().is_none_or(|protocol| protocol.to_ascii_uppercase().contains("HTTP"))
-        };
-        let count = u16::try_from(ports.len()).unwrap_or(u16::MAX);
-        let http = app.health_checks.iter().flatten().collect::<Vec<_>>();
-        let http = http.iter().filter(speaks_http).flat_map(|check| match (check.port, check.port_index) {
-            // A check with a port of its own says something of every port, as marathon-lb has it.
-            (Some(_), _) => (0..count).collect::<Vec<_>>(),
-            (None, index) => vec![index.unwrap_or(0)],
-        });
-        let mut http: Vec<u16> = http.collect();
-        http.sort_unstable();
-        http.dedup();
+        let is_checked = app.health_checks.as_ref().is_some_and(|checks| !checks.is_empty());
+        let http_checked = checks::http_checked(app, ports.len());
+        let active = if scope.active_checks { checks::active(app, ports.len()) } else { Box::default() };
         Self {
             name: service_name(&app.id),
             labels: labels(app.labels.as_ref(), &app.id, problems).into(),
             network,
             ports,
-            has_health_check: !checks.is_empty(),
+            has_health_check: is_checked && scope.use_health,
             kill_grace: app
                 .task_kill_grace_period_seconds
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             facts: Arc::new(AppFacts {
                 id: app.id.as_str().into(),
                 service_ports: service_ports.into(),
-                http_checked: http.into(),
+                http_checked,
+                checks: active,
             }),
         }
     }
 
-    fn task(&self, task: &Task, unready: &HashSet<&str>, scope: &Scope) -> Option<SaidTask> {
-        let state = task.state.as_deref().map_or(Some(TaskState::Running), state)?;
-        if state.is_final() {
-            return None;
-        }
-        let host_ports: Vec<u16> = task.ports.iter().flatten().copied().collect();
+    /// The app as a task of it would be: with ports of their own, of which only the order counts.
+    fn app(&self, id: &str, scope: &Scope) -> DeclaredApp {
+        let count = u16::try_from(self.ports.len()).unwrap_or(u16::MAX);
+        let ports: Vec<u16> = (1..=count).collect();
+        DeclaredApp { key: scope.key(id), definition: Arc::new(self.definition(&ports, None)) }
+    }
+
+    fn definition(&self, host_ports: &[u16], version: Option<&str>) -> TaskDefinition {
         let mut on_host = host_ports.iter().copied();
         let mut discovery = Vec::new();
         let mut mappings = Vec::new();
@@ -181,7 +220,7 @@ impl Shape {
                 labels: port.labels.clone(),
             });
         }
-        let definition = TaskDefinition {
+        TaskDefinition {
             name: self.name.clone(),
             labels: self.labels.clone(),
             discovery: Some(Discovery { name: self.name.clone(), ports: discovery.into() }),
@@ -190,24 +229,29 @@ impl Shape {
             network: self.network,
             has_health_check: self.has_health_check,
             kill_grace: self.kill_grace,
-            version: task.version.as_deref().map(Into::into),
+            version: version.map(Into::into),
             app: Some(self.facts.clone()),
             role: None,
-        };
+        }
+    }
+
+    fn task(&self, task: &Task, state: TaskState, readiness: Verdict, scope: &Scope) -> SaidTask {
+        let host_ports: Vec<u16> = task.ports.iter().flatten().copied().collect();
+        let definition = self.definition(&host_ports, task.version.as_deref());
         let addresses = task.ip_addresses.iter().flatten().filter_map(|address| address.ip_address.as_deref());
         let facts = TaskFacts {
-            key: TaskKey::new(scope.cluster.clone(), scope.framework.clone(), task.id.as_str()),
+            key: scope.key(&task.id),
             agent: task.slave_id.as_deref().or(task.host.as_deref()).map(Into::into),
             state,
             health: if scope.use_health { health(task) } else { Health::Unknown },
-            held: unready.contains(task.id.as_str()),
+            held: readiness != Verdict::Ready,
             addresses: addresses.filter_map(|text| text.parse::<IpAddr>().ok()).collect(),
             networks: None,
             labelled: None,
             unreachable_since: None,
             definition: Arc::new(definition),
         };
-        Some(SaidTask { facts, host: task.host.clone() })
+        SaidTask { facts, awaited: readiness == Verdict::Awaited, host: task.host.clone() }
     }
 }
 

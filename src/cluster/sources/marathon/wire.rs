@@ -68,6 +68,12 @@ pub struct App {
     pub health_checks: Option<Vec<HealthCheck>>,
     /// What readiness checks have said during a deployment.
     pub readiness_check_results: Option<Vec<Readiness>>,
+    /// Readiness checks: whether there are any is all that counts.
+    pub readiness_checks: Option<Value>,
+    /// Deployments that it is part of: whether there are any is all that counts.
+    pub deployments: Option<Value>,
+    /// Its version.
+    pub version: Option<String>,
     /// How long a task may take to end.
     pub task_kill_grace_period_seconds: Option<f64>,
     /// Tasks, each read apart.
@@ -160,6 +166,14 @@ pub struct HealthCheck {
     pub port_index: Option<u16>,
     /// A port of its own, whatever the app's are.
     pub port: Option<u16>,
+    /// The path, for HTTP.
+    pub path: Option<String>,
+    /// How often.
+    pub interval_seconds: Option<f64>,
+    /// How long an answer may take.
+    pub timeout_seconds: Option<f64>,
+    /// After so many failures in a row Marathon kills the task; 0: never.
+    pub max_consecutive_failures: Option<u32>,
 }
 
 /// What a readiness check said of a task.
