@@ -595,7 +595,8 @@ fn names_of_ports_and_agents_that_do_not_fit_are_told() {
     let cut = of("A-S2");
     assert!(cut.len() == 1, "{problems:?}");
     served.check(&format!("{}.agent.mesos", cut[0].rsplit(' ').next().unwrap()), A, &["10.1.0.2"]);
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    let of_names = problems.iter().filter(|problem| problem.code.as_str() == "invalid-name");
+    assert_eq!(of_names.count(), 3, "{problems:?}");
 }
 
 /// The zone and most of the questions of RFC 4592 §2.2.1.
