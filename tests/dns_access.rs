@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use dns_common::{PATIENCE, Server, ask_udp, framed, names, query, read_answer};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use pointsman::config::checked::{TsigAlgorithm, TsigKey};
 use pointsman::dns::metrics::Count;
 use std::io::Write as _;
 
@@ -73,6 +74,55 @@ fn a_flood_of_one_question_is_limited_and_a_real_client_still_gets_through() {
         assert_eq!(read_answer(&mut stream).answers.len(), 1);
         assert_eq!(ask_udp(server.address, &web).answers.len(), 1);
     }
+}
+
+/// How often a message from a victim's address is answered, of sixty times within a moment.
+fn answered(server: &Server, message: &[u8]) -> usize {
+    (0..60).filter(|_| ask_from(server, [127, 9, 9, 9], message).is_some()).count()
+}
+
+#[test]
+fn what_is_rejected_is_limited_too() {
+    let mut names = names();
+    names.config.rate_limit.responses_per_second = 1;
+    names.config.rate_limit.slip = 0;
+    names.config.rate_limit.exempt = vec!["127.0.0.1/32".parse().unwrap()];
+    names.config.transfer.keys = vec![TsigKey {
+        name: "k1.example".into(),
+        algorithm: TsigAlgorithm::HmacSha256,
+        secret: b"0123456789abcdef0123456789abcdef".to_vec(),
+    }];
+    let web = query(1, "web.marathon.mesos.", RecordType::A);
+    let mut status = web.clone();
+    status[2] |= 2 << 3;
+    let two_questions = [&[0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0], &web[12..], &web[12..]].concat();
+    for (what, message) in [("opcode", status), ("two questions", two_questions), ("signature", badly_signed(&web))] {
+        let server = Server::start(names.clone());
+        let count = answered(&server, &message);
+        // Busy machines take several seconds for sixty.
+        assert!((1..40).contains(&count), "{what}: {count}");
+        assert_eq!(server.counted(Count::LimitedDropped), 60 - u64::try_from(count).unwrap(), "{what}");
+    }
+    // Who may not ask is told that, and not what is wrong with a signature.
+    names.config.allow = vec!["127.0.0.1/32".parse().unwrap()];
+    names.config.rate_limit.responses_per_second = 0;
+    let server = Server::start(names);
+    let answer = ask_from(&server, [127, 0, 0, 2], &badly_signed(&web)).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
+    assert_eq!(server.counted(Count::BadSignatures), 0);
+    let answer = ask_from(&server, [127, 0, 0, 1], &badly_signed(&web)).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::NotAuth);
+}
+
+/// A query with a signature by a key that nobody has.
+fn badly_signed(query: &[u8]) -> Vec<u8> {
+    let algorithm = b"\x0bhmac-sha256\0";
+    let data = [&algorithm[..], &[0, 0, 0x67, 0x12, 0x34, 0x56, 1, 44, 0, 4], b"MACS", &[0, 1, 0, 0, 0, 0]].concat();
+    let length = u8::try_from(data.len()).unwrap();
+    let record = [&b"\x03key\0\0\xfa\0\xff\0\0\0\0\0"[..], &[length], &data].concat();
+    let mut message = [query, &record].concat();
+    message[11] = 1;
+    message
 }
 
 #[test]

@@ -11,24 +11,32 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot run says so; helpers unwrap")]
 
+mod common;
 mod dns_common;
 #[path = "dns_common/knot.rs"]
 mod knot;
+mod names_support;
 #[path = "dns_common/nsd.rs"]
 mod nsd;
-#[path = "common/ports.rs"]
-mod ports;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dns_common::{PATIENCE, Server};
+use common::facts::{agent, config, framework, task};
+use common::ports;
+use common::program::Folder;
+use dns_common::{PATIENCE, Server, framed};
 use hickory_proto::op::Message;
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Record, RecordType};
 use knot::Knot;
 use nsd::Nsd;
+use pointsman::cluster::event::Fact;
 use pointsman::dns::sample::Sample;
+use pointsman::model::network::MastersFacts;
 
 /// One zone, both ways.
 fn zone() -> (Sample, String) {
@@ -67,15 +75,15 @@ fn zone() -> (Sample, String) {
 fn serve(zone: &str) -> Option<Nsd> {
     let (options, zones) = ("minimal-responses: yes\n rrl-ratelimit: 0", "zone:\n name: mesos\n zonefile: zone\n");
     let nsd = Nsd::start(ports::unused(), options, zones, Some(zone))?;
-    until_it_answers(nsd.address);
+    until_it_answers(nsd.address, "mesos");
     Some(nsd)
 }
 
 /// Waits until a server has the zone.
-fn until_it_answers(server: SocketAddr) {
+fn until_it_answers(server: SocketAddr, zone: &str) {
     let started = Instant::now();
     let has_zone = |octets: Vec<u8>| octets[3] & 0xf == 0;
-    while !ask(server, &plain("mesos", 6), Duration::from_millis(100)).is_some_and(has_zone) {
+    while !ask(server, &plain(zone, 6), Duration::from_millis(100)).is_some_and(has_zone) {
         assert!(started.elapsed() < PATIENCE, "nobody answers on {server}");
     }
 }
@@ -258,7 +266,7 @@ fn answers_as_nsd_does() {
 fn answers_as_knot_does() {
     let (names, file) = zone();
     let Some(knot) = Knot::start(ports::unused(), "mesos", &file) else { return };
-    until_it_answers(knot.address);
+    until_it_answers(knot.address, "mesos");
     let server = Server::start(names);
     // These types live beside an alias (RFC 4035 §2.5), so that Knot has nothing to follow.
     let aliases = ["alias.", "second.", "dangling.", "empty.", "out."];
@@ -268,4 +276,266 @@ fn answers_as_knot_does() {
     let mut refused = rejected();
     refused.retain(|(what, _)| what != "two questions");
     assert_alike(knot.address, server.address, asked, refused);
+}
+
+/// What operators write: every type that files may have, wildcards and wildcard aliases, chains, names that only lie above
+/// others, delegations with and without glue, names beneath them that are not ours to tell.
+const ZONE: &str = r#"$TTL 60
+@ MX 10 mail
+@ TXT "v=spf1 -all"
+@ CAA 0 issue "ca.example"
+mail A 192.0.2.1
+ AAAA 2001:db8::1
+ MX 10 mail
+www A 192.0.2.2
+ A 192.0.2.3
+_http._tcp.www SRV 1 2 80 www
+_http._tcp.www SRV 1 2 81 host.deep
+host.deep 30 A 192.0.2.4
+a.b.c.d TXT "deep"
+alias CNAME www
+second CNAME alias
+third CNAME second
+dangling CNAME gone
+toent CNAME c.d
+out CNAME www.example.com.
+towild CNAME any.wild
+*.wild A 192.0.2.9
+*.wild TXT "wild"
+exact.wild A 192.0.2.10
+sub.exact.wild A 192.0.2.11
+*.walias CNAME www
+*.wout CNAME www.example.com.
+*.wmx MX 5 mail
+big TXT "x" "y"
+key SSHFP 4 2 12abcd
+_443._tcp.www TLSA 3 1 1 FF00
+odd TYPE65280 \# 2 0102
+1.2.3.4 PTR www
+sub NS ns.sub
+sub NS mail
+ns.sub A 192.0.2.20
+ns.sub AAAA 2001:db8::20
+deep.sub TXT "occluded"
+far.deleg NS ns.elsewhere.test.
+intosub CNAME x.sub
+*.wsub CNAME deep.sub
+"#;
+
+/// A zone as dig gets it whole, in the form of zone files; `None`, with a message, where dig is not installed.
+fn export(server: SocketAddr, zone: &str) -> Option<String> {
+    let port = server.port().to_string();
+    let arguments = ["@127.0.0.1", "-p", &port, zone, "AXFR", "+onesoa"];
+    match Command::new("dig").args(arguments).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(!text.contains("Transfer failed"), "{text}");
+            let lines = text.lines().filter(|line| !line.starts_with(';') && !line.trim().is_empty());
+            Some(lines.map(|line| format!("{line}\n")).collect())
+        }
+        Err(error) => {
+            println!("SKIP: dig cannot be run: {error}");
+            None
+        }
+    }
+}
+
+/// The names of an exported zone, below its own.
+fn owners(exported: &str, zone: &str) -> Vec<String> {
+    let of_line = |line: &str| {
+        let name = line.split_whitespace().next().unwrap().trim_end_matches('.').to_lowercase();
+        name.strip_suffix(zone).unwrap().trim_end_matches('.').to_owned()
+    };
+    exported.lines().map(of_line).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Draws questions about a zone's names, and about names that it nearly has.
+struct Questions {
+    random: fastrand::Rng,
+    zone: Vec<String>,
+    owners: Vec<String>,
+    labels: Vec<String>,
+}
+
+impl Questions {
+    fn new(seed: u64, zone: &str, owners: Vec<String>) -> Self {
+        let others = ["x", "gone", "*", "a.b", "ns1"].map(str::to_owned);
+        let labels: BTreeSet<String> =
+            owners.iter().flat_map(|owner| owner.split('.').map(str::to_owned)).chain(others).collect();
+        let labels = labels.into_iter().filter(|label| !label.is_empty()).collect();
+        let zone = zone.split('.').map(str::to_owned).collect();
+        Self { random: fastrand::Rng::with_seed(seed), zone, owners, labels }
+    }
+
+    fn label(&mut self) -> String {
+        self.labels[self.random.usize(..self.labels.len())].clone()
+    }
+
+    /// Labels of a name: one that exists, one above or below it, one beside it, any.
+    fn name(&mut self) -> Vec<String> {
+        let owner = self.random.usize(..self.owners.len());
+        let mut name: Vec<String> =
+            self.owners[owner].split('.').filter(|label| !label.is_empty()).map(str::to_owned).collect();
+        match self.random.u8(..10) {
+            0 => name.insert(0, self.label()),
+            1 if !name.is_empty() => drop(name.remove(0)),
+            2 if !name.is_empty() => {
+                let at = self.random.usize(..name.len());
+                name[at] = self.label();
+            }
+            3 => name.splice(0..0, [self.label(), self.label()]).for_each(drop),
+            4 => name = (0..self.random.usize(1..4)).map(|_| self.label()).collect(),
+            _ => {}
+        }
+        if name.first().is_some_and(|label| label == "*") && self.random.bool() {
+            name[0] = self.label();
+        }
+        name.extend(self.zone.clone());
+        name
+    }
+
+    /// A query, with a name for the report.
+    fn query(&mut self) -> (String, Vec<u8>) {
+        const TYPES: [u16; 19] = [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 44, 52, 64, 65, 99, 257, 1000, 65_280];
+        const FLAGS: [u16; 6] = [0, 0, 0x100, 0x10, 0x20, 0x110];
+        const EDNS: [Option<(u16, u16)>; 7] = [
+            None,
+            Some((1232, 0)),
+            Some((512, 0)),
+            Some((0, 0)),
+            Some((700, 0)),
+            Some((4096, 0x8000)),
+            Some((1232, 0x8000)),
+        ];
+        let name = self.name();
+        let record_type = TYPES[self.random.usize(..TYPES.len())];
+        let (edns, flags) = (EDNS[self.random.usize(..EDNS.len())], FLAGS[self.random.usize(..FLAGS.len())]);
+        let spell = self.random.u8(..3) == 0;
+        let mut asked = Vec::new();
+        for label in &name {
+            asked.push(u8::try_from(label.len()).unwrap());
+            let mut letter = |octet: u8| if spell && self.random.bool() { octet.to_ascii_uppercase() } else { octet };
+            asked.extend(label.bytes().map(&mut letter));
+        }
+        asked.extend([&[0][..], &record_type.to_be_bytes(), &[0, 1]].concat());
+        let what = format!("{name:?} type {record_type} flags {flags:x} edns {edns:?}");
+        let additional = edns.map(|(size, flags)| opt(size, 0, flags, &[])).unwrap_or_default();
+        (what, message(flags, [1, 0, 0, u8::from(edns.is_some())], &[asked, additional].concat()))
+    }
+
+    fn queries(&mut self, count: usize) -> Vec<(String, Vec<u8>)> {
+        (0..count).map(|_| self.query()).collect()
+    }
+}
+
+/// What differs over TCP, on one connection each.
+fn differences_over_tcp(theirs: SocketAddr, ours: SocketAddr, queries: Vec<(String, Vec<u8>)>) -> Vec<String> {
+    let mut streams = [theirs, ours].map(|server| {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    });
+    let differs = |(what, query): (String, Vec<u8>)| {
+        let [theirs, ours] = streams.each_mut().map(|stream| {
+            stream.write_all(&framed(&query)).unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut answer).unwrap();
+            essence(&answer)
+        });
+        (theirs != ours).then(|| format!("TCP {what}\n  theirs: {theirs}\n  ours:   {ours}"))
+    };
+    queries.into_iter().filter_map(differs).collect()
+}
+
+/// The zone that `ours` sends whole, in NSD and in Knot: drawn questions must be answered alike.
+fn assert_exported_alike(ours: SocketAddr, zone: &str, count: usize) {
+    const SEED: u64 = 20_261;
+    let Some(exported) = export(ours, zone) else { return };
+    let owners = owners(&exported, zone);
+    let options = "minimal-responses: yes\n rrl-ratelimit: 0";
+    let nsd =
+        Nsd::start(ports::unused(), options, &format!("zone:\n name: {zone}\n zonefile: zone\n"), Some(&exported));
+    let knot = Knot::start(ports::unused(), zone, &exported);
+    let servers = [("NSD", nsd.as_ref().map(|nsd| nsd.address)), ("Knot", knot.as_ref().map(|knot| knot.address))];
+    for (who, theirs) in servers {
+        let Some(theirs) = theirs else { continue };
+        until_it_answers(theirs, zone);
+        let mut questions = Questions::new(SEED, zone, owners.clone());
+        let mut all = differences(theirs, ours, questions.queries(count), essence);
+        all.extend(differences_over_tcp(theirs, ours, questions.queries(count / 10)));
+        assert!(all.is_empty(), "{who}, seed {SEED}, {} differ:\n{}", all.len(), all.join("\n"));
+    }
+}
+
+#[test]
+fn the_program_answers_for_a_zone_file_as_those_do_that_have_the_zone_by_transfer() {
+    let folder = Folder::new();
+    let address = ports::unused();
+    let many: String = (1..=60).map(|last| format!("many A 10.0.0.{last}\n")).collect();
+    folder.write("zone", format!("{ZONE}{many}"));
+    folder.write("services.toml", "zone_file = \"zone\"\norigin = \"example.test\"\n");
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"example.test\"]\n\
+         [dns]\nlisten = [\"{address}\"]\n[dns.soa]\nnameserver_addresses = [\"192.0.2.53\"]\n\
+         [dns.transfer]\nallow = [\"127.0.0.1\"]\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    assert_exported_alike(address, "example.test", 3000);
+    program.stop();
+}
+
+/// Two tasks of one name with ports of several kinds, another in a container, their agents, their masters.
+fn cluster() -> names_support::Served {
+    let mut config = config();
+    config.dns.reverse = vec!["10.0.0.0/8".parse().unwrap()];
+    config.dns.transfer.allow = vec!["127.0.0.1/32".parse().unwrap()];
+    let masters: Vec<SocketAddr> = (1..=3).map(|last| SocketAddr::from(([10, 9, 0, last], 5050))).collect();
+    let mut own = task("db.1", "db", 2, 5432, &[("pointsman.http.protocol", "tcp")]);
+    own.addresses = ["10.2.0.7".parse::<IpAddr>().unwrap(), "fd00::7".parse().unwrap()].into_iter().collect();
+    let mut framework = framework("marathon");
+    framework.port = Some(8080);
+    let facts = vec![
+        Fact::Agent(Box::new(agent(1))),
+        Fact::Agent(Box::new(agent(2))),
+        Fact::Framework(Box::new(framework)),
+        Fact::Masters(MastersFacts { leader: Some(masters[0]), masters }),
+        Fact::Task(Box::new(task("web.1", "web", 1, 9000, &[("pointsman.http.protocol", "h2")]))),
+        Fact::Task(Box::new(task("web.2", "web", 2, 9001, &[]))),
+        Fact::Task(Box::new(own)),
+    ];
+    names_support::serve(config, facts)
+}
+
+#[test]
+fn a_clusters_zones_are_answered_as_those_do_that_have_them_by_transfer() {
+    let served = cluster();
+    assert_exported_alike(served.server.address, "mesos", 1500);
+    assert_exported_alike(served.server.address, "10.in-addr.arpa", 300);
+}
+
+/// What dig gets whole is what one gets who asks for each name and type: no record more, none less.
+#[test]
+fn a_clusters_zones_are_sent_as_they_are_answered() {
+    let served = cluster();
+    for zone in ["mesos", "10.in-addr.arpa"] {
+        let Some(exported) = export(served.server.address, zone) else { return };
+        let mut sent: BTreeMap<(String, RecordType), usize> = BTreeMap::new();
+        for line in exported.lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (name, record_type) = (fields[0].trim_end_matches('.'), fields[3].parse().unwrap());
+            *sent.entry((name.to_owned(), record_type)).or_default() += 1;
+        }
+        let names: BTreeSet<String> = sent.keys().map(|(name, _)| name.clone()).collect();
+        let types: BTreeSet<RecordType> = sent.keys().map(|(_, record_type)| *record_type).collect();
+        assert!(names.len() > 5, "{exported}");
+        for name in &names {
+            for record_type in &types {
+                let expected = sent.get(&(name.clone(), *record_type)).copied().unwrap_or_default();
+                assert_eq!(served.ask(name, *record_type).answers.len(), expected, "{name} {record_type}");
+            }
+        }
+    }
 }

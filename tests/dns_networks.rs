@@ -148,6 +148,7 @@ fn they_are_listed_with_the_zone_and_every_listed_name_is_found() {
         assert!(listed.iter().any(|known| known == name), "{name}: {listed:?}");
     }
     assert!(!listed.iter().any(|name| name.contains("host.marathon.dcos")), "{listed:?}");
+    names_support::assert_listed_is_answered(&served.table, "mesos");
 }
 
 #[test]

@@ -90,6 +90,44 @@ fn answers_leave_from_the_address_that_was_asked() {
     }
 }
 
+/// In a network of its own, where this machine's loopback has a second address of IPv6.
+#[test]
+fn answers_over_ipv6_leave_from_the_address_that_was_asked() {
+    const SECOND: &str = "fd77::2";
+    if UdpSocket::bind((SECOND, 0)).is_err() {
+        return within_a_network_with(SECOND, "answers_over_ipv6_leave_from_the_address_that_was_asked");
+    }
+    let server = Server::start_on("[::]:0", 1, &Arc::new(names()));
+    for (from, asked) in [("::1", SECOND), (SECOND, "::1"), (SECOND, SECOND)] {
+        // What leaves from the address that the system would choose comes from the one that asks.
+        let socket = UdpSocket::bind((from, 0)).unwrap();
+        socket.connect((asked, server.address.port())).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send(&query(9, "web.marathon.mesos.", RecordType::A)).unwrap();
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{from} asks {asked}: {error}"));
+        assert_eq!(Message::from_vec(&buffer[..length]).unwrap().answers.len(), 1);
+    }
+}
+
+/// Runs a test of this program where the loopback has this address too; says so where that is not permitted.
+fn within_a_network_with(address: &str, test: &str) {
+    const CANNOT: i32 = 77;
+    let script = format!(
+        "ip link set lo up && ip -6 address add {address}/128 dev lo nodad || exit {CANNOT}; exec \"$0\" --exact {test}"
+    );
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("unshare").args(["-n", "sh", "-c", &script]).arg(program).output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.code() == Some(CANNOT) || !output.stdout.starts_with(b"\nrunning") => {
+            println!("SKIP: no network can be made here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => println!("SKIP: unshare cannot be run: {error}"),
+    }
+}
+
 #[test]
 fn workers_share_one_address() {
     let server = Server::start_on("127.0.0.1:0", 3, &Arc::new(names()));

@@ -19,6 +19,8 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use nsd::Nsd;
 use pointsman::config;
+use pointsman::config::checked::{TsigAlgorithm, TsigKey};
+use pointsman::dns::tsig::Session;
 use pointsman::server::{ConfigFile, Options, Server};
 
 const KEY: &str = "hmac-sha256:k1.example:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -36,17 +38,24 @@ impl Primary {
         let mut primary = Self { server: None, folder };
         primary.write_zone(&[1, 2, 3]);
         let path = primary.folder.path().join("pointsman.toml");
-        let settings = format!(
-            "[server]\nworkers = 1\n[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"example.com\"]\n\
-             [dns]\nlisten = [\"127.0.0.1:0\"]\n[dns.soa]\nnameserver_addresses = [\"192.0.2.53\"]\n[dns.transfer]\n{transfer}\n"
-        );
-        std::fs::write(&path, settings).unwrap();
+        primary.configure("nameserver_addresses = [\"192.0.2.53\"]", transfer);
         let config = config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         let options = Options { config: Some(ConfigFile::follow(&path)), ..Options::default() };
         let server = Server::start(config, options).unwrap();
         primary.server = Some(server);
         until("the zone is there", || primary.serial().is_some());
         primary
+    }
+
+    /// Puts the settings in place, as editors do.
+    fn configure(&self, soa: &str, transfer: &str) {
+        let settings = format!(
+            "[server]\nworkers = 1\n[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"example.com\"]\n\
+             [dns]\nlisten = [\"127.0.0.1:0\"]\n[dns.soa]\n{soa}\n[dns.transfer]\n{transfer}\n"
+        );
+        let beside = self.folder.path().join(".settings");
+        std::fs::write(&beside, settings).unwrap();
+        std::fs::rename(beside, self.folder.path().join("pointsman.toml")).unwrap();
     }
 
     /// `host-N.example.com` with the address 10.0.0.N, for each of these, and a thousand more that never change.
@@ -114,11 +123,15 @@ fn ask(server: SocketAddr, message: &[u8]) -> Option<Message> {
 
 /// Runs dig; `None`, with a message, where it is not installed.
 fn dig(server: SocketAddr, arguments: &[&str]) -> Option<String> {
+    run("dig", server, arguments)
+}
+
+fn run(client: &str, server: SocketAddr, arguments: &[&str]) -> Option<String> {
     let port = server.port().to_string();
-    match Command::new("dig").args(["@127.0.0.1", "-p", &port]).args(arguments).output() {
+    match Command::new(client).args(["@127.0.0.1", "-p", &port]).args(arguments).output() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(error) => {
-            println!("SKIP: dig cannot be run: {error}");
+            println!("SKIP: {client} cannot be run: {error}");
             None
         }
     }
@@ -175,6 +188,82 @@ fn nobody_gets_a_zone_by_default_and_with_keys_only_who_signs() {
 }
 
 #[test]
+fn longer_keys_sign_by_the_longer_digests() {
+    for algorithm in ["hmac-sha384", "hmac-sha512"] {
+        let key = KEY.replace("hmac-sha256", algorithm);
+        let primary = Primary::start(&format!("allow = [\"127.0.0.1\"]\nkeys = \"{key}\""));
+        for client in ["dig", "kdig"] {
+            let Some(text) = run(client, primary.address(), &["-y", &key, "example.com", "AXFR"]) else { continue };
+            assert!(text.contains("host-3.example.com.") && text.contains("m999.example.com."), "{client}: {text}");
+            for complaint in ["Couldn't verify", "WARNING", "ERROR", "BADSIG", "BADKEY"] {
+                assert!(!text.contains(complaint), "{client} {algorithm}: {text}");
+            }
+            // Another digest is another key.
+            let other = KEY;
+            let refused = run(client, primary.address(), &["-y", other, "example.com", "AXFR"]).unwrap();
+            assert!(!refused.contains("host-3.example.com."), "{client} {algorithm}: {refused}");
+        }
+    }
+}
+
+/// The TSIG record at the end of a message: what stands before it, its time, MAC, error and other data.
+fn signature(message: &[u8]) -> (&[u8], u64, &[u8], u16, &[u8]) {
+    let at = message.windows(KEY_NAME.len()).rposition(|window| window == KEY_NAME).unwrap();
+    let data = &message[at + KEY_NAME.len() + 10..];
+    assert_eq!(data[..ALGORITHM.len()], *ALGORITHM);
+    let data = &data[ALGORITHM.len()..];
+    let number =
+        |at: usize, len: usize| data[at..at + len].iter().fold(0u64, |sum, octet| sum << 8 | u64::from(*octet));
+    let mac_end = 10 + usize::try_from(number(8, 2)).unwrap();
+    let other = usize::try_from(number(mac_end + 4, 2)).unwrap();
+    assert_eq!(data.len(), mac_end + 6 + other, "it ends the message");
+    let error = u16::try_from(number(mac_end + 2, 2)).unwrap();
+    (&message[..at], number(0, 6), &data[10..mac_end], error, &data[mac_end + 6..])
+}
+
+const KEY_NAME: &[u8] = b"\x02k1\x07example\0";
+const ALGORITHM: &[u8] = b"\x0bhmac-sha256\0";
+
+/// RFC 8945 §5.2.3: signed, so that it is believed, and with our time, so that the other end can set its clock.
+#[test]
+fn a_query_signed_at_another_time_is_told_ours_signed() {
+    let primary = Primary::start(&format!("allow = [\"127.0.0.1\"]\nkeys = \"{KEY}\""));
+    let secret = b"0123456789abcdef0123456789abcdef";
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let then = now - 4000;
+    let mut message = query(7, "host-1.example.com.", RecordType::A);
+    let key = TsigKey { name: "k1.example".into(), algorithm: TsigAlgorithm::HmacSha256, secret: secret.to_vec() };
+    Session::new(key).sign(then, 0, &mut message);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(primary.address()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send(&message).unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).unwrap();
+    let answer = &buffer[..length];
+    assert_eq!(answer[3] & 0xf, 9, "NOTAUTH");
+    let (unsigned, time, mac, error, other) = signature(answer);
+    assert_eq!((time, error, other.len()), (then, 18, 6));
+    let ours = other.iter().fold(0, |sum, octet| sum << 8 | u64::from(*octet));
+    assert!(ours >= now && ours < now + 3600, "{ours}");
+    // §4.3: the query's MAC, the answer as it was, what is signed besides.
+    let query_mac = signature(&message).2;
+    let mut signed = u16::try_from(query_mac.len()).unwrap().to_be_bytes().to_vec();
+    signed.extend(query_mac);
+    let before = signed.len();
+    signed.extend(unsigned);
+    signed[before + 11] -= 1;
+    for part in [KEY_NAME, b"\0\xff\0\0\0\0", ALGORITHM, &then.to_be_bytes()[2..], &300u16.to_be_bytes()] {
+        signed.extend(part);
+    }
+    for part in [&18u16.to_be_bytes()[..], &6u16.to_be_bytes(), other] {
+        signed.extend(part);
+    }
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    assert!(ring::hmac::verify(&key, &signed, mac).is_ok(), "the signature is ours");
+}
+
+#[test]
 fn what_changed_is_sent_from_the_versions_that_are_kept() {
     let primary = Primary::start("allow = [\"127.0.0.0/8\"]");
     let address = primary.address();
@@ -193,6 +282,27 @@ fn what_changed_is_sent_from_the_versions_that_are_kept() {
     assert_eq!(records(&current).len(), 1, "who has the version gets the SOA alone: {current}");
     let unknown = dig(address, &["example.com", &format!("IXFR={}", before - 1000)]).unwrap();
     assert_eq!(records(&unknown).len(), 1008, "a version that is not kept: the whole zone: {unknown}");
+}
+
+/// What the settings put into a zone is in no difference: a secondary would keep the old name server.
+#[test]
+fn a_change_of_the_name_server_sends_the_whole_zone() {
+    let allow = "allow = [\"127.0.0.0/8\"]";
+    let primary = Primary::start(allow);
+    let address = primary.address();
+    for (soa, expected) in [
+        ("nameserver = \"ns9\"\nnameserver_addresses = [\"192.0.2.53\"]", "ns9.example.com."),
+        ("nameserver = \"ns9\"\nnameserver_addresses = [\"192.0.2.54\"]", "192.0.2.54"),
+    ] {
+        let before = primary.serial().unwrap();
+        primary.configure(soa, allow);
+        until("the change is served", || primary.serial().is_some_and(|serial| serial != before));
+        let Some(text) = dig(address, &["example.com", &format!("IXFR={before}")]) else { return };
+        // SOA, NS, the name server's address, three hosts, a thousand more, SOA.
+        assert_eq!(records(&text).len(), 1007, "{text}");
+        assert!(records(&text)[1].ends_with("ns9.example.com."), "{text}");
+        assert!(records(&text).iter().any(|line| line.contains(expected)), "{text}");
+    }
 }
 
 /// A secondary that fetches `example.com` from the primary; `None`, with a message, where NSD is not installed.

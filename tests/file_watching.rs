@@ -193,6 +193,10 @@ async fn other_files_belong_to_it() {
     running.notify();
     let error = running.told().await.lost().unwrap().to_owned();
     assert!(error.contains("the name a.test has a CNAME record and others"), "{error}");
+    running.replace("zone", "@ CNAME b\nb A 10.0.0.1\n");
+    running.notify();
+    let error = running.told().await.lost().unwrap().to_owned();
+    assert!(error.contains("the zone's own name test has a CNAME record, beside its SOA and NS"), "{error}");
     fs::remove_file(running.path("zone")).unwrap();
     running.notify();
     let error = running.told().await.lost().unwrap().to_owned();

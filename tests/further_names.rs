@@ -11,16 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use common::facts::{agent, config, framework, task};
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{self, A, AAAA, HTTPS, PTR, SRV, SVCB, TXT};
 use mesos_dns_support::cluster::{facts, look};
 use mesos_dns_support::fixtures;
 use mesos_dns_support::rules::{self, Cluster, Rules};
 use names_support::{Served, serve};
-use pointsman::cluster::event::{ClusterEvent, Fact, RecordData, SnapshotScope, SourceEvent, StaticRecord};
+use pointsman::cluster::event::{ClusterEvent, Fact, Opaque, RecordData, SnapshotScope, SourceEvent, StaticRecord};
 use pointsman::config::Config;
 use pointsman::config::checked::{FileConfig, NameUnhealthy, PolicyConfig};
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::task::{DiscoveryPort, Label, NetworkMode, PortRange, PortScope, TaskFacts};
+use pointsman::table::names::Found;
 
 fn with_reverse(networks: &[&str]) -> Config {
     let mut config = config();
@@ -288,6 +290,23 @@ fn labels_say_priority_and_weight_of_srv_records() {
     assert!(problems.iter().any(|problem| problem.at.contains("srv_priority")), "{problems:?}");
 }
 
+#[test]
+fn what_weighs_more_comes_first_more_often() {
+    let firsts = |labels: &[(&str, &str)]| {
+        let served = serve(config(), two_webs(labels));
+        let is_first = |_: &usize| {
+            let answer = served.ask("web.marathon.mesos", A);
+            assert_eq!(answer.answers.len(), 2, "nothing is left out");
+            answer.answers[0].data.to_string() == "10.2.0.1"
+        };
+        (0..400).filter(is_first).count()
+    };
+    // Of 400: 360, 200 and none on average, each with room for ten standard deviations.
+    let (heavy, usual, none) =
+        (firsts(&[("pointsman.weight", "900")]), firsts(&[]), firsts(&[("pointsman.weight", "0")]));
+    assert!((300..400).contains(&heavy) && (100..300).contains(&usual) && none == 0, "{heavy} {usual} {none}");
+}
+
 // --- facts and bindings
 
 #[test]
@@ -313,7 +332,7 @@ fn bindings_have_port_and_protocol() {
     let served = serve(config(), two_webs(&[("pointsman.dns.protocol", "tcp"), ("pointsman.https.protocol", "h2c")]));
     let (one, two) = (own("web", "t1", 1), own("web", "t2", 2));
     let http = [format!("1 {one}. alpn=http/1.1 port=80"), format!("1 {two}. alpn=http/1.1 port=80")];
-    let https = format!("1 {one}. alpn=h2 port=443");
+    let https = format!("1 {one}. alpn=h2 no-default-alpn port=443");
     let others = [format!("1 {one}. port=53"), format!("1 {one}. port=9")];
     let every: Vec<&str> = http.iter().chain([&https]).chain(&others).map(String::as_str).collect();
     served.check("web.marathon.mesos", SVCB, &every);
@@ -324,6 +343,16 @@ fn bindings_have_port_and_protocol() {
     served.check(&two, HTTPS, &["NODATA"]);
     let answer = served.ask("web.marathon.mesos", HTTPS);
     assert_eq!(answer.additionals.len(), 1, "the address of the target comes along");
+}
+
+/// RFC 9460 §7.1.1: what a client assumes of a port is denied where it is not so, and `h2c` is nothing that TLS negotiates.
+#[test]
+fn a_port_without_tls_has_no_alpn_of_its_own_protocol() {
+    let served = serve(config(), two_webs(&[("pointsman.http.protocol", "h2c"), ("pointsman.dns.protocol", "h2")]));
+    let one = own("web", "t1", 1);
+    served.check(&format!("_http._tcp.{one}"), SVCB, &[&format!("1 {one}. port=80")]);
+    let expected = format!("1 {one}. alpn=h2 no-default-alpn port=53");
+    assert!(served.dig(&one, SVCB).contains(&expected), "{:?}", served.dig(&one, SVCB));
 }
 
 #[test]
@@ -347,6 +376,28 @@ fn the_whole_zone_has_what_its_names_have() {
     for (name, records) in &listed {
         let asked: usize = [A, AAAA, SRV, TXT, SVCB, HTTPS].iter().map(|t| served.ask(name, *t).answers.len()).sum();
         assert_eq!(asked, records.len(), "{name}");
+    }
+}
+
+#[test]
+fn whatever_is_answered_is_in_the_whole_zone() {
+    let mut config = with_reverse(&["10.0.0.0/8"]);
+    config.dns.dcos.source = Some("mesos".into());
+    let mut facts = two_webs(&[]);
+    let dotted = container("Odd.Id_1", "liquor.store", 1, &["10.2.0.9"]);
+    let dotted = with_labels(dotted, &[], &[(80, "", "udp"), (81, "admin", "")]);
+    let mut plain = container("plain", "plain", 1, &["10.2.0.10"]);
+    plain.definition =
+        std::sync::Arc::new(pointsman::model::task::TaskDefinition { discovery: None, ..(*plain.definition).clone() });
+    facts.extend([dotted, plain].map(|task| Fact::Task(Box::new(task))));
+    let served = serve(config, facts);
+    for zone in ["mesos", "mesos.thisdcos.directory", "10.in-addr.arpa"] {
+        names_support::assert_listed_is_answered(&served.table, zone);
+    }
+    let listed = served.table.names.list("mesos").unwrap();
+    let label = pointsman::table::names::ids::id_label("Odd.Id_1");
+    for name in [format!("{label}.id.marathon.mesos"), format!("_admin._tcp.{label}.id.marathon.mesos")] {
+        assert!(listed.iter().any(|(known, _)| *known == name), "{name}");
     }
 }
 
@@ -443,11 +494,15 @@ fn reverse(address: IpAddr) -> String {
 // --- files beside a cluster, and long names
 
 fn file(records: Vec<(&str, RecordData)>) -> ClusterEvent {
+    file_of("static", records)
+}
+
+fn file_of(source: &str, records: Vec<(&str, RecordData)>) -> ClusterEvent {
     let record = |(name, data): (&str, RecordData)| StaticRecord { name: name.into(), data, ttl: Some(60) };
     let records = Fact::Records(records.into_iter().map(record).collect());
     let scope = SnapshotScope { authoritative: true, ..SnapshotScope::default() };
     let facts = vec![Fact::SnapshotStarted, records, Fact::SnapshotFinished(scope), Fact::Live];
-    ClusterEvent::Source(SourceEvent { source: "static".into(), stream: 1, facts })
+    ClusterEvent::Source(SourceEvent { source: source.into(), stream: 1, facts })
 }
 
 #[test]
@@ -518,6 +573,32 @@ fn a_name_that_would_be_too_long_is_shortened_and_told() {
     served.check(&target, A, &["10.2.0.1"]);
 }
 
+#[test]
+fn names_of_ports_and_agents_that_do_not_fit_are_told() {
+    let long = "p".repeat(63);
+    let task = with_labels(container("t1", "web", 1, &["10.2.0.1"]), &[], &[(80, &long, "tcp"), (81, "fine", "tcp")]);
+    let host = ["a", "b", "c", "d"].map(|letter| letter.repeat(61)).join(".");
+    let lengthy = AgentFacts { id: format!("A-S2-{}", "x".repeat(70)).into(), ..agent(2) };
+    let served = serve(config(), all(vec![agent_called(1, &host), lengthy, agent(3)], vec![task]));
+    let problems: Vec<_> = served.table.problems.values().flat_map(|list| list.iter()).collect();
+    let of = |subject: &str| -> Vec<&str> {
+        let ours = problems.iter().filter(|problem| problem.subject.contains(subject));
+        ours.map(|problem| &*problem.message).collect()
+    };
+    let (port, agent) = (of("/t1"), of("A-S1"));
+    assert!(port.len() == 1 && port[0].contains("in names it is _"), "{problems:?}");
+    let short = port[0].rsplit('_').next().unwrap();
+    let target = format!("0 1 80 {}.", own("web", "t1", 1));
+    served.check(&format!("_{short}._web._tcp.marathon.mesos"), SRV, &[&target]);
+    assert!(agent.len() == 1 && agent[0].contains("found by its id"), "{problems:?}");
+    served.check("a-s1.agent.mesos", A, &["10.1.0.1"]);
+    let cut = of("A-S2");
+    assert!(cut.len() == 1, "{problems:?}");
+    served.check(&format!("{}.agent.mesos", cut[0].rsplit(' ').next().unwrap()), A, &["10.1.0.2"]);
+    let of_names = problems.iter().filter(|problem| problem.code.as_str() == "invalid-name");
+    assert_eq!(of_names.count(), 3, "{problems:?}");
+}
+
 /// The zone and most of the questions of RFC 4592 §2.2.1.
 #[test]
 fn wildcards_stand_for_what_does_not_exist() {
@@ -547,9 +628,146 @@ fn wildcards_stand_for_what_does_not_exist() {
     served.check("example", TXT, &["NODATA"]);
     let answer = served.ask("host3.example", TXT);
     assert_eq!(answer.answers[0].name.to_ascii(), "host3.example.", "the owner is the name asked for");
+    // The owner of what is counted is the name above it (dns::limit).
+    let found = |name: &str| match served.table.names.find(name) {
+        Found::Node(_, node) => node.wildcard.map(|at| name[at..].to_owned()),
+        _ => None,
+    };
+    assert_eq!(found("foo.bar.example").as_deref(), Some("example"));
+    assert_eq!(found("foo.apps.mesos").as_deref(), Some("apps.mesos"));
+    assert_eq!(found("host1.example"), None);
+    // The name server's own name exists, and so do those above it; below them no wildcard counts.
+    served.check("ns1.example", A, &["127.0.0.1"]);
+    served.check("ns1.example", TXT, &["NODATA"]);
+    served.check("x.ns1.example", TXT, &["NXDOMAIN"]);
+    served.check("y.x.ns1.example", TXT, &["NXDOMAIN"]);
+    served.check("xns1.example", TXT, &["this is a wildcard"]);
     // In a cluster's zone, below names of its own.
     served.check("shop.apps.mesos", A, &["10.7.0.9"]);
     served.check("nothing.marathon.mesos", A, &["NXDOMAIN"]);
+}
+
+#[test]
+fn wildcards_stand_for_no_name_above_the_name_servers() {
+    let mut config = config();
+    config.dns.nameserver = "one.ns".into();
+    config.dns.nameserver_addresses = vec![[192, 0, 2, 53].into()];
+    config.files.push(FileConfig { name: "static".into(), path: "static.toml".into(), zones: vec!["example".into()] });
+    let mut world = common::world::World::with(config);
+    world.say(common::facts::snapshot(1, two_webs(&[])));
+    let alias = |target: &str| RecordData::Cname(target.into());
+    let address = |last: u8| RecordData::A([192, 0, 2, last].into());
+    world.say(file(vec![("*.example", alias("web.example")), ("web.example", address(1))]));
+    let served = Served::over(world.table());
+    served.check("one.ns.example", A, &["192.0.2.53"]);
+    served.check("one.ns.example", RecordType::CNAME, &["NODATA"]);
+    served.check("ns.example", A, &["NODATA"]);
+    for name in ["x.ns.example", "x.one.ns.example", "two.x.ns.example"] {
+        served.check(name, A, &["NXDOMAIN"]);
+    }
+    // An alias that a wildcard gives is followed as any.
+    let answer = served.ask("y.other.example", A);
+    let lines: Vec<String> = answer.answers.iter().map(|record| format!("{} {}", record.name, record.data)).collect();
+    assert_eq!(lines, ["y.other.example. web.example.", "web.example. 192.0.2.1"]);
+    // One that lies nearer stands for what is beside the name server.
+    world.say(file(vec![("*.example", alias("web.example")), ("*.ns.example", address(2))]));
+    let served = Served::over(world.table());
+    served.check("x.ns.example", A, &["192.0.2.2"]);
+    served.check("x.one.ns.example", A, &["NXDOMAIN"]);
+    served.check("ns.example", A, &["NODATA"]);
+}
+
+/// RFC 1034 §4.3.2, 3b; RFC 9471.
+#[test]
+fn a_zone_that_is_delegated_is_referred_to() {
+    let mut config = config();
+    let zones = vec!["example".into(), "mesos".into()];
+    config.files.push(FileConfig { name: "static".into(), path: "static.toml".into(), zones });
+    let mut world = common::world::World::with(config);
+    world.say(common::facts::snapshot(1, two_webs(&[])));
+    let address = |last: u8| RecordData::A([192, 0, 2, last].into());
+    let ns = |host: &str| RecordData::Ns(host.into());
+    let ds = RecordData::Opaque(Box::new(Opaque { record_type: 43, octets: [0, 1, 8, 1, 9].into() }));
+    world.say(file(vec![
+        ("sub.example", ns("ns.sub.example")),
+        ("sub.example", ns("host.example")),
+        ("sub.example", ns("ns.elsewhere.test")),
+        ("sub.example", ds),
+        ("ns.sub.example", address(1)),
+        ("host.example", address(2)),
+        ("www.sub.example", address(3)),
+        ("*.example", address(4)),
+        ("alias.example", RecordData::Cname("x.sub.example".into())),
+        ("marathon.mesos", ns("ns.sub.example")),
+    ]));
+    let served = Served::over(world.table());
+    let names = |records: &[hickory_proto::rr::Record]| -> BTreeSet<String> {
+        records.iter().map(|record| format!("{} {}", record.name, record.data)).collect()
+    };
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<BTreeSet<_>>();
+    let servers =
+        texts(&["sub.example. ns.sub.example.", "sub.example. host.example.", "sub.example. ns.elsewhere.test."]);
+    let glue = texts(&["ns.sub.example. 192.0.2.1", "host.example. 192.0.2.2"]);
+    for (name, record_type) in [
+        ("sub.example", A),
+        ("sub.example", RecordType::NS),
+        ("sub.example", RecordType::ANY),
+        ("ns.sub.example", A),
+        ("www.sub.example", A),
+        ("deep.gone.sub.example", TXT),
+        ("www.sub.example", RecordType::DS),
+    ] {
+        let answer = served.ask(name, record_type);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{name} {record_type}");
+        assert!(!answer.metadata.authoritative && answer.answers.is_empty(), "{name} {record_type}");
+        assert_eq!((names(&answer.authorities), names(&answer.additionals)), (servers.clone(), glue.clone()), "{name}");
+    }
+    // Of the zone's keys the zone above speaks; all other names around are its own.
+    let answer = served.ask("sub.example", RecordType::DS);
+    assert!(answer.metadata.authoritative && answer.answers.len() == 1 && answer.authorities.is_empty(), "{answer:?}");
+    served.check("other.example", A, &["192.0.2.4"]);
+    served.check("host.example", A, &["192.0.2.2"]);
+    let answer = served.ask("alias.example", A);
+    assert!(answer.metadata.authoritative, "for the alias");
+    assert_eq!((answer.answers.len(), names(&answer.authorities)), (1, servers));
+    // What lies there of a cluster's names is not ours to tell any more.
+    let answer = served.ask("web.marathon.mesos", A);
+    assert_eq!(names(&answer.authorities), texts(&["marathon.mesos. ns.sub.example."]));
+    // Whoever has the zone whole refers too.
+    let listed = served.table.names.list("example").unwrap();
+    let of = |name: &str| listed.iter().find(|(known, _)| known == name).map(|(_, records)| records.len());
+    assert_eq!((of("sub.example"), of("ns.sub.example"), of("www.sub.example")), (Some(4), Some(1), Some(1)));
+    let listed = served.table.names.list("mesos").unwrap();
+    assert!(listed.iter().all(|(name, _)| !name.ends_with(".marathon.mesos")), "{listed:?}");
+}
+
+/// RFC 1034 §3.6.2, RFC 1912 §2.4: each file refuses its own; what several say together is a problem.
+#[test]
+fn an_alias_that_two_files_put_beside_others_is_left_out_and_told() {
+    let mut config = config();
+    for name in ["one", "two"] {
+        let zones = vec!["example".into()];
+        config.files.push(FileConfig { name: name.into(), path: format!("{name}.toml").into(), zones });
+    }
+    let mut world = common::world::World::with(config);
+    let address = |last: u8| RecordData::A([192, 0, 2, last].into());
+    let alias = |target: &str| RecordData::Cname(target.into());
+    let ones = || vec![("example", address(1)), ("www.example", address(2)), ("a.example", alias("b.example"))];
+    world.say(common::facts::snapshot(1, two_webs(&[])));
+    world.say(file_of("one", ones()));
+    let twos = vec![("example", alias("x.test")), ("www.example", alias("y.test")), ("a.example", alias("c.example"))];
+    world.say(file_of("two", twos));
+    let served = Served::over(world.table());
+    served.check("example", A, &["192.0.2.1"]);
+    served.check("example", RecordType::CNAME, &["NODATA"]);
+    served.check("www.example", A, &["192.0.2.2"]);
+    served.check("a.example", RecordType::CNAME, &["b.example."]);
+    let subject = "zone example";
+    let problems = served.table.problems.get(subject).expect("it is told");
+    let at: Vec<&str> = problems.iter().map(|problem| &*problem.at).collect();
+    assert_eq!(at, ["a.example", "example", "www.example"]);
+    world.say(file_of("two", vec![("a.example", alias("b.example"))]));
+    assert!(world.table().problems.get(subject).is_none(), "it is mended");
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn show(table: &Table, name: &str) -> String {
         Found::Outside => "outside".into(),
         Found::Unready(_) => "unready".into(),
         Found::Missing(_) => "missing".into(),
+        Found::Delegated(..) => "delegated".into(),
         Found::Node(_, node) => {
             let mut records: Vec<String> = node
                 .records

@@ -6,6 +6,7 @@
 mod authority;
 mod common;
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
@@ -341,6 +342,47 @@ fn kdig(port: u16, transport: &str) -> Option<std::process::Child> {
     command.args(["@127.0.0.1", "-p", &port.to_string(), transport, "+timeout=60", "+retry=0", "+short"]);
     command.args(["db.corp.test", "A"]).stdout(Stdio::piped());
     command.spawn().inspect_err(|error| println!("SKIP: kdig cannot be run: {error}")).ok()
+}
+
+/// More connections than descriptors, none of which says a whole query or a whole handshake.
+#[test]
+fn half_open_connections_keep_nobody_elses_answer_and_are_not_accepted_in_circles() {
+    let folder = Folder::new();
+    let (names, tls) = (unused(), unused());
+    std::fs::create_dir_all(folder.path("certificates")).unwrap();
+    Authority::new().issue(&["dns.test"]).write(&folder.path("certificates"), "dns");
+    folder.write("services.toml", "[[records]]\nname = \"db.corp.test\"\ntype = \"A\"\nvalue = \"10.1.2.3\"\n");
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\nzones = [\"corp.test\"]\n\
+         [dns]\nlisten = [\"{names}\"]\ntcp_idle = \"1h\"\n\
+         [dns.tls]\nlisten = [\"{tls}\"]\ncertificates = \"certificates\"\n"
+    ));
+    let mut command = std::process::Command::new("sh");
+    let serve = folder.command();
+    command.args(["-c", "ulimit -n 128; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
+    let mut program = folder.start_by(command);
+    program.until_ready();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        for (address, beginning) in [(names, &b"\0"[..]), (tls, b"\x16\x03\x01\x02\0\x01")] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(beginning).unwrap();
+            held.push(stream);
+        }
+        assert_eq!(dns::summary(&dns::over_udp(names, "db.corp.test.", RecordType::A)), (ResponseCode::NoError, 1));
+    }
+    drop(held);
+    // Those who waited behind them are answered.
+    let mut stream = TcpStream::connect(names).unwrap();
+    assert_eq!(dns::over_tcp(&mut stream, "db.corp.test.", RecordType::A).answers.len(), 1);
+    if let Some(client) = kdig(tls.port(), "+tls") {
+        let output = client.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "10.1.2.3");
+    }
+    // Each failure is followed by a pause, twice as long as the last: a server in a circle has millions.
+    let failed = program.metric("pointsman_dns_accept_errors_total").unwrap_or_default();
+    assert!((1.0..500.0).contains(&failed), "{failed}");
+    program.stop();
 }
 
 #[test]

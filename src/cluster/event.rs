@@ -186,6 +186,8 @@ pub enum RecordData {
     },
     /// A type that nothing here needs to understand.
     Opaque(Box<Opaque>),
+    /// A server of the zone that is delegated here (absolute, without the final dot).
+    Ns(Arc<str>),
 }
 
 /// A record whose data is passed on as it is (RFC 3597).
@@ -208,6 +210,13 @@ pub struct Binding {
     pub port: u16,
     /// Protocols that it speaks, by their ALPN ids.
     pub alpn: Box<[Arc<str>]>,
+}
+
+impl Binding {
+    /// Whether the port does not speak HTTP/1.1, which clients add to whatever else is said (RFC 9460 §7.1.1).
+    pub fn is_without_default(&self) -> bool {
+        !self.alpn.is_empty() && self.alpn.iter().all(|id| **id != *"http/1.1")
+    }
 }
 
 impl From<std::net::IpAddr> for RecordData {

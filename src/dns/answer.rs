@@ -52,10 +52,14 @@ pub struct Answered {
     pub is_outside: bool,
     /// It consists of aliases, the last of which leads to a name that lies in none of our zones.
     pub leads_outside: bool,
+    /// The name lies in a zone of others, whose servers are named: these may be asked.
+    pub is_delegated: bool,
     /// A cookie has shown that answers to this address reach the asker.
     pub is_proven: bool,
     /// The zone that was asked; `None`: it did not come to that.
     pub zone: Option<ZoneSlot>,
+    /// Where in the name asked for the one begins whose wildcard answered.
+    pub wildcard: Option<usize>,
 }
 
 impl Answered {
@@ -69,8 +73,10 @@ impl Answered {
             is_repeatable: false,
             is_outside: false,
             leads_outside: false,
+            is_delegated: false,
             is_proven: false,
             zone: None,
+            wildcard: None,
         }
     }
 }
@@ -96,7 +102,8 @@ fn reject(config: &DnsConfig, asker: &Asker, rejection: &Rejection<'_>, out: &mu
     let (reply, cookie) = edns_reply(config, asker, *edns);
     let rcode = if *rcode == Rcode::NoError { judged(config, asker, *edns, cookie) } else { None }.unwrap_or(*rcode);
     Response::begin(out, *header, question.as_ref(), reply, limit(config, asker, *edns)).finish(rcode, 0);
-    Answered::plain(question.as_ref().map(|question| question.record_type), rcode)
+    let record_type = question.as_ref().map(|question| question.record_type);
+    Answered { is_proven: cookie.is_proven, ..Answered::plain(record_type, rcode) }
 }
 
 fn respond<N: NameSource>(
@@ -144,7 +151,9 @@ fn respond<N: NameSource>(
     answered.is_repeatable = resolution.is_repeatable() && !is_of_the_moment && place.is_none();
     answered.is_outside = resolution.is_outside;
     answered.leads_outside = resolution.leads_outside && !resolution.truncated;
+    answered.is_delegated = resolution.is_delegated;
     answered.zone = Some(resolution.zone);
+    answered.wildcard = resolution.wildcard;
     match resolution.rcode {
         Rcode::Refused => response.explain(ExtendedError::NotAuthoritative),
         Rcode::ServFail => response.explain(ExtendedError::NotReady),

@@ -150,6 +150,16 @@ fn absence_is_told_with_the_soa_and_its_time() {
 }
 
 #[test]
+fn a_label_with_a_dot_is_no_two_labels() {
+    // As a wildcard's alias has it: what is asked for is one label, what it leads to are two.
+    let names = names().with_alias("a\u{7f}b.mesos", "a.b.mesos");
+    let (response, octets) = ask_over(Transport::Udp, &names, &query("a\\.b.mesos.", CNAME));
+    let RData::CNAME(target) = &response.answers[0].data else { panic!("{response}") };
+    assert_eq!((target.0.to_ascii().as_str(), target.0.num_labels()), ("a.b.mesos.", 3));
+    assert!(octets.ends_with(b"\x01a\x01b\xc0\x10"), "{octets:?}");
+}
+
+#[test]
 fn empty_non_terminals_exist() {
     for name in ["marathon.mesos.", "_tcp.marathon.mesos.", "_tcp.mesos."] {
         for record_type in [A, SRV, ANY] {
@@ -359,6 +369,33 @@ fn edns_is_returned_if_and_only_if_it_was_sent() {
         assert!(response.edns.is_some());
         assert_eq!(u16::from(response.metadata.response_code), rcode);
     }
+}
+
+/// RFC 6891 §7.
+#[test]
+fn edns_is_returned_where_the_rest_is_no_query() {
+    let question = query("mesos.", SOA).to_vec().unwrap()[12..].to_vec();
+    let opt = b"\0\0\x29\x10\0\0\0\x80\0\0\0";
+    let record = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04abcd";
+    for (counts, rest) in [
+        ([0, 0, 0, 1], vec![]),
+        ([2, 0, 0, 1], question.repeat(2)),
+        ([9, 0, 0, 1], question.repeat(9)),
+        ([1, 1, 0, 1], [&question[..], record].concat()),
+        ([1, 0, 2, 1], [&question[..], record, record].concat()),
+    ] {
+        let [questions, answers, authorities, additionals] = counts;
+        let header = [0x47, 0x11, 0, 0, 0, questions, 0, answers, 0, authorities, 0, additionals];
+        let (_, out) = raw(&names(), Transport::Udp, &[&header[..], &rest, opt].concat());
+        let response = Message::from_vec(&out).unwrap();
+        assert_eq!(u16::from(response.metadata.response_code), 1, "{counts:?}");
+        assert!(response.edns.is_some_and(|edns| edns.flags().dnssec_ok), "{counts:?}");
+        let without = [&header[..11], &[0], &rest].concat();
+        assert!(Message::from_vec(&raw(&names(), Transport::Udp, &without).1).unwrap().edns.is_none(), "{counts:?}");
+    }
+    // Counts that promise what is not there.
+    let header = [0x47, 0x11, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff];
+    assert_eq!(raw(&names(), Transport::Udp, &[&header[..], &question].concat()).1[3], 1);
 }
 
 #[test]

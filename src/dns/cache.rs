@@ -52,10 +52,10 @@ impl AnswerCache {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let asker = asker.into();
-        // Whose place is known has answers of its own.
+        // Whose place is known has answers of its own, and so has who signs: they leave room for the signature.
         let locality = &authority.names.config().locality;
         let is_placed = asker.client.is_some_and(|client| locality.place_of(client).is_some());
-        if is_placed || message.len() < HEADER_LEN || message.len() > MOST {
+        if is_placed || asker.reserved > 0 || message.len() < HEADER_LEN || message.len() > MOST {
             return answer(authority, asker, message, random, out);
         }
         let (id, question) = message.split_at(ID_LEN);
@@ -200,6 +200,27 @@ mod tests {
         assert_eq!(looked_up(&mut cache, &names, "other.test."), 10);
         names.names.zone_ready = false;
         assert_eq!(looked_up(&mut cache, &names, "web.mesos."), 10);
+    }
+
+    #[test]
+    fn an_answer_that_leaves_room_for_a_signature_is_no_other_ones() {
+        let (mut cache, mut names) = (AnswerCache::default(), counted());
+        let text = crate::cluster::event::RecordData::Txt([std::sync::Arc::from("t".repeat(200))].into());
+        names.names = names.names.with("long.mesos", text);
+        let authority = Authority { names: &names, own_addresses: &[] };
+        let message = question(7, "long.mesos.", RecordType::TXT);
+        let mut ask = |reserved| {
+            let asker = Asker { reserved, ..Asker::from(Transport::Udp) };
+            let (mut kept, mut fresh) = (Vec::new(), Vec::new());
+            let mut random = fastrand::Rng::with_seed(3);
+            let outcome = cache.answer(&authority, asker, &message, &mut random, &mut kept);
+            assert_eq!(outcome, answer(&authority, asker, &message, &mut random, &mut fresh));
+            assert_eq!(kept, fresh, "{reserved}");
+            kept.len()
+        };
+        for reserved in [0, 0, 0, 400, 0, 400] {
+            assert!(ask(reserved) + reserved <= 512, "{reserved}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ const ANSWER: u64 = 1000;
 pub enum Kind<'a> {
     /// Records of one name and type.
     Records(&'a str, u16),
+    /// Records of one type that the wildcard of a name gives whoever makes names up below it.
+    Wildcard(&'a str, u16),
     /// That a name or record does not exist: whoever asks for made-up names gets a different answer each time.
     Absence,
     /// An error.

@@ -18,7 +18,7 @@ use crate::cluster::event::{Binding, RecordData};
 use crate::config::checked::{DnsConfig, Place};
 use crate::model::zone_slot::ZoneSlot;
 use crate::table::names::further::RareType;
-use crate::table::names::{Found, Node, Record, Zone};
+use crate::table::names::{Delegation, Found, Node, Record, Zone};
 
 /// Aliases followed for one query.
 const MAX_ALIASES: usize = 8;
@@ -39,8 +39,12 @@ pub struct Resolution {
     pub is_outside: bool,
     /// An alias of ours leads to a name outside our zones: others may know it.
     pub leads_outside: bool,
+    /// The name lies in a zone of others, whose servers are named.
+    pub is_delegated: bool,
     /// The zone of the name asked for.
     pub zone: ZoneSlot,
+    /// Where in the name asked for the one begins whose wildcard answered.
+    pub wildcard: Option<usize>,
     is_authoritative: bool,
     /// Whether an order was drawn by lot.
     is_drawn: bool,
@@ -73,7 +77,9 @@ impl Resolution {
             impossible_records: 0,
             is_outside: false,
             leads_outside: false,
+            is_delegated: false,
             zone: ZoneSlot::OUTSIDE,
+            wildcard: None,
             is_authoritative: true,
             is_drawn: false,
         };
@@ -158,8 +164,26 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                     self.write_absence(&zone);
                     return Rcode::NxDomain;
                 }
+                // RFC 4035 §3.1.4.1: what DS says of a zone is the zone's above it.
+                Found::Delegated(zone, delegation) if self.is_of_zone_above(name, &delegation) => {
+                    (zone, Node::new(false, delegation.above))
+                }
+                Found::Delegated(_, delegation) => {
+                    match visited.is_empty() {
+                        true => {
+                            self.resolution.is_delegated = true;
+                            self.resolution.is_authoritative = false;
+                        }
+                        false => self.resolution.leads_outside = true,
+                    }
+                    self.write_referral(&delegation);
+                    return Rcode::NoError;
+                }
                 Found::Node(zone, node) => (zone, node),
             };
+            if visited.is_empty() {
+                self.resolution.wildcard = node.wildcard;
+            }
             let node = self.with_rare(name, node);
             let Some((target, ttl)) = self.alias_to_follow(&node) else {
                 self.write_node((name, owner), &zone, &node);
@@ -202,16 +226,24 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     fn find(&self, name: &str) -> Found {
         let found = self.authority.names.find(name);
         let zone = match &found {
-            Found::Outside | Found::Unready(_) => return found,
+            Found::Outside | Found::Unready(_) | Found::Delegated(..) => return found,
             Found::Missing(zone) | Found::Node(zone, _) => zone,
         };
         let Some(nameserver) = nameserver_below(&self.config().nameserver, &zone.name) else { return found };
+        let wildcard = match &found {
+            Found::Node(_, node) => node.wildcard,
+            _ => None,
+        };
         match labels_below(name, &zone.name).unwrap_or_default() {
             // The name is the program's own: it takes no additions from tasks.
             below if below == nameserver => Found::Node(zone.clone(), self.nameserver_node(below.is_empty())),
             // RFC 8020: what lies above an existing name exists.
-            below if is_below(nameserver, below) && matches!(found, Found::Missing(_)) => {
+            below if is_below(nameserver, below) && (wildcard.is_some() || matches!(found, Found::Missing(_))) => {
                 Found::Node(zone.clone(), Node::default())
+            }
+            // RFC 4592 §3.3.1: below a name that exists no wildcard further up counts.
+            below if wildcard.is_some_and(|encloser| is_nearer(nameserver, below, encloser)) => {
+                Found::Missing(zone.clone())
             }
             _ => found,
         }
@@ -221,7 +253,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         let configured = &self.config().nameserver_addresses;
         let addresses = if configured.is_empty() { self.authority.own_addresses } else { configured };
         let records = addresses.iter().map(|address| Record { data: (*address).into(), ttl: None });
-        Node { is_apex, records: records.collect() }
+        Node::new(is_apex, records.collect())
     }
 
     /// The answer of a name that exists and is no alias to be followed.
@@ -248,10 +280,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         let Some(ttl) = records.iter().map(|record| self.ttl(record)).min() else {
             return self.write_absence(zone);
         };
-        if let Some(place) = self.place
-            && let Some(distances) = self.authority.names.distances(name, &records, place)
-        {
-            return self.write_nearest_first(owner, ttl, &records, &distances);
+        let names = self.authority.names;
+        let distances = self.place.and_then(|place| names.distances(name, &records, place));
+        let weights = if records.len() > 1 { names.weights(name, &records) } else { None };
+        if distances.is_some() || weights.is_some() {
+            return self.write_in_order(owner, ttl, &records, distances.as_deref(), weights.as_deref());
         }
         for position in 0..records.len() {
             // A shuffle that stops with the first record that does not fit: what is there is a random choice.
@@ -266,11 +299,22 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         }
     }
 
-    /// What is near comes first, those of one distance in an order that is drawn; what says a priority says that too.
-    fn write_nearest_first(&mut self, owner: Owner<'_>, ttl: u32, records: &[&Record], distances: &[u8]) {
-        let drawn = records.iter().zip(distances).map(|(record, distance)| (*distance, self.random.u32(..), *record));
-        let mut order: Vec<(u8, u32, &Record)> = drawn.collect();
-        order.sort_unstable_by_key(|(distance, drawn, _)| (*distance, *drawn));
+    /// What is near comes first, those of one distance in an order that is drawn by their weights; what says a priority says
+    /// its distance too.
+    fn write_in_order(
+        &mut self,
+        owner: Owner<'_>,
+        ttl: u32,
+        records: &[&Record],
+        distances: Option<&[u8]>,
+        weights: Option<&[u32]>,
+    ) {
+        let distance = |at: usize| distances.and_then(|all| all.get(at)).copied().unwrap_or(0);
+        let weight = |at: usize| weights.and_then(|all| all.get(at)).copied().unwrap_or(1);
+        let drawn =
+            records.iter().enumerate().map(|(at, record)| (distance(at), lot(self.random, weight(at)), *record));
+        let mut order: Vec<(u8, f64, &Record)> = drawn.collect();
+        order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
         self.resolution.is_drawn = true;
         for (distance, _, record) in order {
             if !self.write_record(owner, ttl, &at_distance(&record.data, distance)) {
@@ -304,6 +348,40 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 None => format!("{nameserver}.{}", zone.name).into(),
             };
             self.targets.push(host);
+        }
+    }
+
+    fn is_of_zone_above(&self, name: &str, delegation: &Delegation) -> bool {
+        self.record_type == record_type::DS && *delegation.name == *name
+    }
+
+    /// RFC 1034 §4.3.2, 3b: the servers of a zone of others, and the addresses of those that lie within it. Without one of
+    /// either the referral is none (RFC 9471 §3.1), so what does not fit is a truncation.
+    fn write_referral(&mut self, delegation: &Delegation) {
+        let ttl = delegation.servers.iter().map(|record| self.ttl(record)).min().unwrap_or_default();
+        for record in &delegation.servers {
+            let (owner, data) = (Owner::Name(&delegation.name), Data::Record(&record.data));
+            let written = self.response.record(Section::Authority, owner, ttl, data);
+            self.note(written);
+            if written == Written::NoRoom {
+                return;
+            }
+        }
+        for (host, records) in &delegation.glue {
+            let node = Node::new(false, records.clone());
+            for wanted in [record_type::A, record_type::AAAA] {
+                if !self.write_additional_set(host, &node, wanted) {
+                    self.resolution.truncated = true;
+                    return;
+                }
+            }
+        }
+        for record in &delegation.servers {
+            if let RecordData::Ns(host) = &record.data
+                && delegation.glue.iter().all(|(known, _)| known != host)
+            {
+                self.add_target(host);
+            }
         }
     }
 
@@ -386,6 +464,14 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 }
 
+/// A number that is the least of several as often as its weight is of the sum of theirs (Efraimidis and Spirakis, 2006).
+fn lot(random: &mut fastrand::Rng, weight: u32) -> f64 {
+    match weight {
+        0 => f64::INFINITY,
+        weight => -(1.0 - random.f64()).ln() / f64::from(weight),
+    }
+}
+
 /// A record as it is for somebody so far away: lower priorities are tried first (RFC 2782, RFC 9460 §2.4.1).
 fn at_distance(data: &RecordData, distance: u8) -> Cow<'_, RecordData> {
     let further = u16::from(distance);
@@ -429,6 +515,12 @@ fn labels_below<'n>(name: &'n str, zone: &str) -> Option<&'n str> {
 /// Whether `name` lies below `above`.
 fn is_below(name: &str, above: &str) -> bool {
     name.strip_suffix(above).is_some_and(|labels| labels.ends_with('.'))
+}
+
+/// Whether the name server's name, or one above it, lies between `below` and the ancestor of it that begins at `encloser`.
+fn is_nearer(nameserver: &str, below: &str, encloser: usize) -> bool {
+    let ancestors = below.match_indices('.').map(|(dot, _)| dot + 1).take_while(|at| *at < encloser);
+    ancestors.map(|at| &below[at..]).any(|above| above == nameserver || is_below(nameserver, above))
 }
 
 fn lower(name: &Arc<str>) -> Arc<str> {

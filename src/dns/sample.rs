@@ -97,9 +97,9 @@ impl NameSource for Sample {
             return Found::Unready(zone.clone());
         }
         match self.nodes.get(name) {
-            Some(records) => Found::Node(zone.clone(), Node { is_apex, records: records.clone() }),
+            Some(records) => Found::Node(zone.clone(), Node::new(is_apex, records.clone())),
             None if is_apex || self.nodes.keys().any(|known| is_below(known, name)) => {
-                Found::Node(zone.clone(), Node { is_apex, records: Vec::new() })
+                Found::Node(zone.clone(), Node::new(is_apex, Vec::new()))
             }
             None => Found::Missing(zone.clone()),
         }

@@ -32,7 +32,7 @@ pub(super) fn end<N: NameSource>(names: &N, search: &[Arc<str>], missing: &str) 
             Found::Node(_, node) if !node.records.is_empty() => return ours(&next),
             Found::Node(..) | Found::Missing(_) => {}
             // What lies there is not known here: the client has to ask.
-            Found::Outside | Found::Unready(_) => return None,
+            Found::Outside | Found::Unready(_) | Found::Delegated(..) => return None,
         }
     }
     // A single label is nobody's name outside a search path.

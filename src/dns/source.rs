@@ -32,6 +32,11 @@ pub trait NameSource {
         None
     }
 
+    /// Which share each of a name's addresses is to have of the first places; `None`: all the same.
+    fn weights(&self, _name: &str, _records: &[&Record]) -> Option<Vec<u32>> {
+        None
+    }
+
     /// Everything in a zone of ours, for those who get it whole; takes its time. `None`: there is no such zone, or its
     /// source has not spoken.
     fn contents(&self, _zone: &str) -> Option<ZoneContents> {
@@ -71,6 +76,10 @@ impl NameSource for Table {
 
     fn distances(&self, name: &str, records: &[&Record], place: &Place) -> Option<Vec<u8>> {
         self.names.distances(name, records, place)
+    }
+
+    fn weights(&self, name: &str, records: &[&Record]) -> Option<Vec<u32>> {
+        self.names.weights(name, records)
     }
 
     fn contents(&self, zone: &str) -> Option<ZoneContents> {

@@ -113,7 +113,7 @@ impl<L: LoadNames> Worker<L> {
         if let Some(client) = limited {
             let message = request.message();
             let Incoming::Query(query) = query::parse(&message) else { return Some(octets) };
-            let kind = kind_of(&query.question, rcode, &octets);
+            let kind = kind_of(&query.question, &answered, &octets);
             match self.setting(|config| judge(config, &self.metrics, &self.limiter, client, kind, self.started)) {
                 Verdict::Send => {}
                 Verdict::Drop => return None,
@@ -256,16 +256,23 @@ impl<N: NameSource> Answering<'_, N> {
         {
             match tsig::check(&config.transfer.keys, message, tsig, u64::from(self.now)) {
                 Ok(unsigned) => return self.answer_signed(&asker, &unsigned.message, unsigned.session, out),
+                // Who may not ask learns nothing of keys.
+                Err(_) if self.is_denied(client) => {}
                 Err(fault) => {
+                    let start = out.len();
                     answer::write_bad_signature(config, &asker, message, &query, fault, out);
                     self.metrics.count(Count::BadSignatures);
                     let answered = Answered::plain(Some(query.question.record_type), Rcode::NotAuth);
                     self.metrics.answered(transport, &answered);
-                    return Reply::Ready;
+                    return self.limit(&asker, &answered, message, start, out);
                 }
             }
         }
         self.answer_as(&asker, message, None, out)
+    }
+
+    fn is_denied(&self, client: Option<IpAddr>) -> bool {
+        client.is_some_and(|client| !self.authority.names.config().allows(client))
     }
 
     /// Answers what was signed, signed.
@@ -284,7 +291,7 @@ impl<N: NameSource> Answering<'_, N> {
         let start = out.len();
         let hits = self.cache.hits();
         let config = self.authority.names.config();
-        let is_denied = client.is_some_and(|client| !config.allows(client));
+        let is_denied = self.is_denied(client);
         let outcome = match is_denied {
             false => self.cache.answer(&self.authority, *asker, message, self.random, out),
             true => {
@@ -314,7 +321,7 @@ impl<N: NameSource> Answering<'_, N> {
                 answered = Answered { zone: answered.zone, is_proven: answered.is_proven, ..helped };
             }
             // What others say cannot be signed by us.
-            if (answered.is_outside || answered.leads_outside)
+            if (answered.is_outside || answered.leads_outside || answered.is_delegated)
                 && session.is_none()
                 && let Some(reply) = self.forward(forwarder, is_allowed, (asker, message, &answered), start, out)
             {
@@ -395,13 +402,20 @@ impl<N: NameSource> Answering<'_, N> {
         if config.rate_limit.responses_per_second == 0 || asker.transport != Transport::Udp || answered.is_proven {
             return Reply::Ready;
         }
-        let Incoming::Query(query) = query::parse(message) else { return Reply::Ready };
-        let kind = kind_of(&query.question, answered.rcode, &out[start..]);
+        let query = match query::parse(message) {
+            Incoming::Query(query) => Some(query),
+            Incoming::Rejected(_) => None,
+            Incoming::Ignored(_) => return Reply::Ready,
+        };
+        let kind = query.as_ref().map_or(Kind::Error, |query| kind_of(&query.question, answered, &out[start..]));
         match judge(config, self.metrics, self.limiter, client, kind, self.started) {
             Verdict::Send => Reply::Ready,
             Verdict::Slip => {
-                out.truncate(start);
-                answer::write_truncated(config, asker, &query, answered.rcode, out);
+                // A rejection says nothing that could be cut.
+                if let Some(query) = &query {
+                    out.truncate(start);
+                    answer::write_truncated(config, asker, query, answered.rcode, out);
+                }
                 Reply::Ready
             }
             Verdict::Drop => {
@@ -490,10 +504,14 @@ impl<N: NameSource> Answering<'_, N> {
 }
 
 /// What an answer is, as far as it counts as equal to others.
-fn kind_of<'q>(question: &'q Question<'_>, rcode: Rcode, answer: &[u8]) -> Kind<'q> {
+fn kind_of<'q>(question: &'q Question<'_>, answered: &Answered, answer: &[u8]) -> Kind<'q> {
     let has_records = read_u16(answer, 6).is_some_and(|answers| answers > 0);
-    match rcode {
-        Rcode::NoError if has_records => Kind::Records(question.name.as_str(), question.record_type),
+    let (name, record_type) = (question.name.as_str(), question.record_type);
+    match answered.rcode {
+        Rcode::NoError if has_records => match answered.wildcard.and_then(|at| name.get(at..)) {
+            Some(above) => Kind::Wildcard(above, record_type),
+            None => Kind::Records(name, record_type),
+        },
         Rcode::NoError | Rcode::NxDomain => Kind::Absence,
         _ => Kind::Error,
     }
@@ -522,4 +540,23 @@ fn judge(
 fn unix_seconds() -> u32 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u32::try_from(since.as_secs() & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_wildcard_gives_is_counted_together() {
+        let message = |name: &[u8]| [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, b"\x05mesos\0\0\x01\0\x01"].concat();
+        let (one, two) = (message(b"\x01a"), message(b"\x02xy"));
+        let (Incoming::Query(one), Incoming::Query(two)) = (query::parse(&one), query::parse(&two)) else { panic!() };
+        let answered = |wildcard| Answered { wildcard, ..Answered::plain(Some(record_type::A), Rcode::NoError) };
+        // A header that says that there is an answer.
+        let answer = [0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+        let kind =
+            |query: &Query<'_>, wildcard| format!("{:?}", kind_of(&query.question, &answered(wildcard), &answer));
+        assert_eq!(kind(&one, Some(2)), kind(&two, Some(3)));
+        assert_ne!(kind(&one, None), kind(&two, None));
+    }
 }

@@ -10,7 +10,7 @@ pub struct Problem {
     /// A stable word for the kind of fault, from a closed set: `unknown-label`, `invalid-label`, `host-conflict`,
     /// `address-refused`, `missing-port`, `policy-refused`, `framework-address-unknown`, …
     pub code: ProblemCode,
-    /// Whose fault it is: a task key, a service id, a source.
+    /// Whose fault it is: a task key, a service id, a source, a zone.
     pub subject: Arc<str>,
     /// The label, field or claim that is at fault; empty if it is the whole subject.
     pub at: Arc<str>,

@@ -9,7 +9,7 @@ use crate::cluster::source::SourceKind;
 use crate::config::checked::IpSource;
 use crate::model::agent::AgentFacts;
 use crate::model::check::Verdicts;
-use crate::model::endpoint::{EndpointId, EndpointState, Family};
+use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ServiceId, Version};
 use crate::model::service::Protocol;
@@ -51,6 +51,8 @@ pub struct TaskExtras {
     pub said_ports: Box<[SaidPort]>,
     /// Where a Prometheus finds its metrics: address and path.
     pub scrape: Option<(SocketAddr, Arc<str>)>,
+    /// The weight of its first endpoint, where that is another than the usual one.
+    pub weight: Option<Weight>,
 }
 
 impl TaskView {
@@ -80,6 +82,16 @@ impl TaskView {
     /// What labels say of the port with this number.
     pub fn said_port(&self, number: u16) -> Option<&SaidPort> {
         self.said_ports().iter().find(|said| said.number == number)
+    }
+
+    /// Its weight among the tasks of its name.
+    pub fn weight(&self) -> Weight {
+        self.extras.as_ref().and_then(|extras| extras.weight).unwrap_or_default()
+    }
+
+    /// Whether that is another than the usual one.
+    pub fn has_own_weight(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.weight.is_some())
     }
 
     /// Where a Prometheus finds its metrics.

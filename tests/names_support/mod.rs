@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -16,6 +16,8 @@ use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
 use pointsman::table::handle::TableHandle;
 use pointsman::table::history::VersionRecord;
+use pointsman::table::names::Found;
+use pointsman::table::names::further::RareType;
 use pointsman::table::writer::Writer;
 
 use crate::common::facts::snapshot;
@@ -32,6 +34,39 @@ pub fn serve(config: Config, facts: Vec<Fact>) -> Served {
 pub struct Served {
     pub server: Server,
     pub table: Arc<Table>,
+}
+
+/// Whatever a zone answers with records is listed, and nothing else: found by walking down from its own name, with every
+/// label that any listed name has, and some that none should need.
+#[track_caller]
+pub fn assert_listed_is_answered(table: &Table, zone: &str) {
+    let listed: BTreeMap<String, usize> =
+        table.names.list(zone).unwrap().into_iter().map(|(name, records)| (name, records.len())).collect();
+    let below = |name: &str| name.strip_suffix(zone).unwrap_or_default().to_owned();
+    let mut labels: BTreeSet<String> =
+        listed.keys().flat_map(|name| below(name).split('.').map(str::to_owned).collect::<Vec<_>>()).collect();
+    labels.extend(["id", "slave", "agent", "network", "_tcp", "_udp", "_port0", "_port1", "0", "1"].map(str::to_owned));
+    labels.remove("");
+    let mut answered = BTreeMap::new();
+    let mut known = vec![zone.to_owned()];
+    while let Some(name) = known.pop() {
+        let Found::Node(_, node) = table.names.find(&name) else { continue };
+        let rare: usize = RareType::ALL.iter().map(|rare| table.names.rare(&name, *rare).len()).sum();
+        let records = node.records.len() + rare;
+        if records > 0 {
+            answered.insert(name.clone(), records);
+        }
+        let children = labels.iter().map(|label| format!("{label}.{name}"));
+        known.extend(children.filter(|name| matches!(table.names.find(name), Found::Node(..))));
+    }
+    let only = |some: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>| -> Vec<String> {
+        some.iter()
+            .filter(|(name, records)| others.get(*name) != Some(*records))
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+    assert_eq!((only(&answered, &listed), only(&listed, &answered)), (vec![], vec![]), "only answered, only listed");
+    assert!(listed.len() > 1, "{zone} has names");
 }
 
 impl Served {
@@ -103,6 +138,7 @@ fn data(record: &Record) -> String {
 fn bound(binding: &SVCB) -> String {
     let values = binding.svc_params.iter().map(|(_, value)| match value {
         SvcParamValue::Alpn(alpn) => format!(" alpn={}", alpn.0.join(",")),
+        SvcParamValue::NoDefaultAlpn => " no-default-alpn".to_owned(),
         SvcParamValue::Port(port) => format!(" port={port}"),
         other => panic!("{other:?}"),
     });

@@ -23,7 +23,7 @@ pub(crate) struct NameExplanation {
     /// The type asked for; all where absent.
     #[serde(rename = "type")]
     pub record_type: Option<String>,
-    /// `answer`, `nodata`, `nxdomain`, `refused` or `servfail`.
+    /// `answer`, `nodata`, `nxdomain`, `delegated`, `refused` or `servfail`.
     pub outcome: String,
     /// The outcome in one sentence.
     pub reason: String,
@@ -79,6 +79,15 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
             out.zone = Some(zone.name.to_string());
             out.conclude("nxdomain", "the zone is served here and has no such name, nor one below it");
             out.suggest(table, &zone.name);
+        }
+        Found::Delegated(zone, delegation) => {
+            out.zone = Some(zone.name.to_string());
+            let servers = delegation.servers.iter();
+            out.records = servers.map(|record| RecordView::of(record, table.config.dns.ttl_seconds)).collect();
+            out.types = vec!["NS".to_owned()];
+            let why = "the name lies in a zone that a file's NS records delegate: its servers are named, or asked for \
+                       clients in `dns.forward.allow`";
+            out.conclude("delegated", why);
         }
         Found::Node(zone, mut node) => {
             for record_type in RareType::ALL {
@@ -196,6 +205,7 @@ fn type_of(data: &RecordData) -> &'static str {
         RecordData::Srv { .. } => "SRV",
         RecordData::Cname(_) => "CNAME",
         RecordData::Ptr(_) => "PTR",
+        RecordData::Ns(_) => "NS",
         RecordData::Svcb(_) => "SVCB",
         RecordData::Https(_) => "HTTPS",
         RecordData::Txt(_) => "TXT",
@@ -214,11 +224,12 @@ fn presentation(data: &RecordData) -> String {
         RecordData::A(address) => address.to_string(),
         RecordData::Aaaa(address) => address.to_string(),
         RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}."),
-        RecordData::Cname(target) | RecordData::Ptr(target) => format!("{target}."),
+        RecordData::Cname(target) | RecordData::Ptr(target) | RecordData::Ns(target) => format!("{target}."),
         RecordData::Svcb(binding) | RecordData::Https(binding) => {
             let Binding { priority, target, port, alpn } = &**binding;
             let alpn = if alpn.is_empty() { String::new() } else { format!(" alpn={}", alpn.join(",")) };
-            format!("{priority} {target}.{alpn} port={port}")
+            let default = if binding.is_without_default() { " no-default-alpn" } else { "" };
+            format!("{priority} {target}.{alpn}{default} port={port}")
         }
         RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
         RecordData::Mx { preference, exchange } => format!("{preference} {exchange}."),
@@ -243,7 +254,7 @@ mod tests {
 
     fn outcome(records: Vec<Record>, is_apex: bool, wanted: Option<&'static str>) -> (String, usize) {
         let mut out = NameExplanation::new("x.y".into(), wanted);
-        out.take(&Node { records, is_apex }, 5);
+        out.take(&Node::new(is_apex, records), 5);
         (out.outcome, out.records.len())
     }
 

@@ -60,6 +60,16 @@ impl Listing {
         self.zone.serial
     }
 
+    /// Whether the settings put the same into both: the name server with its addresses, and the time that NS records live. What
+    /// they put into a zone is in no difference.
+    pub(super) fn is_set_as(&self, other: &Self) -> bool {
+        let (one, other) = (&self.config, &other.config);
+        one.nameserver == other.nameserver
+            && one.nameserver_addresses == other.nameserver_addresses
+            && one.listen == other.listen
+            && one.ttl_seconds == other.ttl_seconds
+    }
+
     fn soa(&self) -> Soa<'_> {
         let config = &self.config;
         Soa {

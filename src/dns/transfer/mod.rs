@@ -94,8 +94,8 @@ pub(crate) fn begin<N: NameSource + Send + Sync + 'static>(
             return writer.soa(&new);
         }
         match former(history.as_deref(), &zone, since) {
-            Some(old) => writer.difference(&old, &new),
-            None => writer.whole(&new),
+            Some(old) if old.is_set_as(&new) => writer.difference(&old, &new),
+            _ => writer.whole(&new),
         }
     });
     messages

@@ -122,12 +122,13 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
     }
     // RFC 9619 §4: a query has one question.
     if counts.questions != 1 {
-        let edns = asks_for_a_cookie(message, &counts);
-        return reject(None, edns, if edns.is_some() { Rcode::NoError } else { Rcode::FormErr });
+        let is_for_a_cookie = asks_for_a_cookie(message, &counts);
+        let rcode = if is_for_a_cookie { Rcode::NoError } else { Rcode::FormErr };
+        return reject(None, edns_behind(message, &counts), rcode);
     }
     let Some((question, at)) = read_question(message) else { return reject(None, None, Rcode::FormErr) };
     let Some((at, known_serial)) = read_prerequisites(message, at, &counts, question.record_type) else {
-        return reject(Some(question), None, Rcode::FormErr);
+        return reject(Some(question), edns_behind(message, &counts), Rcode::FormErr);
     };
     let mut extras = Extras::default();
     match extras.read(message, at, counts.additionals) {
@@ -137,13 +138,26 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
 }
 
 /// RFC 7873 §5.4: a client may ask for nothing but a cookie, without a question.
-fn asks_for_a_cookie(message: &[u8], counts: &Counts) -> Option<Edns> {
+fn asks_for_a_cookie(message: &[u8], counts: &Counts) -> bool {
     let mut extras = Extras::default();
-    if (counts.questions, counts.answers, counts.authorities) != (0, 0, 0) {
-        return None;
+    (counts.questions, counts.answers, counts.authorities) == (0, 0, 0)
+        && extras.read(message, HEADER_LEN, counts.additionals).is_some()
+        && extras.edns.is_some_and(|edns| edns.options.cookie.is_some())
+}
+
+/// RFC 6891 §7: who speaks EDNS is answered so, also where the rest of the query is none. Each step goes forwards, so that the
+/// message's length bounds them whatever its counts say.
+fn edns_behind(message: &[u8], counts: &Counts) -> Option<Edns> {
+    let mut at = HEADER_LEN;
+    for _ in 0..counts.questions {
+        at = name::skip(message, at)? + 4;
     }
-    extras.read(message, HEADER_LEN, counts.additionals)?;
-    extras.edns.filter(|edns| edns.options.cookie.is_some())
+    for _ in 0..u32::from(counts.answers) + u32::from(counts.authorities) {
+        at = Extra::read(message, at)?.end;
+    }
+    let mut extras = Extras::default();
+    let _ = extras.read(message, at, counts.additionals);
+    extras.edns
 }
 
 /// The header as received.

@@ -63,6 +63,7 @@ pub fn type_of(data: &RecordData) -> u16 {
         RecordData::Srv { .. } => record_type::SRV,
         RecordData::Cname(_) => record_type::CNAME,
         RecordData::Ptr(_) => record_type::PTR,
+        RecordData::Ns(_) => record_type::NS,
         RecordData::Svcb(_) => record_type::SVCB,
         RecordData::Https(_) => record_type::HTTPS,
         RecordData::Txt(_) => record_type::TXT,

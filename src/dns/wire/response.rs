@@ -30,6 +30,7 @@ const MAX_KNOWN_NAMES: usize = 64;
 
 /// SvcParamKeys (RFC 9460 §14.3.2).
 const SVC_ALPN: u16 = 1;
+const SVC_NO_DEFAULT_ALPN: u16 = 2;
 const SVC_PORT: u16 = 3;
 
 /// A response being written.
@@ -265,7 +266,9 @@ impl<'b> Response<'b> {
                 // RFC 2782: the target is not compressed.
                 self.whole_name(target)?;
             }
-            Data::Record(RecordData::Cname(target) | RecordData::Ptr(target)) => self.compressed_name(target)?,
+            Data::Record(RecordData::Cname(target) | RecordData::Ptr(target) | RecordData::Ns(target)) => {
+                self.compressed_name(target)?;
+            }
             Data::Record(RecordData::Txt(texts)) => self.texts(texts)?,
             Data::Record(RecordData::Mx { preference, exchange }) => {
                 self.put_u16(*preference);
@@ -297,6 +300,10 @@ impl<'b> Response<'b> {
                 self.out.push(u8::try_from(id.len()).map_err(|_| NotAName)?);
                 self.out.extend_from_slice(id.as_bytes());
             }
+        }
+        if binding.is_without_default() {
+            self.put_u16(SVC_NO_DEFAULT_ALPN);
+            self.put_u16(0);
         }
         self.put_u16(SVC_PORT);
         self.put_u16(2);
@@ -468,7 +475,9 @@ fn is_name(message: &[u8], mut at: usize, name: &str) -> bool {
         if length == 0 {
             return rest.is_empty();
         }
-        if rest.len() < length || !rest[..length].eq_ignore_ascii_case(&message[at + 1..at + 1 + length]) {
+        let label = &message[at + 1..at + 1 + length];
+        // The labels `a` and `b` are not the one label `a.b`, which only a question can have.
+        if rest.len() < length || !rest[..length].eq_ignore_ascii_case(label) || label.contains(&b'.') {
             return false;
         }
         rest = match rest.get(length) {

@@ -45,6 +45,8 @@ pub struct Builder {
     claims: Claims,
     /// Frameworks with something wrong with their names, by the subject of their problems.
     ill_named: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
+    /// Zones whose records from files do not go together, by the subject of their problems.
+    ill_zones: BTreeSet<Arc<str>>,
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
     apps: Apps,
@@ -58,6 +60,7 @@ impl Builder {
             services: Services::default(),
             claims: Claims::default(),
             ill_named: BTreeMap::new(),
+            ill_zones: BTreeSet::new(),
             declared: PersistentMap::new(),
             apps: Apps::default(),
         };
@@ -114,6 +117,7 @@ impl Builder {
         self.services = Services::recalling(former.services);
         self.claims = Claims::default();
         self.ill_named = BTreeMap::new();
+        self.ill_zones = BTreeSet::new();
         self.declared = PersistentMap::new();
         self.apps = Apps::default();
         self.table.weights = state.weights.clone();
@@ -137,7 +141,8 @@ impl Builder {
         touched.extend(state.ledger.services.keys().cloned());
         self.settle(state, &touched, now);
         self.services.forget_former();
-        names::refresh(&mut self.table, state);
+        let ill_zones = names::refresh(&mut self.table, state);
+        self.judge_records(ill_zones);
         for cluster in state.config.mesos.iter().map(|mesos| mesos.cluster.clone()).collect::<BTreeSet<_>>() {
             self.judge_frameworks(state, &cluster);
         }
@@ -329,7 +334,8 @@ impl Builder {
             names::forget(&mut self.table, state, cluster, text);
         }
         if !changes.records.is_empty() {
-            names::refresh_records(&mut self.table, state);
+            let ill_zones = names::refresh_records(&mut self.table, state);
+            self.judge_records(ill_zones);
         }
         if changes.sources {
             names::refresh_readiness(&mut self.table, state);
@@ -340,6 +346,17 @@ impl Builder {
     fn judge_frameworks(&mut self, state: &ClusterState, cluster: &ClusterName) {
         let found = names::framework_problems(state, cluster);
         let former = self.ill_named.insert(cluster.clone(), found.keys().cloned().collect()).unwrap_or_default();
+        for subject in former.into_iter().filter(|subject| !found.contains_key(subject)) {
+            self.set_problems(&subject, Vec::new());
+        }
+        for (subject, problems) in found {
+            self.set_problems(&subject, problems);
+        }
+    }
+
+    /// Says what is wrong with records that files have together.
+    fn judge_records(&mut self, found: BTreeMap<Arc<str>, Vec<Problem>>) {
+        let former = std::mem::replace(&mut self.ill_zones, found.keys().cloned().collect());
         for subject in former.into_iter().filter(|subject| !found.contains_key(subject)) {
             self.set_problems(&subject, Vec::new());
         }

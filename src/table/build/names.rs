@@ -9,6 +9,7 @@ use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
 use crate::config::checked::ExtraName;
+use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::problem::{Problem, ProblemCode};
@@ -20,7 +21,7 @@ use crate::table::names::label::{LABEL, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
 use crate::table::names::{
-    AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, settings,
+    AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, ill_named, settings,
 };
 use crate::table::task::TaskView;
 
@@ -63,8 +64,8 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
     table.names = Names { zones, dcos: Arc::new(config.dns.dcos.clone()), settings: settings(config) };
 }
 
-/// Fills everything that does not hang on single tasks.
-pub(super) fn refresh(table: &mut Table, state: &ClusterState) {
+/// Fills everything that does not hang on single tasks; what is wrong with records of files, by subject.
+pub(super) fn refresh(table: &mut Table, state: &ClusterState) -> BTreeMap<Arc<str>, Vec<Problem>> {
     let clusters: BTreeSet<ClusterName> = state.sources.values().map(|source| source.cluster.clone()).collect();
     for cluster in &clusters {
         refresh_cluster(table, state, cluster);
@@ -72,8 +73,9 @@ pub(super) fn refresh(table: &mut Table, state: &ClusterState) {
     for (cluster, text) in state.ledger.names.keys() {
         with_cluster(table, cluster, |names| retain(names, text));
     }
-    refresh_records(table, state);
+    let problems = refresh_records(table, state);
     refresh_readiness(table, state);
+    problems
 }
 
 /// Masters, agents and frameworks of one cluster.
@@ -122,20 +124,44 @@ fn refresh_agents(table: &mut Table, state: &ClusterState, cluster: &ClusterName
     }
 }
 
-/// Records from files, each in the zone it lies in.
-pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) {
+/// Records from files, each in the zone it lies in; what is wrong with them, by subject.
+pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) -> BTreeMap<Arc<str>, Vec<Problem>> {
+    let mut problems = BTreeMap::new();
     let zones: Vec<Arc<str>> = table.names.zones().map(|zone| zone.name.clone()).collect();
     let closest = |name: &str| zones.iter().find(|zone| below(name, zone).is_some());
     for zone in &mut table.names.zones {
         let records = state.sources.values().flat_map(|source| source.records.iter());
         let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
-        let fresh = StaticNames::new(ours, &zone.zone.name);
+        let (fresh, crowded) = StaticNames::new(ours, &zone.zone.name);
+        if !crowded.is_empty() {
+            let subject: Arc<str> = format!("zone {}", zone.zone.name).into();
+            let of_zone = crowded.iter().map(|name| alias_problem(&subject, name, *name == zone.zone.name)).collect();
+            problems.insert(subject, of_zone);
+        }
         let names = match &mut zone.content {
             Content::Static(names) => names,
             _ => &mut zone.beside,
         };
         zone.changed = true;
         *names = fresh;
+    }
+    problems
+}
+
+/// An alias beside other records, as only several files together come to have it: each file refuses its own.
+fn alias_problem(zone: &Arc<str>, name: &Arc<str>, is_apex: bool) -> Problem {
+    let message = match is_apex {
+        true => format!("the zone's own name {name} has a CNAME record, beside its SOA and NS: it is left out"),
+        false => {
+            format!("files give the name {name} a CNAME record and others: only one alias, or the others, are served")
+        }
+    };
+    Problem {
+        code: ProblemCode::InvalidRecord,
+        subject: zone.clone(),
+        at: name.clone(),
+        message: message.into(),
+        mend: "keep the CNAME record alone, or remove it".into(),
     }
 }
 
@@ -183,6 +209,8 @@ pub(super) fn swap_task(
         holds = rules.hold;
         ids::swap_task(names, old, new);
         let shown = |view: Option<&TaskView>| view.map_or_else(Shown::default, |view| Shown::of(view, &rules));
+        let weighs = |view: Option<&TaskView>| usize::from(view.is_some_and(TaskView::has_own_weight));
+        names.weighted = (names.weighted + weighs(new.map(|view| &**view))).saturating_sub(weighs(old));
         names.shown.take(shown(old));
         names.shown.add(shown(new.map(|view| &**view)));
         let mut former_parents = BTreeSet::new();
@@ -386,8 +414,8 @@ fn framework_addresses(
     by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
 }
 
-/// What is wrong with the names of frameworks, by subject: the scheduler's address is not known, so that its name has
-/// none; or its name leaves no room for what stands around it.
+/// What is wrong with the names of frameworks and agents, by subject: the scheduler's address is not known, so that its name
+/// has none; or a name leaves no room for what stands around it.
 pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, Vec<Problem>> {
     let Some(mesos) = state.config.mesos.iter().find(|mesos| mesos.cluster == *cluster) else {
         return BTreeMap::new();
@@ -403,7 +431,25 @@ pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) ->
             found.insert(first.subject.clone(), problems);
         }
     }
+    if state.config.dns.extra_names.contains(&ExtraName::Agents) {
+        let agents = state.agents.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+        found.extend(agents.filter_map(|agent| agent_problem(agent, &mesos.zone)));
+    }
     found
+}
+
+/// An agent that is not named as it calls itself, by its subject.
+fn agent_problem(agent: &AgentFacts, zone: &str) -> Option<(Arc<str>, Vec<Problem>)> {
+    let message = ill_named(agent, zone)?;
+    let subject: Arc<str> = format!("{}/{}", agent.cluster, agent.id).into();
+    let problem = Problem {
+        code: ProblemCode::InvalidName,
+        subject: subject.clone(),
+        at: agent.hostname.clone(),
+        message: message.into(),
+        mend: "give the agent a shorter host name (`--hostname`), or look it up by what is said".into(),
+    };
+    Some((subject, vec![problem]))
 }
 
 /// A framework whose part is shortened in names that would be too long with it.

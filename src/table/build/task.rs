@@ -182,9 +182,11 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         refused_names: refuse_names(inputs, &app, &mut out),
         said_ports: said_ports(spec, ports),
         scrape: scrape(inputs, spec, ports),
+        weight: out.endpoints.first().map(|endpoint| endpoint.weight).filter(|weight| *weight != Weight::default()),
     };
     out.view.extras = (extras != TaskExtras::default()).then(|| Box::new(extras));
     out.problems.extend(name_problem(facts, config));
+    out.problems.extend(port_name_problems(facts, config));
     if !out.problems.is_empty() {
         let subject: Arc<str> = facts.key.to_string().into();
         out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
@@ -629,6 +631,29 @@ fn name_problem(facts: &TaskFacts, config: &Config) -> Option<Problem> {
         ),
         _ => None,
     }
+}
+
+/// What is wrong with the names of a task's ports: with the underscore that services' labels begin with they are too long, and
+/// are cut.
+fn port_name_problems(facts: &TaskFacts, config: &Config) -> Vec<Problem> {
+    let ports = facts.definition.discovery.as_ref().map_or(&[][..], |discovery| &*discovery.ports);
+    let words = ports.iter().flat_map(|port| [("port", &port.name), ("protocol", &port.protocol)]);
+    // Nearly all are short.
+    let mut long = words.filter(|(_, word)| word.len() >= LABEL).peekable();
+    if long.peek().is_none() || zone_of(config, facts.key.cluster()).is_none() {
+        return Vec::new();
+    }
+    let problems = long.filter_map(|(what, word)| {
+        let label = label::spec(word, config.dns.label_rule);
+        let short = label::service_label(&label);
+        (*short != *label).then(|| {
+            let message = format!(
+                "the name of a {what} is longer than a label's 63 octets with the underscore before it; in names it is _{short}"
+            );
+            problem(ProblemCode::InvalidName, word.clone(), &message, "choose one of at most 62 octets")
+        })
+    });
+    problems.collect()
 }
 
 /// A problem whose subject the caller fills in.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Record;
 use super::cluster::ClusterNames;
-use super::label::{NAME, domain_frag, whole_label};
+use super::label::{LABEL, NAME, domain_frag, whole_label};
 use crate::config::checked::{ExtraName, LabelRule};
 use crate::model::agent::AgentFacts;
 use crate::model::id::stable_hash;
@@ -150,6 +150,22 @@ fn host_labels(agent: &AgentFacts) -> String {
         return String::new();
     }
     domain_frag(&agent.hostname, LabelRule::Rfc1123)
+}
+
+/// Why an agent is not named as it calls itself, if so: a name of its has no room below the zone, or its id was cut.
+pub(crate) fn ill_named(agent: &AgentFacts, zone: &str) -> Option<String> {
+    let (id, host) = (id_label(agent), host_labels(agent));
+    if !host.is_empty() && !fits(&host, zone) {
+        return Some(format!(
+            "its host name of {} octets makes a name longer than 255: it is found by its id",
+            host.len()
+        ));
+    }
+    if !fits(&id, zone) {
+        return Some("its id makes no DNS name, or one longer than 255 octets".to_owned());
+    }
+    let said = agent.id.as_str().chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c));
+    (said.count() > LABEL).then(|| format!("its id is longer than a label's 63 octets: its name has {id}"))
 }
 
 fn fits(name: &str, zone: &str) -> bool {

@@ -48,7 +48,8 @@ fn alpn(protocol: Protocol, is_tls: bool) -> &'static [&'static str] {
     match protocol {
         Protocol::Http => &["http/1.1"],
         Protocol::H2c if is_tls => &["h2"],
-        Protocol::H2c => &["h2c"],
+        // `h2c` is reserved and said by nobody within TLS (RFC 9113 §3.1); without TLS nothing is negotiated.
+        Protocol::H2c => &[],
         Protocol::Https => &["http/1.1"],
         Protocol::H2 => &["h2"],
         Protocol::Tcp | Protocol::Tls | Protocol::Udp => &[],

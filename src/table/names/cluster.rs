@@ -67,6 +67,8 @@ pub struct ClusterNames {
     pub(crate) masters: Arc<MastersFacts>,
     /// Weight of SRV records.
     pub(crate) srv_weight: u16,
+    /// Tasks whose labels give them another weight than the usual one.
+    pub(crate) weighted: usize,
     /// What tasks show.
     pub(crate) shown: Shown,
     /// What masters, agents and frameworks show.

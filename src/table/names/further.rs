@@ -167,13 +167,18 @@ impl ClusterNames {
             return;
         }
         let own = self.own_in(group, member);
-        for port in self.ports(member) {
-            for protocol in self.protocols(&port) {
-                for host in [Some(group), own.as_deref()].into_iter().flatten() {
-                    names.insert(format!("_{}._{protocol}.{host}", port.label));
-                }
-            }
+        for host in [Some(group), own.as_deref()].into_iter().flatten() {
+            names.extend(self.port_names(host, member));
         }
+    }
+
+    /// `_PORT._PROTO.HOST` of a task's ports.
+    pub(super) fn port_names(&self, host: &str, member: &Member) -> Vec<String> {
+        let names = |port: Port<'_>| {
+            let name = |protocol| format!("_{}._{protocol}.{host}", port.label);
+            self.protocols(&port).into_iter().map(name).collect::<Vec<_>>()
+        };
+        self.ports(member).into_iter().flat_map(names).collect()
     }
 
     fn protocols(&self, port: &Port<'_>) -> Vec<String> {

@@ -8,6 +8,7 @@
 //! These names are the program's own: a discovery name with dots or a framework's name that happens to read like one
 //! adds nothing to it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Record;
@@ -66,10 +67,14 @@ impl TaskIds {
 
     /// Every entry as the id's label and its task, sorted.
     pub(crate) fn sorted(&self) -> Vec<(String, TaskKey)> {
-        let views = self.index.values().flat_map(Holders::views);
-        let mut all: Vec<_> = views.map(|view| (id_label(view.facts.key.said_id()), view.facts.key.clone())).collect();
+        let mut all: Vec<_> =
+            self.views().map(|view| (id_label(view.facts.key.said_id()), view.facts.key.clone())).collect();
         all.sort();
         all
+    }
+
+    fn views(&self) -> impl Iterator<Item = &Arc<TaskView>> {
+        self.index.values().flat_map(Holders::views)
     }
 
     /// The tasks that `label` names in the framework's part.
@@ -171,6 +176,20 @@ impl ClusterNames {
     pub fn name_by_id(&self, view: &TaskView) -> Option<String> {
         let framework = id_parts(view, &self.rules).pop()?;
         Some(self.target(&format!("{}.{ID}", id_label(view.facts.key.said_id())), &framework, ""))
+    }
+
+    /// Adds every name by id, those of ports and in networks among them, for those who want the whole zone.
+    pub(super) fn list_ids(&self, names: &mut BTreeSet<String>) {
+        for view in self.ids.views() {
+            let (label, member) = (id_label(view.facts.key.said_id()), Member::new(view.clone()));
+            for part in id_parts(view, &self.rules) {
+                let host = format!("{label}.{ID}.{part}");
+                names.extend(self.port_names(&host, &member));
+                self.list_in_networks(&host, &member, names);
+                names.insert(format!("{host}.slave"));
+                names.insert(host);
+            }
+        }
     }
 
     /// The tasks that a name by id stands for; none where it is none, or stands for their agents or ports.

@@ -14,8 +14,8 @@ use crate::table::task::TaskView;
 
 impl Names {
     /// Every name of a zone that has records, absolute, sorted, without the final dot; the apex' SOA and NS and the
-    /// name server's addresses are not in the table. Names by id are left out: they double the zone and say nothing more.
-    /// `None`: there is no such zone, or its source has not spoken.
+    /// name server's addresses are not in the table. Whatever is answered with records is listed, but for what wildcards
+    /// stand for: a secondary that has the list must not deny what is answered here. `None`: there is no such zone, or its source has not spoken.
     pub fn list(&self, zone: &str) -> Option<Vec<(String, Vec<Record>)>> {
         let zone = self.ready_zone(zone)?;
         let mut names: BTreeSet<String> = match &zone.content {
@@ -32,6 +32,8 @@ impl Names {
                 node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
                 Some((name, node.records)).filter(|(_, records)| !records.is_empty())
             }
+            // RFC 5936 §3.5: delegations, glue, and what else files have there.
+            super::Found::Delegated(..) => zone.statics().records(&name).map(|records| (name, records)),
             _ => None,
         };
         Some(names.into_iter().filter(|name| name.len() <= NAME).filter_map(records).collect())
@@ -71,6 +73,7 @@ impl ClusterNames {
             names.insert(format!("_framework._tcp.{framework}"));
         }
         names.extend(self.list_agents());
+        self.list_ids(&mut names);
         for (name, group) in self.groups.iter() {
             names.insert(name.to_string());
             names.insert(format!("{name}.slave"));

@@ -21,8 +21,9 @@ mod reverse;
 pub mod rules;
 pub(crate) mod services;
 mod shown;
+mod weights;
 
-pub(crate) use agents::AgentNames;
+pub(crate) use agents::{AgentNames, ill_named};
 pub(crate) use dcos::Vips;
 pub(crate) use reverse::{AddressNames, own_addresses};
 pub(crate) use shown::{Around, Pointers, Shown, settings};
@@ -84,6 +85,8 @@ pub enum Found {
     Missing(Arc<Zone>),
     /// The name exists.
     Node(Arc<Zone>, Node),
+    /// It lies in a zone below one of ours that others serve.
+    Delegated(Arc<Zone>, Box<Delegation>),
 }
 
 impl Found {
@@ -91,7 +94,7 @@ impl Found {
     pub fn zone(&self) -> Option<&Arc<Zone>> {
         match self {
             Self::Outside => None,
-            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) => Some(zone),
+            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) | Self::Delegated(zone, _) => Some(zone),
         }
     }
 }
@@ -103,6 +106,28 @@ pub struct Node {
     pub is_apex: bool,
     /// Its records of every type.
     pub records: Vec<Record>,
+    /// Where in the name asked for the one begins whose wildcard it comes from.
+    pub wildcard: Option<usize>,
+}
+
+impl Node {
+    /// A name that stands as it is.
+    pub fn new(is_apex: bool, records: Vec<Record>) -> Self {
+        Self { is_apex, records, wildcard: None }
+    }
+}
+
+/// A zone that others serve, as files delegate it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delegation {
+    /// Its name.
+    pub name: String,
+    /// Its NS records.
+    pub servers: Vec<Record>,
+    /// What else the zone above has to say of its name, to those who ask for just that (DS, RFC 4035 §3.1.4.1).
+    pub above: Vec<Record>,
+    /// Addresses of those of its servers that lie within it (glue), by name.
+    pub glue: Vec<(Arc<str>, Vec<Record>)>,
 }
 
 /// All names of one table.
@@ -151,6 +176,8 @@ pub(crate) struct StaticNames {
     records: PersistentMap<Arc<str>, Arc<[StaticRecord]>>,
     parents: Parents,
     has_wildcards: bool,
+    /// Whether zones below are delegated.
+    has_cuts: bool,
     /// A number for all of them.
     shown: u64,
 }
@@ -163,11 +190,14 @@ impl Names {
             if !zone.ready {
                 return Found::Unready(zone.zone.clone());
             }
-            let records = self.find_in(zone, name, below).or_else(|| self.wildcard(zone, below));
+            if let Some(delegation) = zone.statics().delegation(name, below) {
+                return Found::Delegated(zone.zone.clone(), Box::new(delegation));
+            }
             let is_apex = below.is_empty();
-            return match records {
-                Some(records) => Found::Node(zone.zone.clone(), Node { is_apex, records }),
-                None if is_apex => Found::Node(zone.zone.clone(), Node { is_apex, records: Vec::new() }),
+            let node = self.find_in(zone, name, below).map(|records| Node::new(is_apex, records));
+            let node = node.or_else(|| self.wildcard(zone, name, below));
+            return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Vec::new()))) {
+                Some(node) => Found::Node(zone.zone.clone(), node),
                 None => Found::Missing(zone.zone.clone()),
             };
         }
@@ -186,25 +216,18 @@ impl Names {
         records.or_else(|| zone.beside.is_above(below).then(Vec::new))
     }
 
-    /// The records that a wildcard gives a name which does not exist: that of its closest ancestor that does, and of no
-    /// other (RFC 4592 §3.3.1).
-    fn wildcard(&self, zone: &ZoneNames, below: &str) -> Option<Vec<Record>> {
-        let statics = match &zone.content {
-            Content::Static(names) => names,
-            _ => &zone.beside,
-        };
+    /// What a wildcard gives a name which does not exist: that of its closest ancestor that does, and of no other (RFC 4592
+    /// §3.3.1).
+    fn wildcard(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Node> {
+        let statics = zone.statics();
         if !statics.has_wildcards || below.is_empty() {
             return None;
         }
-        let absolute = |below: &str| {
-            if below.is_empty() { zone.zone.name.to_string() } else { format!("{below}.{}", zone.zone.name) }
-        };
-        let ancestors = below.match_indices('.').map(|(dot, _)| &below[dot + 1..]).chain([""]);
-        let mut enclosers = ancestors.map(absolute).filter(|above| {
-            let rest = self::below(above, &zone.zone.name).unwrap_or_default();
-            rest.is_empty() || self.find_in(zone, above, rest).is_some()
-        });
-        statics.records(&format!("*.{}", enclosers.next()?))
+        let apex = name.len() - zone.zone.name.len();
+        let exists = |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..]).is_some();
+        let encloser = below.match_indices('.').map(|(dot, _)| dot + 1).chain([apex]).find(exists)?;
+        let records = statics.records(&format!("*.{}", &name[encloser..]))?;
+        Some(Node { is_apex: false, records, wildcard: Some(encloser) })
     }
 
     /// The names of a cluster.
@@ -226,20 +249,59 @@ impl Names {
     }
 }
 
+impl ZoneNames {
+    /// What files say of names in the zone.
+    fn statics(&self) -> &StaticNames {
+        match &self.content {
+            Content::Static(names) => names,
+            _ => &self.beside,
+        }
+    }
+}
+
 impl StaticNames {
-    /// The names that `records` make.
-    pub(crate) fn new(records: impl Iterator<Item = StaticRecord>, zone: &str) -> Self {
+    /// The names that `records` make, and those whose aliases are left out: they have other records too.
+    pub(crate) fn new(records: impl Iterator<Item = StaticRecord>, zone: &str) -> (Self, Vec<Arc<str>>) {
         let mut sorted: Vec<StaticRecord> = records.collect();
         sorted.sort_unstable();
         sorted.dedup();
-        let mut names = Self { shown: Self::sum(sorted.iter()), ..Self::default() };
+        let (mut names, mut crowded) = (Self::default(), Vec::new());
         for same in sorted.chunk_by(|a, b| a.name == b.name) {
             let Some(owner) = below(&same[0].name, zone) else { continue };
+            let (kept, is_crowded) = consistent(same, owner.is_empty());
+            if is_crowded {
+                crowded.push(same[0].name.clone());
+            }
+            if kept.is_empty() {
+                continue;
+            }
+            names.shown = names.shown.wrapping_add(Self::sum(kept.iter()));
             names.parents.add_ancestors(owner);
             names.has_wildcards |= owner.starts_with("*.") || owner == "*";
-            names.records.insert(same[0].name.clone(), same.into());
+            names.has_cuts |= kept.iter().any(|record| matches!(record.data, RecordData::Ns(_)));
+            names.records.insert(same[0].name.clone(), kept);
         }
-        names
+        (names, crowded)
+    }
+
+    /// The zone of others that a name lies in, or is: the one nearest to the apex, below which nothing is ours to tell.
+    fn delegation(&self, name: &str, below: &str) -> Option<Delegation> {
+        // Nearly always.
+        if !self.has_cuts || below.is_empty() {
+            return None;
+        }
+        let starts = below.rmatch_indices('.').map(|(dot, _)| dot + 1).chain([0]);
+        starts.map(|start| &name[start..]).find_map(|cut| {
+            let records = self.records(cut)?;
+            let (servers, above): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|record| matches!(record.data, RecordData::Ns(_)));
+            let hosts = servers.iter().filter_map(|record| match &record.data {
+                RecordData::Ns(host) if self::below(host, cut).is_some() => Some(host),
+                _ => None,
+            });
+            let glue = hosts.filter_map(|host| Some((host.clone(), self.records(host)?))).collect();
+            (!servers.is_empty()).then(|| Delegation { name: cut.to_owned(), servers, above, glue })
+        })
     }
 
     fn find(&self, name: &str, below: &str) -> Option<Vec<Record>> {
@@ -264,6 +326,27 @@ impl StaticNames {
     /// Whether files have names below this one; below the zone.
     fn is_above(&self, below: &str) -> bool {
         self.parents.contains(below)
+    }
+}
+
+/// The records of one name without those that cannot be beside the others, and whether that is an alias: where there is one,
+/// there is nothing else (RFC 1034 §3.6.2), and at the apex there are SOA and NS (RFC 1912 §2.4), which are the program's own.
+fn consistent(same: &[StaticRecord], is_apex: bool) -> (Arc<[StaticRecord]>, bool) {
+    let alias = |record: &&StaticRecord| matches!(record.data, RecordData::Cname(_));
+    let is_single = same.len() == 1 && !is_apex;
+    // Nearly every name.
+    if is_single || !same.iter().any(|record| matches!(record.data, RecordData::Cname(_) | RecordData::Ns(_))) {
+        return (same.into(), false);
+    }
+    let is_own = |record: &&StaticRecord| is_apex && matches!(record.data, RecordData::Ns(_));
+    let others: Arc<[StaticRecord]> = same.iter().filter(|record| !alias(record) && !is_own(record)).cloned().collect();
+    let aliases: Vec<&StaticRecord> = same.iter().filter(alias).collect();
+    match aliases.first() {
+        // Of several, the first in their order; two that differ in their time alone are one.
+        Some(first) if others.is_empty() && !is_apex => {
+            ([(*first).clone()].into(), aliases.iter().any(|other| other.data != first.data))
+        }
+        first => (others, first.is_some()),
     }
 }
 

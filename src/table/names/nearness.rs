@@ -31,19 +31,10 @@ fn distance(agent: Option<&AgentFacts>, place: &Place) -> u8 {
 impl Names {
     /// How far each of a name's records leads from a place; `None`: all the same.
     pub fn distances(&self, name: &str, records: &[&Record], place: &Place) -> Option<Vec<u8>> {
-        let (zone, inner) = self.zones.iter().find_map(|zone| Some((zone, below(name, &zone.zone.name)?)))?;
-        let (names, host) = match &zone.content {
-            Content::Cluster(names) => (names, inner.to_owned()),
-            Content::Dcos(cluster, ZoneKind::Mirror) => (self.of_cluster(cluster)?, inner.to_owned()),
-            Content::Dcos(cluster, ZoneKind::Tasks) => {
-                let (task, _) = inner.rsplit_once('.')?;
-                (self.of_cluster(cluster)?, task.to_owned())
-            }
-            _ => return None,
-        };
-        let addresses = names.address_distances(&host, place);
+        let (zone, names, host) = self.cluster_host(name)?;
+        let addresses = names.address_distances(host, place);
         let of_target = |target: &str| {
-            let host = below(target, &zone.zone.name).map(host_of)?;
+            let host = below(target, zone).map(host_of)?;
             names.placed(host).iter().map(|instance| distance(instance.member.view.agent.as_deref(), place)).min()
         };
         let far = |record: &&Record| match &record.data {
@@ -53,6 +44,18 @@ impl Names {
         };
         let distances: Vec<u8> = records.iter().map(|record| far(record).unwrap_or(FAR)).collect();
         distances.iter().any(|distance| *distance < FAR).then_some(distances)
+    }
+
+    /// The zone of a name that is made of a cluster's tasks, that cluster, and the host that the name means there.
+    pub(super) fn cluster_host<'n>(&self, name: &'n str) -> Option<(&str, &ClusterNames, &'n str)> {
+        let (zone, inner) = self.zones.iter().find_map(|zone| Some((zone, below(name, &zone.zone.name)?)))?;
+        let (names, host) = match &zone.content {
+            Content::Cluster(names) => (names, inner),
+            Content::Dcos(cluster, ZoneKind::Mirror) => (self.of_cluster(cluster)?, inner),
+            Content::Dcos(cluster, ZoneKind::Tasks) => (self.of_cluster(cluster)?, inner.rsplit_once('.')?.0),
+            _ => return None,
+        };
+        Some((&zone.zone.name, names, host))
     }
 }
 
@@ -79,7 +82,7 @@ impl ClusterNames {
     }
 
     /// The tasks that a host's name stands for, whose framework DC/OS may write without dots.
-    fn placed(&self, host: &str) -> Vec<Instance> {
+    pub(super) fn placed(&self, host: &str) -> Vec<Instance> {
         let instances = self.instances(host);
         if !instances.is_empty() {
             return instances;
@@ -91,7 +94,7 @@ impl ClusterNames {
 }
 
 /// The host that a name means, whether on its agent or in a network.
-fn host_of(name: &str) -> &str {
+pub(super) fn host_of(name: &str) -> &str {
     if let Some(host) = name.strip_suffix(".slave") {
         return host;
     }

@@ -75,14 +75,21 @@ impl ClusterNames {
     /// Adds a task's names in its networks, for those who want the whole zone; it goes by `task` in the framework's
     /// part.
     pub(super) fn list_networks(&self, task: &str, part: &str, member: &Member, names: &mut BTreeSet<String>) {
+        for host in [Some(task.to_owned()), member.canonical(task)].into_iter().flatten() {
+            self.list_in_networks(&format!("{host}.{part}"), member, names);
+        }
         for network in member.networks(&self.rules) {
             let below = below(Some(&network));
-            let hosts = [Some(task.to_owned()), member.canonical(task)];
-            names.extend(hosts.into_iter().flatten().map(|host| format!("{host}.{part}{below}")));
-            let mut inner = BTreeSet::new();
-            self.list_ports(&format!("{task}.{part}"), member, &mut inner);
-            names.extend(inner.into_iter().map(|name| format!("{name}{below}")));
             names.extend(self.service_names(task, member).into_iter().map(|name| format!("{name}.{part}{below}")));
+        }
+    }
+
+    /// Adds one name of a task in its networks, with those of its ports.
+    pub(super) fn list_in_networks(&self, host: &str, member: &Member, names: &mut BTreeSet<String>) {
+        for network in member.networks(&self.rules) {
+            let below = below(Some(&network));
+            names.extend(self.port_names(host, member).into_iter().map(|name| format!("{name}{below}")));
+            names.insert(format!("{host}{below}"));
         }
     }
 

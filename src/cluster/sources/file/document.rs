@@ -338,6 +338,9 @@ impl Reader<'_> {
             .and_then(|name| record::check_zone(&name, &source.zones).map(|()| name));
         let owner = owner.map_err(|error| check("name", error)).ok()?;
         let kind = Type::parse(&kind).ok_or_else(|| check("type", InvalidRecord::Type(record::clip(&kind)))).ok()?;
+        if kind == Type::Ns {
+            record::check_delegation(&owner, &source.zones).map_err(|error| check("name", error)).ok()?;
+        }
         let data = record_data(kind, &value).map_err(|error| check("value", error)).ok()?;
         Some(StaticRecord { name: owner.into(), data, ttl: ttl? })
     }
@@ -367,7 +370,7 @@ fn record_data(kind: Type, value: &str) -> Result<RecordData, InvalidRecord> {
         return record::data(kind, &pieces(value), None, &mut shared);
     }
     let mut fields: Vec<String> = value.split_ascii_whitespace().map(str::to_owned).collect();
-    if let (Type::Cname | Type::Srv | Type::Ptr | Type::Mx, Some(target)) = (kind, fields.last_mut()) {
+    if let (Type::Cname | Type::Srv | Type::Ptr | Type::Mx | Type::Ns, Some(target)) = (kind, fields.last_mut()) {
         *target = absolute(target);
     }
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();

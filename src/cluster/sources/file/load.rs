@@ -58,6 +58,8 @@ pub(super) struct Loaded {
     pub contents: FileContents,
     /// Records of zone files that the program makes itself.
     pub skipped_records: usize,
+    /// What a zone file's own SOA says, which the program does not take.
+    pub soa: Option<String>,
 }
 
 /// Reads the file of a source and the files it names.
@@ -102,14 +104,14 @@ fn read_text(path: &Path) -> io::Result<String> {
 fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors> {
     let mut errors = FileErrors::default();
     let mut contents = document.contents;
-    let mut skipped_records = 0;
+    let (mut skipped_records, mut soa) = (0, None);
     if let Some(reference) = &document.zone_file {
         let origin = document.origin.as_deref();
         let read =
             open(reference).and_then(|(input, path)| zone::read(input, &path, origin, &config.zones, &mut errors));
         match read {
             Ok(mut zone) => {
-                skipped_records = zone.skipped;
+                (skipped_records, soa) = (zone.skipped, zone.soa.take());
                 contents.records.append(&mut zone.records);
             }
             Err(error) => unreadable(reference, &error, &mut errors),
@@ -127,8 +129,8 @@ fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors
     }
     let path: Arc<Path> = config.path.as_path().into();
     check_services(&contents, &path, &mut errors);
-    check_aliases(&contents.records, &path, &mut errors);
-    if errors.is_empty() { Ok(Loaded { contents, skipped_records }) } else { Err(errors) }
+    check_aliases(&contents.records, &config.zones, &path, &mut errors);
+    if errors.is_empty() { Ok(Loaded { contents, skipped_records, soa }) } else { Err(errors) }
 }
 
 fn open(reference: &Reference) -> io::Result<(BufReader<File>, Arc<Path>)> {
@@ -152,8 +154,9 @@ fn check_services(contents: &FileContents, path: &Arc<Path>, errors: &mut FileEr
     }
 }
 
-/// RFC 1034 section 3.6.2: where there is an alias, there is nothing else.
-fn check_aliases(records: &[StaticRecord], path: &Arc<Path>, errors: &mut FileErrors) {
+/// RFC 1034 section 3.6.2: where there is an alias, there is nothing else; at a zone's own name there are SOA and NS (RFC 1912
+/// section 2.4). What only several files together say is the table's to judge.
+fn check_aliases(records: &[StaticRecord], zones: &[Arc<str>], path: &Arc<Path>, errors: &mut FileErrors) {
     let is_alias = |record: &&StaticRecord| matches!(record.data, RecordData::Cname(_));
     let mut counts: HashMap<&str, usize> = records.iter().filter(is_alias).map(|alias| (&*alias.name, 0)).collect();
     if counts.is_empty() {
@@ -164,6 +167,14 @@ fn check_aliases(records: &[StaticRecord], path: &Arc<Path>, errors: &mut FileEr
             *count += 1;
         }
     }
+    let is_zone = |name: &str| zones.iter().any(|zone| **zone == *name);
+    let mut own: Vec<&str> = counts.keys().copied().filter(|name| is_zone(name)).collect();
+    own.sort_unstable();
+    for name in own {
+        let message = format!("the zone's own name {name} has a CNAME record, beside its SOA and NS");
+        errors.add_file(path, message, "write the addresses themselves, or an alias below the zone");
+    }
+    counts.retain(|name, _| !is_zone(name));
     let mut crowded: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
     crowded.sort_unstable();
     for name in crowded {

@@ -22,7 +22,7 @@
 //!
 //! [[records]]
 //! name = "www.example.com"           # absolute, in one of the source's zones
-//! type = "CNAME"                     # A, AAAA, SRV, CNAME, TXT
+//! type = "CNAME"                     # A, AAAA, SRV, CNAME, PTR, TXT, MX, NS, …
 //! value = "shop.example.com"         # as in a zone file; the text itself for TXT
 //! ttl = 60                           # seconds; default: the server's
 //! ```
@@ -120,6 +120,10 @@ impl Source {
                     skipped_records = loaded.skipped_records,
                     "file read"
                 );
+                if let Some(soa) = &loaded.soa {
+                    // Serial, times and contact are one for all zones, and a serial rises with what is served.
+                    info!(%source, %soa, "the SOA of a zone file is not taken: the zone has the server's own (`dns.soa`)");
+                }
                 let cluster = source.as_str().into();
                 self.send(loaded.contents.into_facts(&cluster)).await
             }

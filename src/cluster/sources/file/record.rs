@@ -33,6 +33,9 @@ pub enum InvalidRecord {
     /// A text that is too long.
     #[error("a text of {0} bytes does not fit")]
     Text(usize),
+    /// A name that is not delegated.
+    #[error("the name {0:?} cannot be delegated: {1}")]
+    Delegation(String, &'static str),
     /// Something that a line cannot have here.
     #[error("{0}")]
     Syntax(&'static str),
@@ -51,11 +54,14 @@ impl InvalidRecord {
             Self::Name(..) => "write labels of 1 to 63 letters, digits, `-` and `_`, 253 characters in all",
             Self::Relative(_) => "end the name with a dot, or give an origin (`$ORIGIN example.com.`)",
             Self::OutsideZones(_) => "add the zone to the source's `zones` setting, or correct the name",
-            Self::Type(_) => "use A, AAAA, SRV, CNAME, PTR, TXT, MX, CAA, SSHFP, TLSA, or TYPE and a number (RFC 3597)",
+            Self::Type(_) => {
+                "use A, AAAA, SRV, CNAME, PTR, TXT, MX, NS, CAA, SSHFP, TLSA, or TYPE and a number (RFC 3597)"
+            }
             Self::Fields(..) => "write the fields separated by spaces",
             Self::Value(..) => "correct the value",
             Self::Ttl(_) => "write seconds, or numbers with the units s, m, h, d, w",
             Self::Text(_) => "write at most 4096 bytes, in strings of at most 255",
+            Self::Delegation(..) => "remove the NS record; a zone's own name server is set by `dns.soa`",
             Self::Syntax(_) => "write `name [ttl] [class] type data`, on one line or within parentheses",
         }
     }
@@ -71,6 +77,7 @@ pub(super) enum Type {
     Ptr,
     Txt,
     Mx,
+    Ns,
     Caa,
     Sshfp,
     Tlsa,
@@ -80,7 +87,7 @@ pub(super) enum Type {
 
 impl Type {
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [(&str, Type); 10] = [
+        const ALL: [(&str, Type); 11] = [
             ("A", Type::A),
             ("AAAA", Type::Aaaa),
             ("SRV", Type::Srv),
@@ -88,6 +95,7 @@ impl Type {
             ("PTR", Type::Ptr),
             ("TXT", Type::Txt),
             ("MX", Type::Mx),
+            ("NS", Type::Ns),
             ("CAA", Type::Caa),
             ("SSHFP", Type::Sshfp),
             ("TLSA", Type::Tlsa),
@@ -144,6 +152,18 @@ pub(super) fn check_zone(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRe
     if zones.iter().any(|zone| is_below(zone)) { Ok(()) } else { Err(InvalidRecord::OutsideZones(clip(name))) }
 }
 
+/// Whether a name may have NS records: a zone's own are the program's, and RFC 4592 §4.2 leaves open what a wildcard's would
+/// mean.
+pub(super) fn check_delegation(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
+    if zones.iter().any(|zone| **zone == *name) {
+        return Err(InvalidRecord::Delegation(clip(name), "it is a zone's own"));
+    }
+    match name.starts_with("*.") {
+        true => Err(InvalidRecord::Delegation(clip(name), "it is a wildcard")),
+        false => Ok(()),
+    }
+}
+
 /// Reads a time to live: seconds, or numbers with units (`1h30m`).
 pub(super) fn ttl(text: &str) -> Result<u32, InvalidRecord> {
     let fault = || InvalidRecord::Ttl(clip(text));
@@ -180,6 +200,7 @@ pub(super) fn data(
         (Type::Aaaa, [address]) => value(address, "IPv6 address").map(RecordData::Aaaa),
         (Type::Cname, [target]) => Ok(RecordData::Cname(shared(name(target, origin)?))),
         (Type::Ptr, [target]) => Ok(RecordData::Ptr(shared(name(target, origin)?))),
+        (Type::Ns, [target]) => Ok(RecordData::Ns(shared(name(target, origin)?))),
         (Type::Srv, [priority, weight, port, target]) => Ok(RecordData::Srv {
             priority: value(priority, "priority from 0 to 65535")?,
             weight: value(weight, "weight from 0 to 65535")?,
@@ -208,6 +229,7 @@ pub(super) fn data(
         (Type::A | Type::Aaaa, _) => Err(InvalidRecord::Fields("an address record", "one address")),
         (Type::Cname, _) => Err(InvalidRecord::Fields("CNAME", "one name")),
         (Type::Ptr, _) => Err(InvalidRecord::Fields("PTR", "one name")),
+        (Type::Ns, _) => Err(InvalidRecord::Fields("NS", "one name")),
         (Type::Srv, _) => Err(InvalidRecord::Fields("SRV", "priority, weight, port and target")),
         (Type::Txt, _) => Err(InvalidRecord::Fields("TXT", "at least one text")),
         (Type::Mx, _) => Err(InvalidRecord::Fields("MX", "preference and host")),

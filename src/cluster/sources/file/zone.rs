@@ -1,8 +1,8 @@
 //! Zone files for many records: RFC 1035 section 5, read line by line.
 //!
 //! `name [ttl] [class] type data` on a line, or on several within parentheses; `$ORIGIN`, `$TTL`, comments, quoted texts,
-//! and lines that begin with a space for the owner before. SOA and NS are skipped: the program makes its own. Nothing is held but the
-//! records themselves.
+//! and lines that begin with a space for the owner before. The zone's own SOA and NS are skipped: the program makes its own. Nothing
+//! is held but the records themselves.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -22,14 +22,19 @@ pub const MAX_RECORDS: usize = 10_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     pub records: Vec<StaticRecord>,
-    /// SOA and NS records that were left out.
+    /// The zone's own SOA and NS records, which were left out.
     pub skipped: usize,
+    /// What the last SOA among them says.
+    pub soa: Option<String>,
 }
 
 /// What lines leave for those that follow.
 struct State {
     origin: Option<String>,
+    /// As `$TTL` has it (RFC 2308 §4).
     ttl: Option<u32>,
+    /// As the last record had it that said one, which counts without `$TTL` (RFC 1035 §5.1).
+    stated_ttl: Option<u32>,
     owner: Option<Arc<str>>,
 }
 
@@ -45,7 +50,7 @@ pub(super) fn read(
     errors: &mut FileErrors,
 ) -> io::Result<Zone> {
     let mut zone = Zone::default();
-    let mut state = State { origin: origin.map(str::to_owned), ttl: None, owner: None };
+    let mut state = State { origin: origin.map(str::to_owned), ttl: None, stated_ttl: None, owner: None };
     let mut line = Vec::new();
     let mut number = 0;
     loop {
@@ -129,22 +134,26 @@ fn read_fields(
     let is_continued = line.starts_with([' ', '\t']);
     let rest = if is_continued { fields } else { &fields[1..] };
     let (ttl, kind, data) = split(rest, first.at)?;
-    if ["SOA", "NS"].iter().any(|skipped| skipped.eq_ignore_ascii_case(kind.text)) {
-        zone.skipped += 1;
-        // Records that are skipped may still be the owner of what follows.
-        if !is_continued {
-            state.owner = Some(owner(first, state)?);
-        }
-        return Ok(());
-    }
+    state.stated_ttl = ttl.or(state.stated_ttl);
     let name = match &state.owner {
         Some(owner) if is_continued => owner.clone(),
         None if is_continued => return Err((first.at, InvalidRecord::Syntax("no name comes before this line"))),
         _ => owner(first, state)?,
     };
-    record::check_zone(&name, zones).map_err(|error| (first.at, error))?;
     state.owner = Some(name.clone());
+    let is = |kind_name: &str| kind.text.eq_ignore_ascii_case(kind_name);
+    if is("SOA") || is("NS") && zones.contains(&name) {
+        zone.skipped += 1;
+        if is("SOA") {
+            zone.soa = Some(data.iter().map(|field| field.text).collect::<Vec<_>>().join(" "));
+        }
+        return Ok(());
+    }
+    record::check_zone(&name, zones).map_err(|error| (first.at, error))?;
     let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))))?;
+    if kind_read == Type::Ns {
+        record::check_delegation(&name, zones).map_err(|error| (first.at, error))?;
+    }
     let at = data.first().map_or(kind.at, |field| field.at);
     let texts: smallvec::SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
     if kind_read != Type::Txt && texts.iter().any(|text| text.contains(['(', ')'])) {
@@ -153,7 +162,7 @@ fn read_fields(
     let previous = zone.records.last().map(|record| record.name.clone());
     let mut shared = |target: String| share(target, [Some(&name), previous.as_ref()]);
     let data = record::data(kind_read, &texts, state.origin.as_deref(), &mut shared).map_err(|error| (at, error))?;
-    zone.records.push(StaticRecord { name, data, ttl: ttl.or(state.ttl) });
+    zone.records.push(StaticRecord { name, data, ttl: ttl.or(state.ttl).or(state.stated_ttl) });
     Ok(())
 }
 
@@ -359,6 +368,39 @@ mod tests {
         let (zone, errors) = parse(text);
         assert!(errors.is_empty(), "{errors}");
         assert_eq!((zone.skipped, zone.records.len(), &*zone.records[0].name), (2, 1, "test"));
+        assert_eq!(zone.soa.as_deref(), Some("ns. root. 1 2 3 4 5"), "what is not taken is told");
+    }
+
+    #[test]
+    fn a_time_to_live_that_is_left_out_is_the_default_or_the_last_one_stated() {
+        let text = "a.test. A 10.0.0.1\na.test. 60 A 10.0.0.2\n A 10.0.0.3\nb.test. NS a.test.\n";
+        let ns = RecordData::Ns("a.test".into());
+        let expected = [("a.test", a(1), None), ("a.test", a(2), Some(60)), ("a.test", a(3), Some(60))];
+        let with_ns = [&expected[..], &[("b.test", ns, Some(60))]].concat();
+        check(text, &with_ns);
+        // Records that are left out state one too.
+        check("test. 30 IN SOA a. b. 1 2 3 4 5\na.test. A 10.0.0.1\n", &[("a.test", a(1), Some(30))]);
+        // RFC 2308 §4: once a default is set, what single records state is theirs alone.
+        check(
+            "$TTL 9\na.test. 60 A 10.0.0.1\na.test. A 10.0.0.2\n$TTL 8\na.test. A 10.0.0.3\n",
+            &[("a.test", a(1), Some(60)), ("a.test", a(2), Some(9)), ("a.test", a(3), Some(8))],
+        );
+    }
+
+    #[test]
+    fn zones_below_are_delegated() {
+        let ns = |target: &str| RecordData::Ns(target.into());
+        check(
+            "$ORIGIN test.\nsub NS ns.sub\n NS ns.example.com.\nns.sub A 10.0.0.1\n",
+            &[
+                ("sub.test", ns("ns.sub.test"), None),
+                ("sub.test", ns("ns.example.com"), None),
+                ("ns.sub.test", a(1), None),
+            ],
+        );
+        faulty("*.test. NS ns.test.", "zone:1:1: the name \"*.test\" cannot be delegated: it is a wildcard");
+        faulty("a.test. NS", "zone:1:9: NS takes one name");
+        faulty("a.other. NS ns.test.", "zone:1:1: the name \"a.other\" is in none of the source's zones");
     }
 
     #[test]
