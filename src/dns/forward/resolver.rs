@@ -21,7 +21,7 @@ use super::room::{Count, Load, Place, has_room};
 use super::settings::{self, Group, Settings};
 use super::watch;
 use crate::config::checked::ForwardConfig;
-use crate::dns::wire::{Rcode, record_type};
+use crate::dns::wire::Rcode;
 
 /// RFC 8767 §5: how long a client waits for an answer that counts while one past its time is at hand.
 const STALE_WAIT: Duration = Duration::from_millis(1800);
