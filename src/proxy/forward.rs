@@ -198,8 +198,10 @@ struct Forwarding {
     method: Method,
     /// As the client sent it.
     version: Version,
-    /// Ready for the next hop.
+    /// Ready for the next hop. Each attempt gets a copy: even the last one that counts may turn out to have sent nothing.
     headers: HeaderMap,
+    /// Sending it twice has the effect of sending it once.
+    is_repeatable: bool,
     body: RequestSource,
     /// Who speaks HTTP/1.1 with endpoints.
     engine: Engine,
@@ -303,6 +305,7 @@ impl Forwarding {
         Self {
             body,
             engine,
+            is_repeatable: retry::is_repeatable(&head.method, &head.headers),
             method: head.method,
             version: head.version,
             headers: head.headers,
@@ -524,7 +527,7 @@ impl Forwarding {
             }
             None => connect::http1(&self.way(endpoint), self.opened()).await?,
         };
-        let request = self.request_http1(connection.reused);
+        let request = self.request_http1();
         let answer = self.within(connection.send(request)).await?;
         Ok(Begun::new(answer, self.carry(connection, endpoint)))
     }
@@ -562,17 +565,20 @@ impl Forwarding {
         let (_, driver, opened) = connection.into_driver();
         let opened = Rc::new(opened);
         let carrier = Carrier::Detached(opened.clone());
-        self.worker().tasks.spawn_local(async move {
-            // Whoever reads the answer hears of an error.
-            let _ = driver.await;
-            drop(opened);
-        });
+        if let Some(driver) = driver {
+            self.worker().tasks.spawn_local(async move {
+                // Whoever reads the answer hears of an error.
+                let _ = driver.await;
+                drop(opened);
+            });
+        }
         carrier
     }
 
     async fn attempt_upgrade(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let connection = connect::http1(&self.way(endpoint), self.opened()).await?;
         let (mut sender, driver, opened) = connection.into_driver();
+        let driver = driver.ok_or(AttemptFault::Unsent { reused: false })?;
         let driver = (*Pin::into_inner(driver)).with_upgrades();
         let opened = Rc::new(opened);
         let carrier = Carrier::Detached(opened.clone());
@@ -581,7 +587,7 @@ impl Forwarding {
             let _ = driver.await;
             drop(opened);
         });
-        let request = self.request_http1(false);
+        let request = self.request_http1();
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
         Ok(Begun::new(answer, carrier))
     }
@@ -689,11 +695,11 @@ impl Forwarding {
         Opened::count(self.worker().shard.clone())
     }
 
-    fn request_http1(&mut self, reused: bool) -> Request<RequestBody> {
+    fn request_http1(&self) -> Request<RequestBody> {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.target.clone().into();
-        *request.headers_mut() = self.headers_for_attempt(reused);
+        *request.headers_mut() = self.headers.clone();
         // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
         if self.version == Version::HTTP_11 {
             early::pass_on(&mut request, self.client.watch.clone(), self.proxy().via.clone());
@@ -701,12 +707,12 @@ impl Forwarding {
         request
     }
 
-    fn request_http2(&mut self, endpoint: &Endpoint) -> Request<RequestBody> {
+    fn request_http2(&self, endpoint: &Endpoint) -> Request<RequestBody> {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.absolute_target(endpoint);
-        let mut headers = self.headers_for_attempt(true);
+        let mut headers = self.headers.clone();
         headers.remove(HOST);
         if let Some(time) = self.plan.call {
             let left = (self.account.started() + time).saturating_duration_since(Instant::now());
@@ -728,14 +734,6 @@ impl Forwarding {
         Uri::from_parts(uri).expect("scheme, authority and path are there and were checked")
     }
 
-    /// The headers themselves if no other attempt can follow, else a copy.
-    fn headers_for_attempt(&mut self, may_be_unsent: bool) -> HeaderMap {
-        match may_be_unsent || self.may_repeat() {
-            true => self.headers.clone(),
-            false => std::mem::take(&mut self.headers),
-        }
-    }
-
     /// The attempts that count.
     fn counted_attempts(&self) -> u32 {
         retry::counted(self.attempts, self.unanswered, self.proxy().max_attempts)
@@ -743,9 +741,7 @@ impl Forwarding {
 
     /// Whether another attempt could follow this one after something was sent.
     fn may_repeat(&self) -> bool {
-        self.counted_attempts() < self.proxy().max_attempts
-            && retry::is_idempotent(&self.method)
-            && self.body.is_whole()
+        self.counted_attempts() < self.proxy().max_attempts && self.is_repeatable && self.body.is_whole()
     }
 
     /// Whether to give up a slow attempt: only where another endpoint could do better.
@@ -815,7 +811,7 @@ impl Forwarding {
         let situation = Situation {
             attempts: self.counted_attempts(),
             max_attempts: self.proxy().max_attempts,
-            idempotent: retry::is_idempotent(&self.method),
+            idempotent: self.is_repeatable,
             body_is_whole: self.body.is_whole(),
             was_fresh: self.was_fresh,
             has_another: self.has_another(),
