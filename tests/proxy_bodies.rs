@@ -156,6 +156,38 @@ async fn a_request_body_that_stalls_is_refused() {
     assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (408, Some("request-timeout")), "{answer}");
 }
 
+/// CVE-2025-4366: an endpoint answers before the upload is there. What comes late of it is a request to nobody, on either
+/// side.
+#[tokio::test]
+async fn an_early_answer_leaves_no_body_behind_for_the_next_request() {
+    // It answers each head by its target, and takes whatever follows for the next one.
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let answer = ok(head.split(' ').nth(1).unwrap_or_default());
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    for next in ["", "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"] {
+        let mut client = proxy.connect().await;
+        let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", hidden.len());
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(body(&read_answer(&mut client).await), "/upload");
+        // The connection may have ended by now: nobody has to wait for the rest.
+        let _ = client.write_all(format!("{hidden}{next}").as_bytes()).await;
+        let _ = client.shutdown().await;
+        let rest = read_all(&mut client).await;
+        assert!(rest.is_empty() || (!next.is_empty() && body(&rest) == "/next"), "{rest}");
+        for _ in 0..10 {
+            assert_eq!(body(&proxy.get("a", "/other").await), "/other");
+        }
+    }
+}
+
 #[tokio::test]
 async fn answers_without_content_have_none() {
     let backend = Backend::start(|mut stream, _| async move {

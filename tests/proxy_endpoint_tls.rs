@@ -114,6 +114,59 @@ async fn http1_and_http2_are_spoken_over_tls_and_connections_are_kept() {
     assert_eq!(proxy.metric("pointsman_proxy_upstream_tls_handshakes_total{outcome=\"made\"}"), 3.0);
 }
 
+/// Ends its first connection together with the handshake, before a request can come; on others it tells what it was sent.
+async fn ending_with_the_handshake(config: Arc<rustls::ServerConfig>) -> Backend {
+    Backend::start(move |mut stream, number| {
+        let config = config.clone();
+        async move {
+            if number == 0 {
+                let mut session = rustls::ServerConnection::new(config).unwrap();
+                let mut octets = [0; 4096];
+                while !session.wants_write() {
+                    let length = stream.read(&mut octets).await.unwrap();
+                    session.read_tls(&mut &octets[..length]).unwrap();
+                    session.process_new_packets().unwrap();
+                }
+                session.send_close_notify();
+                let mut flight = Vec::new();
+                while session.wants_write() {
+                    session.write_tls(&mut flight).unwrap();
+                }
+                // In one piece: whoever has read the handshake's end has read that of the connection.
+                stream.write_all(&flight).await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"hello") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            let answer = ok(&String::from_utf8(request).unwrap());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+/// Whatever the method and however few attempts there are: nothing was sent the first time, and everything the second.
+#[tokio::test]
+async fn a_request_that_a_new_connection_did_not_take_is_sent_again_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let issued = authority.issue(&["shop.test"]);
+    let backend = ending_with_the_handshake(authority.server(&issued, &["http/1.1"], false)).await;
+    let entry = trusting(folder.path(), &authority);
+    let proxy = cluster(Protocol::Https, backend.address, vec![entry], own(Some("shop.test"))).serve();
+    let lines = "Host: shop.test\r\nAuthorization: Basic YTpi\r\nContent-Length: 5\r\nConnection: close\r\n";
+    let answer = proxy.raw(&format!("POST /z HTTP/1.1\r\n{lines}\r\nhello")).await;
+    let sent = body(&answer);
+    assert_eq!((status(&answer), body(sent)), (200, "hello"), "{answer}");
+    assert_eq!((header(sent, "host"), header(sent, "authorization")), (Some("shop.test"), Some("Basic YTpi")));
+    assert_eq!(backend.connections(), 2);
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_not_believed_is_a_502_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

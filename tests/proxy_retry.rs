@@ -51,22 +51,60 @@ async fn an_idempotent_request_survives_a_dying_endpoint() {
     assert!(seen.load(Ordering::SeqCst) >= 1);
 }
 
-#[tokio::test]
-async fn a_kept_body_is_sent_again() {
-    let (bad, seen) = dying().await;
-    let good = Backend::start(|mut stream, _| async move {
+/// A backend that answers with the five octets that it was sent.
+async fn echoing_five() -> Backend {
+    Backend::start(|mut stream, _| async move {
         read_head(&mut stream).await.unwrap();
         let mut text = [0; 5];
         stream.read_exact(&mut text).await.unwrap();
         stream.write_all(ok(std::str::from_utf8(&text).unwrap()).as_bytes()).await.unwrap();
-    });
-    let good = good.await;
-    let proxy = Cluster::everything(Protocol::Http, &[bad.address, good.address]).serve();
-    for _ in 0..20 {
-        let request = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(body(&proxy.raw(request).await), "hello");
+    })
+    .await
+}
+
+/// The method says that it may be repeated, or the client does (draft-ietf-httpapi-idempotency-key-header).
+#[tokio::test]
+async fn a_kept_body_is_sent_again() {
+    for line in ["PUT", "POST", "PATCH"] {
+        let (bad, seen) = dying().await;
+        let good = echoing_five().await;
+        let proxy = Cluster::everything(Protocol::Http, &[bad.address, good.address]).serve();
+        let key = if line == "PUT" { "" } else { "Idempotency-Key: \"8e03978e\"\r\n" };
+        for _ in 0..20 {
+            let lines = format!("Host: a\r\nConnection: close\r\nContent-Length: 5\r\n{key}");
+            assert_eq!(body(&proxy.raw(&format!("{line} / HTTP/1.1\r\n{lines}\r\nhello")).await), "hello", "{line}");
+        }
+        assert!(seen.load(Ordering::SeqCst) >= 1, "{line}");
     }
-    assert!(seen.load(Ordering::SeqCst) >= 1);
+}
+
+/// What is longer than what is kept may be sent once, by whatever method.
+#[tokio::test]
+async fn a_body_that_was_not_kept_is_not_sent_again() {
+    for (length, expected) in [(1000, 2), (1001, 1)] {
+        // Reads the whole request and closes.
+        let seen = Arc::new(AtomicUsize::new(0));
+        let falling = |seen: Arc<AtomicUsize>| {
+            Backend::start(move |mut stream, _| {
+                let seen = seen.clone();
+                async move {
+                    if read_head(&mut stream).await.is_some() {
+                        let _ = stream.read_exact(&mut vec![0; length]).await;
+                        seen.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            })
+        };
+        let (one, two) = (falling(seen.clone()).await, falling(seen.clone()).await);
+        let proxy = Cluster::with(|config| config.proxy.retry_body_bytes = 1000)
+            .service("web", Protocol::Http, &[one.address, two.address])
+            .route("*", "/", "web")
+            .serve();
+        let head = format!("PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let answer = proxy.raw(&format!("{head}{}", "x".repeat(length))).await;
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (502, Some("upstream-reset")), "{length}");
+        assert_eq!(seen.load(Ordering::SeqCst), expected, "{length}");
+    }
 }
 
 #[tokio::test]
@@ -129,6 +167,58 @@ async fn a_connection_of_http2_that_has_died_gets_no_further_request() {
         assert_eq!((status(&answer), body(&answer)), (200, "good"));
     }
     assert_eq!(backend.connections(), 2);
+}
+
+/// Reads what a client of HTTP/2 sends until the heads of so many requests have come.
+async fn read_requests(stream: &mut TcpStream, count: usize) {
+    stream.read_exact(&mut [0; 24]).await.unwrap();
+    let mut heads = 0;
+    while heads < count {
+        let mut frame = [0; 9];
+        stream.read_exact(&mut frame).await.unwrap();
+        let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        heads += usize::from(frame[3] == 1);
+    }
+}
+
+/// A backend whose first connection is given up after the first request with a GOAWAY that names the `last` stream that
+/// it has looked at; later ones are served.
+async fn going_away(last: u8, code: u8) -> Backend {
+    Backend::start(move |mut stream, number| async move {
+        if number > 0 {
+            let service = hyper::service::service_fn(|_request: http::Request<hyper::body::Incoming>| async {
+                Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::from(
+                    "good",
+                )))
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            let _ = hyper::server::conn::http2::Builder::new(executor).serve_connection(stream, service).await;
+            return;
+        }
+        // Its settings.
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        read_requests(&mut stream, 1).await;
+        stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, code]).await.unwrap();
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await
+}
+
+/// RFC 9113 section 6.8: what is above the last stream of a GOAWAY was not processed, whatever else went wrong; what is
+/// not may have been.
+#[tokio::test]
+async fn what_a_goaway_has_left_out_is_sent_again() {
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for (last, code, expected) in [(0, 0, 200), (0, 2, 200), (0, 11, 200), (1, 2, 502), (1, 0, 502)] {
+        let backend = going_away(last, code).await;
+        let proxy = Cluster::everything(Protocol::H2c, &[backend.address]).serve();
+        let answer = proxy.raw(post).await;
+        assert_eq!(status(&answer), expected, "last stream {last}, code {code}: {answer}");
+        assert_eq!(backend.connections(), if expected == 200 { 2 } else { 1 }, "last stream {last}, code {code}");
+    }
 }
 
 /// Where tasks come and go many may be gone that the table does not know of yet.
@@ -331,6 +421,32 @@ async fn an_answer_that_is_not_http_is_not_passed_on() {
             (502, Some("upstream-invalid")),
             "{nonsense}"
         );
+    }
+}
+
+/// What such an answer leaves on its connection would be the next request's (RFC 9112 section 6.3).
+#[tokio::test]
+async fn a_connection_is_not_used_again_after_an_answer_with_two_meanings() {
+    for nonsense in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        let backend = Backend::start(move |mut stream: TcpStream, number| async move {
+            while read_head(&mut stream).await.is_some() {
+                let answer = if number == 0 { nonsense.to_owned() } else { ok("good") };
+                // It stays open for whatever comes.
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let backend = backend.await;
+        let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+        let answer = proxy.get("a", "/").await;
+        assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-invalid"), "{nonsense}");
+        assert_eq!(body(&proxy.get("a", "/").await), "good", "{nonsense}");
+        assert_eq!(backend.connections(), 2, "{nonsense}");
     }
 }
 

@@ -16,9 +16,12 @@ pub enum AttemptFault {
     /// A connection, and no TLS on it; nothing was sent then.
     #[error("no TLS with the endpoint")]
     Tls(#[source] TlsFault),
-    /// A kept connection was closed before anything was written to it.
-    #[error("the kept connection was closed already")]
-    Unsent,
+    /// The connection was closed before anything was written to it.
+    #[error("the connection was closed already")]
+    Unsent {
+        /// Whether it had served other requests before.
+        reused: bool,
+    },
     /// The endpoint says that it has not processed the request (RFC 9113 section 8.7).
     #[error("the endpoint refused the stream unprocessed")]
     Refused,
@@ -51,18 +54,18 @@ pub enum AttemptFault {
 impl AttemptFault {
     /// Whether the endpoint is to blame.
     pub fn is_endpoints(&self) -> bool {
-        !matches!(self, Self::Unsent | Self::Drained | Self::Body(_) | Self::Died { reused: true, .. })
+        !matches!(self, Self::Unsent { reused: true } | Self::Drained | Self::Body(_) | Self::Died { reused: true, .. })
     }
 
     /// Whether the endpoint certainly has not acted on the request, so that any method may be sent again
     /// (RFC 9110 section 9.2.2).
     pub fn is_unprocessed(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent | Self::Refused)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent { .. } | Self::Refused)
     }
 
     /// Whether the attempt put no work on the endpoint: repeating it elsewhere makes no load grow.
     pub fn is_without_work(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::Unsent { .. })
     }
 
     /// Whether nobody listens there, which is known at once.
@@ -78,7 +81,7 @@ impl AttemptFault {
             Self::Tls(TlsFault::Certificate(_)) => Reason::UpstreamCertificate,
             Self::Tls(_) => Reason::UpstreamTls,
             Self::Died { error, .. } if is_refused(&**error) => Reason::UpstreamTls,
-            Self::Unsent | Self::Refused | Self::Died { .. } => Reason::UpstreamReset,
+            Self::Unsent { .. } | Self::Refused | Self::Died { .. } => Reason::UpstreamReset,
             Self::SlowAttempt | Self::SlowAnswer => Reason::ResponseTimeout,
             Self::Drained => Reason::Drained,
             Self::Invalid => Reason::UpstreamInvalid,

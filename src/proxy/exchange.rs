@@ -32,8 +32,8 @@ pub type Driver = Pin<Box<http1::Connection<TokioIo<EndpointIo>, RequestBody>>>;
 #[derive(Debug)]
 pub struct Http1 {
     sender: http1::SendRequest<RequestBody>,
-    driver: Driver,
-    ended: bool,
+    /// `None`: the connection has ended.
+    driver: Option<Driver>,
     /// Whether it served a request before.
     pub reused: bool,
     opened: Opened,
@@ -42,7 +42,7 @@ pub struct Http1 {
 impl Http1 {
     /// Takes a connection that was just opened.
     pub fn new(sender: http1::SendRequest<RequestBody>, driver: Driver, opened: Opened) -> Self {
-        Self { sender, driver, ended: false, reused: false, opened }
+        Self { sender, driver: Some(driver), reused: false, opened }
     }
 
     /// Sends a request and waits for the beginning of the answer.
@@ -51,10 +51,11 @@ impl Http1 {
     /// Why none came.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, AttemptFault> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let (driver, ended) = (&mut self.driver, &mut self.ended);
+        let driver = &mut self.driver;
         let answer = poll_fn(|context| {
-            // The connection first: it writes the request and finds the answer.
-            poll_driver(driver, ended, context);
+            // The connection first: it writes the request and finds the answer. One that has ended before it took the
+            // request gives it back when it is dropped, and not before.
+            poll_driver(driver, context);
             answer.as_mut().poll(context)
         });
         answer.await.map_err(|error| classify(error, self.reused))
@@ -62,32 +63,32 @@ impl Http1 {
 
     /// Lets the connection work. It may have ended afterwards.
     pub fn poll(&mut self, context: &mut Context<'_>) {
-        poll_driver(&mut self.driver, &mut self.ended, context);
+        poll_driver(&mut self.driver, context);
     }
 
     /// Whether another request can be sent; looks at the socket, so that an end is noticed.
     pub fn is_reusable(&mut self) -> bool {
         self.poll(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// The socket alone, if it is in clear text and nothing was read from it that nobody has looked at.
     pub fn into_bare(self) -> Option<Bare> {
-        let parts = Pin::into_inner(self.driver).into_parts();
+        let parts = Pin::into_inner(self.driver?).into_parts();
         let stream = parts.io.into_inner().into_plain().filter(|_| parts.read_buf.is_empty())?;
         Some(Bare::new(stream, self.opened))
     }
 
-    /// Gives up the handle and returns what drives the connection, for a task of its own.
-    pub fn into_driver(self) -> (http1::SendRequest<RequestBody>, Driver, Opened) {
+    /// Gives up the handle and returns what drives the connection, for a task of its own; `None`: it has ended.
+    pub fn into_driver(self) -> (http1::SendRequest<RequestBody>, Option<Driver>, Opened) {
         (self.sender, self.driver, self.opened)
     }
 }
 
-fn poll_driver(driver: &mut Driver, ended: &mut bool, context: &mut Context<'_>) {
-    if !*ended {
-        // An error reaches whoever waits for the answer or reads its body.
-        *ended = driver.as_mut().poll(context).is_ready();
+fn poll_driver(driver: &mut Option<Driver>, context: &mut Context<'_>) {
+    // An error reaches whoever waits for the answer or reads its body.
+    if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+        *driver = None;
     }
 }
 
@@ -188,7 +189,7 @@ impl Drop for Stream {
 
 fn classify(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> AttemptFault {
     if error.take_message().is_some() {
-        return AttemptFault::Unsent;
+        return AttemptFault::Unsent { reused };
     }
     let error = error.into_error();
     if let Some(fault) = find::<BodyFault>(&error) {
@@ -210,12 +211,13 @@ fn is_stream_reset(error: &hyper::Error) -> bool {
     find::<h2::Error>(error).is_some_and(h2::Error::is_reset)
 }
 
-/// RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last of a GOAWAY, were not processed. The streams that a
-/// GOAWAY leaves to be finished are not given this error.
+/// RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last of a GOAWAY, were not processed, whatever the GOAWAY
+/// says was wrong (section 6.8). The streams that it leaves to be finished are not given this error, and those that the
+/// connection's end then cuts off are given one of input.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     find::<h2::Error>(error).is_some_and(|error| {
         let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        refused || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+        refused || (error.is_go_away() && error.is_remote())
     })
 }
 
@@ -234,4 +236,31 @@ fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 
         error = current.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::connect;
+    use super::super::metrics::Shard;
+    use super::super::request_body::RequestSource;
+    use super::*;
+
+    /// The end is read before anything is written: the request would wait in the queue of a connection that is no more.
+    #[tokio::test]
+    async fn a_new_connection_that_is_closed_already_gives_the_request_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        stream.readable().await.unwrap();
+        let opened = Opened::count(Arc::<Shard>::default());
+        let mut connection = connect::http1_over(EndpointIo::Plain(stream), opened).await.unwrap();
+        let request = Request::new(RequestSource::empty().reader());
+        let sent = tokio::time::timeout(Duration::from_secs(5), connection.send(request)).await.unwrap();
+        assert!(matches!(sent, Err(AttemptFault::Unsent { reused: false })), "{sent:?}");
+        assert!(!connection.is_reusable());
+    }
 }

@@ -30,6 +30,7 @@ use super::answer_body::{AnswerBody, Carrier};
 use super::auth;
 use super::balance::choose::Ask;
 use super::balance::local::{Asking, Repeat};
+use super::balance::queue::Wish;
 use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
@@ -66,6 +67,9 @@ use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
+
+/// Places of connections to endpoints that are kept for the clients of one connection.
+const MOST_KEPT: usize = 32;
 
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -128,7 +132,11 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
             refuse(&client, refusal, head.version, account, dress.as_deref())
         }
     };
-    if is_headless && let Some(length) = answer.body_mut().withhold() {
+    if is_headless
+        && let Some(length) = answer.body_mut().withhold()
+        // RFC 9110 section 8.6.
+        && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
         answer.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     answer
@@ -201,8 +209,10 @@ struct Forwarding {
     method: Method,
     /// As the client sent it.
     version: Version,
-    /// Ready for the next hop.
+    /// Ready for the next hop. Each attempt gets a copy: even the last one that counts may turn out to have sent nothing.
     headers: HeaderMap,
+    /// Sending it twice has the effect of sending it once.
+    is_repeatable: bool,
     body: RequestSource,
     /// Who speaks HTTP/1.1 with endpoints.
     engine: Engine,
@@ -306,6 +316,7 @@ impl Forwarding {
         Self {
             body,
             engine,
+            is_repeatable: retry::is_repeatable(&head.method, &head.headers),
             method: head.method,
             version: head.version,
             headers: head.headers,
@@ -432,13 +443,18 @@ impl Forwarding {
         self.asked
     }
 
-    /// Whether others came first and wait for just this: any endpoint of the service.
+    /// Whether others came first who wait for what the request could have.
     fn has_to_stand_in_line(&self) -> bool {
         let (local, destination) = (&self.plan.local, &self.plan.destination);
         !local.queue.is_empty()
-            && destination.version.is_none()
             && destination.session.is_none()
+            && local.queue.is_before(&self.wish())
             && limit::waiting(&destination.service, &self.proxy().balance).is_some()
+    }
+
+    /// What the request waits for, where it has to wait.
+    fn wish(&self) -> Wish {
+        Wish { version: self.plan.destination.version.clone(), is_picky: !self.tried.is_empty() }
     }
 
     /// All endpoints that the request could go to are full: waits until one is not, where the service has a limit.
@@ -446,7 +462,7 @@ impl Forwarding {
         let (worker, local) = (self.client.worker.clone(), self.plan.local.clone());
         let waiting = limit::waiting(&self.plan.destination.service, &self.proxy().balance);
         let waiting = waiting.ok_or(Reason::EndpointsFull)?;
-        let place = local.queue.enter(waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
+        let place = local.queue.enter(self.wish(), waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
         let until = self.deadline().min(Instant::now() + waiting.time);
         loop {
             timeout_at(until, place.turn()).await.map_err(|_| Reason::QueueTimeout)?;
@@ -455,6 +471,8 @@ impl Forwarding {
             if chosen.is_some() || !self.plan.destination.has_another(&self.tried) {
                 return Ok(chosen);
             }
+            // Others may want what is there.
+            place.pass(self.wish());
         }
     }
 
@@ -527,7 +545,7 @@ impl Forwarding {
             }
             None => connect::http1(&self.way(endpoint), self.opened()).await?,
         };
-        let request = self.request_http1(connection.reused);
+        let request = self.request_http1();
         let answer = self.within(connection.send(request)).await?;
         Ok(Begun::new(answer, self.carry(connection, endpoint)))
     }
@@ -566,17 +584,20 @@ impl Forwarding {
         let (_, driver, opened) = connection.into_driver();
         let opened = Rc::new(opened);
         let carrier = Carrier::Detached(opened.clone());
-        self.worker().tasks.spawn_local(async move {
-            // Whoever reads the answer hears of an error.
-            let _ = driver.await;
-            drop(opened);
-        });
+        if let Some(driver) = driver {
+            self.worker().tasks.spawn_local(async move {
+                // Whoever reads the answer hears of an error.
+                let _ = driver.await;
+                drop(opened);
+            });
+        }
         carrier
     }
 
     async fn attempt_upgrade(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let connection = connect::http1(&self.way(endpoint), self.opened()).await?;
         let (mut sender, driver, opened) = connection.into_driver();
+        let driver = driver.ok_or(AttemptFault::Unsent { reused: false })?;
         let driver = (*Pin::into_inner(driver)).with_upgrades();
         let opened = Rc::new(opened);
         let carrier = Carrier::Detached(opened.clone());
@@ -585,7 +606,7 @@ impl Forwarding {
             let _ = driver.await;
             drop(opened);
         });
-        let request = self.request_http1(false);
+        let request = self.request_http1();
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
         Ok(Begun::new(answer, carrier))
     }
@@ -681,23 +702,31 @@ impl Forwarding {
     fn place(&self, endpoint: &Endpoint) -> Place {
         let place = Place::of(endpoint, self.announcement(endpoint), &self.worker().tls);
         if endpoint.proxy_protocol.is_some() {
-            let mut kept = self.client.kept.borrow_mut();
-            if !kept.contains(&place) {
-                kept.push(place.clone());
-            }
+            self.keep_place(&place);
         }
         place
+    }
+
+    /// Notes a place that goes with the client's connection. Behind a trusted proxy one connection may bring any number of
+    /// clients: of more than a few, the one that was used longest ago is forgotten.
+    fn keep_place(&self, place: &Place) {
+        let mut kept = self.client.kept.borrow_mut();
+        let known = kept.iter().position(|known| known == place).map(|position| kept.remove(position));
+        if known.is_none() && kept.len() >= MOST_KEPT {
+            self.worker().pool.forget(&[kept.remove(0)]);
+        }
+        kept.push(known.unwrap_or_else(|| place.clone()));
     }
 
     fn opened(&self) -> Opened {
         Opened::count(self.worker().shard.clone())
     }
 
-    fn request_http1(&mut self, reused: bool) -> Request<RequestBody> {
+    fn request_http1(&self) -> Request<RequestBody> {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.target.clone().into();
-        *request.headers_mut() = self.headers_for_attempt(reused);
+        *request.headers_mut() = self.headers.clone();
         // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
         if self.version == Version::HTTP_11 {
             early::pass_on(&mut request, self.client.watch.clone(), self.proxy().via.clone());
@@ -705,12 +734,12 @@ impl Forwarding {
         request
     }
 
-    fn request_http2(&mut self, endpoint: &Endpoint) -> Request<RequestBody> {
+    fn request_http2(&self, endpoint: &Endpoint) -> Request<RequestBody> {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.absolute_target(endpoint);
-        let mut headers = self.headers_for_attempt(true);
+        let mut headers = self.headers.clone();
         headers.remove(HOST);
         if let Some(time) = self.plan.call {
             let left = (self.account.started() + time).saturating_duration_since(Instant::now());
@@ -732,14 +761,6 @@ impl Forwarding {
         Uri::from_parts(uri).expect("scheme, authority and path are there and were checked")
     }
 
-    /// The headers themselves if no other attempt can follow, else a copy.
-    fn headers_for_attempt(&mut self, may_be_unsent: bool) -> HeaderMap {
-        match may_be_unsent || self.may_repeat() {
-            true => self.headers.clone(),
-            false => std::mem::take(&mut self.headers),
-        }
-    }
-
     /// The attempts that count.
     fn counted_attempts(&self) -> u32 {
         retry::counted(self.attempts, self.unanswered, self.proxy().max_attempts)
@@ -747,9 +768,7 @@ impl Forwarding {
 
     /// Whether another attempt could follow this one after something was sent.
     fn may_repeat(&self) -> bool {
-        self.counted_attempts() < self.proxy().max_attempts
-            && retry::is_idempotent(&self.method)
-            && self.body.is_whole()
+        self.counted_attempts() < self.proxy().max_attempts && self.is_repeatable && self.body.is_whole()
     }
 
     /// Whether to give up a slow attempt: only where another endpoint could do better.
@@ -819,7 +838,7 @@ impl Forwarding {
         let situation = Situation {
             attempts: self.counted_attempts(),
             max_attempts: self.proxy().max_attempts,
-            idempotent: retry::is_idempotent(&self.method),
+            idempotent: self.is_repeatable,
             body_is_whole: self.body.is_whole(),
             was_fresh: self.was_fresh,
             has_another: self.has_another(),

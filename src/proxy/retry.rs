@@ -3,14 +3,16 @@
 //! Pure. Another attempt is made only before the first byte of an answer, and only where it cannot act twice:
 //! - nothing reached the endpoint, or it says that it did not process the request: any method, another endpoint;
 //! - a kept connection died: once more on a fresh one, the same endpoint, if repeating is safe; so too where a stream
-//!   was refused and there is no other endpoint;
+//!   was refused, or a new connection closed before anything was written, and there is no other endpoint;
 //! - it died or was too slow: another endpoint, if repeating is safe.
 //!
-//! "Safe" is: the method is idempotent (RFC 9110 section 9.2.2) and the body is absent or still whole.
+//! "Safe" is: the method is idempotent (RFC 9110 section 9.2.2), or the client has given its POST or PATCH a key by which
+//! the endpoint tells a repeat (draft-ietf-httpapi-idempotency-key-header), and the body is absent or still whole.
 
 use std::time::Duration;
 
 use http::Method;
+use http::header::{HeaderMap, HeaderName};
 
 use super::error::AttemptFault;
 
@@ -21,7 +23,7 @@ pub struct Situation {
     pub attempts: u32,
     /// Attempts allowed.
     pub max_attempts: u32,
-    /// The method is idempotent.
+    /// The request is idempotent, see [`is_repeatable`].
     pub idempotent: bool,
     /// The body is absent or can be sent again from its beginning.
     pub body_is_whole: bool,
@@ -64,8 +66,12 @@ pub fn decide(fault: &AttemptFault, situation: &Situation) -> Decision {
     match fault {
         AttemptFault::SlowAnswer | AttemptFault::Invalid | AttemptFault::Body(_) => Decision::GiveUp,
         _ if !safe => Decision::GiveUp,
-        AttemptFault::Unsent | AttemptFault::Died { reused: true, .. } if !situation.was_fresh => Decision::Fresh,
-        AttemptFault::Refused if !situation.was_fresh && !situation.has_another => Decision::Fresh,
+        AttemptFault::Unsent { reused: true } | AttemptFault::Died { reused: true, .. } if !situation.was_fresh => {
+            Decision::Fresh
+        }
+        AttemptFault::Refused | AttemptFault::Unsent { .. } if !situation.was_fresh && !situation.has_another => {
+            Decision::Fresh
+        }
         _ => another,
     }
 }
@@ -73,6 +79,15 @@ pub fn decide(fault: &AttemptFault, situation: &Situation) -> Decision {
 /// Whether repeating a request has the effect of sending it once (RFC 9110 section 9.2.2).
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+}
+
+/// By which a client says that a repeat of its request is to have no further effect.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Whether repeating the request has the effect of sending it once, as it is sent to an endpoint.
+pub fn is_repeatable(method: &Method, headers: &HeaderMap) -> bool {
+    let has_key = || headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.as_bytes().trim_ascii().is_empty());
+    is_idempotent(method) || ((*method == Method::POST || *method == Method::PATCH) && has_key())
 }
 
 /// How long to wait before endpoints that failed are tried again: full jitter below 25 ms · 2^n, at most 250 ms.
@@ -118,7 +133,10 @@ mod tests {
             let alone = Situation { has_another: false, ..situation };
             check(&AttemptFault::Refused, alone, Decision::Fresh);
             check(&AttemptFault::Refused, Situation { was_fresh: true, ..alone }, Decision::Another);
-            check(&AttemptFault::Unsent, situation, Decision::Fresh);
+            check(&AttemptFault::Unsent { reused: true }, situation, Decision::Fresh);
+            check(&AttemptFault::Unsent { reused: false }, situation, Decision::Another);
+            let last = Situation { attempts: 1, max_attempts: 1, ..alone };
+            check(&AttemptFault::Unsent { reused: false }, last, Decision::Fresh);
         }
     }
 
@@ -141,6 +159,16 @@ mod tests {
         }
         check(&connect(), Situation { attempts: 3, ..GET }, Decision::GiveUp);
         check(&died(true), Situation { attempts: 3, ..GET }, Decision::Fresh);
+    }
+
+    #[test]
+    fn a_key_makes_a_request_repeatable() {
+        let with = |key: &'static str| HeaderMap::from_iter([(IDEMPOTENCY_KEY, http::HeaderValue::from_static(key))]);
+        for method in [Method::POST, Method::PATCH] {
+            assert!(is_repeatable(&method, &with("\"8e03978e\"")), "{method}");
+            assert!(!is_repeatable(&method, &with(" ")) && !is_repeatable(&method, &HeaderMap::new()), "{method}");
+        }
+        assert!(!is_repeatable(&Method::CONNECT, &with("a")) && is_repeatable(&Method::PUT, &HeaderMap::new()));
     }
 
     #[test]

@@ -232,7 +232,8 @@ async fn ask_endpoint(
         return read(stream.send(request).await.map_err(PageFault::Attempt)?).await;
     }
     let connection = connect::http1(&way, opened).await.map_err(PageFault::Attempt)?;
-    let (mut sender, mut driver, _opened) = connection.into_driver();
+    let (mut sender, driver, _opened) = connection.into_driver();
+    let Some(mut driver) = driver else { return Err(PageFault::Attempt(AttemptFault::Unsent { reused: false })) };
     let whole = async { read(exchange::send_detached(&mut sender, request).await.map_err(PageFault::Attempt)?).await };
     let mut whole = std::pin::pin!(whole);
     tokio::select! {

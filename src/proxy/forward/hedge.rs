@@ -75,6 +75,7 @@ impl Forwarding {
             method: self.method.clone(),
             version: self.version,
             headers: self.headers.clone(),
+            is_repeatable: self.is_repeatable,
             body: RequestSource::empty(),
             engine: self.engine,
             upgrade: None,

@@ -231,9 +231,10 @@ impl Bare {
             let polled = poll_fn(|context| Pin::new(&mut self.stream).poll_write(context, &head[written..])).await;
             match polled {
                 Ok(length @ 1..) => written += length,
-                // Whatever it was, the endpoint has seen no whole head; but what it saw, it may have acted upon.
                 Ok(0) => return Err(self.died(io::ErrorKind::WriteZero.into())),
-                Err(_) if written == 0 && self.reused => return Err(AttemptFault::Unsent),
+                // Nothing has left: whether the connection is new makes no difference.
+                Err(_) if written == 0 => return Err(AttemptFault::Unsent { reused: self.reused }),
+                // The endpoint has seen no whole head; but what it saw, it may have acted upon.
                 Err(error) => return Err(self.died(error)),
             }
         }
@@ -269,4 +270,30 @@ fn framing(parts: &response::Parts, is_head: bool) -> Result<Framing, AttemptFau
     }
     let length = content_length(&parts.headers).map_err(|_| AttemptFault::Invalid)?;
     Ok(length.map_or(Framing::UntilClosed, Framing::Length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::proxy::metrics::Shard;
+
+    #[tokio::test]
+    async fn a_new_connection_that_takes_nothing_is_told_from_one_that_died() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        // Closing sends a reset then.
+        socket2::SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(accepted);
+        stream.readable().await.unwrap();
+        let connection = Bare::new(stream, Opened::count(Arc::<Shard>::default()));
+        let watch = Watch::default();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
+        let answer = connection.ask(&Question { head, is_head: false, watch: &watch, via: "test" }).await;
+        assert!(matches!(answer, Err(AttemptFault::Unsent { reused: false })), "{answer:?}");
+    }
 }
