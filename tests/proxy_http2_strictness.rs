@@ -355,3 +355,95 @@ async fn a_stream_whose_window_stays_shut_is_reset_and_others_go_on() {
     assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}"), 1.0);
     until("nothing waits", || proxy.in_flight() == 0 && proxy.metric("pointsman_proxy_buffered_bytes ") == 0.0).await;
 }
+
+/// The last piece of an answer, which the implementation of HTTP/2 would take whole and keep: by its length, by chunks,
+/// and with trailers behind it.
+#[tokio::test]
+async fn what_a_shut_window_keeps_back_is_counted_and_ended_with_its_stream() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let body = "x".repeat(7000);
+            let answer = match head.split(' ').nth(1).unwrap() {
+                "/length" => ok(&body),
+                "/chunks" => {
+                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1b58\r\n{body}\r\n0\r\n\r\n")
+                }
+                _ => format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1b58\r\n{body}\r\n0\r\nx-after: y\r\n\r\n"
+                ),
+            };
+            if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let backend = backend.await;
+    let proxy = proxy_with(&backend, |config| config.proxy.limits.idle = Duration::from_millis(700));
+    for (number, path) in ["/length", "/chunks", "/trailers"].into_iter().enumerate() {
+        // RFC 9113 section 6.9.2: windows begin with 1000 octets here.
+        let mut client = Client::start(proxy.connect().await, &[(4, 1000)]).await;
+        client.request(1, &[M, S, A, (":path", path), ("te", "trailers")]).await;
+        assert_eq!(client.outcome(1).await, Some(200), "{path}");
+        until("it is counted", || proxy.metric("pointsman_proxy_buffered_bytes ") >= 6000.0).await;
+        let reset = client.next_of(&[RST_STREAM]).await.expect("the stream ends, not the connection");
+        // CANCEL.
+        assert_eq!((reset.stream, reset.error()), (1, 8), "{path}");
+        let write = proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}");
+        assert_eq!(write, number as f64 + 1.0, "{path}");
+        until("nothing waits", || proxy.in_flight() == 0 && proxy.metric("pointsman_proxy_buffered_bytes ") == 0.0)
+            .await;
+        // A client that takes it gets it whole, and small ones in one frame that ends them.
+        let mut client = Client::start(proxy.connect().await, &[]).await;
+        client.request(1, &[M, S, A, (":path", path), ("te", "trailers")]).await;
+        assert_eq!(client.outcome(1).await, Some(200), "{path}");
+        let mut octets = 0;
+        loop {
+            let frame = client.next_of(&[DATA, HEADERS, RST_STREAM]).await.unwrap();
+            assert_ne!(frame.kind, RST_STREAM, "{path}");
+            octets += if frame.kind == DATA { frame.payload.len() } else { 0 };
+            if frame.flags & END_STREAM != 0 {
+                assert_eq!(frame.kind == HEADERS, path == "/trailers", "{path}");
+                break;
+            }
+        }
+        assert_eq!(octets, 7000, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_is_one_frame_of_data() {
+    let backend = Backend::saying("small").await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = client(&proxy).await;
+    client.request(1, &get()).await;
+    let data = client.next_of(&[DATA]).await.unwrap();
+    assert_eq!((data.payload.as_slice(), data.flags & END_STREAM), (&b"small"[..], END_STREAM));
+}
+
+/// A frame now and then is progress: whole pieces of an endpoint's answer may take longer than a client may rest.
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_its_answer() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, ok(&"x".repeat(260_000)).as_bytes()).await;
+        std::future::pending::<()>().await;
+    });
+    let backend = backend.await;
+    let proxy = proxy_with(&backend, |config| config.proxy.limits.idle = Duration::from_secs(2));
+    let mut client = Client::start(proxy.connect().await, &[]).await;
+    client.send(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()).await.unwrap();
+    client.request(1, &get()).await;
+    let (mut octets, mut window) = (0, 65_535);
+    while octets < 260_000 {
+        if octets == window {
+            // 40 KiB a second: a piece of 128 KiB would take three.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            window += 8_000;
+            client.send(WINDOW_UPDATE, 0, 1, &8_000_u32.to_be_bytes()).await.unwrap();
+        }
+        let frame = client.next_of(&[DATA, RST_STREAM]).await.expect("the connection goes on");
+        assert_eq!(frame.kind, DATA, "reset after {octets} octets");
+        octets += frame.payload.len();
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}"), 0.0);
+}

@@ -140,6 +140,13 @@ impl Account {
         self.end = End::Complete;
     }
 
+    /// The answer was whole, and the client has not taken it.
+    pub fn not_taken(&mut self) {
+        if self.end == End::Complete {
+            self.end = End::Open;
+        }
+    }
+
     /// No endpoint answered: the answer is an error in its place.
     pub fn lost(&mut self) {
         self.is_lost = true;

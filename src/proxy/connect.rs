@@ -132,7 +132,7 @@ pub async fn http1_over(stream: EndpointIo, opened: Opened) -> Result<Http1, Att
 /// Why there is none.
 pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Http2>, AttemptFault> {
     let stream = way.open(Within::Http2).await?;
-    let (socket, flusher) = coalesce(stream);
+    let (socket, flusher) = coalesce(stream, opened.held());
     let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

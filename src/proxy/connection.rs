@@ -31,6 +31,8 @@ use super::coalesce::{Turns, coalesce};
 use super::drain::{self, DrainSignal};
 use super::forward;
 use super::forwarded;
+use super::frame_guard::Flood;
+use super::held::Held;
 use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
@@ -39,6 +41,7 @@ use super::pool::Place;
 use super::proxy_protocol::Addresses;
 use super::proxy_protocol::receive::receive;
 use super::reason::Reason;
+use super::stream_body::StreamBody;
 use super::tcp;
 use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
@@ -357,7 +360,10 @@ async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &Pr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (socket, flusher) = coalesce(ClientIo::http2(stream, first, client.watch.clone(), limits.idle));
+    let (socket, flusher) = coalesce(
+        ClientIo::http2(stream, first, client.watch.clone(), limits.idle),
+        Held::nothing(client.worker.shard.clone()),
+    );
     let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -371,7 +377,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2)
-        .serve_connection(TokioIo::new(socket), service(client.clone()));
+        .serve_connection(TokioIo::new(socket), stream_service(client.clone()));
     client.has_ended(drive(Turns::new(connection, flusher), &client, limits).await);
 }
 
@@ -386,6 +392,23 @@ fn service(
     service_fn(move |request| {
         let client = client.clone();
         async move { Ok(forward::answer(client, request).await) }
+    })
+}
+
+fn stream_service(
+    client: Rc<Client>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<StreamBody>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<StreamBody>, Infallible>>,
+> {
+    service_fn(move |request| {
+        let client = client.clone();
+        async move {
+            let shard = client.worker.shard.clone();
+            Ok(forward::answer(client, request).await.map(|body| StreamBody::new(body, shard)))
+        }
     })
 }
 
@@ -411,9 +434,9 @@ impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
 where
     Self: Future<Output = hyper::Result<()>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    S: hyper::service::HttpService<Incoming, ResBody = StreamBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, AnswerBody>,
+    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, StreamBody>,
 {
     fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -63,6 +63,7 @@ pub mod route;
 pub mod rules;
 pub mod spans;
 pub mod stall;
+pub mod stream_body;
 pub mod tcp;
 pub mod tls;
 pub mod trace;

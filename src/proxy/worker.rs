@@ -24,6 +24,8 @@ use super::challenges::Challenges;
 use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
 use super::filters::page_service::PageServices;
+use super::handshakes::Handshakes;
+use super::held::Held;
 use super::http1::Engine;
 use super::leash::Leashes;
 use super::listen::Listener;
@@ -207,6 +209,11 @@ impl Opened {
     pub fn count(shard: Arc<Shard>) -> Self {
         shard.upstream_opened.increment();
         Self(shard)
+    }
+
+    /// Counts what waits to be sent on it.
+    pub fn held(&self) -> Held {
+        Held::nothing(self.0.clone())
     }
 }
 
