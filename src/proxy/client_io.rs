@@ -55,6 +55,11 @@ impl<S> ClientIo<S> {
         Self { stream, first, watch, early: Bytes::new(), look: Look::Http2(Box::default()), stall, stalled: None }
     }
 
+    /// What it is read from and written to.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());

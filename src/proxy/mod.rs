@@ -15,6 +15,7 @@
 //!
 //! "Strict in, canonical out": what two readers could understand in two ways is refused, never forwarded.
 
+pub mod abort;
 pub mod accept;
 pub mod access_log;
 pub mod account;
