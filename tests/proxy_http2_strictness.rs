@@ -179,6 +179,7 @@ async fn floods_are_cut_off() {
         ("CVE-2019-9515 SETTINGS", &|_| frame(SETTINGS, 0, 0, &[])),
         ("CVE-2019-9513 PRIORITY", &|_| frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])),
         ("CVE-2019-9518 empty DATA", &|number| first(number, frame(DATA, 0, 1, &[]))),
+        ("CVE-2019-9518 DATA of padding alone", &|number| first(number, frame(DATA, PADDED, 1, &[3, 0, 0, 0]))),
         ("unknown frames", &|_| frame(0xb8, 0, 0, &[])),
         ("CVE-2023-44487 rapid reset", &|number| {
             let stream = number * 2 + 1;
@@ -199,11 +200,57 @@ async fn floods_are_cut_off() {
     for (case, frames) in kinds {
         assert!(flood(&proxy, frames, 5000).await.is_some(), "{case}");
     }
-    assert!(proxy.metric("pointsman_proxy_client_floods_total") >= 5.0);
+    let by = |kind: &str| proxy.metric(&format!("pointsman_proxy_client_floods_total{{kind=\"{kind}\"}}"));
+    // A connection is counted when it is over, which is after the client has heard so.
+    until("all are counted", || {
+        let exact = [("ping", 1.0), ("settings", 1.0), ("priority", 2.0), ("empty-data", 2.0)];
+        exact.iter().all(|(kind, expected)| by(kind) == *expected)
+            // Who notices first depends on how much is read at once.
+            && by("reset") + by("continuation") + by("http2-limits") == 3.0
+            && by("abandoned") == 0.0
+    })
+    .await;
     let mut client = client(&proxy).await;
     client.request(1, &get()).await;
     assert_eq!(client.outcome(1).await, Some(200), "others are served");
     until("nothing is left", || proxy.in_flight() == 0).await;
+}
+
+/// Below what may be done at once, and for ever: requests that are reset as soon as they are under way.
+#[tokio::test]
+async fn a_client_that_lets_no_request_be_answered_is_cut_off_cve_2023_44487() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            if head.starts_with("GET /held ") {
+                std::future::pending::<()>().await;
+            }
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, ok("x").as_bytes()).await;
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let abandon = async |client: &mut Client, stream: u32| {
+        client.request(stream, &[M, S, A, (":path", "/held")]).await;
+        until("it is under way", || proxy.in_flight() == 1).await;
+        client.send(RST_STREAM, 0, stream, &[0, 0, 0, 8]).await.unwrap();
+        until("it is over", || proxy.in_flight() == 0).await;
+    };
+    // Whoever has others answered may.
+    let mut honest = client(&proxy).await;
+    for number in 0..60 {
+        abandon(&mut honest, number * 4 + 1).await;
+        honest.request(number * 4 + 3, &get()).await;
+        assert_eq!(honest.outcome(number * 4 + 3).await, Some(200), "{number}");
+    }
+    let mut other = client(&proxy).await;
+    for number in 0..51 {
+        abandon(&mut other, number * 2 + 1).await;
+    }
+    other.send(PING, 0, 0, &[0; 8]).await.unwrap();
+    assert_eq!(other.end().await, Some(ENHANCE_YOUR_CALM));
+    until("it is counted", || proxy.metric("pointsman_proxy_client_floods_total{kind=\"abandoned\"}") == 1.0).await;
+    honest.request(301, &get()).await;
+    assert_eq!(honest.outcome(301).await, Some(200));
 }
 
 #[tokio::test]

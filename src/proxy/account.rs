@@ -92,6 +92,9 @@ impl Account {
     /// The answer begins.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);
+        if !self.is_silent {
+            self.client.watch.answered();
+        }
         if let Some(note) = &mut self.note {
             note.first = Some(self.started.elapsed());
         }
@@ -172,6 +175,9 @@ impl Drop for Account {
             return;
         }
         self.client.watch.end();
+        if self.end == End::Open && self.status.is_none() {
+            self.client.watch.abandon();
+        }
         let shard = &self.client.worker.shard;
         match self.end {
             End::Complete => {}

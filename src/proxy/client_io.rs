@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::frame_guard::FrameGuard;
+use super::frame_guard::{ABANDONED, Flood, FrameGuard};
 use super::head_scan::HeadScan;
 use super::idle::Watch;
 
@@ -78,8 +78,10 @@ impl<S> ClientIo<S> {
                 }
             }
             Look::Http2(guard) => {
-                guard.feed(bytes, Instant::now).map_err(|flood| {
-                    self.watch.report_flood();
+                let fed = guard.feed(bytes, Instant::now);
+                let abandoned = if self.watch.abandoned() > ABANDONED { Err(Flood::Abandoned) } else { Ok(()) };
+                fed.and(abandoned).map_err(|flood| {
+                    self.watch.report_flood(flood);
                     io::Error::new(io::ErrorKind::InvalidData, flood)
                 })?;
                 self.watch.received_blocks(guard.blocks(), guard.is_in_block());

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -139,7 +140,10 @@ impl Client {
     /// Counts what the HTTP implementation has refused by itself, before any rule of ours saw it.
     fn has_ended(&self, result: Option<hyper::Result<()>>) {
         let Some(Err(error)) = result else { return };
-        debug!(client = %self.peer, %error, "connection ended");
+        debug!(client = %self.peer, %error, flood = ?self.watch.flood(), "connection ended");
+        if is_too_much(&error) {
+            return self.watch.report_flood(Flood::Library);
+        }
         let reason = match () {
             () if error.is_parse_too_large() => Reason::HeadTooLarge,
             () if error.is_parse() => Reason::BadHead,
@@ -153,12 +157,24 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.watch.has_flooded() {
-            self.worker.shard.client_floods.increment();
+        if let Some(flood) = self.watch.flood() {
+            self.worker.shard.flooded(flood);
         }
         self.worker.pool.forget(&self.kept.take());
         self.worker.shard.client_closed.increment();
     }
+}
+
+/// Whether the implementation of HTTP/2 has said that it is too much for it.
+fn is_too_much(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Serves one connection to its end.
