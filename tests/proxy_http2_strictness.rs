@@ -376,6 +376,82 @@ async fn a_body_that_stops_is_given_up() {
     drop(proxy);
 }
 
+/// Octets that come now and then: a client that sends them holds nothing for ever, over HTTP/1.1 as over HTTP/2, with a
+/// length and without one. Streams of messages may rest.
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let backend = Backend::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        if head.starts_with("POST /early ") {
+            let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+        let mut sink = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sink).await;
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let pause = Duration::from_millis(500);
+    let begun = tokio::time::Instant::now();
+    // The grace is 10 seconds.
+    let over = Duration::from_secs(13);
+    let http1 = async |fields: &str, piece: &str| {
+        let mut stream = proxy.connect().await;
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        while begun.elapsed() < over {
+            if let Ok(answer) = tokio::time::timeout(pause, read_head(&mut stream)).await {
+                return answer;
+            }
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, piece.as_bytes()).await;
+        }
+        None
+    };
+    let http2 = async |fields: &[(&str, &str)]| {
+        let mut client = client(&proxy).await;
+        client.send(HEADERS, END_HEADERS, 1, &block(fields)).await.unwrap();
+        let mut trickled = 0;
+        let mut answered = None;
+        // Each ping is answered behind what the proxy has said before.
+        while begun.elapsed() < over {
+            let _ = client.send(DATA, 0, 1, b"x").await;
+            trickled += 1;
+            client.send(PING, 0, 0, &[trickled; 8]).await.unwrap();
+            loop {
+                let frame = client.next_of(&[HEADERS, RST_STREAM, PING]).await.expect("the connection goes on");
+                match frame.kind {
+                    HEADERS => answered = Some(frame.status()),
+                    RST_STREAM => return (answered, true),
+                    _ => break,
+                }
+            }
+            if answered == Some(408) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        (answered, false)
+    };
+    let post = (":method", "POST");
+    let (plain, early) = ([post, S, A, P], [post, S, A, (":path", "/early")]);
+    let length = [post, S, A, P, ("content-length", "1000")];
+    let call = [post, S, A, P, ("content-type", "application/grpc"), ("te", "trailers")];
+    let (chunked, counted, over_http2, with_length, answered, called) = tokio::join!(
+        http1("Transfer-Encoding: chunked", "1\r\nx\r\n"),
+        http1("Content-Length: 1000", "x"),
+        http2(&plain),
+        http2(&length),
+        http2(&early),
+        http2(&call),
+    );
+    assert_eq!(chunked.as_deref().map(status), Some(408));
+    assert_eq!(counted.as_deref().map(status), Some(408));
+    assert_eq!(over_http2.0, Some(408));
+    assert_eq!(with_length.0, Some(408));
+    assert_eq!(answered, (Some(200), false), "its answer has begun");
+    assert_eq!(called, (None, false), "a call may rest");
+}
+
 #[tokio::test]
 async fn a_stream_whose_window_stays_shut_is_reset_and_others_go_on() {
     let backend = Backend::start(|mut stream, _| async move {

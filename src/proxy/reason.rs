@@ -232,8 +232,8 @@ reasons! {
         "The host is not one that the certificate of this TLS connection is for.",
         "Open a connection with the right server name (RFC 9110 section 15.5.20).";
     RequestTimeout "request-timeout" REQUEST_TIMEOUT Client,
-        "The request's body stopped arriving.",
-        "The time is `proxy.limits.idle`.";
+        "The request's body stopped arriving, or came too slowly.",
+        "The time is `proxy.limits.idle`; after 10 s a body arrives with 240 octets a second at least.";
     RequestCut "request-cut" BAD_REQUEST Client,
         "The request's body broke off or is not valid.",
         "Look at the client, or at a proxy before this one.";
