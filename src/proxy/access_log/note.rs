@@ -16,6 +16,7 @@ use crate::model::id::ServiceId;
 use crate::model::time::Timestamp;
 use crate::proxy::client_address::{client_address, is_trusted};
 use crate::proxy::connection::Client;
+use crate::proxy::headers::remove_all;
 use crate::proxy::plan::Plan;
 use crate::proxy::reason::Reason;
 use crate::proxy::spans::request::RequestSpan;
@@ -167,6 +168,7 @@ impl Note {
     /// Writes the id, and the trace that begins here, into the request that goes to an endpoint.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some((name, id)) = &self.request_id {
+            remove_all(headers, name);
             headers.insert(name.clone(), id.clone());
         }
         if let Some(begun) = self.begun_trace {
