@@ -70,7 +70,9 @@ impl<S> ClientIo<S> {
                 self.watch.received();
                 scan.feed(bytes);
                 if let Some(violation) = scan.violation() {
-                    if scan.is_in_body() {
+                    // Whose head is still to be parsed can be told what is wrong with its body, and gets an answer; nothing
+                    // of it is passed on. What has begun breaks off.
+                    if scan.is_in_body() && violation.request <= self.watch.requests() {
                         let what = violation.reason.entry().meaning;
                         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                     }
