@@ -25,6 +25,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::access_log::line::{EndKind, Ended};
+use super::access_log::note;
 use super::answer_body::AnswerBody;
 use super::client_address;
 use super::client_io::ClientIo;
@@ -152,6 +154,12 @@ impl Client {
         let shard = &self.worker.shard;
         shard.answered_locally(reason);
         shard.other().finished(reason.status(), Duration::ZERO);
+        let config = self.worker.config();
+        if let Some(note) = note::unread(self, &config, reason) {
+            let (status, end) = (Some(reason.status().as_u16()), EndKind::Complete);
+            let ended = Ended { status, end, elapsed: Duration::ZERO, endpoint: None };
+            self.worker.access_log.ended(&config.proxy.access_log, &note, &ended);
+        }
     }
 }
 
