@@ -290,7 +290,14 @@ async fn serve_secured(
     tls: TlsListener,
     limits: &ProxyLimits,
 ) {
-    let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
+    let accepted = {
+        let handshake = worker.handshakes.begin();
+        tokio::select! {
+            accepted = timeout(limits.header, tls.accept(stream)) => accepted,
+            () = handshake.is_over() => return worker.shard.tls_displaced.increment(),
+        }
+    };
+    let (stream, secured) = match accepted {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => {
             debug!(client = %arrival.peer, "an authority's challenge is answered");

@@ -177,6 +177,8 @@ shard! {
         "Failed accepts, for want of file descriptors or memory above all.";
     tls_failures "pointsman_proxy_tls_failures_total" counter None
         "TLS handshakes that failed.";
+    tls_displaced "pointsman_proxy_tls_handshakes_displaced_total" counter None
+        "TLS handshakes that were ended because too many were under way and no other had waited for so long.";
     upstream_opened "pointsman_proxy_upstream_connections_opened_total" counter None
         "Connections opened to endpoints.";
     upstream_closed "pointsman_proxy_upstream_connections_closed_total" counter None

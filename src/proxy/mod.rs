@@ -40,6 +40,7 @@ pub mod forwarded;
 pub mod frame_guard;
 pub mod gate;
 pub mod grpc;
+pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod held;

@@ -120,6 +120,8 @@ pub struct Worker {
     pub(super) permits: Permits,
     /// Client connections by network.
     pub(super) per_address: PerAddress,
+    /// TLS handshakes with clients.
+    pub(super) handshakes: Handshakes,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Rc<ServiceLocal>>>,
     date: RefCell<(u64, HeaderValue)>,
@@ -338,6 +340,7 @@ impl Worker {
             engine,
             rng: RefCell::new(fastrand::Rng::new()),
             per_address: PerAddress::default(),
+            handshakes: Handshakes::default(),
             permits: Permits::new(connections),
             reader: RefCell::new(reader),
             services: RefCell::default(),
