@@ -139,6 +139,9 @@ pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        // Each answer that is not valid is an error of its own stream: a bound for the connection's life would let one
+        // bad answer in a thousand end those of others beside it (h2#856).
+        .max_local_error_reset_streams(None::<usize>)
         .max_header_list_size(u32::try_from(ANSWER_HEAD_BYTES).expect("a small constant"))
         .handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(not_connected)?;
