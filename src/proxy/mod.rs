@@ -38,6 +38,7 @@ pub mod filters;
 pub mod forward;
 pub mod forwarded;
 pub mod frame_guard;
+pub mod fuzz;
 pub mod gate;
 pub mod grpc;
 pub mod handshakes;
