@@ -41,6 +41,13 @@ const TARGETS: &[Target] = &[
     ("client_hello", pointsman::proxy::tls::client_hello::fuzz_client_hello),
     ("der", pointsman::proxy::tls::der::fuzz_der),
     ("proxy_protocol", pointsman::proxy::proxy_protocol::header::fuzz_proxy_protocol),
+    ("head_scan", pointsman::proxy::fuzz::fuzz_head_scan),
+    ("frame_guard", pointsman::proxy::fuzz::fuzz_frame_guard),
+    ("path", pointsman::proxy::fuzz::fuzz_path),
+    ("authority", pointsman::proxy::fuzz::fuzz_authority),
+    ("client_address", pointsman::proxy::fuzz::fuzz_client_address),
+    ("cookies", pointsman::proxy::fuzz::fuzz_cookies),
+    ("jwt", pointsman::proxy::fuzz::fuzz_jwt),
 ];
 
 /// The longest input: findings in longer ones are rarely others.

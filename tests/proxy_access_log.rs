@@ -217,6 +217,26 @@ async fn bodies_upgrades_and_what_goes_wrong_are_told_apart() {
     );
 }
 
+/// What no rule of ours has seen is written down as far as it is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_cannot_be_read_has_its_line() {
+    let world = World::start("[proxy.access_log]\npath = \"access.log\"\n").await;
+    let answer = world.ask("GET / HTTP/1.1\r\nHost: web.test\r\nb d: c\r\n\r\n").await;
+    assert_eq!(status(&answer), 400, "{answer}");
+    let line = &world.lines(1).await[0];
+    for (key, expected) in [
+        ("client", "127.0.0.1"),
+        ("method", "-"),
+        ("target", "-"),
+        ("host", ""),
+        ("reason", "bad-head"),
+        ("end", "complete"),
+    ] {
+        assert_eq!(line[key], expected, "{line}");
+    }
+    assert_eq!(line["status"].as_u64(), Some(400), "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http2_too() {
     let world = World::start("[proxy.access_log]\npath = \"access.log\"\nquery = false\n").await;

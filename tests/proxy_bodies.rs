@@ -286,3 +286,82 @@ async fn an_upgrade_to_h2c_is_not_passed_on() {
     let seen = body(&answer).to_lowercase();
     assert!(status(&answer) == 200 && !seen.contains("upgrade") && !seen.contains("http2-settings"), "{answer}");
 }
+
+/// What the other side is told when one is gone in the middle: an error, never an end that makes it look whole.
+#[tokio::test]
+async fn a_reset_on_one_side_of_a_tunnel_is_a_reset_on_the_other() {
+    // The endpoint resets.
+    let resetting = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\npart";
+        stream.write_all(accept.as_bytes()).await.unwrap();
+        // Once the client has got that.
+        let _ = stream.read_u8().await;
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let proxy = Cluster::everything(Protocol::Http, &[resetting.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    soon(read_head(&mut client)).await.unwrap();
+    let mut bytes = [0; 4];
+    soon(client.read_exact(&mut bytes)).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    assert!(soon(client.read(&mut bytes)).await.is_err(), "the client takes the part for the whole");
+    until("nothing is in flight", || proxy.in_flight() == 0).await;
+    // The client resets.
+    let (told, mut tells) = tokio::sync::mpsc::channel(1);
+    let reading = Backend::start(move |mut stream, _| {
+        let told = told.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+            stream.write_all(accept.as_bytes()).await.unwrap();
+            let mut sink = Vec::new();
+            told.send(stream.read_to_end(&mut sink).await.is_err()).await.unwrap();
+        }
+    })
+    .await;
+    let proxy = Cluster::everything(Protocol::Http, &[reading.address]).serve();
+    let mut client = proxy.connect().await;
+    client.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    soon(read_head(&mut client)).await.unwrap();
+    client.set_zero_linger().unwrap();
+    drop(client);
+    assert_eq!(soon(tells.recv()).await, Some(true), "the endpoint takes the part for the whole");
+    until("nothing is in flight", || proxy.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn a_reset_on_one_side_of_plain_tcp_is_a_reset_on_the_other() {
+    let resetting = Backend::start(|mut stream, _| async move {
+        stream.write_all(b"part").await.unwrap();
+        let _ = stream.read_u8().await;
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let cluster = Cluster::new().service("web", Protocol::Tcp, &[resetting.address]);
+    let proxy = cluster.serve_port(10_000, "web");
+    let mut client = proxy.connect().await;
+    let mut bytes = [0; 4];
+    soon(client.read_exact(&mut bytes)).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    assert!(soon(client.read(&mut bytes)).await.is_err(), "the client takes the part for the whole");
+    // An end is passed on as one, and the other way goes on.
+    let answering = Backend::start(|mut stream, _| async move {
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.unwrap();
+        stream.write_all(&said).await.unwrap();
+    })
+    .await;
+    let cluster = Cluster::new().service("web", Protocol::Tcp, &[answering.address]);
+    let proxy = cluster.serve_port(10_000, "web");
+    let mut client = proxy.connect().await;
+    client.write_all(b"all of it").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut said = Vec::new();
+    soon(client.read_to_end(&mut said)).await.unwrap();
+    assert_eq!(said, b"all of it");
+}

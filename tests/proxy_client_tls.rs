@@ -19,8 +19,12 @@ use pointsman::model::service::Protocol;
 use pointsman::proxy::tls::clients::ClientAuthorities;
 use pointsman::proxy::tls::store::Certificates;
 use pointsman::proxy::tls::tickets::Tickets;
-use pointsman::proxy::tls::{TlsListener, TlsOptions};
+use pointsman::proxy::tls::{TlsListener, TlsOptions, provider};
 use proxy_common::*;
+use rustls::HandshakeKind;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 const PERIOD: Duration = Duration::from_secs(3600);
 
@@ -240,4 +244,97 @@ async fn an_ocsp_answer_is_shown_while_it_is_good() {
     std::fs::remove_file(world.path("web.ocsp")).unwrap();
     reload().await;
     assert!(!shown().await);
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_spoken_and_nothing_older_rfc8996() {
+    let world = World::start(|_, _| {}, &TlsOptions::default()).await;
+    for (version, is_spoken) in [("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)] {
+        // Without this `openssl` itself would offer nothing so old.
+        let Some(said) = world.ask(&[version, "-cipher", "DEFAULT@SECLEVEL=0"], "").await else { return };
+        assert_eq!(said.contains("HTTP/1.1 200"), is_spoken, "{version}: {said}");
+        assert!(is_spoken || said.contains("alert"), "{version}: the proxy has refused it: {said}");
+    }
+}
+
+/// RFC 8446 section 8, RFC 8470: what is sent before the handshake is over may be sent again by whoever has recorded it.
+/// Tickets allow none of it, so that a client has nothing to send it by, and 425 is never needed.
+#[tokio::test]
+async fn no_early_data_is_taken_rfc8470() {
+    let tickets: Arc<Tickets> = Arc::default();
+    tickets.rotate(PERIOD);
+    let options = TlsOptions { name: "https".into(), tickets, ..TlsOptions::default() };
+    let world = World::start(|_, _| {}, &options).await;
+    let config = rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let mut config = config.unwrap().with_root_certificates(world.authority.roots()).with_no_client_auth();
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    let name = || ServerName::try_from("web.test").unwrap();
+    let ask = async || {
+        let connector = TlsConnector::from(config.clone());
+        let mut stream = soon(connector.connect(name(), world.proxy.connect().await)).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        soon(stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        stream.get_ref().1.handshake_kind()
+    };
+    assert_eq!(ask().await, Some(HandshakeKind::Full));
+    let mut second = rustls::ClientConnection::new(config.clone(), name()).unwrap();
+    assert!(second.early_data().is_none(), "the ticket allows early data");
+    assert_eq!(ask().await, Some(HandshakeKind::Resumed), "there is a ticket");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_left_open_is_closed_at_its_deadline() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.issue(&["web.test"]).write(folder.path(), "web");
+    let (certificates, _) = Certificates::load(folder.path()).unwrap();
+    let backend = Backend::saying("x").await;
+    let cluster = Cluster::with(|config| config.proxy.limits.header = Duration::from_millis(300))
+        .service("web", Protocol::Http, &[backend.address])
+        .route("*", "/", "web");
+    let tls = TlsListener::new(certificates, &TlsOptions::default()).unwrap();
+    let proxy = Proxy::start(cluster.0, Some(tls));
+    // Nothing, the head of a record, and the beginning of a first message.
+    for (number, begun) in [&b""[..], &[22, 3, 1], &[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]].into_iter().enumerate() {
+        let mut stream = proxy.connect().await;
+        stream.write_all(begun).await.unwrap();
+        assert_eq!(read_all(&mut stream).await, "");
+        let name = "pointsman_proxy_timeouts_total{kind=\"head\"}";
+        until("it is counted", || proxy.metric(name) == number as f64 + 1.0).await;
+    }
+    until("nobody is left", || proxy.metric("pointsman_proxy_client_connections ") == 0.0).await;
+}
+
+/// Whoever is cut off over TLS is not told that it was the end: no `close_notify` (RFC 8446 section 6.1).
+#[tokio::test]
+async fn a_tunnel_whose_task_is_gone_ends_without_a_farewell() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.issue(&["web.test"]).write(folder.path(), "web");
+    let (certificates, _) = Certificates::load(folder.path()).unwrap();
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\npart";
+        stream.write_all(accept.as_bytes()).await.unwrap();
+        let _ = stream.read_u8().await;
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let tls = TlsListener::new(certificates, &TlsOptions::default()).unwrap();
+    let proxy = Proxy::start(Cluster::everything(Protocol::Http, &[backend.address]).0, Some(tls));
+    let config = rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_root_certificates(authority.roots()).with_no_client_auth();
+    let name = ServerName::try_from("web.test").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = soon(connector.connect(name, proxy.connect().await)).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\npart") {
+        assert_ne!(soon(stream.read_buf(&mut said)).await.unwrap(), 0);
+    }
+    stream.write_all(b"x").await.unwrap();
+    assert!(soon(stream.read_to_end(&mut said)).await.is_err(), "the client takes the part for the whole");
 }

@@ -369,3 +369,37 @@ async fn the_whole_program_speaks_tls_with_tasks_and_checks_them_so() {
     until("both are told", || told(ProblemCode::UnverifiedTls) && told(ProblemCode::InvalidLabel)).await;
     tokio::task::spawn_blocking(move || server.stop(Duration::from_secs(1))).await.unwrap();
 }
+
+/// RFC 9112 section 9.8: an answer that ends with its connection is whole only if TLS says so.
+#[tokio::test]
+async fn an_answer_that_tls_does_not_end_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let entry = trusting(folder.path(), &authority);
+    for says_so in [true, false] {
+        let config = authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let backend = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall, or a part").await.unwrap();
+            stream.flush().await.unwrap();
+            if says_so {
+                stream.shutdown().await.unwrap();
+            } else {
+                let _ = stream.get_mut().0.shutdown().await;
+            }
+        });
+        let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], own(None)).serve();
+        let answer = proxy.get("a.test", "/").await;
+        assert!(status(&answer) == 200 && answer.contains("all, or a part"), "{answer}");
+        assert_eq!(answer.ends_with("\r\n0\r\n\r\n"), says_so, "{answer}");
+        let cut = if says_so { 0.0 } else { 1.0 };
+        until("it is counted", || proxy.metric("pointsman_proxy_cut_answers_total") == cut).await;
+    }
+}

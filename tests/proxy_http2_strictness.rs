@@ -179,6 +179,7 @@ async fn floods_are_cut_off() {
         ("CVE-2019-9515 SETTINGS", &|_| frame(SETTINGS, 0, 0, &[])),
         ("CVE-2019-9513 PRIORITY", &|_| frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])),
         ("CVE-2019-9518 empty DATA", &|number| first(number, frame(DATA, 0, 1, &[]))),
+        ("CVE-2019-9518 DATA of padding alone", &|number| first(number, frame(DATA, PADDED, 1, &[3, 0, 0, 0]))),
         ("unknown frames", &|_| frame(0xb8, 0, 0, &[])),
         ("CVE-2023-44487 rapid reset", &|number| {
             let stream = number * 2 + 1;
@@ -199,11 +200,57 @@ async fn floods_are_cut_off() {
     for (case, frames) in kinds {
         assert!(flood(&proxy, frames, 5000).await.is_some(), "{case}");
     }
-    assert!(proxy.metric("pointsman_proxy_client_floods_total") >= 5.0);
+    let by = |kind: &str| proxy.metric(&format!("pointsman_proxy_client_floods_total{{kind=\"{kind}\"}}"));
+    // A connection is counted when it is over, which is after the client has heard so.
+    until("all are counted", || {
+        let exact = [("ping", 1.0), ("settings", 1.0), ("priority", 2.0), ("empty-data", 2.0)];
+        exact.iter().all(|(kind, expected)| by(kind) == *expected)
+            // Who notices first depends on how much is read at once.
+            && by("reset") + by("continuation") + by("http2-limits") == 3.0
+            && by("abandoned") == 0.0
+    })
+    .await;
     let mut client = client(&proxy).await;
     client.request(1, &get()).await;
     assert_eq!(client.outcome(1).await, Some(200), "others are served");
     until("nothing is left", || proxy.in_flight() == 0).await;
+}
+
+/// Below what may be done at once, and for ever: requests that are reset as soon as they are under way.
+#[tokio::test]
+async fn a_client_that_lets_no_request_be_answered_is_cut_off_cve_2023_44487() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            if head.starts_with("GET /held ") {
+                std::future::pending::<()>().await;
+            }
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, ok("x").as_bytes()).await;
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let abandon = async |client: &mut Client, stream: u32| {
+        client.request(stream, &[M, S, A, (":path", "/held")]).await;
+        until("it is under way", || proxy.in_flight() == 1).await;
+        client.send(RST_STREAM, 0, stream, &[0, 0, 0, 8]).await.unwrap();
+        until("it is over", || proxy.in_flight() == 0).await;
+    };
+    // Whoever has others answered may.
+    let mut honest = client(&proxy).await;
+    for number in 0..60 {
+        abandon(&mut honest, number * 4 + 1).await;
+        honest.request(number * 4 + 3, &get()).await;
+        assert_eq!(honest.outcome(number * 4 + 3).await, Some(200), "{number}");
+    }
+    let mut other = client(&proxy).await;
+    for number in 0..51 {
+        abandon(&mut other, number * 2 + 1).await;
+    }
+    other.send(PING, 0, 0, &[0; 8]).await.unwrap();
+    assert_eq!(other.end().await, Some(ENHANCE_YOUR_CALM));
+    until("it is counted", || proxy.metric("pointsman_proxy_client_floods_total{kind=\"abandoned\"}") == 1.0).await;
+    honest.request(301, &get()).await;
+    assert_eq!(honest.outcome(301).await, Some(200));
 }
 
 #[tokio::test]
@@ -329,6 +376,82 @@ async fn a_body_that_stops_is_given_up() {
     drop(proxy);
 }
 
+/// Octets that come now and then: a client that sends them holds nothing for ever, over HTTP/1.1 as over HTTP/2, with a
+/// length and without one. Streams of messages may rest.
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let backend = Backend::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        if head.starts_with("POST /early ") {
+            let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+        let mut sink = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sink).await;
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let pause = Duration::from_millis(500);
+    let begun = tokio::time::Instant::now();
+    // The grace is 10 seconds.
+    let over = Duration::from_secs(13);
+    let http1 = async |fields: &str, piece: &str| {
+        let mut stream = proxy.connect().await;
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        while begun.elapsed() < over {
+            if let Ok(answer) = tokio::time::timeout(pause, read_head(&mut stream)).await {
+                return answer;
+            }
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, piece.as_bytes()).await;
+        }
+        None
+    };
+    let http2 = async |fields: &[(&str, &str)]| {
+        let mut client = client(&proxy).await;
+        client.send(HEADERS, END_HEADERS, 1, &block(fields)).await.unwrap();
+        let mut trickled = 0;
+        let mut answered = None;
+        // Each ping is answered behind what the proxy has said before.
+        while begun.elapsed() < over {
+            let _ = client.send(DATA, 0, 1, b"x").await;
+            trickled += 1;
+            client.send(PING, 0, 0, &[trickled; 8]).await.unwrap();
+            loop {
+                let frame = client.next_of(&[HEADERS, RST_STREAM, PING]).await.expect("the connection goes on");
+                match frame.kind {
+                    HEADERS => answered = Some(frame.status()),
+                    RST_STREAM => return (answered, true),
+                    _ => break,
+                }
+            }
+            if answered == Some(408) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        (answered, false)
+    };
+    let post = (":method", "POST");
+    let (plain, early) = ([post, S, A, P], [post, S, A, (":path", "/early")]);
+    let length = [post, S, A, P, ("content-length", "1000")];
+    let call = [post, S, A, P, ("content-type", "application/grpc"), ("te", "trailers")];
+    let (chunked, counted, over_http2, with_length, answered, called) = tokio::join!(
+        http1("Transfer-Encoding: chunked", "1\r\nx\r\n"),
+        http1("Content-Length: 1000", "x"),
+        http2(&plain),
+        http2(&length),
+        http2(&early),
+        http2(&call),
+    );
+    assert_eq!(chunked.as_deref().map(status), Some(408));
+    assert_eq!(counted.as_deref().map(status), Some(408));
+    assert_eq!(over_http2.0, Some(408));
+    assert_eq!(with_length.0, Some(408));
+    assert_eq!(answered, (Some(200), false), "its answer has begun");
+    assert_eq!(called, (None, false), "a call may rest");
+}
+
 #[tokio::test]
 async fn a_stream_whose_window_stays_shut_is_reset_and_others_go_on() {
     let backend = Backend::start(|mut stream, _| async move {
@@ -354,4 +477,96 @@ async fn a_stream_whose_window_stays_shut_is_reset_and_others_go_on() {
     assert_eq!(client.outcome(5).await, Some(200));
     assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}"), 1.0);
     until("nothing waits", || proxy.in_flight() == 0 && proxy.metric("pointsman_proxy_buffered_bytes ") == 0.0).await;
+}
+
+/// The last piece of an answer, which the implementation of HTTP/2 would take whole and keep: by its length, by chunks,
+/// and with trailers behind it.
+#[tokio::test]
+async fn what_a_shut_window_keeps_back_is_counted_and_ended_with_its_stream() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let body = "x".repeat(7000);
+            let answer = match head.split(' ').nth(1).unwrap() {
+                "/length" => ok(&body),
+                "/chunks" => {
+                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1b58\r\n{body}\r\n0\r\n\r\n")
+                }
+                _ => format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1b58\r\n{body}\r\n0\r\nx-after: y\r\n\r\n"
+                ),
+            };
+            if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let backend = backend.await;
+    let proxy = proxy_with(&backend, |config| config.proxy.limits.idle = Duration::from_millis(700));
+    for (number, path) in ["/length", "/chunks", "/trailers"].into_iter().enumerate() {
+        // RFC 9113 section 6.9.2: windows begin with 1000 octets here.
+        let mut client = Client::start(proxy.connect().await, &[(4, 1000)]).await;
+        client.request(1, &[M, S, A, (":path", path), ("te", "trailers")]).await;
+        assert_eq!(client.outcome(1).await, Some(200), "{path}");
+        until("it is counted", || proxy.metric("pointsman_proxy_buffered_bytes ") >= 6000.0).await;
+        let reset = client.next_of(&[RST_STREAM]).await.expect("the stream ends, not the connection");
+        // CANCEL.
+        assert_eq!((reset.stream, reset.error()), (1, 8), "{path}");
+        let write = proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}");
+        assert_eq!(write, number as f64 + 1.0, "{path}");
+        until("nothing waits", || proxy.in_flight() == 0 && proxy.metric("pointsman_proxy_buffered_bytes ") == 0.0)
+            .await;
+        // A client that takes it gets it whole, and small ones in one frame that ends them.
+        let mut client = Client::start(proxy.connect().await, &[]).await;
+        client.request(1, &[M, S, A, (":path", path), ("te", "trailers")]).await;
+        assert_eq!(client.outcome(1).await, Some(200), "{path}");
+        let mut octets = 0;
+        loop {
+            let frame = client.next_of(&[DATA, HEADERS, RST_STREAM]).await.unwrap();
+            assert_ne!(frame.kind, RST_STREAM, "{path}");
+            octets += if frame.kind == DATA { frame.payload.len() } else { 0 };
+            if frame.flags & END_STREAM != 0 {
+                assert_eq!(frame.kind == HEADERS, path == "/trailers", "{path}");
+                break;
+            }
+        }
+        assert_eq!(octets, 7000, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_is_one_frame_of_data() {
+    let backend = Backend::saying("small").await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = client(&proxy).await;
+    client.request(1, &get()).await;
+    let data = client.next_of(&[DATA]).await.unwrap();
+    assert_eq!((data.payload.as_slice(), data.flags & END_STREAM), (&b"small"[..], END_STREAM));
+}
+
+/// A frame now and then is progress: whole pieces of an endpoint's answer may take longer than a client may rest.
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_its_answer() {
+    let backend = Backend::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, ok(&"x".repeat(260_000)).as_bytes()).await;
+        std::future::pending::<()>().await;
+    });
+    let backend = backend.await;
+    let proxy = proxy_with(&backend, |config| config.proxy.limits.idle = Duration::from_secs(2));
+    let mut client = Client::start(proxy.connect().await, &[]).await;
+    client.send(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()).await.unwrap();
+    client.request(1, &get()).await;
+    let (mut octets, mut window) = (0, 65_535);
+    while octets < 260_000 {
+        if octets == window {
+            // 40 KiB a second: a piece of 128 KiB would take three.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            window += 8_000;
+            client.send(WINDOW_UPDATE, 0, 1, &8_000_u32.to_be_bytes()).await.unwrap();
+        }
+        let frame = client.next_of(&[DATA, RST_STREAM]).await.expect("the connection goes on");
+        assert_eq!(frame.kind, DATA, "reset after {octets} octets");
+        octets += frame.payload.len();
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}"), 0.0);
 }

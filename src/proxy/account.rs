@@ -92,6 +92,9 @@ impl Account {
     /// The answer begins.
     pub fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);
+        if !self.is_silent {
+            self.client.watch.answered();
+        }
         if let Some(note) = &mut self.note {
             note.first = Some(self.started.elapsed());
         }
@@ -140,6 +143,13 @@ impl Account {
         self.end = End::Complete;
     }
 
+    /// The answer was whole, and the client has not taken it.
+    pub fn not_taken(&mut self) {
+        if self.end == End::Complete {
+            self.end = End::Open;
+        }
+    }
+
     /// No endpoint answered: the answer is an error in its place.
     pub fn lost(&mut self) {
         self.is_lost = true;
@@ -165,6 +175,9 @@ impl Drop for Account {
             return;
         }
         self.client.watch.end();
+        if self.end == End::Open && self.status.is_none() {
+            self.client.watch.abandon();
+        }
         let shard = &self.client.worker.shard;
         match self.end {
             End::Complete => {}

@@ -129,6 +129,15 @@ impl AnswerBody {
         Self::Compressed(Box::new(Compressed::new(self, encoder, place, worker)))
     }
 
+    /// What was handed on last is counted by whoever took it.
+    pub fn let_go(&mut self) {
+        match self {
+            Self::Relayed(relay) => relay.held.set(0),
+            Self::Compressed(compressed) => compressed.let_go(),
+            Self::Local(..) | Self::Bare(_) | Self::Replaced(..) | Self::Switched => {}
+        }
+    }
+
     /// Takes away what the proxy says by itself, and tells its length.
     pub fn withhold(&mut self) -> Option<usize> {
         match self {

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::frame_guard::FrameGuard;
+use super::frame_guard::{ABANDONED, Flood, FrameGuard};
 use super::head_scan::HeadScan;
 use super::idle::Watch;
 
@@ -58,6 +58,11 @@ impl<S> ClientIo<S> {
         Self { stream, first, watch, early: Bytes::new(), look: Look::Http2(Box::default()), stall, stalled: None }
     }
 
+    /// What it is read from and written to.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -68,7 +73,9 @@ impl<S> ClientIo<S> {
                 self.watch.received();
                 scan.feed(bytes);
                 if let Some(violation) = scan.violation() {
-                    if scan.is_in_body() {
+                    // Whose head is still to be parsed can be told what is wrong with its body, and gets an answer; nothing
+                    // of it is passed on. What has begun breaks off.
+                    if scan.is_in_body() && violation.request <= self.watch.requests() {
                         let what = violation.reason.entry().meaning;
                         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                     }
@@ -76,8 +83,10 @@ impl<S> ClientIo<S> {
                 }
             }
             Look::Http2(guard) => {
-                guard.feed(bytes, Instant::now).map_err(|flood| {
-                    self.watch.report_flood();
+                let fed = guard.feed(bytes, Instant::now);
+                let abandoned = if self.watch.abandoned() > ABANDONED { Err(Flood::Abandoned) } else { Ok(()) };
+                fed.and(abandoned).map_err(|flood| {
+                    self.watch.report_flood(flood);
                     io::Error::new(io::ErrorKind::InvalidData, flood)
                 })?;
                 self.watch.received_blocks(guard.blocks(), guard.is_in_block());

@@ -3,7 +3,8 @@
 //! The HTTP/2 implementation writes and flushes each DATA frame by itself. Here its writes go into a buffer, its
 //! flushes are taken as done, and a wrapper around what drives the connection sends the buffer after each turn: a
 //! quarter less processor time per request where many streams are busy. The buffer is bounded; beyond it the
-//! connection waits. A turn without anything to send gives a large buffer back.
+//! connection waits. A turn without anything to send gives a large buffer back. What is left after a turn waits for a
+//! slow reader, and counts as such.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
 use super::frame_guard::{self, Flood};
+use super::held::Held;
 
 /// What waits at most to be sent.
 const MAX_BYTES: usize = 256 * 1024;
@@ -38,13 +40,15 @@ struct Gathered<S> {
     buffer: BytesMut,
     /// Something was written and not flushed.
     dirty: bool,
+    /// What is left of the buffer after a turn.
+    held: Held,
     /// Why sending failed; said to the connection when it next reads or writes.
     failed: Option<io::Error>,
 }
 
-/// A socket that gathers writes, and what sends them.
-pub fn coalesce<S>(stream: S) -> (Coalesced<S>, Flusher<S>) {
-    let gathered = Gathered { stream, buffer: BytesMut::new(), dirty: false, failed: None };
+/// A socket that gathers writes, and what sends them; what waits is counted in `held`.
+pub fn coalesce<S>(stream: S, held: Held) -> (Coalesced<S>, Flusher<S>) {
+    let gathered = Gathered { stream, buffer: BytesMut::new(), dirty: false, held, failed: None };
     let gathered = Rc::new(RefCell::new(gathered));
     (Coalesced(gathered.clone()), Flusher(gathered))
 }
@@ -63,6 +67,7 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
             if gathered.buffer.capacity() > KEPT_BYTES {
                 gathered.buffer = BytesMut::new();
             }
+            gathered.held.set(0);
             return;
         }
         if let Poll::Ready(Err(error)) = gathered.poll_send(context) {
@@ -72,6 +77,8 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
             // The connection must look at its socket to learn of it.
             context.waker().wake_by_ref();
         }
+        let waits = gathered.buffer.len();
+        gathered.held.set(waits);
     }
 }
 
@@ -230,13 +237,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::metrics::Shard;
+    use std::sync::Arc;
     use std::task::Waker;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test(flavor = "current_thread")]
     async fn writes_wait_for_the_end_of_the_turn() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let (mut socket, flusher) = coalesce(near);
+        let (mut socket, flusher) = coalesce(near, Held::nothing(Arc::default()));
         socket.write_all(b"one ").await.unwrap();
         socket.flush().await.unwrap();
         socket.write_all(b"two").await.unwrap();
@@ -252,7 +261,8 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn the_buffer_is_bounded_and_given_back() {
         let (near, far) = tokio::io::duplex(16);
-        let (mut socket, flusher) = coalesce(near);
+        let shard: Arc<Shard> = Arc::default();
+        let (mut socket, flusher) = coalesce(near, Held::nothing(shard.clone()));
         let mut context = Context::from_waker(Waker::noop());
         let piece = [0; 64 * 1024];
         let mut taken = 0;
@@ -260,18 +270,21 @@ mod tests {
             taken += written.unwrap();
         }
         assert!((MAX_BYTES..MAX_BYTES + piece.len() + 16).contains(&taken), "{taken}");
+        flusher.flush(&mut context);
+        assert_eq!(shard.held(), taken as u64 - 16, "what the reader has not taken is counted");
         // The other side is gone: the connection hears of it, the buffer is empty.
         drop(far);
         flusher.flush(&mut context);
         assert!(socket.write_all(b"more").await.is_err());
         flusher.flush(&mut context);
         assert!(socket.0.borrow().buffer.capacity() <= KEPT_BYTES);
+        assert_eq!(shard.held(), 0);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn shutting_down_sends_what_waits() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let (mut socket, _flusher) = coalesce(near);
+        let (mut socket, _flusher) = coalesce(near, Held::nothing(Arc::default()));
         socket.write_all(b"last words").await.unwrap();
         socket.shutdown().await.unwrap();
         let mut text = String::new();

@@ -132,13 +132,16 @@ pub async fn http1_over(stream: EndpointIo, opened: Opened) -> Result<Http1, Att
 /// Why there is none.
 pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Http2>, AttemptFault> {
     let stream = way.open(Within::Http2).await?;
-    let (socket, flusher) = coalesce(stream);
+    let (socket, flusher) = coalesce(stream, opened.held());
     let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        // Each answer that is not valid is an error of its own stream: a bound for the connection's life would let one
+        // bad answer in a thousand end those of others beside it (h2#856).
+        .max_local_error_reset_streams(None::<usize>)
         .max_header_list_size(u32::try_from(ANSWER_HEAD_BYTES).expect("a small constant"))
         .handshake(TokioIo::new(socket));
     let (sender, connection) = handshake.await.map_err(not_connected)?;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::access_log::line::{EndKind, Ended};
+use super::access_log::note;
 use super::answer_body::AnswerBody;
 use super::client_address;
 use super::client_io::ClientIo;
@@ -31,6 +34,8 @@ use super::coalesce::{Turns, coalesce};
 use super::drain::{self, DrainSignal};
 use super::forward;
 use super::forwarded;
+use super::frame_guard::Flood;
+use super::held::Held;
 use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
@@ -39,6 +44,7 @@ use super::pool::Place;
 use super::proxy_protocol::Addresses;
 use super::proxy_protocol::receive::receive;
 use super::reason::Reason;
+use super::stream_body::StreamBody;
 use super::tcp;
 use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
@@ -136,7 +142,10 @@ impl Client {
     /// Counts what the HTTP implementation has refused by itself, before any rule of ours saw it.
     fn has_ended(&self, result: Option<hyper::Result<()>>) {
         let Some(Err(error)) = result else { return };
-        debug!(client = %self.peer, %error, "connection ended");
+        debug!(client = %self.peer, %error, flood = ?self.watch.flood(), "connection ended");
+        if is_too_much(&error) {
+            return self.watch.report_flood(Flood::Library);
+        }
         let reason = match () {
             () if error.is_parse_too_large() => Reason::HeadTooLarge,
             () if error.is_parse() => Reason::BadHead,
@@ -145,17 +154,35 @@ impl Client {
         let shard = &self.worker.shard;
         shard.answered_locally(reason);
         shard.other().finished(reason.status(), Duration::ZERO);
+        let config = self.worker.config();
+        if let Some(note) = note::unread(self, &config, reason) {
+            let (status, end) = (Some(reason.status().as_u16()), EndKind::Complete);
+            let ended = Ended { status, end, elapsed: Duration::ZERO, endpoint: None };
+            self.worker.access_log.ended(&config.proxy.access_log, &note, &ended);
+        }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.watch.has_flooded() {
-            self.worker.shard.client_floods.increment();
+        if let Some(flood) = self.watch.flood() {
+            self.worker.shard.flooded(flood);
         }
         self.worker.pool.forget(&self.kept.take());
         self.worker.shard.client_closed.increment();
     }
+}
+
+/// Whether the implementation of HTTP/2 has said that it is too much for it.
+fn is_too_much(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Serves one connection to its end.
@@ -263,7 +290,14 @@ async fn serve_secured(
     tls: TlsListener,
     limits: &ProxyLimits,
 ) {
-    let (stream, secured) = match timeout(limits.header, tls.accept(stream)).await {
+    let accepted = {
+        let handshake = worker.handshakes.begin();
+        tokio::select! {
+            accepted = timeout(limits.header, tls.accept(stream)) => accepted,
+            () = handshake.is_over() => return worker.shard.tls_displaced.increment(),
+        }
+    };
+    let (stream, secured) = match accepted {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => {
             debug!(client = %arrival.peer, "an authority's challenge is answered");
@@ -357,7 +391,10 @@ async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &Pr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (socket, flusher) = coalesce(ClientIo::http2(stream, first, client.watch.clone(), limits.idle));
+    let (socket, flusher) = coalesce(
+        ClientIo::http2(stream, first, client.watch.clone(), limits.idle),
+        Held::nothing(client.worker.shard.clone()),
+    );
     let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -371,7 +408,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.idle / 2)
-        .serve_connection(TokioIo::new(socket), service(client.clone()));
+        .serve_connection(TokioIo::new(socket), stream_service(client.clone()));
     client.has_ended(drive(Turns::new(connection, flusher), &client, limits).await);
 }
 
@@ -387,6 +424,23 @@ fn service(
         // Boxed: over HTTP/2 whoever spawns the stream moves it several times, and it is kilobytes large.
         let answer = Box::pin(forward::answer(client.clone(), request));
         async move { Ok(answer.await) }
+    })
+}
+
+fn stream_service(
+    client: Rc<Client>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<StreamBody>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<StreamBody>, Infallible>>,
+> {
+    service_fn(move |request| {
+        let client = client.clone();
+        async move {
+            let shard = client.worker.shard.clone();
+            Ok(forward::answer(client, request).await.map(|body| StreamBody::new(body, shard)))
+        }
     })
 }
 
@@ -412,9 +466,9 @@ impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
 where
     Self: Future<Output = hyper::Result<()>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody>,
+    S: hyper::service::HttpService<Incoming, ResBody = StreamBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, AnswerBody>,
+    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, StreamBody>,
 {
     fn shut_down(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -312,6 +312,9 @@ impl Forwarding {
         if let Some(note) = &account.note {
             body.tell(&note.received);
         }
+        if account.is_call() {
+            body.may_rest();
+        }
         let span = account.note.as_ref().and_then(|note| note.span.clone());
         Self {
             body,
@@ -967,6 +970,9 @@ impl Forwarding {
         let worker = self.client.worker.clone();
         self.account.answers(head.status);
         self.account.attempted(self.attempts_made());
+        if self.version == Version::HTTP_2 {
+            self.body.may_rest();
+        }
         debug!(client = %self.client.peer, service = %self.plan.destination.service.id, status = head.status.as_u16(), "answered");
         let switched = (head.status == StatusCode::SWITCHING_PROTOCOLS).then(|| self.upgrade.take()).flatten();
         let protocol = switched.as_ref().and_then(|_| head.headers.get(UPGRADE).cloned());

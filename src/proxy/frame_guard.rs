@@ -23,7 +23,12 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
+const PADDED: u8 = 0x8;
 const END_HEADERS: u8 = 0x4;
+
+/// Requests of one connection that may be reset before their answer has begun, each that gets an answer making good for
+/// one: what a burst may not do at once may not be done for ever either (CVE-2023-44487).
+pub const ABANDONED: u32 = 50;
 
 /// What a client sent too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +45,38 @@ pub enum Flood {
     /// Requests that are reset as soon as they are made (CVE-2023-44487).
     #[error("too many RST_STREAM frames")]
     Reset,
+    /// More requests that are reset before their answer than requests that are let be answered (CVE-2023-44487).
+    #[error("too many requests that were reset before their answer")]
+    Abandoned,
     /// DATA without content (CVE-2019-9518).
     #[error("too many empty DATA frames")]
     EmptyData,
     /// A header block in very many pieces (CVE-2024-27316).
     #[error("too many CONTINUATION frames")]
     Continuation,
+    /// What the implementation behind bounds by itself: requests that are reset before it has looked at them
+    /// (CVE-2023-44487), and resets that it is made to send (CVE-2025-8671).
+    #[error("too many resets for the implementation of HTTP/2")]
+    Library,
+}
+
+impl Flood {
+    /// Every kind, in the order of [`Flood::index`].
+    pub const ALL: [Self; 8] = [
+        Self::Ping,
+        Self::Settings,
+        Self::Priority,
+        Self::Reset,
+        Self::Abandoned,
+        Self::EmptyData,
+        Self::Continuation,
+        Self::Library,
+    ];
+
+    /// Its position in [`Flood::ALL`].
+    pub fn index(self) -> u8 {
+        self as u8
+    }
 }
 
 /// The walker of one connection.
@@ -74,6 +105,11 @@ enum Place {
     Head {
         octets: [u8; HEAD],
         have: usize,
+    },
+    /// The next octet says how much of what follows, so many octets with itself, is padding (RFC 9113 section 6.1).
+    Padding {
+        length: u32,
+        flags: u8,
     },
 }
 
@@ -122,6 +158,12 @@ impl FrameGuard {
                         self.frame(octets, &now)?;
                     }
                 }
+                Place::Padding { length, flags } => {
+                    let (length, flags) = (*length - 1, *flags);
+                    self.data(length.saturating_sub(bytes[0].into()), flags, &now)?;
+                    bytes = &bytes[1..];
+                    self.place = if length == 0 { FRAME } else { Place::Skip { left: length, ends_block: false } };
+                }
             }
         }
         Ok(())
@@ -142,9 +184,11 @@ impl FrameGuard {
         let has = |flag| flags & flag != 0;
         let mut ends_block = false;
         match kind {
-            DATA if length == 0 && !has(END_STREAM) => self.empty_data.take(now).ok_or(Flood::EmptyData)?,
-            // What carries a request pays for the probes and hints around it: some clients send one with each.
-            DATA => self.ping.give(),
+            DATA if has(PADDED) && length > 0 => {
+                self.place = Place::Padding { length, flags };
+                return Ok(());
+            }
+            DATA => self.data(length, flags, now)?,
             HEADERS | CONTINUATION => {
                 ends_block = has(END_HEADERS);
                 self.head_frame(kind)?;
@@ -163,6 +207,19 @@ impl FrameGuard {
             left => Place::Skip { left, ends_block },
         };
         Ok(())
+    }
+
+    /// DATA with so much content.
+    fn data(&mut self, content: u32, flags: u8, now: &impl Fn() -> Instant) -> Result<(), Flood> {
+        match content {
+            0 if flags & END_STREAM == 0 => self.empty_data.take(now).ok_or(Flood::EmptyData),
+            0 => Ok(()),
+            // What carries a request pays for the probes and hints around it: some clients send one with each.
+            _ => {
+                self.ping.give();
+                Ok(())
+            }
+        }
     }
 
     fn head_frame(&mut self, kind: u8) -> Result<(), Flood> {
@@ -261,11 +318,26 @@ mod tests {
         assert_eq!(survives(&[frame(0xfe, 0, &[])], 1000), Err((100, Flood::Priority)));
         assert_eq!(survives(&[frame(DATA, 0, &[])], 1000), Err((100, Flood::EmptyData)));
         assert_eq!(survives(&[frame(DATA, END_STREAM, &[])], 1000), Ok(1000));
+        // Padding is no content, and pays for nothing.
+        assert_eq!(survives(&[frame(DATA, PADDED, &[0])], 1000), Err((100, Flood::EmptyData)));
+        assert_eq!(survives(&[frame(DATA, PADDED, &[3, 0, 0, 0])], 1000), Err((100, Flood::EmptyData)));
+        assert_eq!(survives(&[frame(DATA, PADDED, &[2, 9, 0, 0])], 1000), Ok(1000));
+        let ping = frame(PING, 0, &[0; 8]);
+        let padded = frame(DATA, PADDED | END_STREAM, &[2, 0, 0]);
+        assert_eq!(survives(&[padded, ping.clone()], 1000), Err((100, Flood::Ping)));
+        assert_eq!(survives(&[frame(DATA, PADDED, &[2, 9, 0, 0]), ping], 1000), Ok(1000));
         let reset = [frame(HEADERS, END_HEADERS, &[0; 3]), frame(RST_STREAM, 0, &[0; 4])];
         assert_eq!(survives(&reset, 1000), Err((100, Flood::Reset)));
         let pieces: Vec<_> =
             std::iter::once(frame(HEADERS, 0, &[0])).chain((0..30).map(|_| frame(CONTINUATION, 0, &[0]))).collect();
         assert_eq!(survives(&pieces, 1), Err((0, Flood::Continuation)));
+    }
+
+    #[test]
+    fn kinds_have_their_positions() {
+        for (position, flood) in Flood::ALL.iter().enumerate() {
+            assert_eq!(usize::from(flood.index()), position);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -309,6 +381,7 @@ mod tests {
             assert_eq!(feed(&whole[20..]), (false, 1));
             assert_eq!(feed(&frame(HEADERS, 0, &[0; 30])), (true, 2));
             assert_eq!(feed(&frame(CONTINUATION, END_HEADERS, &[])), (false, 2));
+            assert_eq!(feed(&frame(DATA, PADDED, &[2, 9, 0, 0])), (false, 2));
             assert_eq!(feed(&frame(DATA, 0, &[0; 30])[..12]), (false, 2));
         }
     }

@@ -4,7 +4,8 @@
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName,
-    MAX_FORWARDS, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -18,6 +19,29 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Became the environment variable `HTTP_PROXY` in CGI programs (CVE-2016-5385).
 const PROXY: HeaderName = HeaderName::from_static("proxy");
+
+/// Routes by the app's name.
+const APP_ID: HeaderName = HeaderName::from_static("x-marathon-app-id");
+
+/// Names that a trailer must not have: what frames, routes or authenticates, what is kept of a session, and what this
+/// proxy says (RFC 9110 section 6.5.1).
+const NO_TRAILERS: [HeaderName; 15] = [
+    HOST,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    PROXY_AUTHENTICATE,
+    WWW_AUTHENTICATE,
+    COOKIE,
+    SET_COOKIE,
+    TRAILER,
+    VIA,
+    EXPECT,
+    APP_ID,
+    REASON,
+];
 
 /// Names that `Connection` cannot nominate away (CVE-2024-45410, CVE-2025-48865): they carry framing, identity or what
 /// proxies say of the client.
@@ -78,12 +102,37 @@ pub fn passes(headers: &HeaderMap, via: &str) -> u32 {
 /// Removes from trailers what could change framing, routing or trust (RFC 9110 section 6.5.1).
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
-    for name in [HOST, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, AUTHORIZATION, COOKIE, TRAILER, VIA, EXPECT] {
+    let is_refused = |name: &HeaderName| {
+        NO_TRAILERS.contains(name)
+            || [MAX_FORWARDS, PROXY, TRANSFER_ENCODING].contains(name)
+            || is_forwarding(name.as_str())
+    };
+    let is_one = |name: &&HeaderName| is_refused(name) || plain(name).is_some_and(|name| is_refused(&name));
+    while let Some(name) = trailers.keys().find(is_one).cloned() {
         trailers.remove(name);
     }
-    while let Some(name) = trailers.keys().find(|name| is_forwarding(name.as_str())).cloned() {
-        trailers.remove(name);
+}
+
+/// Removes a field, and what a backend that reads `_` as `-` would take for it (GHSA-5m6w-wvh7-57vm): whoever writes a
+/// field that a client must not write begins with this.
+pub fn remove_all(headers: &mut HeaderMap, name: &HeaderName) {
+    headers.remove(name);
+    while let Some(alias) = headers.keys().find(|other| is_alike(other, name)).cloned() {
+        headers.remove(alias);
     }
+}
+
+/// Whether two names are one where `_` is read as `-`.
+fn is_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let (one, other) = (one.as_str().as_bytes(), other.as_str().as_bytes());
+    let plain = |octet: &u8| if *octet == b'_' { b'-' } else { *octet };
+    one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
+}
+
+/// A name with `_` as those see it who read it as `-`.
+fn plain(name: &HeaderName) -> Option<HeaderName> {
+    let name = name.as_str();
+    if name.contains('_') { name.replace('_', "-").parse().ok() } else { None }
 }
 
 /// RFC 9110 section 7.6.1: removes `Connection`, what it nominates, and the names that are known to be of one hop.
@@ -107,13 +156,11 @@ fn is_protected(name: &HeaderName) -> bool {
 /// Many backends read `_` as `-`: a name that would then be one that this proxy writes is dropped
 /// (GHSA-5m6w-wvh7-57vm, CVE-2026-33433).
 fn remove_aliases(headers: &mut HeaderMap) {
-    let is_alias = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.contains('_') && {
-            let plain = name.replace('_', "-");
-            plain.parse().is_ok_and(|name: HeaderName| is_protected(&name) || name == TRANSFER_ENCODING)
-        }
+    let is_ours = |name: HeaderName| {
+        let is_of_one_hop = [TRANSFER_ENCODING, PROXY_AUTHORIZATION, APP_ID].contains(&name);
+        is_protected(&name) || is_of_one_hop
     };
+    let is_alias = |name: &&HeaderName| plain(name).is_some_and(is_ours);
     while let Some(name) = headers.keys().find(is_alias).cloned() {
         headers.remove(name);
     }
@@ -222,6 +269,30 @@ mod tests {
             map(&[("grpc-status", "0"), ("content-length", "5"), ("x-forwarded-for", "6"), ("host", "x")]);
         strip_trailers(&mut trailers);
         assert_eq!(trailers, map(&[("grpc-status", "0")]));
+        let mut trailers: HeaderMap = HeaderMap::new();
+        for name in NO_TRAILERS.into_iter().chain([MAX_FORWARDS, PROXY, TRANSFER_ENCODING, CONNECTION]) {
+            let alias: HeaderName = name.as_str().replace('-', "_").parse().unwrap();
+            trailers.append(name, HeaderValue::from_static("x"));
+            trailers.append(alias, HeaderValue::from_static("x"));
+        }
+        for name in ["x_forwarded_for", "x-forwarded_host", "x_real_ip", "client_cert"] {
+            trailers.append(name, HeaderValue::from_static("x"));
+        }
+        trailers.append("my_sum", HeaderValue::from_static("x"));
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("my_sum", "x")]));
+    }
+
+    #[test]
+    fn a_field_goes_with_its_aliases() {
+        let mut headers =
+            map(&[("x_auth_user", "1"), ("x-auth_user", "2"), ("x-auth-user", "3"), ("x-auth-users", "4")]);
+        remove_all(&mut headers, &HeaderName::from_static("x-auth-user"));
+        assert_eq!(headers, map(&[("x-auth-users", "4")]));
+        // Also where it is the name itself that has one.
+        let mut headers = map(&[("x_auth_user", "1"), ("x-auth-user", "2")]);
+        remove_all(&mut headers, &HeaderName::from_static("x_auth_user"));
+        assert!(headers.is_empty());
     }
 
     proptest! {

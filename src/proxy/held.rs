@@ -20,6 +20,13 @@ impl Held {
         Self { shard, bytes: 0 }
     }
 
+    /// So many from the beginning.
+    pub fn holding(shard: Arc<Shard>, bytes: usize) -> Self {
+        let mut held = Self::nothing(shard);
+        held.set(bytes);
+        held
+    }
+
     /// From now on so many.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {

@@ -3,10 +3,11 @@
 //! [`Watch`] is what the layers of one connection tell each other; [`Deadline`] decides, purely. Timers are coarse: a
 //! request costs no look at the clock. A kept connection is closed between one and two times its idle time.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::early::Early;
+use super::frame_guard::Flood;
 use super::head_scan::Violation;
 use super::reason::Reason;
 
@@ -22,8 +23,10 @@ pub struct Watch {
     heads: AtomicU32,
     /// What follows is no HTTP.
     switched: AtomicBool,
-    /// It was cut off for flooding.
-    flooded: AtomicBool,
+    /// What it was cut off for, by its index plus one; 0: nothing.
+    flooded: AtomicU8,
+    /// Requests that ended before their answer began, less those whose answer did.
+    abandoned: AtomicU32,
     /// Interim answers.
     pub early: Early,
     /// Number of the violating request, shifted by 8, and the reason's index plus one; 0: none.
@@ -70,13 +73,29 @@ impl Watch {
     }
 
     /// The client floods.
-    pub fn report_flood(&self) {
-        self.flooded.store(true, Relaxed);
+    pub fn report_flood(&self, flood: Flood) {
+        self.flooded.store(flood.index() + 1, Relaxed);
     }
 
-    /// Whether the client floods.
-    pub fn has_flooded(&self) -> bool {
-        self.flooded.load(Relaxed)
+    /// What the client floods with, if it does.
+    pub fn flood(&self) -> Option<Flood> {
+        let index = usize::from(self.flooded.load(Relaxed)).checked_sub(1)?;
+        Flood::ALL.get(index).copied()
+    }
+
+    /// The client gave a request up before its answer began.
+    pub fn abandon(&self) {
+        self.abandoned.store(self.abandoned.load(Relaxed).saturating_add(1), Relaxed);
+    }
+
+    /// An answer begins: it makes good for a request that was given up.
+    pub fn answered(&self) {
+        self.abandoned.store(self.abandoned.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    /// Requests that were given up and not made good for.
+    pub fn abandoned(&self) -> u32 {
+        self.abandoned.load(Relaxed)
     }
 
     /// Requests under way.
@@ -222,6 +241,18 @@ mod tests {
         watch.begin();
         watch.end();
         assert_eq!(kind(quiet.on_timer(&watch, &TIMES)), Some(Kind::KeepAlive));
+    }
+
+    #[test]
+    fn answers_make_good_for_requests_that_were_given_up() {
+        let watch = Watch::default();
+        watch.answered();
+        watch.abandon();
+        watch.abandon();
+        watch.answered();
+        assert_eq!((watch.abandoned(), watch.flood()), (1, None));
+        watch.report_flood(Flood::Library);
+        assert_eq!(watch.flood(), Some(Flood::Library));
     }
 
     #[test]

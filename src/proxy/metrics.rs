@@ -15,6 +15,7 @@ use prometheus::proto::{
     Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::frame_guard::Flood;
 use super::reason::Reason;
 use crate::model::id::ServiceId;
 
@@ -156,12 +157,28 @@ shard! {
         "Connections from clients that have ended.";
     client_full "pointsman_proxy_client_connections_limited_total" counter None
         "Times that accepting stopped because the worker was at its limit of connections.";
-    client_floods "pointsman_proxy_client_floods_total" counter None
-        "Connections over HTTP/2 that were cut off because of too many frames of a kind.";
+    floods_ping "pointsman_proxy_client_floods_total" counter (Some(("kind", "ping")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_settings "pointsman_proxy_client_floods_total" counter (Some(("kind", "settings")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_priority "pointsman_proxy_client_floods_total" counter (Some(("kind", "priority")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_reset "pointsman_proxy_client_floods_total" counter (Some(("kind", "reset")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_abandoned "pointsman_proxy_client_floods_total" counter (Some(("kind", "abandoned")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_empty_data "pointsman_proxy_client_floods_total" counter (Some(("kind", "empty-data")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_continuation "pointsman_proxy_client_floods_total" counter (Some(("kind", "continuation")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
+    floods_http2_limits "pointsman_proxy_client_floods_total" counter (Some(("kind", "http2-limits")))
+        "Connections over HTTP/2 that were cut off because of too much of something, by what it was.";
     accept_errors "pointsman_proxy_accept_errors_total" counter None
         "Failed accepts, for want of file descriptors or memory above all.";
     tls_failures "pointsman_proxy_tls_failures_total" counter None
         "TLS handshakes that failed.";
+    tls_displaced "pointsman_proxy_tls_handshakes_displaced_total" counter None
+        "TLS handshakes that were ended because too many were under way and no other had waited for so long.";
     upstream_opened "pointsman_proxy_upstream_connections_opened_total" counter None
         "Connections opened to endpoints.";
     upstream_closed "pointsman_proxy_upstream_connections_closed_total" counter None
@@ -264,6 +281,21 @@ impl Shard {
     /// Octets of bodies that wait in this worker's memory.
     pub fn held(&self) -> u64 {
         self.held_added.value().saturating_sub(self.held_removed.value())
+    }
+
+    /// Counts a connection that was cut off for a flood.
+    pub fn flooded(&self, flood: Flood) {
+        let counter = match flood {
+            Flood::Ping => &self.floods_ping,
+            Flood::Settings => &self.floods_settings,
+            Flood::Priority => &self.floods_priority,
+            Flood::Reset => &self.floods_reset,
+            Flood::Abandoned => &self.floods_abandoned,
+            Flood::EmptyData => &self.floods_empty_data,
+            Flood::Continuation => &self.floods_continuation,
+            Flood::Library => &self.floods_http2_limits,
+        };
+        counter.increment();
     }
 
     /// Counts an answer that this proxy gave by itself.

@@ -15,6 +15,7 @@
 //!
 //! "Strict in, canonical out": what two readers could understand in two ways is refused, never forwarded.
 
+pub mod abort;
 pub mod accept;
 pub mod access_log;
 pub mod account;
@@ -37,8 +38,10 @@ pub mod filters;
 pub mod forward;
 pub mod forwarded;
 pub mod frame_guard;
+pub mod fuzz;
 pub mod gate;
 pub mod grpc;
+pub mod handshakes;
 pub mod head_scan;
 pub mod headers;
 pub mod held;
@@ -63,6 +66,7 @@ pub mod route;
 pub mod rules;
 pub mod spans;
 pub mod stall;
+pub mod stream_body;
 pub mod tcp;
 pub mod tls;
 pub mod trace;

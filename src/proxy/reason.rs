@@ -199,13 +199,13 @@ reasons! {
         "The path has a broken or a dangerous percent-encoding, or a backslash.",
         "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused.";
     BadFraming "bad-framing" BAD_REQUEST Client,
-        "The request's length is given in more than one way.",
+        "The request's length is given in more than one way, or a chunk's head can be read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
-        "The request's head is not valid HTTP/1; the answer has no body.",
+        "The request's head is not valid HTTP/1; the answer has no body and does not name this code.",
         "Look at what the client sends (RFC 9112 sections 3 and 5).";
     BadLine "bad-line" BAD_REQUEST Client,
-        "A line of the request's head does not end in CR LF.",
+        "A line of the request's head or of its chunks does not end in CR LF.",
         "End lines with CR LF (RFC 9112 section 2.2).";
     BadUpgrade "bad-upgrade" BAD_REQUEST Client,
         "The WebSocket handshake is not valid.",
@@ -235,8 +235,8 @@ reasons! {
         "The host is not one that the certificate of this TLS connection is for.",
         "Open a connection with the right server name (RFC 9110 section 15.5.20).";
     RequestTimeout "request-timeout" REQUEST_TIMEOUT Client,
-        "The request's body stopped arriving.",
-        "The time is `proxy.limits.idle`.";
+        "The request's body stopped arriving, or came too slowly.",
+        "The time is `proxy.limits.idle`; after 10 s a body arrives with 240 octets a second at least.";
     RequestCut "request-cut" BAD_REQUEST Client,
         "The request's body broke off or is not valid.",
         "Look at the client, or at a proxy before this one.";

@@ -21,9 +21,9 @@ use super::headers::strip_trailers;
 use super::held::Held;
 use super::metrics::Shard;
 
-/// A body whose length is known arrives at this rate at least, octets a second, once the grace has passed: a client
-/// that sends an octet now and then would hold its connections forever (the figures are Kestrel's). Streams without a
-/// length may rest.
+/// A body arrives at this rate at least, octets a second of the time that its client is waited for, once the grace has
+/// passed: a client that sends an octet now and then would hold its connections forever (the figures are Kestrel's).
+/// Streams of messages may rest for as long as `idle`: calls over gRPC, and over HTTP/2 whatever has its answer's head.
 const SLOWEST: u64 = 240;
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -59,11 +59,14 @@ struct Source {
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Instant,
-    begun: Instant,
+    /// Since when the client is waited for.
+    asked: Option<Instant>,
+    /// How long it was waited for so far.
+    waited: Duration,
     received: u64,
     /// Where what was received is told, too.
     told: Option<Rc<Cell<u64>>>,
-    has_length: bool,
+    may_rest: bool,
     held: Held,
 }
 
@@ -80,7 +83,6 @@ impl RequestSource {
         if incoming.is_end_stream() {
             return Self(None);
         }
-        let (now, has_length) = (Instant::now(), incoming.size_hint().exact().is_some());
         Self(Some(Rc::new(RefCell::new(Source {
             incoming,
             kept: Vec::new(),
@@ -92,11 +94,12 @@ impl RequestSource {
             lost: false,
             idle,
             timer: None,
-            progress: now,
-            begun: now,
+            progress: Instant::now(),
+            asked: None,
+            waited: Duration::ZERO,
             received: 0,
             told: None,
-            has_length,
+            may_rest: false,
             held: Held::nothing(shard),
         }))))
     }
@@ -110,6 +113,13 @@ impl RequestSource {
     pub fn tell(&self, told: &Rc<Cell<u64>>) {
         if let Some(source) = &self.0 {
             source.borrow_mut().told = Some(told.clone());
+        }
+    }
+
+    /// From now on it may come as slowly as its client likes.
+    pub fn may_rest(&self) {
+        if let Some(source) = &self.0 {
+            source.borrow_mut().may_rest = true;
         }
     }
 
@@ -218,10 +228,14 @@ impl Source {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         let Poll::Ready(polled) = polled else {
+            self.asked.get_or_insert_with(Instant::now);
             return self.poll_idle(context).map(|fault| Some(Err(self.fail(fault))));
         };
         self.timer = None;
         self.progress = Instant::now();
+        if let Some(asked) = self.asked.take() {
+            self.waited += self.progress - asked;
+        }
         let frame = match polled {
             None => {
                 self.state = State::Ended;
@@ -239,7 +253,7 @@ impl Source {
                 if self.received > self.most {
                     return Poll::Ready(Some(Err(self.fail(BodyFault::TooLarge))));
                 }
-                if self.has_length && is_too_slow(self.received, self.progress - self.begun) {
+                if !self.may_rest && is_too_slow(self.received, self.waited) {
                     return Poll::Ready(Some(Err(self.fail(BodyFault::Idle))));
                 }
                 self.keep(&piece);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::abort::Abort;
 use super::balance::choose::{self, Ask};
 use super::balance::local::ServiceLocal;
 use super::balance::outcome::Outcome;
@@ -45,10 +45,7 @@ pub fn owner_of_name(table: &Table, name: &str) -> Option<(Arc<Service>, Arc<Con
 
 /// Carries a client's connection to an endpoint of `service` until both sides have ended, nothing was said for too long,
 /// or draining ends it, ours or the endpoint's. Nothing is sent to the client before an endpoint is there.
-pub async fn serve<S>(from: &Client, stream: S, service: Arc<Service>, config: Arc<Config>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub async fn serve<S: Abort>(from: &Client, stream: S, service: Arc<Service>, config: Arc<Config>) {
     let (worker, peer) = (from.worker.clone(), from.peer);
     let limits = &config.proxy.limits;
     let client = peer.ip().to_canonical();

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::abort::Abort;
 use super::account::Account;
 use super::drain;
 use super::headers::has_token;
@@ -127,60 +128,79 @@ pub async fn tunnel(
         () = drain::expired(&mut drain) => {}
         () = leash::cut(hold.as_mut()) => account.drained(),
     }
-    account.copied(copied.from_client.get(), copied.from_endpoint.get());
+    account.copied(copied.from_client.octets.get(), copied.from_endpoint.octets.get());
     account.complete();
 }
 
-/// Octets that were copied, each way.
+/// What was copied, each way.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    from_client: Cell<u64>,
-    from_endpoint: Cell<u64>,
+    from_client: Way,
+    from_endpoint: Way,
 }
 
-/// Copies both ways until both have ended or nothing was said for `idle`.
-pub(super) async fn copy_both(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    endpoint: impl AsyncRead + AsyncWrite + Unpin,
-    idle: Duration,
-    counts: &Copied,
-) {
-    let (from_client, to_client) = tokio::io::split(client);
-    let (from_endpoint, to_endpoint) = tokio::io::split(endpoint);
+/// One way.
+#[derive(Debug, Default)]
+struct Way {
+    octets: Cell<u64>,
+    /// Whoever sends on it has said all, and that was passed on.
+    is_whole: Cell<bool>,
+}
+
+/// Copies both ways until both have ended or nothing was said for `idle`. What breaks one way breaks both: neither side
+/// may take what it got for the whole, nor wait for one that is gone.
+pub(super) async fn copy_both(client: impl Abort, endpoint: impl Abort, idle: Duration, copied: &Copied) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_endpoint, mut to_endpoint) = tokio::io::split(endpoint);
     let activity = Activity::new();
-    let copied = async {
-        tokio::join!(
-            copy(from_client, to_endpoint, &activity, &counts.from_client, idle),
-            copy(from_endpoint, to_client, &activity, &counts.from_endpoint, idle)
-        );
+    let (forth, back) = (&copied.from_client, &copied.from_endpoint);
+    let both = async {
+        tokio::try_join!(
+            copy(&mut from_client, &mut to_endpoint, &activity, (forth, back), idle),
+            copy(&mut from_endpoint, &mut to_client, &activity, (back, forth), idle)
+        )
     };
-    tokio::select! {
-        () = copied => {}
-        () = activity.silence(idle) => {}
+    let is_broken = tokio::select! {
+        ended = both => ended.is_err(),
+        () = activity.silence(idle) => false,
+    };
+    if is_broken {
+        from_client.unsplit(to_client).abort();
+        from_endpoint.unsplit(to_endpoint).abort();
     }
 }
 
+/// One side is gone, or does not read.
+struct Broken;
+
 /// One way. Its end is passed on, the other way goes on: half-closed connections are whole for the other half.
 async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     activity: &Activity,
-    count: &Cell<u64>,
+    (way, back): (&Way, &Way),
     stall: Duration,
-) {
+) -> Result<(), Broken> {
     let mut buffer = vec![0; BUFFER];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+    loop {
+        let length = from.read(&mut buffer).await.map_err(|_| Broken)?;
+        if length == 0 {
+            break;
+        }
         activity.note();
-        count.set(count.get() + length as u64);
+        way.octets.set(way.octets.get() + length as u64);
         let written = async {
             to.write_all(&buffer[..length]).await?;
             to.flush().await
         };
         if !matches!(timeout(stall, written).await, Ok(Ok(()))) {
-            break;
+            // Who has said all may want to hear no more, and what it said is whole.
+            return if back.is_whole.get() { Ok(()) } else { Err(Broken) };
         }
     }
-    let _ = timeout(stall, to.shutdown()).await;
+    // A side that is gone has ended its own way, too, and that tells how.
+    way.is_whole.set(matches!(timeout(stall, to.shutdown()).await, Ok(Ok(()))));
+    Ok(())
 }
 
 /// When something was last said, either way.

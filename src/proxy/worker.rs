@@ -24,6 +24,8 @@ use super::challenges::Challenges;
 use super::deadlines::Deadlines;
 use super::drain::{self, DrainSignal};
 use super::filters::page_service::PageServices;
+use super::handshakes::Handshakes;
+use super::held::Held;
 use super::http1::Engine;
 use super::leash::Leashes;
 use super::listen::Listener;
@@ -118,6 +120,8 @@ pub struct Worker {
     pub(super) permits: Permits,
     /// Client connections by network.
     pub(super) per_address: PerAddress,
+    /// TLS handshakes with clients.
+    pub(super) handshakes: Handshakes,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Rc<ServiceLocal>>>,
     date: RefCell<(u64, HeaderValue)>,
@@ -207,6 +211,11 @@ impl Opened {
     pub fn count(shard: Arc<Shard>) -> Self {
         shard.upstream_opened.increment();
         Self(shard)
+    }
+
+    /// Counts what waits to be sent on it.
+    pub fn held(&self) -> Held {
+        Held::nothing(self.0.clone())
     }
 }
 
@@ -331,6 +340,7 @@ impl Worker {
             engine,
             rng: RefCell::new(fastrand::Rng::new()),
             per_address: PerAddress::default(),
+            handshakes: Handshakes::default(),
             permits: Permits::new(connections),
             reader: RefCell::new(reader),
             services: RefCell::default(),

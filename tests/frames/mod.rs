@@ -20,6 +20,7 @@ pub const CONTINUATION: u8 = 9;
 pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Longer than anything a test waits for.

@@ -128,7 +128,7 @@ fn line<'a>(config: &AccessLogConfig, note: &'a Note, ended: &Ended<'a>) -> Line
     Line {
         time: Civil::from(note.at).to_string(),
         client: note.client.to_string(),
-        method: clip(note.method.as_str(), LONGEST_TEXT),
+        method: if note.is_unread { "-" } else { clip(note.method.as_str(), LONGEST_TEXT) },
         scheme: if note.secure { "https" } else { "http" },
         host: clip(note.authority.to_str().unwrap_or_default(), LONGEST_TEXT),
         target: clip(note::target(note, config.query), LONGEST_TARGET),
@@ -242,6 +242,7 @@ mod tests {
             at: Timestamp(1_709_251_199_042),
             client: [192, 0, 2, 1].into(),
             secure: false,
+            is_unread: false,
             method: "GET".parse().unwrap(),
             authority: HeaderValue::from_static("shop.test"),
             target: "/a?secret=1".parse().unwrap(),

@@ -16,6 +16,7 @@ use crate::model::id::ServiceId;
 use crate::model::time::Timestamp;
 use crate::proxy::client_address::{client_address, is_trusted};
 use crate::proxy::connection::Client;
+use crate::proxy::headers::remove_all;
 use crate::proxy::plan::Plan;
 use crate::proxy::reason::Reason;
 use crate::proxy::spans::request::RequestSpan;
@@ -39,6 +40,8 @@ pub struct Note {
     pub client: IpAddr,
     /// It came over TLS.
     pub secure: bool,
+    /// It could not be read: nothing is known of what it asked for.
+    pub is_unread: bool,
     /// Its method.
     pub method: Method,
     /// The host that it asked for.
@@ -105,6 +108,7 @@ pub fn begin(
         at: Timestamp::now(),
         client: client_address(peer, &head.headers, &proxy.trusted_proxies),
         secure: client.secured.is_some(),
+        is_unread: false,
         method: head.method.clone(),
         authority: authority.unwrap_or(HeaderValue::from_static("")),
         target: head.uri.clone(),
@@ -114,6 +118,35 @@ pub fn begin(
         service: plan.map(|plan| plan.destination.service.id.clone()),
         generation: plan.map_or_else(|| client.worker.with_table(|table| table.generation), |plan| plan.generation),
         reason: None,
+        attempts: 0,
+        first: None,
+        received: Rc::default(),
+        sent: 0,
+    }))
+}
+
+/// Notes a request whose head could not be read, if requests are written down: who sent it is all that is known.
+pub fn unread(client: &Client, config: &Config, reason: Reason) -> Option<Box<Note>> {
+    config.proxy.access_log.path.as_ref()?;
+    Some(Box::new(Note {
+        request_id: None,
+        begun_trace: None,
+        trace_id: None,
+        span: None,
+        rule: LogRule::default(),
+        at: Timestamp::now(),
+        client: client.peer.ip().to_canonical(),
+        secure: client.secured.is_some(),
+        is_unread: true,
+        method: Method::default(),
+        authority: HeaderValue::from_static(""),
+        target: http::Uri::default(),
+        version: Version::HTTP_11,
+        referer: None,
+        user_agent: None,
+        service: None,
+        generation: client.worker.with_table(|table| table.generation),
+        reason: Some(reason),
         attempts: 0,
         first: None,
         received: Rc::default(),
@@ -167,6 +200,7 @@ impl Note {
     /// Writes the id, and the trace that begins here, into the request that goes to an endpoint.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some((name, id)) = &self.request_id {
+            remove_all(headers, name);
             headers.insert(name.clone(), id.clone());
         }
         if let Some(begun) = self.begun_trace {
@@ -177,6 +211,9 @@ impl Note {
 
 /// The target as it is written down.
 pub(super) fn target(note: &Note, with_query: bool) -> &str {
+    if note.is_unread {
+        return "-";
+    }
     let whole = note.target.path_and_query().map_or("*", http::uri::PathAndQuery::as_str);
     match with_query {
         true => whole,

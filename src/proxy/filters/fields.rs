@@ -1,11 +1,13 @@
 //! Changes of header fields, as routes ask for them.
 //!
-//! Whoever reads the labels has refused the names that are not a route's to change.
+//! Whoever reads the labels has refused the names that are not a route's to change. What is set or removed has no second
+//! spelling with `_` afterwards.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::actions::{Change, FieldChange};
+use crate::proxy::headers::remove_all;
 
 /// Makes the changes, in their order.
 pub fn change(headers: &mut HeaderMap, changes: &[FieldChange]) {
@@ -13,9 +15,10 @@ pub fn change(headers: &mut HeaderMap, changes: &[FieldChange]) {
         // The text is copied: shared values would be counted by every worker in one place.
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
         match change {
-            Change::Remove => drop(headers.remove(name)),
+            Change::Remove => remove_all(headers, &name),
             Change::Set(value) => {
                 if let Ok(value) = HeaderValue::from_str(value) {
+                    remove_all(headers, &name);
                     headers.insert(name, value);
                 }
             }
@@ -35,7 +38,7 @@ mod tests {
     #[test]
     fn changes_are_made_in_order() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("x-a", "1"), ("x-a", "2"), ("x-b", "1"), ("x-c", "1")] {
+        for (name, value) in [("x-a", "1"), ("x_a", "2"), ("x-b", "1"), ("x_b", "1"), ("x-c", "1")] {
             headers.append(name, HeaderValue::from_static(value));
         }
         let of = |name: &str, change| FieldChange { name: name.into(), change };
@@ -51,5 +54,6 @@ mod tests {
             (all("x-a"), all("x-b").len(), all("x-c"), all("x-d")),
             (vec!["3".into(), "4".into()], 0, vec!["1".into()], vec!["5".into()])
         );
+        assert_eq!((all("x_a").len(), all("x_b").len()), (0, 0));
     }
 }

@@ -93,6 +93,14 @@ pub fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl EndpointIo {
+    /// The socket beneath.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Secure(stream) => stream.get_ref().0,
+        }
+    }
+
     /// The socket alone; `None`: it speaks TLS.
     pub fn into_plain(self) -> Option<TcpStream> {
         match self {

@@ -76,6 +76,11 @@ impl Compressed {
         self.encoder.is_none() && self.trailers.is_none()
     }
 
+    /// What was handed on last is counted by whoever took it.
+    pub fn let_go(&mut self) {
+        self.held.set(self.pending.len());
+    }
+
     /// What is counted of its request.
     pub(in crate::proxy) fn account(&mut self) -> Option<&mut Account> {
         self.inner.account()

@@ -1,0 +1,54 @@
+//! Ends connections so that the other end cannot take what it got for the whole.
+//!
+//! TCP has one word for that, RST: whoever reads gets an error where a FIN would be an end. Over TLS nothing is said
+//! before it, above all no `close_notify` (RFC 8446 section 6.1), which would vouch for the end.
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::client_io::ClientIo;
+use super::tls::endpoint::EndpointIo;
+
+/// A connection that can be ended so.
+pub trait Abort: AsyncRead + AsyncWrite + Unpin {
+    /// Ends it.
+    fn abort(self);
+}
+
+/// A socket that sends RST when it is closed.
+fn reset(stream: &TcpStream) {
+    // Where that fails the connection has ended already.
+    let _ = stream.set_zero_linger();
+}
+
+impl Abort for TcpStream {
+    fn abort(self) {
+        reset(&self);
+    }
+}
+
+impl Abort for TlsStream<TcpStream> {
+    fn abort(self) {
+        reset(self.get_ref().0);
+    }
+}
+
+/// Over HTTP/2 there is no socket to be closed: the stream ends, and the connection goes on.
+impl Abort for TokioIo<Upgraded> {
+    fn abort(self) {
+        let upgraded = match self.into_inner().downcast::<TokioIo<EndpointIo>>() {
+            Ok(parts) => return reset(parts.io.inner().socket()),
+            Err(upgraded) => upgraded,
+        };
+        let upgraded = match upgraded.downcast::<TokioIo<ClientIo<TcpStream>>>() {
+            Ok(parts) => return reset(parts.io.inner().stream()),
+            Err(upgraded) => upgraded,
+        };
+        if let Ok(parts) = upgraded.downcast::<TokioIo<ClientIo<TlsStream<TcpStream>>>>() {
+            reset(parts.io.inner().stream().get_ref().0);
+        }
+    }
+}
