@@ -1,7 +1,9 @@
 //! Clients and servers that others have written, through the running program: gRPC by grpcio, WebSockets by the library
-//! websockets, HTTP/2 by h2 and hyperframe, HTTP/1.1 by varnishtest.
+//! websockets, HTTP/2 by h2 and hyperframe, HTTP/1.1 by varnishtest, TLS by testssl.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+#[path = "common/authority.rs"]
+mod authority;
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -9,8 +11,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use authority::Authority;
+use common::backend::Backend;
 use common::ports::unused;
 use common::program::{Folder, Program, run};
+use serde_json::Value;
 
 /// Debian's, which has Debian's libraries.
 const PYTHON: &str = "/usr/bin/python3";
@@ -149,4 +154,133 @@ fn varnishtest_sees_http1_as_it_should_be() {
         assert!(output.status.success(), "{name}: {text}");
         program.stop();
     }
+}
+
+/// What testssl has to find, and how: the id of a finding and what its text says.
+const FOUND: &[(&str, &str)] = &[
+    ("SSLv2", "not offered"),
+    ("SSLv3", "not offered"),
+    // RFC 8996: neither is to be negotiated.
+    ("TLS1", "not offered"),
+    ("TLS1_1", "not offered"),
+    ("TLS1_2", "offered"),
+    ("TLS1_3", "offered"),
+    ("ALPN_HTTP2", "h2"),
+    ("cipherlist_NULL", "not offered"),
+    ("cipherlist_aNULL", "not offered"),
+    ("cipherlist_EXPORT", "not offered"),
+    ("cipherlist_LOW", "not offered"),
+    ("cipherlist_3DES_IDEA", "not offered"),
+    ("cipherlist_AVERAGE", "not offered"),
+    ("cipherlist_STRONG", "offered"),
+    // RFC 5746: said to whoever asks, and nothing is negotiated anew.
+    ("secure_renego", "supported"),
+];
+
+/// Vulnerabilities that it looks for, each of which it has to find absent.
+const SOUND: &[&str] = &[
+    "heartbleed",
+    "CCS",
+    "ticketbleed",
+    "ROBOT",
+    "secure_renego",
+    "secure_client_renego",
+    "CRIME_TLS",
+    // Of an answer in clear text; an endpoint that compresses is its own master.
+    "BREACH",
+    "POODLE_SSL",
+    "fallback_SCSV",
+    "SWEET32",
+    "FREAK",
+    "DROWN",
+    "LOGJAM",
+    "LOGJAM-common_primes",
+    "BEAST",
+    "LUCKY13",
+    "RC4",
+];
+
+/// What it calls grave and is not, and why.
+const EXCUSED: &[(&str, &str)] = &[
+    (
+        "cipher_order",
+        "every suite is an AEAD with forward secrecy, so the client, which knows whether it has AES in hardware, may choose",
+    ),
+    ("cert_chain_of_trust", "the authority is the test's"),
+    ("cert_trust", "the authority is the test's"),
+    ("cert_revocation", "a certificate of the test says nowhere where it could be revoked"),
+    ("cert_expirationStatus", "it is good for as long as the test's authority makes it"),
+    ("cert_notAfter", "as above"),
+    ("cert_validityPeriod", "as above"),
+    ("OCSP_stapling", "there is nobody to ask"),
+    ("DNS_CAArecord", "web.test is in no public zone, and nobody is asked for names"),
+];
+
+/// Looks at the listener with testssl: protocols, kinds of cipher suites, preferences, vulnerabilities. What it says of the
+/// certificate (`-S`) is about the test's own, and takes the most time.
+fn testssl(proxy: SocketAddr, findings: &std::path::Path) -> Option<(String, Vec<Value>)> {
+    let mut command = Command::new("timeout");
+    command.args([
+        "300",
+        "testssl",
+        "--quiet",
+        "--color",
+        "0",
+        "--warnings",
+        "off",
+        "--ip",
+        "127.0.0.1",
+        "--nodns",
+        "none",
+    ]);
+    command.args(["-p", "-s", "-P", "-U", "--jsonfile"]).arg(findings);
+    command.arg(format!("https://web.test:{}", proxy.port())).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    // 127: `timeout` found no such command.
+    if output.status.code() == Some(127) {
+        println!("SKIP: testssl is not installed (Debian: testssl.sh)");
+        return None;
+    }
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = std::fs::read(findings).unwrap_or_default();
+    let found = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("no findings ({error}): {said}"));
+    Some((said, found))
+}
+
+#[test]
+fn testssl_finds_no_fault() {
+    let task = Backend::start("task");
+    let folder = Folder::new();
+    folder.serve_web(&[task.address]);
+    std::fs::create_dir(folder.path("certificates")).unwrap();
+    Authority::new().issue(&["web.test"]).write(&folder.path("certificates"), "web");
+    let proxy = unused();
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
+         [[proxy.listeners]]\nname = \"https\"\naddress = \"{proxy}\"\ncertificates = \"certificates\"\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    let Some((said, found)) = testssl(proxy, &folder.path("findings.json")) else { return program.stop() };
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let of = |id: &str| {
+        let finding = found.iter().find(|finding| finding["id"] == id);
+        finding.unwrap_or_else(|| panic!("nothing is said of {id}: {said}"))
+    };
+    for (id, expected) in FOUND {
+        let finding = text(of(id), "finding");
+        assert!(finding.starts_with(expected), "{id}: {finding}");
+    }
+    for id in SOUND {
+        assert_eq!(text(of(id), "severity"), "OK", "{id}: {}", of(id));
+    }
+    let grave = found.iter().filter(|finding| ["HIGH", "CRITICAL"].contains(&&*text(finding, "severity")));
+    for finding in grave {
+        let excuse = EXCUSED.iter().find(|(id, _)| finding["id"] == *id);
+        let Some((id, why)) = excuse else { panic!("{finding}\n{said}") };
+        println!("testssl says of {id}: {}; {why}", text(finding, "finding"));
+    }
+    // Whoever looked so hard has broken nothing.
+    assert!(!program.has_ended());
+    program.stop();
 }

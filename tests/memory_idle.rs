@@ -7,6 +7,7 @@ mod common;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use common::backend::Backend;
 use common::ports::unused;
@@ -20,12 +21,18 @@ fn own_memory(program: &Program) -> usize {
 }
 
 fn start(hosts: usize, tasks: &[SocketAddr]) -> (Program, Folder, SocketAddr) {
+    start_with(hosts, 1, tasks)
+}
+
+/// So many services with one endpoint and `hosts_each` hosts each, `h0.test` and so on.
+fn start_with(services: usize, hosts_each: usize, tasks: &[SocketAddr]) -> (Program, Folder, SocketAddr) {
     let folder = Folder::new();
     let mut text = String::new();
-    for host in 0..hosts {
-        let task = tasks[host % tasks.len()];
-        writeln!(text, "[[services]]\nname = \"s{host}\"\nhosts = [\"h{host}.test\"]\nendpoints = [\"{task}\"]")
-            .unwrap();
+    for service in 0..services {
+        let task = tasks[service % tasks.len()];
+        let begin = service * hosts_each;
+        let hosts: Vec<String> = (begin..begin + hosts_each).map(|host| format!("h{host}.test")).collect();
+        writeln!(text, "[[services]]\nname = \"s{service}\"\nhosts = {hosts:?}\nendpoints = [\"{task}\"]").unwrap();
     }
     folder.write("services.toml", text);
     let proxy = unused();
@@ -36,6 +43,15 @@ fn start(hosts: usize, tasks: &[SocketAddr]) -> (Program, Folder, SocketAddr) {
     let mut program = folder.start();
     program.until_ready();
     (program, folder, proxy)
+}
+
+/// The least within a second: memory that reading the file took is given back a moment later.
+fn settled_memory(program: &Program) -> usize {
+    let look = |_| {
+        std::thread::sleep(Duration::from_millis(50));
+        own_memory(program)
+    };
+    (0..20).map(look).min().unwrap()
 }
 
 /// Opens a connection and has one request answered on it.
@@ -88,4 +104,29 @@ fn a_route_takes_little() {
     println!("{each} octets for a route with its service and one endpoint");
     // A service, its endpoint and its route, and what reading the file has left behind: that differs from run to run.
     assert!(each <= 10_240, "{each}");
+}
+
+/// Services and endpoints are the same in number both times, and so is all that reading them leaves behind but the texts of
+/// the hosts: what is more is what routes take.
+#[test]
+fn a_route_beside_others_of_its_service_takes_little() {
+    // As many hosts as a service may have.
+    const SERVICES: usize = 160;
+    const HOSTS: usize = pointsman::labels::MAX_HOSTS;
+    let task = Backend::start("task");
+    let memory = [1, HOSTS].map(|hosts_each| {
+        let (mut program, _folder, proxy) = start_with(SERVICES, hosts_each, &[task.address]);
+        let last = SERVICES * hosts_each - 1;
+        for host in [0, last / 2, last] {
+            assert_eq!(get(proxy, &format!("h{host}.test"), "/").unwrap().status, 200, "h{host}.test");
+        }
+        assert_eq!(get(proxy, &format!("h{}.test", last + 1), "/").unwrap().status, 404);
+        let memory = settled_memory(&program);
+        program.stop();
+        memory
+    });
+    let routes = SERVICES * (HOSTS - 1);
+    let each = memory[1].saturating_sub(memory[0]) / routes;
+    println!("{each} octets for a further route ({routes} of them, goal 512)");
+    assert!(each < 4096, "{each}");
 }

@@ -5,10 +5,12 @@
 #[path = "common/authority.rs"]
 mod authority;
 mod common;
+#[path = "take_over_support/manager.rs"]
+mod manager;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Instant;
@@ -16,10 +18,11 @@ use std::time::Instant;
 use authority::Authority;
 use common::backend::Backend;
 use common::ports::unused;
-use common::program::{Folder, PATIENCE, Program, exchange, get, listens, mode, pointsman, run, until};
+use common::program::{Folder, PATIENCE, exchange, get, listens, mode, run, until};
 use common::{dns, facts};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use manager::start_with;
 use nix::sys::signal::Signal;
 use pointsman::cluster::store;
 use pointsman::config::{self, Config};
@@ -260,19 +263,6 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
     program.signal(Signal::SIGTERM);
     assert_eq!(heard()[0], "STOPPING=1");
     assert_eq!(program.ended().code(), Some(0));
-}
-
-/// Starts an instance that inherits three sockets from its service manager, as systemd passes them, by these names.
-fn start_with(folder: &Folder, names: &str, sockets: [BorrowedFd<'_>; 3]) -> Program {
-    // A shell puts them where systemd does, from descriptor 3 on, and becomes the program.
-    let mut command = std::process::Command::new("/bin/sh");
-    let script = "log=$1; names=$2; shift 2; exec 3<&0 4<&1 5<&2 </dev/null >>\"$log\" 2>&1; \
-                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=$names exec \"$@\"";
-    command.args(["-c", script, "sh"]).arg(folder.path("log")).arg(names).arg(pointsman().get_program());
-    command.arg("serve").arg("--config").arg(folder.path("pointsman.toml"));
-    let [first, second, third] = sockets.map(|socket| Stdio::from(socket.try_clone_to_owned().unwrap()));
-    command.stdin(first).stdout(second).stderr(third);
-    folder.adopt(command.spawn().unwrap())
 }
 
 #[test]
