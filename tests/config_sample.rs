@@ -75,7 +75,8 @@ fn what_the_sample_calls_a_default_is_the_default() {
     assert_eq!(config.state, StateConfig { path: config.state.path.clone(), ..StateConfig::default() });
     assert_eq!(config.mesos[0].guard, GuardConfig::default());
     assert_eq!(config.proxy.limits, ProxyLimits::default());
-    assert_eq!(config.routing, RoutingConfig::default());
+    let routing = RoutingConfig { groups: config.routing.groups.clone(), ..RoutingConfig::default() };
+    assert_eq!(config.routing, routing);
     let proxy = ProxyConfig {
         listeners: config.proxy.listeners.clone(),
         trusted_proxies: config.proxy.trusted_proxies.clone(),
