@@ -236,7 +236,7 @@ fn a_removed_framework_takes_its_tasks_along_and_a_disconnected_one_does_not() {
     let gone = Fact::Framework(Box::new(FrameworkFacts { connected: false, ..framework("marathon") }));
     world.facts(1, vec![gone]);
     assert_eq!(world.tasks(), 2);
-    world.facts(1, vec![Fact::FrameworkGone(common::facts::FRAMEWORK.into())]);
+    world.facts(1, vec![Fact::FrameworkGone(FRAMEWORK.into())]);
     assert_eq!(world.tasks(), 0);
 }
 

@@ -319,8 +319,8 @@ fn a_star_serves_what_is_in_no_group_too() {
     assert_eq!(served(&named, &["external"], false), nothing);
     let native = ["pointsman.host=a.test", "pointsman.group=internal"];
     assert_eq!(served(&native, &[], false).1, route);
-    assert_eq!(served(&native, &["*"], false), (vec![(true, Some(10_000), None)], route, 0));
-    assert_eq!(served(&native, &["external"], false).0, [(false, None, None)]);
+    assert_eq!(served(&native, &["*"], false), (vec![(true, Some(10_000), None), (true, None, None)], route, 0));
+    assert_eq!(served(&native, &["external"], false).0, [(false, None, None); 2]);
     // A port that cannot be read gives way to the service port.
     let unread = served(&named.iter().copied().chain(["HAPROXY_0_PORT=eighty"]).collect::<Vec<_>>(), &[], false);
     assert_eq!((unread.0[0].1, unread.2), (Some(10_000), 1));

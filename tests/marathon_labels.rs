@@ -201,8 +201,8 @@ async fn requests_by_port_go_where_the_labels_say() {
 async fn a_star_serves_apps_without_a_label_on_their_service_ports() {
     let marathon = Marathon::start().await;
     let (backend, port) = (saying("/plain:0".to_owned()).await, ports::unused());
-    let tasks = [marathon_common::server::task("/plain", 1, backend.address)];
-    marathon.put(marathon_common::server::app("/plain", port.port(), &serde_json::json!({}), &tasks));
+    let tasks = [server::task("/plain", 1, backend.address)];
+    marathon.put(server::app("/plain", port.port(), &serde_json::json!({}), &tasks));
     let server = following(&[&marathon], |_| {});
     server.table_until("the app is read", |table| table.ready && table.tasks.len() == 1).await;
     assert!(server.table().ways.ports.is_empty(), "only who names a group has a port");
