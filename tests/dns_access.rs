@@ -95,7 +95,7 @@ fn what_is_rejected_is_limited_too() {
     let web = query(1, "web.marathon.mesos.", RecordType::A);
     let mut status = web.clone();
     status[2] |= 2 << 3;
-    let two_questions = [&[0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0], &web[12..], &web[12..]].concat();
+    let two_questions = [&[0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0][..], &web[12..], &web[12..]].concat();
     for (what, message) in [("opcode", status), ("two questions", two_questions), ("signature", badly_signed(&web))] {
         let server = Server::start(names.clone());
         let count = answered(&server, &message);

@@ -354,7 +354,7 @@ fn half_open_connections_keep_nobody_elses_answer_and_are_not_accepted_in_circle
     program.until_ready();
     let mut held = Vec::new();
     for _ in 0..200 {
-        for (address, beginning) in [(names, &b"\0"[..]), (tls, b"\x16\x03\x01\x02\0\x01")] {
+        for (address, beginning) in [(names, &b"\0"[..]), (tls, &b"\x16\x03\x01\x02\0\x01"[..])] {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(beginning).unwrap();
             held.push(stream);

@@ -548,7 +548,8 @@ mod tests {
 
     #[test]
     fn what_a_wildcard_gives_is_counted_together() {
-        let message = |name: &[u8]| [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, b"\x05mesos\0\0\x01\0\x01"].concat();
+        let message =
+            |name: &[u8]| [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name, b"\x05mesos\0\0\x01\0\x01"].concat();
         let (one, two) = (message(b"\x01a"), message(b"\x02xy"));
         let (Incoming::Query(one), Incoming::Query(two)) = (query::parse(&one), query::parse(&two)) else { panic!() };
         let answered = |wildcard| Answered { wildcard, ..Answered::plain(Some(record_type::A), Rcode::NoError) };
