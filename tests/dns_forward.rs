@@ -102,6 +102,11 @@ fn queries_have_random_ids_ports_and_spellings() {
     let ids: std::collections::BTreeSet<_> = asked.iter().map(|asked| asked.message.metadata.id).collect();
     let spelt = asked.iter().filter(|asked| asked.octets[12..].iter().any(u8::is_ascii_uppercase)).count();
     assert!(ids.len() > 15 && spelt > 15, "{ids:?} {spelt}");
+    // RFC 5452 section 9.2: a port for each query, and none that follows from the one before.
+    let ports: Vec<u16> = asked.iter().map(|asked| asked.port).collect();
+    let different: std::collections::BTreeSet<_> = ports.iter().collect();
+    let next_door = ports.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) <= 4).count();
+    assert!(different.len() > 15 && next_door < 5, "{ports:?}");
     for asked in asked {
         assert!(asked.message.metadata.recursion_desired);
         assert_eq!(asked.message.edns.as_ref().unwrap().max_payload(), 1232);
@@ -310,6 +315,65 @@ fn a_dead_server_costs_a_moment_and_then_nothing() {
 }
 
 #[test]
+fn a_server_that_falls_silent_costs_a_part_of_the_time_that_an_answer_may_take() {
+    let silent = Arc::new(AtomicBool::new(false));
+    let fast = Upstream::start({
+        let silent = silent.clone();
+        move |asked| match silent.load(Ordering::SeqCst) {
+            true => Vec::new(),
+            false => at_once(&with_address(&asked.message, 1, 300)),
+        }
+    });
+    // Slower than what an unknown server counts as, so that the other one is asked first.
+    let pauses = AtomicU32::new(0);
+    let slow = Upstream::start(move |asked| {
+        let pause = if pauses.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { 55 } else { 95 };
+        vec![(Duration::from_millis(pause), with_address(&asked.message, 2, 300).to_vec().unwrap())]
+    });
+    let timeout = Duration::from_secs(8);
+    let server = server(&[&fast, &slow], |forward| forward.timeout = timeout);
+    for number in 0..10 {
+        assert!(address_in(&ask(&server, &format!("warm-{number}.example."))).is_some());
+    }
+    silent.store(true, Ordering::SeqCst);
+    let asked = fast.asked().len();
+    let begun = Instant::now();
+    for number in 0..10 {
+        assert_eq!(address_in(&ask(&server, &format!("n{number}.example."))), Some([192, 0, 2, 2]));
+    }
+    // The slow one's time for each, and 50 ms in vain for those of the first few.
+    let took = begun.elapsed();
+    assert!(fast.asked().len() > asked, "it was the first to be asked");
+    assert!(took < timeout / 2, "{took:?} for ten names, of {timeout:?} that each may take");
+}
+
+#[test]
+fn a_server_that_only_refuses_is_not_the_first_to_be_asked() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let refusing = Upstream::answering(move |query| reply(query, code));
+        // Slower than what an unknown server counts as; by turns, so that a late answer is within what is expected.
+        let pauses = AtomicU32::new(0);
+        let good = Upstream::start(move |asked| {
+            let pause = if pauses.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { 55 } else { 95 };
+            vec![(Duration::from_millis(pause), with_address(&asked.message, 1, 300).to_vec().unwrap())]
+        });
+        let server = server(&[&refusing, &good], |_| {});
+        for number in 0..30 {
+            assert_eq!(address_in(&ask(&server, &format!("n{number}.example."))), Some([192, 0, 2, 1]), "{number}");
+        }
+        let count = refusing.asked().len();
+        assert!((1..15).contains(&count), "{count} of 30 names were asked of a server that says {code:?}");
+        // It is no dead one: alone it is asked for each.
+        let alone = self::server(&[&refusing], |_| {});
+        for number in 0..6 {
+            let answer = ask(&alone, &format!("alone-{number}.example."));
+            assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+            assert!(refusing.count(&format!("alone-{number}.example.")) >= 1);
+        }
+    }
+}
+
+#[test]
 fn only_the_answer_to_the_query_counts() {
     // Another id, another question, another spelling of it, another name's records; then the answer.
     let upstream = Upstream::start(|asked| {
@@ -354,6 +418,22 @@ fn guesses_and_servers_that_change_the_spelling_are_left_for_tcp() {
     let server = server(&[&upstream], |_| {});
     assert_eq!(address_in(&ask(&server, "guessed.example.com.")), Some([192, 0, 2, 1]));
     assert_eq!(address_in(&ask(&server, "a-name-with-many-letters.example.com.")), Some([192, 0, 2, 1]));
+}
+
+#[test]
+fn a_server_is_asked_over_tcp_alone_where_the_configuration_says_so() {
+    let upstream = Upstream::answering(|query| with_address(query, 1, 300));
+    let over_tcp = UpstreamServer { address: upstream.address, transport: UpstreamTransport::Tcp };
+    let server = server(&[], |forward| forward.upstreams = vec![over_tcp]);
+    for number in 0..5 {
+        assert_eq!(address_in(&ask(&server, &format!("n{number}.example."))), Some([192, 0, 2, 1]));
+    }
+    let asked = upstream.asked();
+    assert!(asked.len() >= 5 && asked.iter().all(|asked| asked.over_tcp));
+    // 0x20 is for those who can be guessed at.
+    assert!(asked.iter().all(|asked| !asked.octets[12..].iter().any(u8::is_ascii_uppercase)));
+    let label = format!("tcp://{}", upstream.address);
+    assert!(server.metric("pointsman_dns_forward_latency_seconds_count", &label) >= 5.0);
 }
 
 #[test]
@@ -454,6 +534,84 @@ fn an_answer_past_its_time_stands_in_while_nobody_answers_and_absence_does_not()
     until("nothing stands in", || ask(&strict, "www.example.").metadata.response_code == ResponseCode::ServFail);
 }
 
+/// What a server says of a name once its first answer, which lives for a second, has run out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Later {
+    /// Another address, for the one that asks.
+    ForOnce,
+    /// There is no such name, and no SOA that says for how long.
+    GoneWithoutSoa,
+    /// There is no such name, for a second.
+    Gone,
+}
+
+#[test]
+fn what_was_superseded_is_not_served_past_its_time() {
+    for later in [Later::ForOnce, Later::GoneWithoutSoa, Later::Gone] {
+        // 0: the first answer; 1: the later one; 2: none.
+        let stage = Arc::new(AtomicU32::new(0));
+        let upstream = Upstream::start({
+            let stage = stage.clone();
+            move |asked| {
+                let message = &asked.message;
+                match (stage.load(Ordering::SeqCst), later) {
+                    (0, _) => at_once(&with_address(message, 1, 1)),
+                    (1, Later::ForOnce) => at_once(&with_address(message, 2, 0)),
+                    (1, Later::GoneWithoutSoa) => at_once(&reply(message, ResponseCode::NXDomain)),
+                    (1, Later::Gone) => at_once(&with_soa(reply(message, ResponseCode::NXDomain), "example.", 1)),
+                    _ => Vec::new(),
+                }
+            }
+        });
+        let server = server(&[&upstream], |forward| forward.timeout = Duration::from_millis(700));
+        assert_eq!(address_in(&ask(&server, "www.example.")), Some([192, 0, 2, 1]));
+        stage.store(1, Ordering::SeqCst);
+        until("the later answer", || {
+            let answer = ask(&server, "www.example.");
+            match later {
+                Later::ForOnce => address_in(&answer) == Some([192, 0, 2, 2]),
+                Later::GoneWithoutSoa | Later::Gone => answer.metadata.response_code == ResponseCode::NXDomain,
+            }
+        });
+        stage.store(2, Ordering::SeqCst);
+        until("the later answer runs out", || {
+            let answer = ask(&server, "www.example.");
+            assert_ne!(address_in(&answer), Some([192, 0, 2, 1]), "{later:?}: the first answer is back");
+            answer.metadata.response_code == ResponseCode::ServFail
+        });
+        assert_eq!(ask(&server, "www.example.").metadata.response_code, ResponseCode::ServFail, "{later:?}");
+    }
+}
+
+#[test]
+fn clients_get_an_answer_past_its_time_before_a_slow_server_has_a_better_one() {
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let upstream = Upstream::start({
+        let is_slow = is_slow.clone();
+        move |asked| match is_slow.load(Ordering::SeqCst) {
+            false => at_once(&with_address(&asked.message, 1, 1)),
+            true => vec![(Duration::from_secs(4), with_address(&asked.message, 2, 300).to_vec().unwrap())],
+        }
+    });
+    let server = server(&[&upstream], |forward| forward.timeout = Duration::from_secs(15));
+    assert_eq!(address_in(&ask(&server, "www.example.")), Some([192, 0, 2, 1]));
+    is_slow.store(true, Ordering::SeqCst);
+    // RFC 8767 section 5: 1.8 seconds, of the four that a better one takes.
+    let mut took = Duration::ZERO;
+    until("an answer past its time", || {
+        let begun = Instant::now();
+        let answer = ask(&server, "www.example.");
+        took = begun.elapsed();
+        assert_eq!(address_in(&answer), Some([192, 0, 2, 1]));
+        answer.answers[0].ttl == 30
+    });
+    assert!(took >= Duration::from_millis(1700) && took < Duration::from_millis(3800), "{took:?}");
+    // The better one is fetched nevertheless, once, and kept.
+    until("the better answer", || address_in(&ask(&server, "www.example.")) == Some([192, 0, 2, 2]));
+    assert!(ask(&server, "www.example.").answers[0].ttl > 30);
+    assert!(server.metric("pointsman_dns_cache_lookups_total", "stale") >= 1.0);
+}
+
 #[test]
 fn a_slow_server_delays_only_those_who_ask_for_its_names() {
     let (dead, good) = (Upstream::dead(), Upstream::answering(|query| with_address(query, 1, 0)));
@@ -478,6 +636,43 @@ fn a_slow_server_delays_only_those_who_ask_for_its_names() {
     }
     let last = read_answer(&mut stream);
     assert_eq!((last.metadata.id, last.metadata.response_code), (1, ResponseCode::ServFail));
+}
+
+/// Sends queries for so many different names below `zone` and waits for none of their answers.
+fn flood(server: &Server, zone: &str, count: u16) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.address).unwrap();
+    for id in 0..count {
+        socket.send(&wanting(id, &format!("n{id}.{zone}"), RecordType::A)).unwrap();
+    }
+    socket
+}
+
+#[test]
+fn many_names_of_a_slow_server_leave_room_for_the_names_of_others() {
+    let (dead, good) = (Upstream::dead(), Upstream::answering(|query| with_address(query, 1, 300)));
+    let refusing = Upstream::answering(|query| reply(query, ResponseCode::Refused));
+    let zone = |zone: &str, upstream: &Upstream| ForwardZone { zone: zone.into(), upstreams: vec![upstream.server()] };
+    let server = server(&[&good], |forward| {
+        forward.zones = vec![zone("dead.example", &dead), zone("good.example", &good), zone("no.example", &refusing)];
+        forward.max_in_flight = 32;
+    });
+    let _clients = flood(&server, "dead.example.", 150);
+    until("the bound is met", || server.metric("pointsman_dns_forward_denied_total", "overload") >= 100.0);
+    let waiting = server.metric("pointsman_dns_forward_waiting", "");
+    assert!((8.0..=24.0).contains(&waiting), "{waiting} of 32 wait for servers that do not answer");
+    // What was refused is remembered for a moment, and takes no room.
+    for number in 0..40 {
+        let answer = ask(&server, &format!("n{number}.no.example."));
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    }
+    assert!(refusing.asked().len() >= 40, "each of them was asked for");
+    for number in 0..40 {
+        for zone in ["good.example.", "org."] {
+            let name = format!("n{number}.{zone}");
+            assert_eq!(address_in(&ask(&server, &name)), Some([192, 0, 2, 1]), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -525,7 +720,7 @@ fn equal_queries_wait_for_one_answer_and_only_so_many_wait_at_all() {
 
 #[test]
 fn a_server_that_sends_our_queries_back_is_found_out() {
-    // Known before we start, so that the one probe at the start finds the loop.
+    // Known before we start, so that the probe at the start finds the loop.
     let us = ports::unused();
     let looping = Upstream::start(move |asked| {
         // As a forwarder that has us as its upstream.
@@ -545,6 +740,46 @@ fn a_server_that_sends_our_queries_back_is_found_out() {
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
     }
     assert_eq!(looping.asked().len(), before);
+}
+
+#[test]
+fn a_server_that_begins_to_send_our_queries_back_is_found_out() {
+    // What it did when it was configured: it answered, or was not there.
+    for was_there in [true, false] {
+        let us = ports::unused();
+        let loops = Arc::new(AtomicBool::new(false));
+        let looping = Upstream::start({
+            let loops = loops.clone();
+            move |asked| {
+                if loops.load(Ordering::SeqCst) {
+                    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&asked.octets, us).unwrap();
+                    return Vec::new();
+                }
+                if was_there { at_once(&with_address(&asked.message, 1, 300)) } else { Vec::new() }
+            }
+        });
+        let forward = ForwardConfig {
+            upstreams: vec![looping.server()],
+            // Long enough for two attempts at a server that nobody knows.
+            timeout: Duration::from_millis(1500),
+            ..ForwardConfig::default()
+        };
+        let server = Server::start_on(&us.to_string(), 1, &Arc::new(names(forward)));
+        assert_eq!(address_in(&ask(&server, "first.example.")).is_some(), was_there);
+        loops.store(true, Ordering::SeqCst);
+        let mut number = 0;
+        until("the loop is found", || {
+            number += 1;
+            ask(&server, &format!("n{number}.example."));
+            server.metric("pointsman_dns_forward_denied_total", "loop") >= 1.0
+        });
+        let before = looping.asked().len();
+        for number in 0..5 {
+            let answer = ask(&server, &format!("later-{number}.example."));
+            assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        }
+        assert_eq!(looping.asked().len(), before, "it is not asked any more");
+    }
 }
 
 #[test]

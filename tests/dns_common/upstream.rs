@@ -17,6 +17,8 @@ pub struct Asked {
     pub message: Message,
     pub octets: Vec<u8>,
     pub over_tcp: bool,
+    /// The port that it came from.
+    pub port: u16,
 }
 
 /// What is sent back, in order: octets, each after a pause.
@@ -138,7 +140,7 @@ fn serve_udp(socket: &UdpSocket, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool
             return;
         }
         let Ok(message) = Message::from_vec(&buffer[..length]) else { continue };
-        let query = Asked { message, octets: buffer[..length].to_vec(), over_tcp: false };
+        let query = Asked { message, octets: buffer[..length].to_vec(), over_tcp: false, port: client.port() };
         asked.lock().unwrap().push(query.clone());
         let replies = script(&query);
         if replies.iter().all(|(pause, _)| pause.is_zero()) {
@@ -158,7 +160,7 @@ fn serve_udp(socket: &UdpSocket, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool
 }
 
 fn serve_tcp(listener: &TcpListener, asked: &Mutex<Vec<Asked>>, stopped: &AtomicBool, script: &Script) {
-    while let Ok((mut stream, _)) = listener.accept() {
+    while let Ok((mut stream, client)) = listener.accept() {
         if stopped.load(Ordering::SeqCst) {
             return;
         }
@@ -172,7 +174,7 @@ fn serve_tcp(listener: &TcpListener, asked: &Mutex<Vec<Asked>>, stopped: &Atomic
             continue;
         }
         let Ok(message) = Message::from_vec(&octets) else { continue };
-        let query = Asked { message, octets, over_tcp: true };
+        let query = Asked { message, octets, over_tcp: true, port: client.port() };
         asked.lock().unwrap().push(query.clone());
         for (pause, octets) in script(&query) {
             std::thread::sleep(pause);

@@ -488,7 +488,10 @@ fn asking() -> [Setting<Raw>; 7] {
         .costs("A client that waits for longer than its own patience asks again."),
         setting!(Raw, "max_in_flight", Whole::between(1, 1_000_000), config.dns.forward.max_in_flight)
             .unit("queries a worker")
-            .means("Queries that wait for other servers at a time; more get SERVFAIL.")
+            .means(
+                "Queries that wait for other servers at a time; more get SERVFAIL. Each zone's servers leave as much for the \
+                others as they take.",
+            )
             .costs("Some kilobytes each, and a file descriptor for each different question."),
         setting!(Raw, "random_case", Flag, config.dns.forward.random_case)
             .means("Whether names are spelt with random case over UDP: who guesses an answer has to guess that too.")

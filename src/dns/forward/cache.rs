@@ -87,15 +87,25 @@ impl Cache {
             let seconds = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
             return Known::Fresh(entry.answer.clone(), seconds, if is_due { Refresh::Now } else { Refresh::No });
         }
-        if entry.answer.is_negative || age >= lifetime.saturating_add(max_stale) {
+        // RFC 1035 §3.2.1: a time to live of 0 is for the transaction in progress alone.
+        let is_for_once = entry.answer.lifetime == 0;
+        if entry.answer.is_negative || is_for_once || age >= lifetime.saturating_add(max_stale) {
             return Known::Nothing;
         }
         let failed = entry.failed.is_some_and(|at| now.saturating_sub(at) < FAILURE_RECHECK);
         Known::Stale(entry.answer.clone(), if failed { Retry::Later } else { Retry::Now })
     }
 
-    /// Keeps an answer; what has to go for it goes. `limit` is in octets.
-    pub(super) fn insert(&mut self, key: Key, answer: Rc<Answer>, now: Duration, limit: usize) {
+    /// Keeps an answer; what has to go for it goes. One that may not be kept is, where an older one would be served in its
+    /// place after its time: it stands there to say that there is nothing (RFC 8767 §4 speaks of data that nobody could
+    /// refresh, and these were). `limit` is in octets.
+    pub(super) fn keep(&mut self, key: &Key, answer: &Rc<Answer>, now: Duration, limit: usize) {
+        if answer.lifetime > 0 || self.entries.contains_key(key) {
+            self.insert(key.clone(), answer.clone(), now, limit);
+        }
+    }
+
+    fn insert(&mut self, key: Key, answer: Rc<Answer>, now: Duration, limit: usize) {
         let cost = cost(&key, &answer);
         let entry = Entry { answer, stored: now, hits: 0, is_used: false, is_prefetched: false, failed: None };
         match self.entries.insert(key.clone(), entry) {
@@ -197,6 +207,26 @@ mod tests {
         cache.failed(&Key::of("a", 1), at(20));
         assert!(matches!(cache.find(&Key::of("a", 1), at(49), DAY), Known::Stale(_, Retry::Later)));
         assert!(matches!(cache.find(&Key::of("a", 1), at(50), DAY), Known::Stale(_, Retry::Now)));
+    }
+
+    #[test]
+    fn an_answer_that_may_not_be_kept_takes_the_place_of_the_former_one() {
+        let key = Key::of("a", 1);
+        for is_negative in [false, true] {
+            let mut cache = Cache::default();
+            cache.keep(&key, &answer(0, is_negative), at(0), 1 << 20);
+            assert_eq!((cache.len(), cache.bytes()), (0, 0), "nothing is there that it supersedes");
+            cache.keep(&key, &answer(10, false), at(0), 1 << 20);
+            let bytes = cache.bytes();
+            cache.keep(&key, &answer(0, is_negative), at(11), 1 << 20);
+            cache.failed(&key, at(12));
+            for now in [11, 12, 60] {
+                assert!(matches!(cache.find(&key, at(now), DAY), Known::Nothing), "{now}");
+            }
+            assert_eq!((cache.len(), cache.order.len(), cache.bytes()), (1, 1, bytes));
+            cache.keep(&key, &answer(10, false), at(70), 1 << 20);
+            assert!(matches!(cache.find(&key, at(71), DAY), Known::Fresh(..)));
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use smallvec::SmallVec;
 /// Failures in a row after which a server is asked last.
 const DOWN_AFTER: u32 = 2;
 
+/// Refusals in a row after which a server is asked behind those that answer. A few may be the names' own fault.
+const REFUSING_AFTER: u32 = 3;
+
 /// How long a server that is down is left alone, doubling up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -27,6 +30,8 @@ pub(super) struct Health {
     deviation: Duration,
     failures: u32,
     down_until: Duration,
+    /// Answers in a row that it cannot or will not answer.
+    refusals: u32,
 }
 
 impl Health {
@@ -43,6 +48,14 @@ impl Health {
             }
         }
         self.failures = 0;
+        self.refusals = 0;
+    }
+
+    /// It said that it cannot or will not answer (SERVFAIL, REFUSED). It is there, but how fast it says no is not how fast
+    /// it answers.
+    pub(super) fn refused(&mut self) {
+        self.failures = 0;
+        self.refusals = self.refusals.saturating_add(1);
     }
 
     /// It did not answer, or could not be reached.
@@ -56,7 +69,17 @@ impl Health {
 
     /// Whether it is asked in its turn.
     pub(super) fn is_up(&self, now: Duration) -> bool {
-        self.failures < DOWN_AFTER || self.down_until <= now
+        !self.is_down() || self.down_until <= now
+    }
+
+    /// Whether it has failed too often since it last answered.
+    pub(super) fn is_down(&self) -> bool {
+        self.failures >= DOWN_AFTER
+    }
+
+    /// Whether it answers, but never with what was asked for.
+    fn is_refusing(&self) -> bool {
+        self.refusals >= REFUSING_AFTER
     }
 
     /// How long it may take before another server is asked as well.
@@ -74,13 +97,16 @@ impl Health {
     }
 }
 
-/// The order in which servers are asked: those that are up by their speed, then the others, which someone has to ask
-/// if nobody else answers.
+/// The order in which servers are asked: those that are up by their speed, then those that refuse, then the others, which
+/// someone has to ask if nobody else answers.
 pub(super) fn order(servers: &[Health], now: Duration, random: &mut fastrand::Rng) -> SmallVec<[usize; 8]> {
     let mut order: SmallVec<[usize; 8]> = (0..servers.len()).collect();
     // Servers that nobody has asked yet come before the slow ones, in any order among themselves.
     random.shuffle(&mut order);
-    order.sort_by_key(|at| (!servers[*at].is_up(now), servers[*at].smoothed.unwrap_or(SHORTEST_WAIT)));
+    order.sort_by_key(|at| {
+        let server = &servers[*at];
+        (!server.is_up(now), server.is_refusing(), server.smoothed.unwrap_or(SHORTEST_WAIT))
+    });
     let up = servers.iter().filter(|server| server.is_up(now)).count();
     if up > 1 && random.u32(..EXPLORE) == 0 {
         order.swap(0, random.usize(1..up));
@@ -134,6 +160,45 @@ mod tests {
         assert!(servers[0].is_up(milliseconds(33_000)), "the pause is bounded");
         servers[0].answered(milliseconds(1));
         assert!(first(&servers, milliseconds(3001)));
+    }
+
+    #[test]
+    fn a_server_that_only_refuses_is_asked_behind_those_that_answer() {
+        let mut random = fastrand::Rng::with_seed(3);
+        // The second is slow, the third is down.
+        let mut servers = [Health::default(), Health::default(), Health::default()];
+        servers[0].answered(milliseconds(1));
+        servers[1].answered(milliseconds(300));
+        servers[2].failed(Duration::ZERO);
+        servers[2].failed(Duration::ZERO);
+        let mut firsts = |servers: &[Health; 3]| {
+            let orders: Vec<_> = (0..320).map(|_| order(servers, Duration::ZERO, &mut random)).collect();
+            assert!(orders.iter().all(|order| order[2] == 2), "who is down comes last");
+            orders.iter().filter(|order| order[0] == 0).count()
+        };
+        servers[0].refused();
+        servers[0].refused();
+        assert!(firsts(&servers) > 200, "names may be at fault");
+        servers[0].refused();
+        let chances = firsts(&servers);
+        assert!((1..60).contains(&chances), "it gets a chance at times, lest it stays behind for ever: {chances}");
+        servers[0].answered(milliseconds(1));
+        assert!(firsts(&servers) > 200);
+        // It says no, but it is there.
+        servers[0].failed(Duration::ZERO);
+        servers[0].refused();
+        servers[0].failed(Duration::ZERO);
+        assert!(servers[0].is_up(Duration::ZERO));
+    }
+
+    #[test]
+    fn how_fast_a_server_refuses_is_not_how_fast_it_answers() {
+        let mut health = Health::default();
+        health.refused();
+        assert_eq!(health.smoothed(), None);
+        health.answered(milliseconds(80));
+        health.refused();
+        assert_eq!(health.smoothed(), Some(milliseconds(80)));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Finds servers that send our queries back to us.
 //!
 //! Each server is asked for a name that only this process knows, with the server's address in it. If such a query
-//! arrives here, that server leads back to us, by whatever way, and is not asked until a later attempt gets through.
+//! arrives here, that server leads back to us, by whatever way, and is not asked until a later attempt gets through. When
+//! they are asked is for [`super::watch`] to say.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -14,8 +16,8 @@ use super::exchange::secret;
 /// What the names begin with, in this process.
 static TOKEN: LazyLock<String> = LazyLock::new(|| format!("{:016x}", secret()));
 
-/// Servers that lead back to us; all workers' sockets hear of them.
-static LOOPING: LazyLock<ArcSwap<HashSet<SocketAddr>>> = LazyLock::new(ArcSwap::default);
+/// Servers that lead back to us, with the last time that a probe came here; all workers' sockets hear of them.
+static LOOPING: LazyLock<ArcSwap<HashMap<SocketAddr, Instant>>> = LazyLock::new(ArcSwap::default);
 
 /// The label of the probe for a server.
 pub(super) fn label(server: SocketAddr) -> String {
@@ -43,22 +45,34 @@ pub(super) fn probed(name: &str) -> Option<SocketAddr> {
 
 /// Whether a server leads back to us.
 pub(super) fn is_looping(server: SocketAddr) -> bool {
-    LOOPING.load().contains(&server)
+    LOOPING.load().contains_key(&server)
 }
 
-/// Notes what a server does.
-pub(super) fn set(server: SocketAddr, loops: bool) {
-    if is_looping(server) != loops {
+/// A probe for the server has come here. `true`: that is news.
+pub(super) fn found(server: SocketAddr) -> bool {
+    let now = Instant::now();
+    let former = LOOPING.rcu(|known| {
+        let mut known = HashMap::clone(known);
+        known.insert(server, now);
+        Arc::new(known)
+    });
+    !former.contains_key(&server)
+}
+
+/// A probe that was sent at `since` has ended: if neither it nor another one came here, the server does not lead back to us
+/// any more. `true`: it does.
+pub(super) fn settle(server: SocketAddr, since: Instant) -> bool {
+    let is_old = |known: &HashMap<SocketAddr, Instant>| known.get(&server).is_some_and(|at| *at < since);
+    if is_old(&LOOPING.load()) {
         LOOPING.rcu(|known| {
-            let mut known = HashSet::clone(known);
-            if loops {
-                known.insert(server);
-            } else {
-                known.remove(&server);
+            let mut left = HashMap::clone(known);
+            if is_old(known) {
+                left.remove(&server);
             }
-            Arc::new(known)
+            Arc::new(left)
         });
     }
+    is_looping(server)
 }
 
 #[cfg(test)]
@@ -76,5 +90,21 @@ mod tests {
         }
         assert_eq!(probed("0123456789abcdef-0a000035-53.test"), None);
         assert_eq!(probed(&format!("{}-zz-53", *TOKEN)), None);
+    }
+
+    #[test]
+    fn a_probe_that_does_not_come_back_clears_its_server() {
+        // Nobody else's address: what is known is shared by all tests of the process.
+        let server: SocketAddr = "192.0.2.53:53".parse().unwrap();
+        let before = Instant::now();
+        assert!(!settle(server, before) && !is_looping(server));
+        assert!(found(server));
+        assert!(!found(server), "it is known");
+        // The probe that found it, and one that another worker sent before.
+        assert!(settle(server, before) && is_looping(server));
+        let later = Instant::now() + std::time::Duration::from_secs(1);
+        assert!(!settle(server, later) && !is_looping(server));
+        assert!(found(server), "news once more");
+        settle(server, later);
     }
 }

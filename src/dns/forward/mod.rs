@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Each worker has all of this for itself: no lock, and one slow server delays only those who ask for its names.
-//! Invariants: only clients in allowed networks are served; what waits is bounded, and so is every wait; an answer
+//! Invariants: only clients in allowed networks are served; what waits is bounded, and so is every wait; of that bound no
+//! zone's servers take all ([`room`]); an answer
 //! counts only if it answers the query that was sent, and is cut to what was asked for; absence is never served past
 //! its time.
 //!
@@ -28,7 +29,9 @@ mod loops;
 mod message;
 pub mod metrics;
 mod resolver;
+mod room;
 mod settings;
+mod watch;
 
 pub(crate) use aliases::Aliases;
 pub(crate) use answer::{RA, write_truncated};

@@ -14,13 +14,14 @@ use tokio_util::task::TaskTracker;
 use super::answer::{Age, Answer, write_failure};
 use super::cache::{Cache, Known, Refresh, Retry};
 use super::exchange::{Failure, Question};
-use super::health;
 use super::key::{Key, Request};
 use super::loops;
 use super::metrics::{Denial, ForwardMetrics, Lookup, Reason};
+use super::room::{Count, Load, Place, has_room};
 use super::settings::{self, Group, Settings};
+use super::watch;
 use crate::config::checked::ForwardConfig;
-use crate::dns::wire::{Rcode, record_type};
+use crate::dns::wire::Rcode;
 
 /// RFC 8767 §5: how long a client waits for an answer that counts while one past its time is at hand.
 const STALE_WAIT: Duration = Duration::from_millis(1800);
@@ -34,15 +35,15 @@ const FAILURE_TIME: Duration = Duration::from_secs(1);
 /// A server is asked at most so often for one question, the first time included.
 const ROUNDS: usize = 3;
 
-/// How often a server that leads back to us is tried again.
-const LOOP_RECHECK: Duration = Duration::from_secs(60);
-
 /// One worker's forwarding.
 pub(crate) struct Forwarder {
     settings: RefCell<Rc<Settings>>,
     cache: RefCell<Cache>,
     flights: RefCell<HashMap<Key, Rc<Flight>>>,
-    waiting: Cell<usize>,
+    /// What is under way for all groups of servers.
+    load: Load,
+    /// Questions that nobody could answer just now.
+    failures: Rc<Count>,
     /// What the gauges were told last.
     told: Cell<(usize, usize)>,
     random: RefCell<fastrand::Rng>,
@@ -73,6 +74,7 @@ pub(crate) struct Waiting {
     request: Request,
     flight: Rc<Flight>,
     stale: Option<Rc<Answer>>,
+    _places: [Place; 2],
 }
 
 impl Forwarder {
@@ -83,7 +85,8 @@ impl Forwarder {
             settings: RefCell::new(Rc::new(Settings::new(&off, &metrics))),
             cache: RefCell::default(),
             flights: RefCell::default(),
-            waiting: Cell::new(0),
+            load: Load::default(),
+            failures: Rc::default(),
             told: Cell::new((0, 0)),
             random: RefCell::new(fastrand::Rng::new()),
             metrics,
@@ -106,9 +109,11 @@ impl Forwarder {
         *self.settings.borrow_mut() = settings.clone();
         self.cache.borrow_mut().shrink(self.cache_limit(config));
         self.tell_gauges();
+        // They see that theirs are no longer the settings, and end.
+        former.groups().iter().flat_map(|group| &group.doubts).for_each(Notify::notify_one);
         for group in settings.groups() {
             for at in 0..group.servers.len() {
-                self.tasks.spawn_local(watch_for_loop(Rc::downgrade(self), settings.clone(), group.clone(), at));
+                self.tasks.spawn_local(watch::watch(Rc::downgrade(self), settings.clone(), group.clone(), at));
             }
         }
     }
@@ -131,10 +136,9 @@ impl Forwarder {
     /// Whether the name is one of our own probes: the server that it was for leads back to us.
     pub(crate) fn is_own_probe(&self, name: &str) -> bool {
         let Some(server) = loops::probed(name) else { return false };
-        if !loops::is_looping(server) {
+        if loops::found(server) {
             tracing::error!(%server, "this DNS server sends queries back to us and is not asked any more");
         }
-        loops::set(server, true);
         self.metrics.denied(Denial::Loop);
         true
     }
@@ -147,7 +151,8 @@ impl Forwarder {
         let stale = match known {
             Known::Fresh(answer, age, refresh) => {
                 self.metrics.lookup(Lookup::Hit);
-                if refresh == Refresh::Now && settings.config.prefetch && self.has_room(&settings) {
+                if refresh == Refresh::Now && settings.config.prefetch && self.may_ask(&request.key, &settings, &group)
+                {
                     self.metrics.prefetches.inc();
                     self.flight(&request.key, &settings, group);
                 }
@@ -158,7 +163,7 @@ impl Forwarder {
             Known::Stale(answer, Retry::Now) => Some(answer),
             Known::Nothing => None,
         };
-        if !self.has_room(&settings) {
+        if !self.may_wait(&request.key, &settings, &group) {
             self.metrics.denied(Denial::Overload);
             if let Some(answer) = stale {
                 return self.write_stale(&answer, &request, out);
@@ -167,10 +172,10 @@ impl Forwarder {
             return Begun::Answered(Rcode::ServFail, false);
         }
         self.metrics.lookup(Lookup::Miss);
+        let places = [self.load.clients.take(), group.load.clients.take()];
         let flight = self.flight(&request.key, &settings, group);
-        self.waiting.set(self.waiting.get() + 1);
         self.metrics.waiting.inc();
-        Begun::Waiting(Box::new(Waiting { forwarder: self.clone(), request, flight, stale }))
+        Begun::Waiting(Box::new(Waiting { forwarder: self.clone(), request, flight, stale, _places: places }))
     }
 
     fn write_stale(&self, answer: &Answer, request: &Request, out: &mut Vec<u8>) -> Begun {
@@ -179,9 +184,16 @@ impl Forwarder {
         Begun::Answered(answer.rcode, is_cut)
     }
 
-    fn has_room(&self, settings: &Settings) -> bool {
-        let most = settings.config.max_in_flight;
-        self.waiting.get() < most && self.flights.borrow().len() < most
+    /// Whether one more client may wait for `key`.
+    fn may_wait(&self, key: &Key, settings: &Settings, group: &Group) -> bool {
+        let (most, groups) = (settings.config.max_in_flight, settings.groups().len());
+        has_room(most, &self.load.clients, &group.load.clients, groups) && self.may_ask(key, settings, group)
+    }
+
+    /// Whether others may be asked for `key`, or are being asked already.
+    fn may_ask(&self, key: &Key, settings: &Settings, group: &Group) -> bool {
+        let (most, groups) = (settings.config.max_in_flight, settings.groups().len());
+        self.flights.borrow().contains_key(key) || has_room(most, &self.load.questions, &group.load.questions, groups)
     }
 
     /// The flight for a question: the one under way, or a new one.
@@ -192,7 +204,8 @@ impl Forwarder {
         }
         let flight = Rc::new(Flight { result: RefCell::new(None), done: Notify::new() });
         self.flights.borrow_mut().insert(key.clone(), flight.clone());
-        self.tasks.spawn_local(fly(self.clone(), key.clone(), settings.clone(), group, flight.clone()));
+        let places = [self.load.questions.take(), group.load.questions.take()];
+        self.tasks.spawn_local(fly(self.clone(), key.clone(), settings.clone(), group, flight.clone(), places));
         flight
     }
 
@@ -200,8 +213,8 @@ impl Forwarder {
         let limit = self.cache_limit(&settings.config);
         // An answer that comes after the servers were changed is given to those who wait, and not kept.
         let is_current = self.settings.borrow().config == settings.config;
-        if answer.lifetime > 0 && limit > 0 && is_current {
-            self.cache.borrow_mut().insert(key.clone(), answer.clone(), self.now(), limit);
+        if limit > 0 && is_current {
+            self.cache.borrow_mut().keep(key, answer, self.now(), limit);
             self.tell_gauges();
         }
     }
@@ -225,6 +238,17 @@ impl Forwarder {
         let (told_entries, told_bytes) = self.told.replace((entries, bytes));
         self.metrics.entries.add(signed(entries) - signed(told_entries));
         self.metrics.bytes.add(signed(bytes) - signed(told_bytes));
+    }
+
+    /// The groups of servers.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> Vec<Rc<Group>> {
+        self.settings.borrow().groups().to_vec()
+    }
+
+    /// Whether these are the settings still.
+    pub(super) fn runs_on(&self, settings: &Rc<Settings>) -> bool {
+        Rc::ptr_eq(settings, &self.settings.borrow())
     }
 
     fn now(&self) -> Duration {
@@ -269,7 +293,6 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.forwarder.waiting.set(self.forwarder.waiting.get() - 1);
         self.forwarder.metrics.waiting.dec();
     }
 }
@@ -288,7 +311,14 @@ impl Flight {
 }
 
 /// Asks for one question until there is an answer or the time is over.
-async fn fly(forwarder: Rc<Forwarder>, key: Key, settings: Rc<Settings>, group: Rc<Group>, flight: Rc<Flight>) {
+async fn fly(
+    forwarder: Rc<Forwarder>,
+    key: Key,
+    settings: Rc<Settings>,
+    group: Rc<Group>,
+    flight: Rc<Flight>,
+    places: [Place; 2],
+) {
     let question =
         Rc::new(Question { key: key.clone(), bounds: settings.bounds(), random_case: settings.config.random_case });
     let answer = timeout(settings.timeout(), ask(&forwarder, &group, question)).await.ok().flatten();
@@ -305,7 +335,10 @@ async fn fly(forwarder: Rc<Forwarder>, key: Key, settings: Rc<Settings>, group: 
     let is_failure = result.is_err();
     *flight.result.borrow_mut() = Some(result);
     flight.done.notify_waiters();
-    if is_failure {
+    // Nobody is asked any more.
+    drop(places);
+    if is_failure && forwarder.failures.now() < settings.config.max_in_flight {
+        let _remembered = forwarder.failures.take();
         sleep(FAILURE_TIME).await;
     }
     forwarder.flights.borrow_mut().remove(&key);
@@ -314,7 +347,7 @@ async fn fly(forwarder: Rc<Forwarder>, key: Key, settings: Rc<Settings>, group: 
 /// Asks one server after the other, the next one when one fails or takes longer than it should; the first answer
 /// counts.
 async fn ask(forwarder: &Rc<Forwarder>, group: &Rc<Group>, question: Rc<Question>) -> Option<Rc<Answer>> {
-    let order = health::order(&group.health.borrow(), forwarder.now(), &mut forwarder.random.borrow_mut());
+    let order = group.order(forwarder.now(), &mut forwarder.random.borrow_mut());
     let order: Vec<usize> =
         order.into_iter().filter(|at| !loops::is_looping(group.servers[*at].config.address)).collect();
     let mut refusals = vec![false; group.servers.len()];
@@ -325,7 +358,7 @@ async fn ask(forwarder: &Rc<Forwarder>, group: &Rc<Group>, question: Rc<Question
         let turn = turns.find(|(_, at)| !refusals[*at]);
         let mut slow_after = None;
         if let Some((round, at)) = turn {
-            let wait = group.health.borrow()[at].wait() * (1 << round);
+            let wait = group.wait(at) * (1 << round);
             slow_after = Some((Instant::now() + wait, at));
             attempts.spawn_local(attempt(forwarder.clone(), group.clone(), at, question.clone()));
         } else if attempts.is_empty() {
@@ -339,8 +372,8 @@ async fn ask(forwarder: &Rc<Forwarder>, group: &Rc<Group>, question: Rc<Question
                 Ok((_, Err(Failure::Unreachable))) | Err(_) => {}
             },
             at = slow(slow_after) => {
-                group.health.borrow_mut()[at].failed(forwarder.now());
                 group.servers[at].failed(Reason::Slow);
+                group.failed(at, forwarder.now());
             }
         }
     }
@@ -365,39 +398,16 @@ async fn attempt(
     let asked = Instant::now();
     let server = &group.servers[at];
     let result = server.ask(&question).await;
-    let mut health = group.health.borrow_mut();
     match &result {
-        Ok(_) | Err(Failure::Rcode) => {
+        Ok(_) => {
             server.latency.observe(asked.elapsed().as_secs_f64());
-            health[at].answered(asked.elapsed());
+            group.answered(at, asked.elapsed());
         }
-        Err(Failure::Unreachable) => health[at].failed(forwarder.now()),
+        Err(Failure::Rcode) => {
+            server.latency.observe(asked.elapsed().as_secs_f64());
+            group.refused(at);
+        }
+        Err(Failure::Unreachable) => group.failed(at, forwarder.now()),
     }
-    drop(health);
     (at, result)
-}
-
-/// Asks a server for a name that only this process knows: see [`loops`].
-async fn watch_for_loop(forwarder: std::rc::Weak<Forwarder>, settings: Rc<Settings>, group: Rc<Group>, at: usize) {
-    let server = group.servers[at].clone();
-    // Names that nobody else answers for: below the zone, or where tests have their names (RFC 6761 §6.2).
-    let label = loops::label(server.config.address);
-    let mut wire = vec![u8::try_from(label.len()).unwrap_or(0)];
-    wire.extend_from_slice(label.as_bytes());
-    wire.extend_from_slice(if group.zone.len() > 1 { &group.zone } else { b"\x04test\x00" });
-    let Some(key) = Key::of_name(&wire, record_type::TXT) else { return };
-    let question = Question { key, bounds: settings.bounds(), random_case: false };
-    loop {
-        loops::set(server.config.address, false);
-        let _ = timeout(settings.timeout(), server.ask(&question)).await;
-        if !loops::is_looping(server.config.address) {
-            return;
-        }
-        sleep(LOOP_RECHECK).await;
-        // Not for a configuration that is gone.
-        let Some(forwarder) = forwarder.upgrade() else { return };
-        if !Rc::ptr_eq(&settings, &forwarder.settings.borrow()) {
-            return;
-        }
-    }
 }

@@ -5,10 +5,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
 use super::exchange::Server;
-use super::health::Health;
+use super::health::{self, Health};
 use super::message::{TtlBounds, is_within};
 use super::metrics::ForwardMetrics;
+use super::room::Load;
 use crate::cluster::sources::mesos::tls::client_config;
 use crate::config::checked::{ClientTls, ForwardConfig, UpstreamServer, UpstreamTransport};
 
@@ -24,7 +28,11 @@ pub(super) struct Group {
     /// The zone in wire form, lower case.
     pub(super) zone: Vec<u8>,
     pub(super) servers: Vec<Rc<Server>>,
-    pub(super) health: RefCell<Vec<Health>>,
+    health: RefCell<Vec<Health>>,
+    /// For each server: it does not answer, or answers again, so that it may lead back to us.
+    pub(super) doubts: Vec<Notify>,
+    /// What is under way for these servers.
+    pub(super) load: Load,
 }
 
 impl Settings {
@@ -80,6 +88,45 @@ impl Group {
             zone: wire_name(zone),
             servers: servers.iter().map(server).collect(),
             health: RefCell::new(vec![Health::default(); servers.len()]),
+            doubts: servers.iter().map(|_| Notify::new()).collect(),
+            load: Load::default(),
+        }
+    }
+
+    /// The order in which the servers are asked.
+    pub(super) fn order(&self, now: Duration, random: &mut fastrand::Rng) -> SmallVec<[usize; 8]> {
+        health::order(&self.health.borrow(), now, random)
+    }
+
+    /// How long a server may take before another one is asked as well.
+    pub(super) fn wait(&self, at: usize) -> Duration {
+        self.health.borrow()[at].wait()
+    }
+
+    /// A server answered after `took`.
+    pub(super) fn answered(&self, at: usize, took: Duration) {
+        let health = &mut self.health.borrow_mut()[at];
+        if health.is_down() {
+            self.doubts[at].notify_one();
+        }
+        health.answered(took);
+    }
+
+    /// A server says that it cannot or will not answer.
+    pub(super) fn refused(&self, at: usize) {
+        let health = &mut self.health.borrow_mut()[at];
+        if health.is_down() {
+            self.doubts[at].notify_one();
+        }
+        health.refused();
+    }
+
+    /// A server did not answer, or could not be reached.
+    pub(super) fn failed(&self, at: usize, now: Duration) {
+        let health = &mut self.health.borrow_mut()[at];
+        health.failed(now);
+        if health.is_down() {
+            self.doubts[at].notify_one();
         }
     }
 }
