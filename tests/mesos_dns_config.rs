@@ -1,12 +1,12 @@
 //! Mesos-DNS's configuration file, read as it is: every option obeyed or warned about by name.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use pointsman::config::checked::{IpSource, LabelRule, Masters, MesosCredentials, MesosMode, NameUnhealthy, Secret};
 use pointsman::config::{self, Config, Environment};
-use pointsman::mesos_dns::{Loaded, check};
+use pointsman::mesos_dns::{Loaded, Machine, check, check_on};
 use serde_json::{Value, json};
 
 fn load(text: &str) -> Result<Loaded, String> {
@@ -150,6 +150,126 @@ fn what_is_not_obeyed_is_warned_about_by_name() {
         let mut quiet = options;
         quiet["externalOn"] = false.into();
         assert_eq!(warned(&quiet), [expected.to_owned()].into(), "{quiet}");
+    }
+}
+
+#[test]
+fn every_warning_stands_where_it_belongs_and_nowhere_else() {
+    let set = |options: &[&str]| options.iter().map(|option| (*option).to_owned()).collect::<BTreeSet<_>>();
+    for (options, expected) in [
+        (json!({}), set(&["externalOn"])),
+        // recurseOn: RA goes with forwarding.
+        (json!({"recurseOn": false}), set(&["externalOn", "recurseOn"])),
+        (json!({"recurseOn": true}), set(&["externalOn"])),
+        (json!({"externalOn": false, "recurseOn": true}), set(&["recurseOn"])),
+        (json!({"externalOn": false}), set(&[])),
+        // Resolvers, and the time that they have together.
+        (json!({"resolvers": []}), set(&["externalOn", "resolvers"])),
+        (json!({"resolvers": ["10.0.0.1", "10.0.0.1"]}), set(&["externalOn", "resolvers"])),
+        (json!({"resolvers": ["10.0.0.1", "10.0.0.2"]}), set(&["externalOn"])),
+        (json!({"resolvers": ["10.0.0.1", "10.0.0.2"], "timeout": 3}), set(&["externalOn", "timeout"])),
+        (json!({"resolvers": ["10.0.0.1"], "timeout": 3}), set(&["externalOn"])),
+        (json!({"timeout": 31}), set(&["externalOn", "timeout"])),
+        (json!({"timeout": 0}), set(&["externalOn"])),
+        (
+            json!({"timeout": 3, "zoneResolvers": {"weave": ["10.0.0.1", "10.0.0.2", "10.0.0.2:53"]}}),
+            set(&["externalOn", "timeout", "zoneResolvers"]),
+        ),
+        // Files for TLS without TLS; with it they are obeyed.
+        (json!({"externalOn": false, "CertFile": "/c", "KeyFile": "/k"}), set(&["CertFile", "KeyFile"])),
+        (
+            json!({"externalOn": false, "CACertFile": "/a", "CertFile": "/c", "KeyFile": "/k"}),
+            set(&["CACertFile", "CertFile", "KeyFile"]),
+        ),
+        (
+            json!({"externalOn": false, "MesosHTTPSOn": true, "CACertFile": "/a", "CertFile": "/c", "KeyFile": "/k"}),
+            set(&[]),
+        ),
+        // Numbers out of our bounds, and on them.
+        (json!({"externalOn": false, "ttl": 0}), set(&[])),
+        (json!({"externalOn": false, "ttl": 86_400}), set(&[])),
+        (json!({"externalOn": false, "ttl": 86_401}), set(&["ttl"])),
+        (json!({"externalOn": false, "SOARefresh": 0, "SOARetry": 0, "SOAExpire": 0}), {
+            set(&["SOARefresh", "SOARetry", "SOAExpire"])
+        }),
+        (json!({"externalOn": false, "SOARefresh": 31_536_000, "SOARetry": 1, "SOAExpire": 31_536_000}), set(&[])),
+        (json!({"externalOn": false, "SOARefresh": 4_294_967_295_u32}), set(&["SOARefresh"])),
+        (json!({"externalOn": false, "SOARetry": 31_536_001}), set(&["SOARetry"])),
+        (json!({"externalOn": false, "SOAExpire": 31_536_001}), set(&["SOAExpire"])),
+        (json!({"externalOn": false, "refreshSeconds": 86_401}), set(&["refreshSeconds"])),
+        (json!({"externalOn": false, "stateTimeoutSeconds": 3601}), set(&["stateTimeoutSeconds"])),
+        // What Mesos-DNS itself never uses, or overwrites.
+        (json!({"externalOn": false, "ttl": 5, "SOAMinttl": 5}), set(&[])),
+        (json!({"externalOn": false, "ttl": 5, "SOAMinttl": 6}), set(&["SOAMinttl"])),
+        (json!({"externalOn": false, "SetTruncateBit": true}), set(&[])),
+        (json!({"externalOn": false, "SetTruncateBit": false}), set(&["SetTruncateBit"])),
+        (json!({"externalOn": false, "email": "a@b", "ns": "ns1"}), set(&["email", "ns"])),
+        (json!({"externalOn": false, "zkDetectionTimeout": 30}), set(&["zkDetectionTimeout"])),
+        (json!({"externalOn": false, "IAMConfigFile": "/x"}), set(&["IAMConfigFile"])),
+        (json!({"externalOn": false, "tttl": 5, "Resolver": 1, "": null}), set(&["tttl", "Resolver", ""])),
+    ] {
+        let loaded = with(&options);
+        let found: BTreeSet<String> = loaded.migration.warnings.iter().map(|w| w.option.clone()).collect();
+        assert_eq!(found, expected, "{options}");
+        // Each stands at the head of the printed file too.
+        let head: Vec<&str> = loaded.migration.text.lines().take_while(|line| line.starts_with('#')).collect();
+        for warning in &loaded.migration.warnings {
+            let line = format!("# - {}: {}.", warning.option, warning.reason);
+            assert!(head.contains(&line.as_str()), "{line}");
+        }
+    }
+}
+
+#[test]
+fn numbers_out_of_bounds_become_the_nearest_that_is_within() {
+    let options =
+        json!({"ttl": 100_000, "SOARefresh": 0, "SOARetry": 4_000_000_000_u32, "SOAExpire": 0, "timeout": 600});
+    let Loaded { config, migration } = with(&options);
+    assert_eq!((config.dns.ttl_seconds, config.dns.negative_ttl_seconds), (86_400, 86_400));
+    let soa = (config.dns.soa_refresh_seconds, config.dns.soa_retry_seconds, config.dns.soa_expire_seconds);
+    assert_eq!(soa, (1, 31_536_000, 1));
+    assert_eq!(config.dns.forward.timeout.as_secs(), 30);
+    let of = |option: &str| migration.warnings.iter().find(|w| w.option == option).map(|w| w.reason.as_str());
+    assert_eq!(of("SOARetry"), Some("4000000000 seconds are out of bounds here; 31536000 are used"));
+    assert_eq!(of("ttl"), Some("100000 seconds are out of bounds here; 86400 are used"));
+}
+
+#[test]
+fn an_empty_list_of_resolvers_means_those_of_the_system() {
+    let text = r#"{"masters": ["10.0.0.1:5050"], "resolvers": [], "zoneResolvers": {"weave": ["10.0.0.4"]}}"#;
+    let own: [IpAddr; 1] = ["10.0.0.9".parse().unwrap()];
+    let on = |resolv_conf: &str| {
+        let machine = Machine { folder: Path::new("/etc/mesos-dns"), resolv_conf, own: &own };
+        let loaded = check_on(machine, text, Path::new("config.json"), Environment::empty()).unwrap();
+        let servers: Vec<String> = loaded.config.dns.forward.upstreams.iter().map(ToString::to_string).collect();
+        let reason = loaded.migration.warnings.iter().find(|w| w.option == "resolvers").map(|w| w.reason.clone());
+        (servers, reason.unwrap())
+    };
+    let (servers, reason) = on("nameserver 127.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.9\nnameserver fd00::1\n");
+    assert_eq!(servers, ["10.0.0.2:53", "[fd00::1]:53"]);
+    assert!(reason.ends_with("10.0.0.2, fd00::1"), "{reason}");
+    let (servers, reason) = on("nameserver 127.0.0.53\n");
+    assert_eq!(servers, [] as [String; 0]);
+    assert!(reason.contains("names no server but this machine"), "{reason}");
+    // A list that is not empty is all there is.
+    let with_list = text.replace("[],", "[\"10.0.0.3\"],");
+    let machine = Machine { folder: Path::new("/"), resolv_conf: "nameserver 10.0.0.2", own: &own };
+    let loaded = check_on(machine, &with_list, Path::new("config.json"), Environment::empty()).unwrap();
+    assert_eq!(loaded.config.dns.forward.upstreams.len(), 1);
+}
+
+#[test]
+fn resolvers_that_stand_in_a_list_twice_are_asked_once() {
+    let resolvers = ["10.0.0.2", "10.0.0.3", "10.0.0.2:53", "[fd00::1]:53", "fd00::1", "10.0.0.2:54"];
+    let Loaded { config, migration } =
+        with(&json!({"resolvers": resolvers, "zoneResolvers": {"a": ["10.0.0.4", "10.0.0.4"]}}));
+    let servers: Vec<String> = config.dns.forward.upstreams.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.2:53", "10.0.0.3:53", "[fd00::1]:53", "10.0.0.2:54"]);
+    assert_eq!(config.dns.forward.zones[0].upstreams.len(), 1);
+    let told: Vec<&str> = migration.warnings.iter().map(|w| w.reason.as_str()).collect();
+    for twice in ["10.0.0.2:53", "fd00::1", "10.0.0.4"] {
+        let reason = format!("\"{twice}\" stands in the list twice, and is asked once");
+        assert!(told.contains(&reason.as_str()), "{told:?}");
     }
 }
 

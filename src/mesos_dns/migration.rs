@@ -3,9 +3,8 @@
 //!
 //! Running with a Mesos-DNS file is nothing but this and reading the outcome: so both come to the same by construction.
 
-use std::path::Path;
-
-use super::options::Options;
+use super::options::{Options, resolver};
+use super::{Machine, resolv_conf};
 
 /// A configuration file made from options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +27,9 @@ pub struct Warning {
 }
 
 impl Migration {
-    /// The file that does what `options` say. Relative paths in them start at `folder`, where Mesos-DNS was started.
-    pub fn new(options: &Options, folder: &Path) -> Self {
-        let mut writer = Writer { options, folder, text: String::new(), origins: Vec::new(), warnings: Vec::new() };
+    /// The file that does what `options` say on `machine`.
+    pub fn new(options: &Options, machine: Machine<'_>) -> Self {
+        let mut writer = Writer { options, machine, text: String::new(), origins: Vec::new(), warnings: Vec::new() };
         writer.dns();
         writer.forwarding();
         writer.api();
@@ -48,7 +47,7 @@ impl Migration {
 
 struct Writer<'a> {
     options: &'a Options,
-    folder: &'a Path,
+    machine: Machine<'a>,
     text: String,
     origins: Vec<Option<&'static str>>,
     warnings: Vec<Warning>,
@@ -146,21 +145,57 @@ impl Writer<'_> {
             return;
         }
         self.section("[dns.forward]", "externalOn: names outside the domain.");
-        self.set("upstreams", &list(options.resolvers.iter().map(String::as_str)), "resolvers");
-        if options.resolvers.is_empty() {
-            self.warn("resolvers", "/etc/resolv.conf is not read: name the resolvers here");
-        }
+        let servers =
+            if options.resolvers.is_empty() { self.system() } else { self.once("resolvers", &options.resolvers) };
+        self.set("upstreams", &list(servers.iter().map(String::as_str)), "resolvers");
         // Mesos-DNS takes none for its default.
         let timeout = self.seconds("timeout", if options.timeout == 0 { 5 } else { options.timeout }, 1, 30);
         self.set("timeout", &timeout, "timeout");
+        let most = options.zone_resolvers.iter().map(|(_, resolvers)| resolvers.len()).fold(servers.len(), usize::max);
+        self.warn_if_given_as(
+            most > 1,
+            "timeout",
+            "it is the time for all resolvers together, the next one being asked long before it is over; Mesos-DNS gives \
+             each of them so long",
+        );
         for (zone, resolvers) in &options.zone_resolvers {
+            let servers = self.once("zoneResolvers", resolvers);
             self.line("[[dns.forward.zone]]", Some("zoneResolvers"));
             self.set("zone", &text(zone), "zoneResolvers");
-            self.set("upstreams", &list(resolvers.iter().map(String::as_str)), "zoneResolvers");
+            self.set("upstreams", &list(servers.iter().map(String::as_str)), "zoneResolvers");
         }
         let reason = "only clients in private networks are served (`dns.forward.allow`); Mesos-DNS is an open resolver";
         self.warn("externalOn", reason);
         self.warn_if_given_as(!options.recurse_on, "recurseOn", "RA is set for clients that names are forwarded for");
+    }
+
+    /// The system's resolvers, as they are now.
+    fn system(&mut self) -> Vec<String> {
+        let servers = resolv_conf::servers(self.machine.resolv_conf, self.machine.own);
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let (path, found) = (resolv_conf::PATH, servers.join(", "));
+        let reason = if servers.is_empty() {
+            format!("{path} names no server but this machine, so that other names are refused: name the resolvers here")
+        } else {
+            format!("the list is empty, so those of {path} are asked as it is now: {found}")
+        };
+        self.warn("resolvers", reason);
+        servers
+    }
+
+    /// Resolvers without those that stand in the list twice.
+    fn once(&mut self, option: &'static str, resolvers: &[String]) -> Vec<String> {
+        let mut known = Vec::new();
+        let (first, again): (Vec<&String>, Vec<&String>) = resolvers.iter().partition(|text| {
+            let address = resolver(text);
+            let is_new = !known.contains(&address);
+            known.push(address);
+            is_new
+        });
+        for text in again {
+            self.warn(option, format!("{text:?} stands in the list twice, and is asked once"));
+        }
+        first.into_iter().cloned().collect()
     }
 
     fn api(&mut self) {
@@ -235,7 +270,7 @@ impl Writer<'_> {
             ("key", &options.key_file, "KeyFile"),
         ] {
             if !file.is_empty() {
-                self.set(key, &text(&self.folder.join(file).to_string_lossy()), option);
+                self.set(key, &text(&self.machine.folder.join(file).to_string_lossy()), option);
             }
         }
         if options.ca_cert_file.is_empty() {

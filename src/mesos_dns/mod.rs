@@ -9,17 +9,31 @@
 mod json;
 mod migration;
 mod options;
+mod resolv_conf;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 pub use migration::{Migration, Warning};
 pub use options::Options;
 
 use crate::config::{self, Config, ConfigError, ConfigErrors, Environment, Lines};
+use crate::dns::transport::bind::own_addresses;
 use options::Fault;
 
 /// The largest file, octets.
 const LONGEST_FILE: u64 = 4 << 20;
+
+/// The machine that a file is read on.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Where relative paths start: where Mesos-DNS was started.
+    pub folder: &'a Path,
+    /// What its `/etc/resolv.conf` says; empty: nothing.
+    pub resolv_conf: &'a str,
+    /// Its addresses other than loopback.
+    pub own: &'a [IpAddr],
+}
 
 /// What a Mesos-DNS file comes to.
 #[derive(Clone, Debug)]
@@ -43,14 +57,32 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
         .map_err(|error| fault(format!("the file cannot be read: {error}"), "check the path and who may read it"))?;
     let folder = std::env::current_dir()
         .map_err(|error| fault(format!("the current folder is not known: {error}"), "start in another folder"))?;
-    check(&text, path, &folder, Environment::process())
+    // Without the file there are no resolvers of the system, and a warning says so where they are wanted.
+    let resolv_conf = config::read_bounded(Path::new(resolv_conf::PATH), LONGEST_FILE).unwrap_or_default();
+    let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let own = own_addresses(&everywhere.map(|any| SocketAddr::new(any, 53)));
+    let machine = Machine { folder: &folder, resolv_conf: &resolv_conf, own: &own };
+    check_on(machine, &text, path, Environment::process())
 }
 
-/// Checks the text of a Mesos-DNS file; relative paths in it start at `folder`.
+/// Checks the text of a Mesos-DNS file; relative paths in it start at `folder`, and the system has no resolvers.
 ///
 /// # Errors
 /// As [`load`].
 pub fn check(text: &str, path: &Path, folder: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigErrors> {
+    check_on(Machine { folder, resolv_conf: "", own: &[] }, text, path, environment)
+}
+
+/// Checks the text of a Mesos-DNS file as it is read on `machine`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_on(
+    machine: Machine<'_>,
+    text: &str,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Loaded, ConfigErrors> {
     let lines = Lines::of(text);
     let refuse = |faults: Vec<Fault>| {
         let place = |fault: &Fault| fault.span.as_ref().map(|span| lines.place(span));
@@ -65,8 +97,8 @@ pub fn check(text: &str, path: &Path, folder: &Path, environment: Environment<'_
         ConfigErrors::new(faults.into_iter().map(error).collect())
     };
     let options = Options::read(text).map_err(refuse)?;
-    let migration = Migration::new(&options, folder);
-    match config::check(&migration.text, &folder.join("mesos-dns.toml"), environment) {
+    let migration = Migration::new(&options, machine);
+    match config::check(&migration.text, &machine.folder.join("mesos-dns.toml"), environment) {
         Ok(config) => Ok(Loaded { config, migration }),
         // What our own settings refuse is told of the option that the line comes from.
         Err(errors) => {
