@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mesos_dns_support::cluster::{look, table, zone_of};
 use mesos_dns_support::fixtures;
-use mesos_dns_support::rules::{self, Agent, Cluster, Framework, Rules, Status, Task, Zone};
+use mesos_dns_support::rules::{self, Agent, Cluster, Framework, Rules, Status, Task, Zone, fits};
 use pointsman::config::checked::LabelRule;
 use pointsman::table::Table;
 use pointsman::table::names::label;
@@ -92,11 +92,6 @@ fn check_missing(table: &Table, name: &str) {
 }
 
 // --- the comparison
-
-/// Whether a name can be asked for.
-fn fits(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(|label| !label.is_empty() && label.len() <= 63)
-}
 
 /// The table must have the rules' names, all of them and no others; what cannot be asked for has a shorter name.
 fn compare(what: &str, cluster: &Cluster, rules: &Rules) {
@@ -641,4 +636,242 @@ fn what_goes_leaves_nothing_behind() {
             .join("\n")
     };
     assert_eq!(names(&writer.first(NOW)), names(&table(&empty, &Rules::default())));
+}
+
+// --- what users of the old servers asked for, and where it is held true
+
+/// Numbers of the old servers' issues, what became of them here, and the tests that hold it, as `file: test`.
+const ASKED_FOR: &[(&str, &str, &[&str])] = &[
+    (
+        "mesos-dns #336 #283: polling the masters",
+        "their events, or their state at an interval; our own events for others",
+        &[
+            "tests/mesos_situations.rs: the_table_is_what_get_state_says_wherever_it_was_asked",
+            "tests/mesos_state.rs: the_real_source_reads_at_an_interval_and_tells_what_changed",
+            "tests/admin_api.rs: events_follow_the_table_and_resume",
+        ],
+    ),
+    (
+        "marathon #5792: a leader that was",
+        "a new leader is followed at once",
+        &[
+            "tests/mesos_session.rs: a_frozen_leader_is_dropped_at_once_when_zookeeper_names_another",
+            "tests/mesos_state.rs: reads_are_an_interval_apart_and_a_new_leader_is_read_at_once",
+            "tests/mesos_zookeeper.rs: the_leader_is_followed_from_change_to_change",
+        ],
+    ),
+    (
+        "dcos #6268, dcos-net #187 #154: a failover empties the zone, each change pushes the whole of it",
+        "what a new master does not know yet stays; a change is its own names",
+        &[
+            "tests/cluster_rules.rs: an_incomplete_snapshot_after_a_failover_deletes_nothing_of_recovered_agents",
+            "tests/mesos_state.rs: an_empty_state_of_a_master_that_has_not_recovered_is_not_believed",
+            "tests/dns_serials.rs: a_change_raises_the_zones_that_show_it_and_no_others",
+        ],
+    ),
+    (
+        "mesos-dns #503 #186 #318: no start, or an end, without ZooKeeper",
+        "it goes on trying and says why it is not ready; a restart serves what was stored",
+        &[
+            "tests/mesos_session.rs: attempts_become_rarer_and_are_never_a_busy_loop",
+            "tests/serve_state.rs: killed_and_restarted_without_its_master_it_serves_what_was_stored_and_says_so",
+            "tests/serve_state.rs: readiness_says_what_it_waits_for_and_ends_with_the_stop",
+        ],
+    ),
+    (
+        "mesos-dns #310 #398: unhealthy tasks are named",
+        "not while another is healthy; with Mesos-DNS's file they are",
+        &[
+            "tests/names.rs: unhealthy_and_leaving_tasks_are_not_named_while_others_are",
+            "tests/cluster_rules.rs: when_all_are_unhealthy_all_are_served_again_and_it_is_flagged",
+            "tests/mesos_dns_config.rs: the_smallest_file_has_the_defaults_of_mesos_dns",
+        ],
+    ),
+    (
+        "mesos-dns #308: a task's own name",
+        "each has one by its id; before it runs it has none",
+        &[
+            "tests/dns_task_ids.rs: an_id_finds_precisely_its_task",
+            "tests/mesos_dns_names.rs: only_running_tasks_of_known_agents_are_named",
+        ],
+    ),
+    (
+        "mesos-dns #369 #426 #477 #332 #528 #417: a bridge's address is handed out",
+        "`autoip`, and the sources of addresses in any order",
+        &[
+            "tests/dcos_zones.rs: tasks_have_an_agents_a_containers_and_an_automatic_address",
+            "tests/mesos_dns_names.rs: addresses_come_from_the_sources_in_their_order",
+        ],
+    ),
+    (
+        "mesos-dns #541 #550 #554: addresses of several networks are mixed",
+        "names for each network",
+        &[
+            "tests/dns_networks.rs: a_name_for_each_network_says_what_tasks_have_in_it",
+            "tests/dns_networks.rs: services_lead_to_the_tasks_names_in_their_network",
+        ],
+    ),
+    (
+        "mesos-dns #365 #338 #94: NXDOMAIN for names that have other types",
+        "as the RFCs say",
+        &[
+            "tests/mesos_dns_names.rs: issue_365_names_with_other_types_are_no_nxdomain",
+            "tests/mesos_dns_api.rs: answers_are_those_of_mesos_dns_with_its_breaks_mended",
+            "src/dns/answer_tests.rs: empty_non_terminals_exist",
+            "tests/dns_differential.rs: answers_as_nsd_does",
+        ],
+    ),
+    (
+        "mesos-dns #522 #432 #175: long names",
+        "shortened, told, and answered",
+        &[
+            "tests/mesos_dns_names.rs: issue_522_and_432_and_175_long_names_are_shortened_and_answer",
+            "tests/mesos_dns_names.rs: names_longer_than_255_octets_have_a_shorter_framework",
+            "tests/mesos_dns_names.rs: a_task_without_a_usable_label_has_no_name",
+        ],
+    ),
+    (
+        "mesos-dns #249 #159 #100: names of agents",
+        "by id and by host name, with facts as TXT",
+        &[
+            "tests/further_names.rs: agents_have_names_by_id_and_by_host_name",
+            "tests/further_names.rs: facts_are_told_as_text",
+        ],
+    ),
+    (
+        "mesos-dns #414 #469 #76: dots, and frameworks of one name",
+        "names merge; ids and labels without dots tell them apart",
+        &[
+            "tests/mesos_dns_names.rs: names_that_collide_merge",
+            "tests/dns_task_ids.rs: frameworks_of_one_name_share_an_id",
+            "tests/dcos_zones.rs: dots_of_a_frameworks_name_are_hyphens",
+        ],
+    ),
+    (
+        "mesos-dns #61 #107 #458 #499: which port is which",
+        "names of ports, and their places where they have none",
+        &[
+            "tests/dns_task_ids.rs: ports_are_found_by_name_and_protocol",
+            "tests/further_names.rs: host_ports_without_discovery_are_called_by_their_place",
+            "tests/further_names.rs: bindings_have_port_and_protocol",
+        ],
+    ),
+    (
+        "mesos-dns #552: an odd form of SRV names",
+        "that of RFC 2782 too",
+        &["tests/further_names.rs: ports_have_names_as_rfc_2782_writes_them"],
+    ),
+    (
+        "mesos-dns #174 #237 #326 #467, dcos #1707 #973: EDNS, and parts of answers",
+        "EDNS; what is cut is whole records and says so",
+        &[
+            "src/dns/answer_tests.rs: edns_is_returned_if_and_only_if_it_was_sent",
+            "src/dns/answer_tests.rs: what_does_not_fit_is_cut_to_whole_records_and_flagged",
+            "tests/dns_server.rs: answers_over_udp_and_over_tcp_after_truncation",
+            "tests/dns_server.rs: pipelined_queries_are_all_answered",
+        ],
+    ),
+    (
+        "consul #3850 #3948: more than 64 KiB over TCP",
+        "as much as there is room for, of 5000",
+        &["src/dns/answer_tests.rs: what_does_not_fit_is_cut_to_whole_records_and_flagged"],
+    ),
+    (
+        "mesos-dns #67 #286 #481, consul #278 #4083: from addresses to names",
+        "PTR, and reverse zones that deny at once",
+        &[
+            "tests/further_names.rs: addresses_lead_back_to_names",
+            "tests/further_names.rs: an_address_follows_its_tasks",
+        ],
+    ),
+    (
+        "mesos-dns #430 #143: transfers, and names of other services",
+        "AXFR, IXFR, NOTIFY, TSIG; names from files in a cluster's zone",
+        &[
+            "tests/dns_transfer.rs: a_whole_zone_is_sent_to_those_who_may",
+            "tests/dns_transfer.rs: a_secondary_is_told_of_changes_and_fetches_them_signed",
+            "tests/further_names.rs: a_file_has_names_in_a_clusters_zone_and_goes_before_it",
+        ],
+    ),
+    (
+        "mesos-dns #349: metrics",
+        "by transport, type, code and zone",
+        &["tests/dns_metrics.rs: answers_are_counted_by_transport_type_code_and_zone"],
+    ),
+    (
+        "mesos-dns #422 #297 #298: descriptors run out",
+        "equal queries wait for one answer; what is under way is bounded; none left is no end",
+        &[
+            "tests/dns_forward.rs: equal_queries_wait_for_one_answer_and_only_so_many_wait_at_all",
+            "tests/dns_descriptors.rs: running_out_of_descriptors_neither_spins_nor_ends_the_server",
+        ],
+    ),
+    (
+        "mesos-dns #383: an open resolver",
+        "private networks alone",
+        &["tests/dns_forward.rs: our_own_names_and_those_of_strangers_are_never_forwarded"],
+    ),
+    (
+        "mesos-dns #441, consul #1604 #84 #13243, coredns #4028 #3586 #8273: nothing is kept, or for ever",
+        "answers are kept, past their time where nobody answers, and absence never",
+        &[
+            "tests/dns_forward.rs: a_zone_has_servers_of_its_own_and_what_no_one_knows_is_refused",
+            "tests/dns_forward.rs: an_answer_past_its_time_stands_in_while_nobody_answers_and_absence_does_not",
+            "tests/dns_forward.rs: what_was_superseded_is_not_served_past_its_time",
+            "tests/dns_forward.rs: names_that_are_asked_for_often_are_fetched_before_their_time",
+        ],
+    ),
+    (
+        "kubernetes/dns #186, coredns #2116 #2126: NXDOMAIN before the first look",
+        "SERVFAIL until a zone is known, and others at once",
+        &[
+            "src/dns/answer_tests.rs: before_the_first_table_nothing_is_denied",
+            "src/dns/answer_tests.rs: a_zone_whose_source_has_not_spoken_denies_nothing",
+            "tests/mesos_dns_api.rs: before_the_masters_are_read_nothing_is_concluded",
+        ],
+    ),
+    (
+        "kubernetes #56903, kubernetes/dns #387: one question for each domain of a search path",
+        "the first is answered with its end",
+        &["tests/dns_forward.rs: the_first_question_along_a_search_path_is_answered_with_its_end"],
+    ),
+    (
+        "consul #10963 #1088 #252 #23728 #23885, coredns #6406 #8388 #5595 #6882: weights, places, cores",
+        "labels say weights and priorities, what is near comes first, workers share an address",
+        &[
+            "tests/further_names.rs: labels_say_priority_and_weight_of_srv_records",
+            "tests/dns_locality.rs: addresses_of_the_same_zone_come_first_and_then_of_the_region",
+            "tests/dns_server.rs: workers_share_one_address",
+        ],
+    ),
+    (
+        "mesos-dns #509: an agent without an address, a framework without a pid",
+        "each spoils itself only",
+        &[
+            "tests/mesos_dns_names.rs: issue_509_an_agent_without_an_address_spoils_only_itself",
+            "tests/mesos_dns_names.rs: a_framework_without_a_pid_spoils_nothing",
+            "tests/mesos_state.rs: one_wrong_type_anywhere_spoils_only_its_own_record",
+        ],
+    ),
+    (
+        "Mesos-DNS passes none of genreport's tests",
+        "all of them",
+        &["tests/dns_compliance.rs: every_probe_of_genreport_is_answered_as_it_wants"],
+    ),
+    ("Mesos-DNS shows its secret", "it is hidden", &["tests/mesos_dns_api.rs: config_hides_secrets"]),
+];
+
+#[test]
+fn what_was_asked_for_is_held_by_tests_that_exist() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (asked, _, tests) in ASKED_FOR {
+        assert!(!tests.is_empty(), "{asked}");
+        for place in *tests {
+            let (file, test) = place.split_once(": ").unwrap();
+            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let (before, _) = text.split_once(&format!("fn {test}(")).unwrap_or_else(|| panic!("{asked}: no {place}"));
+            let attributes = before.rsplit("\n\n").next().unwrap();
+            assert!(attributes.contains("#[test]") || attributes.contains("#[tokio::test"), "{place} is no test");
+        }
+    }
 }

@@ -269,3 +269,8 @@ pub fn hash(id: &str) -> String {
     let letter = |at: usize| (0..5).fold(0, |value, i| value * 2 + bit(at * 5 + i));
     (0..5).map(|at| char::from(b"ybndrfg8ejkmcpqxot1uwisza345h769"[letter(at)])).collect()
 }
+
+/// Whether a name can be asked for.
+pub fn fits(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(|label| !label.is_empty() && label.len() <= 63)
+}
