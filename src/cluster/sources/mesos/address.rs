@@ -2,11 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The host and port of a libprocess pid: `slave(1)@127.0.0.3:5051`, `master@[::1]:5050`.
+/// The address and port of a libprocess pid: `slave(1)@127.0.0.3:5051`, `master@[::1]:5050`.
 pub fn pid_address(pid: &str) -> Option<SocketAddr> {
-    let (_, address) = pid.rsplit_once('@')?;
-    let (host, port) = split_host_port(address)?;
+    let (host, port) = pid_place(pid)?;
     Some(SocketAddr::new(host.parse().ok()?, port))
+}
+
+/// The host, which may be a name, and port of a libprocess pid.
+pub fn pid_place(pid: &str) -> Option<(&str, u16)> {
+    split_host_port(pid.rsplit_once('@')?.1)
 }
 
 /// Splits `host:port`, also `[v6]:port`; the host comes back without brackets.
@@ -50,6 +54,13 @@ mod tests {
         ] {
             assert_eq!(pid_address(pid), expected.map(|text| text.parse().unwrap()), "{pid}");
         }
+    }
+
+    #[test]
+    fn hosts_of_pids_may_be_names() {
+        assert_eq!(pid_place("scheduler-1@host.example:41314"), Some(("host.example", 41314)));
+        assert_eq!(pid_place("scheduler-1@[::1]:1"), Some(("::1", 1)));
+        assert_eq!(pid_place("host.example:41314"), None);
     }
 
     #[test]

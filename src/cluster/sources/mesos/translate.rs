@@ -14,7 +14,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::address::{ip_address, pid_address};
+use super::address::{ip_address, pid_address, pid_place};
 use super::{definition, wire};
 use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
@@ -180,7 +180,8 @@ impl Translator {
         })
     }
 
-    /// A framework whose scheduler's pid is known, from which its address comes.
+    /// A framework whose scheduler's pid is known, from which its address comes. Names of hosts are not looked up: the
+    /// address behind one is that of the agent on the host, if there is one.
     ///
     /// # Errors
     /// It has no id.
@@ -190,9 +191,9 @@ impl Translator {
         pid: Option<&str>,
     ) -> Result<FrameworkFacts, InvalidMessage> {
         let mut facts = self.framework(framework)?;
-        if let Some(address) = pid.and_then(pid_address) {
-            facts.address = Some(address.ip().to_canonical());
-            facts.port = Some(address.port());
+        if let Some((host, port)) = pid.and_then(pid_place) {
+            facts.address = ip_address(host).or(facts.address);
+            facts.port = Some(port);
         }
         Ok(facts)
     }
@@ -480,6 +481,23 @@ mod tests {
         assert!(facts.active && !facts.recovered);
         let facts = agent("slave(1)@agent-1:5051");
         assert_eq!((facts.address, facts.port), (None, Some(5051)));
+    }
+
+    #[test]
+    fn frameworks_are_where_their_pid_says() {
+        let framework = |hostname: &str, pid: Option<&str>| {
+            let json = format!(r#"{{"framework_info":{{"id":{{"value":"F"}},"hostname":"{hostname}"}}}}"#);
+            let facts = translator().framework_at(&serde_json::from_str(&json).unwrap(), pid).unwrap();
+            (facts.address.map(|address| address.to_string()), facts.port)
+        };
+        let address = |text: &str| Some(text.to_owned());
+        assert_eq!(framework("host-1", Some("s@10.0.0.1:25501")), (address("10.0.0.1"), Some(25501)));
+        assert_eq!(framework("10.0.0.2", Some("s@[::ffff:10.0.0.1]:1")), (address("10.0.0.1"), Some(1)));
+        // A host's name has a port nevertheless; the address is its agent's.
+        assert_eq!(framework("host-1", Some("s@host-1.example:25501")), (None, Some(25501)));
+        assert_eq!(framework("10.0.0.2", Some("s@host-1.example:25501")), (address("10.0.0.2"), Some(25501)));
+        assert_eq!(framework("10.0.0.2", None), (address("10.0.0.2"), None));
+        assert_eq!(framework("host-1", Some("")), (None, None));
     }
 
     #[test]
