@@ -35,7 +35,8 @@ fn main() -> Result<(), Fault> {
             });
             tokio::spawn(async move {
                 // What a client did wrong is told to it by its answer, or by the end of its connection.
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     })

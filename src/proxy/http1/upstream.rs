@@ -293,7 +293,7 @@ mod tests {
         let connection = Bare::new(stream, Opened::count(Arc::<Shard>::default()));
         let watch = Watch::default();
         let head = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
-        let answer = connection.ask(&Question { head, is_head: false, watch: &watch, via: "test" }).await;
+        let answer = connection.ask(&Question { head, is_head: false, watch: Some(&watch), via: "test" }).await;
         assert!(matches!(answer, Err(AttemptFault::Unsent { reused: false })), "{answer:?}");
     }
 }
