@@ -128,7 +128,7 @@ fn names_in_no_zone_are_refused_and_nothing_is_denied_before_the_first_table() {
 fn versions_can_be_shown_and_compared() {
     let admin = TestAdmin::start();
     admin.publish("first", |table| add_service(table, "f-3", "new", &[EndpointState::Ready]));
-    admin.publish("second", |table| drop(table.services.remove(&admin_common::service_id("f-1", "api"))));
+    admin.publish("second", |table| drop(table.services.remove(&service_id("f-1", "api"))));
     assert_eq!(admin.get("/v1/table").1["generation"], 3);
     let (_, history) = admin.get("/v1/table/history");
     assert_eq!(history["versions"][0]["record"]["causes"][0], "second");
@@ -319,7 +319,7 @@ fn events_follow_the_table_and_resume() {
     assert_eq!(change["diff"]["services"][0]["key"], "prod/f-3/new/http");
     drop(events);
 
-    admin.publish("missed", |table| drop(table.services.remove(&admin_common::service_id("f-1", "api"))));
+    admin.publish("missed", |table| drop(table.services.remove(&service_id("f-1", "api"))));
     let mut resumed = Events::open(&admin, Some(&id));
     let (_, name, change) = resumed.next();
     assert_eq!((name.as_str(), change["from"].as_u64(), change["to"].as_u64()), ("table", Some(2), Some(3)));
