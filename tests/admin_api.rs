@@ -8,10 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin_common::{TOKEN, TestAdmin, add_service, exchange, source, table};
+use admin_common::{TOKEN, TestAdmin, add_service, exchange, service_id, source, table};
 use pointsman::admin::Phase;
 use pointsman::cluster::event::{ClusterEvent, Command};
-use pointsman::model::endpoint::EndpointState;
+use pointsman::model::endpoint::{Endpoint, EndpointState};
+use pointsman::model::service::Protocol;
 use pointsman::table::Table;
 use pointsman::table::status::SourceState;
 use serde_json::Value;
@@ -96,6 +97,20 @@ fn requests_are_explained() {
     assert_eq!((none["outcome"].as_str(), none["status"].as_u64()), (Some("no-route"), Some(404)));
     assert_eq!(none["nearest"][0]["host"], "web.example.com");
     assert_eq!(explain("url=http://127.0.0.1/&header=Host:web.example.com")["outcome"], "routed");
+    // Over TLS and as HTTP/2 it is HTTP all the same.
+    for (protocol, outcome) in
+        [(Protocol::Https, "routed"), (Protocol::H2, "routed"), (Protocol::H2c, "routed"), (Protocol::Tcp, "not-http")]
+    {
+        admin.publish("protocol", |table| {
+            let mut service = (**table.service(&service_id("f-1", "web")).unwrap()).clone();
+            let speaks = |known: &Arc<Endpoint>| Arc::new(Endpoint { protocol, ..(**known).clone() });
+            service.protocol = protocol;
+            service.available = service.available.iter().map(speaks).collect();
+            service.endpoints = service.endpoints.iter().map(speaks).collect();
+            table.services.insert(service.id.clone(), Arc::new(service));
+        });
+        assert_eq!(explain("url=http://web.example.com/")["outcome"], outcome, "{protocol:?}");
+    }
     assert_eq!(admin.get("/v1/explain").0, 400);
     assert_eq!(admin.get("/v1/explain?url=http://a/&name=b").0, 400);
 }
@@ -113,7 +128,7 @@ fn names_in_no_zone_are_refused_and_nothing_is_denied_before_the_first_table() {
 fn versions_can_be_shown_and_compared() {
     let admin = TestAdmin::start();
     admin.publish("first", |table| add_service(table, "f-3", "new", &[EndpointState::Ready]));
-    admin.publish("second", |table| drop(table.services.remove(&admin_common::service_id("f-1", "api"))));
+    admin.publish("second", |table| drop(table.services.remove(&service_id("f-1", "api"))));
     assert_eq!(admin.get("/v1/table").1["generation"], 3);
     let (_, history) = admin.get("/v1/table/history");
     assert_eq!(history["versions"][0]["record"]["causes"][0], "second");
@@ -304,7 +319,7 @@ fn events_follow_the_table_and_resume() {
     assert_eq!(change["diff"]["services"][0]["key"], "prod/f-3/new/http");
     drop(events);
 
-    admin.publish("missed", |table| drop(table.services.remove(&admin_common::service_id("f-1", "api"))));
+    admin.publish("missed", |table| drop(table.services.remove(&service_id("f-1", "api"))));
     let mut resumed = Events::open(&admin, Some(&id));
     let (_, name, change) = resumed.next();
     assert_eq!((name.as_str(), change["from"].as_u64(), change["to"].as_u64()), ("table", Some(2), Some(3)));

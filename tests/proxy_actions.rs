@@ -100,7 +100,14 @@ async fn routes_answer_by_themselves_over_http1() {
     assert_eq!(header(&fixed, "x-pointsman-reason"), Some("fixed-answer"));
     assert_eq!(header(&fixed, "proxy-status"), None);
     assert_eq!(body(&proxy.get("gone.test", "/").await), "410 Gone\n");
-    assert_eq!(body(&proxy.get("empty.test", "/").await), "");
+    // RFC 9110 section 8.6: a 204 has no length, however it was asked for.
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let text = format!("{method} / HTTP/1.1\r\nhost: empty.test\r\nconnection: close\r\n\r\n");
+        let answer = proxy.raw(&text).await;
+        assert_eq!((status(&answer), body(&answer)), (204, ""), "{answer}");
+        assert_eq!(header(&answer, "content-length"), None, "{answer}");
+        assert_eq!(header(&answer, "transfer-encoding"), None, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -114,6 +121,9 @@ async fn routes_answer_by_themselves_over_http2() {
         let found = answer.headers().get("location").map_or("", |value| value.to_str().unwrap());
         assert_eq!((answer.status().as_u16(), found), (*expected, *location), "{method} {host}{target}");
     }
+    let request = Request::head("http://empty.test/").body(Full::default()).unwrap();
+    let answer = soon(client.send_request(request)).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (204, None), "RFC 9110 section 8.6");
     assert_eq!(backend.connections(), 0, "nobody asked the service");
 }
 

@@ -125,7 +125,11 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
             refuse(&client, refusal, head.version, account, dress.as_deref())
         }
     };
-    if is_headless && let Some(length) = answer.body_mut().withhold() {
+    if is_headless
+        && let Some(length) = answer.body_mut().withhold()
+        // RFC 9110 section 8.6.
+        && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
         answer.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     answer

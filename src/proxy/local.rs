@@ -99,7 +99,12 @@ pub fn answer(
 /// Says of an endpoint's answer where it comes from, behind what others said of it on the way (RFC 9209 section 2: "the
 /// first member … the one closest to the origin").
 pub fn tell_origin(headers: &mut HeaderMap, via: &str, endpoint: &Endpoint, status: StatusCode) {
-    let protocol = if endpoint.protocol == Protocol::H2c { "h2c" } else { "http/1.1" };
+    // RFC 9209 section 2.1.3: an ALPN protocol identifier.
+    let protocol = match endpoint.protocol {
+        Protocol::H2c => "h2c",
+        Protocol::H2 => "h2",
+        _ => "http/1.1",
+    };
     let (address, status) = (endpoint.address, status.as_u16());
     let member = format!("{via}; next-hop=\"{address}\"; next-protocol={protocol}; received-status={status}");
     if let Ok(member) = HeaderValue::try_from(member) {

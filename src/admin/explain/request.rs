@@ -75,6 +75,9 @@ pub(crate) struct TargetExplanation {
     pub endpoints: Vec<EndpointView>,
     /// Whether there are more endpoints than are listed.
     pub truncated: bool,
+    /// The service or one of its endpoints speaks HTTP, or nothing is known of it.
+    #[serde(skip, default)]
+    speaks_http: bool,
 }
 
 /// Explains a request.
@@ -232,6 +235,10 @@ impl TargetExplanation {
             by_state: BTreeMap::new(),
             endpoints: Vec::new(),
             truncated: false,
+            speaks_http: service.is_none_or(|service| {
+                // As the proxy looks at it: an endpoint with a wrong label spoils no other.
+                service.protocol.is_http() || service.available.iter().any(|endpoint| endpoint.protocol.is_http())
+            }),
         };
         let Some(service) = service else { return out };
         let of_version = |version: &_| target.version.as_ref().is_none_or(|wanted| wanted == version);
@@ -247,10 +254,6 @@ impl TargetExplanation {
         }
         out
     }
-
-    fn is_http(&self) -> bool {
-        self.protocol.as_deref().is_none_or(|protocol| ["http", "h2c"].contains(&protocol))
-    }
 }
 
 fn outcome(table: &Table, has_route: bool, targets: &[TargetExplanation]) -> (&'static str, &'static str, Option<u16>) {
@@ -261,7 +264,7 @@ fn outcome(table: &Table, has_route: bool, targets: &[TargetExplanation]) -> (&'
         ("no-route", "no route of the host asks for what the request has", Some(404))
     } else if !targets.iter().any(|target| usable(&target)) {
         ("no-endpoint", "the route's services have no endpoint that requests may go to", Some(503))
-    } else if !targets.iter().filter(usable).any(TargetExplanation::is_http) {
+    } else if !targets.iter().filter(usable).any(|target| target.speaks_http) {
         ("not-http", "the route's services do not speak HTTP", Some(502))
     } else {
         ("routed", "the request goes to one of the available endpoints", None)

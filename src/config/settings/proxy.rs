@@ -365,7 +365,7 @@ fn timeouts() -> [Setting<Raw>; 8] {
     let up_to = |most: u64| Span::between(Duration::from_millis(1), Duration::from_secs(most));
     [
         setting!(Raw, "header", up_to(3600), config.proxy.limits.header)
-            .means("From the first byte of a request's head to its last; then 408.")
+            .means("From the first byte of a request's head to its last; then the connection is closed.")
             .costs("Clients that send slowly hold their connection for so long."),
         setting!(Raw, "connect", up_to(600), config.proxy.limits.connect)
             .means("For a connection to an endpoint; then another endpoint is tried.")

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::COOKIE;
 
+use super::sticky;
 use crate::model::balance::{Algorithm, HashKey};
 use crate::model::id::stable_hash;
 
@@ -16,16 +16,12 @@ pub fn key(algorithm: &Algorithm, headers: &HeaderMap, client: impl FnOnce() -> 
     match key {
         HashKey::Address => Some(stable_hash(&client())),
         HashKey::Header(name) => headers.get(&**name).map(|value| stable_hash(&value.as_bytes())),
-        HashKey::Cookie(name) => cookie(headers, name).map(|value| stable_hash(&value.as_bytes())),
+        HashKey::Cookie(name) => cookie(headers, name.as_bytes()).map(|value| stable_hash(&value)),
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (key, value) = pair.trim().split_once('=')?;
-        (key == name).then_some(value)
-    })
+fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    sticky::pairs(headers).find_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="))
 }
 
 /// Requests that an endpoint may have under way for keys to stay with it: its part, by weight, of a `factor` percent of
@@ -54,6 +50,11 @@ mod tests {
         assert_eq!(of("hash:address"), Some(stable_hash(&address)));
         assert_eq!(of("hash:header:X-User"), Some(stable_hash(&b"ann"[..])));
         assert_eq!(of("hash:cookie:session"), Some(stable_hash(&b"s1"[..])));
+        // Octets of other cookies need be no ASCII.
+        let mut others = headers.clone();
+        others.insert("cookie", http::HeaderValue::from_bytes(b"a=\xe4; session=s1").unwrap());
+        let algorithm = Algorithm::parse("hash:cookie:session").unwrap();
+        assert_eq!(key(&algorithm, &others, || address), Some(stable_hash(&b"s1"[..])));
         assert_eq!((of("hash:header:x-other"), of("hash:cookie:b"), of("random")), (None, None, None));
     }
 

@@ -37,8 +37,8 @@ impl Session {
     /// last (RFC 6265 section 5.4), and ours is for the whole host.
     pub fn read(headers: &HeaderMap, service: &ServiceId) -> Option<Self> {
         let name = cookie_name(service);
-        let pairs = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok()).flat_map(pairs);
-        pairs.filter_map(|pair| pair.strip_prefix(&*name)?.strip_prefix('=')).filter_map(Self::parse).last()
+        let values = pairs(headers).filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+        values.filter_map(|value| Self::parse(std::str::from_utf8(value).ok()?)).last()
     }
 
     /// The endpoint, if it can serve: ready, whatever its weight (0 is: nothing but sessions), or serving in panic.
@@ -80,11 +80,11 @@ pub fn strip(headers: &mut HeaderMap) {
     {
         return;
     }
-    let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-    let kept: Vec<&str> = lines.flat_map(pairs).filter(|pair| !is_ours(pair)).collect();
-    let kept = HeaderValue::from_str(&kept.join("; "));
+    let kept: Vec<&[u8]> = pairs(headers).filter(|pair| !is_ours(pair)).collect();
+    // Pieces of valid values, and what joins them, are one.
+    let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|kept| !kept.is_empty());
     headers.remove(COOKIE);
-    if let Ok(kept) = kept.map_err(drop).and_then(|kept| if kept.is_empty() { Err(()) } else { Ok(kept) }) {
+    if let Some(kept) = kept {
         headers.insert(COOKIE, kept);
     }
 }
@@ -109,13 +109,16 @@ fn version(version: &Version) -> u32 {
     u32::try_from(stable_hash(version.as_str()) >> 32).unwrap_or(u32::MAX)
 }
 
-fn pairs(line: &str) -> impl Iterator<Item = &str> {
-    line.split(';').map(str::trim).filter(|pair| !pair.is_empty())
+/// The cookies of a request, as octets: what others put into theirs need be no ASCII (RFC 6265 section 5.4), and takes
+/// nothing from ours.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let pairs = headers.get_all(COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|octet| *octet == b';'));
+    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
-fn is_ours(pair: &str) -> bool {
-    let name = pair.split('=').next().and_then(|name| name.strip_prefix(PREFIX));
-    name.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+fn is_ours(pair: &[u8]) -> bool {
+    let name = pair.split(|octet| *octet == b'=').next().and_then(|name| name.strip_prefix(PREFIX.as_bytes()));
+    name.is_some_and(|id| id.len() == 16 && id.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -151,6 +154,15 @@ mod tests {
         {
             assert_eq!(Session::read(&headers(&[&format!("{name}{bad}")]), &service()), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn octets_of_other_cookies_that_are_no_ascii_change_nothing() {
+        let line = [b"a=\xe4\xff; ", ours().as_bytes(), b"; b=\xc3\xa4"].concat();
+        let mut headers: HeaderMap = [(COOKIE, HeaderValue::from_bytes(&line).unwrap())].into_iter().collect();
+        assert_eq!(Session::read(&headers, &service()), Some(SESSION));
+        strip(&mut headers);
+        assert_eq!(headers[COOKIE].as_bytes(), b"a=\xe4\xff; b=\xc3\xa4");
     }
 
     fn check_strip(lines: &[&str], expected: Option<&str>) {
