@@ -24,12 +24,11 @@ use pointsman::proxy::balance::choose::{self, Ask};
 use pointsman::proxy::balance::gradient::Gradient;
 use pointsman::proxy::balance::hedging::Hedging;
 use pointsman::proxy::balance::local::ServiceLocal;
-use pointsman::proxy::balance::{InFlight, WorkerSeat, outcome};
+use pointsman::proxy::balance::{InFlight, WorkerSeat, limit, outcome};
 use pointsman::proxy::metrics::ProxyMetrics;
 use tokio::time::Instant;
 
 const SEED: u64 = 20;
-const SEAT: WorkerSeat = WorkerSeat { index: 0, workers: 1 };
 /// The wall's clock when a simulation begins.
 const EPOCH: Timestamp = Timestamp(1_000_000_000_000);
 
@@ -91,7 +90,8 @@ fn all(millis: u64) -> Behaviour {
 struct Simulation {
     service: Arc<Service>,
     config: Arc<Config>,
-    local: Rc<ServiceLocal>,
+    /// What each worker keeps.
+    locals: Vec<Rc<ServiceLocal>>,
     rng: fastrand::Rng,
     begun: Instant,
     behaviour: Behaviour,
@@ -120,17 +120,23 @@ fn agent_in(zone: &str) -> Arc<AgentFacts> {
 
 impl Simulation {
     fn new(service: Service, algorithm: &str, behaviour: Behaviour) -> Self {
+        Self::of_workers(1, service, algorithm, behaviour)
+    }
+
+    /// Of so many workers, each of which gets a request by chance, as the kernel has it.
+    fn of_workers(workers: usize, service: Service, algorithm: &str, behaviour: Behaviour) -> Self {
         let mut config = Config::default();
         config.proxy.balance.algorithm = Algorithm::parse(algorithm).unwrap();
         config.proxy.balance.slow_start = Duration::ZERO;
-        let shard = ProxyMetrics::new(1).shard(0);
+        let metrics = ProxyMetrics::new(workers);
         let mut rng = fastrand::Rng::with_seed(SEED);
         fastrand::seed(SEED);
-        let local = Rc::new(ServiceLocal::new(&service.id, shard, &mut rng));
+        let mut local = |index| Rc::new(ServiceLocal::new(&service.id, metrics.shard(index), &mut rng));
+        let locals = (0..workers).map(&mut local).collect();
         let mut simulation = Self {
             service: Arc::new(service),
             config: Arc::new(config),
-            local,
+            locals,
             rng,
             begun: Instant::now(),
             behaviour,
@@ -166,22 +172,25 @@ impl Simulation {
         let wall = EPOCH.plus(now - self.begun);
         let agent =
             |endpoint: &Endpoint| self.zones.get(usize::from(endpoint.address.port())).map(|zone| agent_in(zone));
-        let (outlook, zones) = self.local.look(&self.service, &self.config, moment, || wall, agent);
+        let workers = self.locals.len();
+        let index = if workers == 1 { 0 } else { self.rng.usize(..workers) };
+        let (seat, local) = (WorkerSeat { index, workers }, self.locals[index].clone());
+        let (outlook, zones) = local.look(&self.service, &self.config, moment, || wall, agent);
         let ask = Ask {
             service: &self.service,
             outlook,
             zones: zones.as_deref(),
-            local: &self.local,
+            local: &local,
             config: &self.config.proxy.balance,
             key: self.key.or_else(|| Some(self.rng.u64(..))),
             is_repeatable: true,
-            seat: SEAT,
+            seat,
             now: moment,
             wall,
         };
-        let (chosen, is_probe) = choose::choose(&ask, |_| true, &mut self.rng)?;
+        let (chosen, is_probe) = choose::choose(&ask, |endpoint| limit::has_room(&ask, endpoint), &mut self.rng)?;
         let number = chosen.address.port();
-        let in_flight = InFlight::begin(chosen.clone(), SEAT, self.local.clone(), now, is_probe);
+        let in_flight = InFlight::begin(chosen.clone(), seat, local.clone(), now, is_probe);
         let (latency, status) = (self.behaviour)(number, now - self.begun);
         self.under_way.push(Reverse((now + latency, self.sent)));
         self.requests.insert(self.sent, (in_flight, status));
@@ -244,6 +253,56 @@ async fn load_spreads_evenly() {
             assert!((share(&counts, number) - 0.1).abs() < exact, "{algorithm} {counts:?}");
         }
     }
+}
+
+/// Workers tell each other nothing of their requests but whom they spare, and how many are under way.
+#[tokio::test(start_paused = true)]
+async fn many_workers_spread_load_and_leave_together_what_fails_fast() {
+    for algorithm in ["peak_ewma", "least_request"] {
+        let (fails_from, fails_to) = (secs(10), secs(30));
+        let behaviour: Behaviour = Box::new(move |number, at| match number {
+            0 if (fails_from..fails_to).contains(&at) => (Duration::from_millis(1), 500),
+            _ => (Duration::from_millis(20), 200),
+        });
+        let mut simulation = Simulation::of_workers(8, even(10), algorithm, behaviour);
+        let well = simulation.run(secs(10), 500.0).await;
+        assert!((0..10).all(|number| (share(&well, number) - 0.1).abs() < 0.03), "{algorithm}: {well:?}");
+        // At the worst each worker has its own row of failures, before one has them all spare it.
+        let turning = simulation.run(secs(2), 500.0).await;
+        assert!(turning[0] < 8 * 7, "{algorithm}: {turning:?}");
+        // By latency, few ask it again so soon that a row could come about.
+        assert!(algorithm == "peak_ewma" || simulation.ejected() == 1, "{algorithm}");
+        let failing = simulation.run(secs(18), 500.0).await;
+        // Probes alone, whichever worker sends them.
+        assert!(failing[0] <= 10, "{algorithm}: {failing:?}");
+        simulation.run(secs(60), 500.0).await;
+        let back = simulation.run(secs(20), 500.0).await;
+        assert!((share(&back, 0) - 0.1).abs() < 0.03, "{algorithm}: {back:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_workers_never_spare_more_than_may_be() {
+    let behaviour: Behaviour = Box::new(|number, _| (Duration::from_millis(5), if number < 8 { 500 } else { 200 }));
+    let mut simulation = Simulation::of_workers(8, even(10), "random", behaviour);
+    for _ in 0..200 {
+        simulation.run(Duration::from_millis(50), 500.0).await;
+        assert!(simulation.ejected() <= 5);
+    }
+    assert_eq!(simulation.ejected(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_an_endpoint_is_one_for_all_workers() {
+    let mut simulation = Simulation::of_workers(8, even(10), "peak_ewma", all(20));
+    let mut config = (*simulation.config).clone();
+    config.proxy.balance.max_requests = 3;
+    simulation.config = Arc::new(config);
+    let sent = (0..100).filter(|_| simulation.send().is_some()).count();
+    assert_eq!(sent, 30);
+    assert!(simulation.service.endpoints.iter().all(|endpoint| endpoint.run.in_flight() == 3));
+    simulation.until(Instant::now() + secs(1)).await;
+    assert!(simulation.service.endpoints.iter().all(|endpoint| endpoint.run.in_flight() == 0));
 }
 
 /// A proxy in a zone, before endpoints in these zones.
@@ -622,7 +681,7 @@ fn a_quiet_service_has_its_reserve_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn repeats_beyond_those_at_a_time_wait_for_one_another() {
     let simulation = Simulation::new(even(3), "peak_ewma", all(10));
-    let local = &simulation.local;
+    let local = &simulation.locals[0];
     let deadline = Instant::now() + secs(5);
     let repeats = (0..40).map(|_| async {
         let repeat = local.repeat(0.2, 1, deadline).await;

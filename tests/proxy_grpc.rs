@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::model::balance::Algorithm;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
 use tokio::net::TcpListener;
@@ -102,6 +103,46 @@ async fn a_call_ends_when_its_time_is_over() {
     assert!(fields["grpc-message"].to_str().unwrap().starts_with("response-timeout: "));
     assert!(micros(soon(seen.recv()).await.unwrap()) <= 150_000);
     until("nothing is in flight", || proxy.in_flight() == 0).await;
+}
+
+/// A backend whose calls end with this status, in their trailers.
+async fn ending_with(status: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(move |_request: Request<hyper::body::Incoming>| async move {
+                let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.parse().unwrap())]);
+                let body = Full::<Bytes>::from("message").with_trailers(std::future::ready(Some(Ok(trailers))));
+                let answer = Response::builder().header("content-type", "application/grpc");
+                Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+            });
+            let serve = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            connections.spawn(serve.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// Its answers begin well, and only their ends tell.
+#[tokio::test]
+async fn a_task_whose_calls_fail_by_their_trailers_is_spared() {
+    let (failing, good) = (ending_with("13").await, ending_with("0").await);
+    let proxy = Cluster::with(|config| config.proxy.balance.algorithm = Algorithm::RoundRobin)
+        .service("web", Protocol::H2c, &[failing, good])
+        .route("*", "/", "web")
+        .serve();
+    let mut client = client(&proxy).await;
+    for _ in 0..30 {
+        let (status, _, body) = call(&mut client, &[GRPC]).await;
+        assert_eq!((status.as_u16(), &body[..]), (200, &b"message"[..]));
+    }
+    assert!(proxy.metric("pointsman_proxy_ejections_total") >= 1.0);
+    let service = proxy.tables.load().service(&service_id("web")).unwrap().clone();
+    for endpoint in service.endpoints.iter() {
+        assert_eq!(endpoint.run.ejection.is_ejected(), endpoint.address == failing, "{}", endpoint.address);
+    }
 }
 
 /// A repeat has what the first attempt has left of the time.

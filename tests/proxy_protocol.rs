@@ -171,6 +171,32 @@ async fn an_endpoint_is_told_of_the_client_and_clients_share_no_connection() {
     until("connections of clients that are gone are closed", || open() == 0.0).await;
 }
 
+/// Behind a trusted proxy one connection brings any number of clients: what is kept for them does not grow with it.
+#[tokio::test]
+async fn what_is_kept_for_the_clients_of_one_connection_is_bounded() {
+    let backend = announced_backend().await;
+    let proxy = announcing(ProxyProtocol::V1, Protocol::Http, backend.address).serve();
+    let mut stream = proxy.connect().await;
+    let own = proxy.address.port();
+    for number in 0..100 {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.{number}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let told = format!("{number} PROXY TCP4 192.0.2.{number} 127.0.0.1 0 {own}");
+        assert_eq!(body(&read_answer(&mut stream).await), told);
+    }
+    let open = || proxy.metric("pointsman_proxy_upstream_connections");
+    until("the oldest are closed", || open() == 32.0).await;
+    // Who came last finds the connection that was kept, who came first gets a new one.
+    for (number, connection) in [(99, 99), (0, 100)] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.{number}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let told = format!("{connection} PROXY TCP4 192.0.2.{number} 127.0.0.1 0 {own}");
+        assert_eq!(body(&read_answer(&mut stream).await), told);
+    }
+    drop(stream);
+    until("all are closed with the client's", || open() == 0.0).await;
+}
+
 #[tokio::test]
 async fn plain_tcp_is_announced_too() {
     let backend = Backend::start(|mut stream, _| async move {

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pointsman::config::Config;
+use pointsman::labels::host::HostPattern;
 use pointsman::model::bounds::Bounds;
-use pointsman::model::service::Protocol;
+use pointsman::model::service::{Protocol, Target};
+use pointsman::model::time::Timestamp;
+use pointsman::table::routes::Route;
 use proxy_common::*;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -170,6 +173,73 @@ async fn a_full_endpoint_leaves_requests_to_others() {
         assert_eq!(status(&read_answer(client).await), 200);
     }
     assert_eq!((small.most.load(Ordering::SeqCst), large.most.load(Ordering::SeqCst)), (1, 3));
+}
+
+/// One version is full: who may go anywhere does not wait behind those that go there alone.
+#[tokio::test]
+async fn whoever_waits_for_one_version_holds_up_nobody_else() {
+    let (old, new) = (gated().await, gated().await);
+    let address = old.backend.address;
+    let mut cluster = Cluster::with(limited(1, 10, 20_000))
+        .service("web", Protocol::Http, &[address, new.backend.address])
+        .endpoints("web", |endpoint| endpoint.version = if endpoint.address == address { "1" } else { "2" }.into())
+        .route("*", "/", "web");
+    let owner = service_id("web");
+    cluster.0.routes.insert(Arc::new(Route {
+        targets: Box::new([Target { service: owner.clone(), version: Some("1".into()), weight: 1 }]),
+        owner,
+        name: "old".into(),
+        host: HostPattern::parse("*").unwrap(),
+        path: "/old".into(),
+        refined: None,
+        priority: 0,
+        since: Timestamp(0),
+        actions: None,
+    }));
+    let proxy = cluster.serve();
+    let mut first = begin(&proxy, "/old/first").await;
+    until("the old version is full", || old.most.load(Ordering::SeqCst) == 1).await;
+    let mut waits = begin(&proxy, "/old/waits").await;
+    until("one waits for it", || proxy.metric(WAITING) == 1.0).await;
+    // Who comes now need not even wait: the other version has room.
+    new.permits.add_permits(1);
+    assert_eq!(body(&proxy.get("a", "/any").await), "/any");
+    // And where all are full, whoever is served first is whom the room does.
+    let mut busy = begin(&proxy, "/any/busy").await;
+    until("both are full", || proxy.in_flight() == 2).await;
+    let mut any = begin(&proxy, "/any/waits").await;
+    until("two wait", || proxy.metric(WAITING) == 2.0).await;
+    new.permits.add_permits(2);
+    assert_eq!(body(&read_answer(&mut busy).await), "/any/busy");
+    assert_eq!(body(&read_answer(&mut any).await), "/any/waits");
+    assert_eq!(proxy.metric(WAITING), 1.0, "the other one waits on");
+    old.permits.add_permits(2);
+    assert_eq!(body(&read_answer(&mut first).await), "/old/first");
+    assert_eq!(body(&read_answer(&mut waits).await), "/old/waits");
+}
+
+/// A connection of plain TCP counts for as long as it is open; where all tasks are full it is closed at once.
+#[tokio::test]
+async fn connections_of_tcp_are_limited_and_none_waits() {
+    let backend = Backend::start(|mut stream, number| async move {
+        let _ = stream.write_all(&[u8::try_from(number).unwrap()]).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let proxy = Cluster::with(limited(2, 10, 20_000))
+        .service("web", Protocol::Tcp, &[backend.address])
+        .serve_port(10_000, "web");
+    let mut clients = Vec::new();
+    for number in 0..2 {
+        let mut client = proxy.connect().await;
+        assert_eq!(soon(client.read_u8()).await.unwrap(), number);
+        clients.push(client);
+    }
+    assert_eq!(read_all(&mut proxy.connect().await).await, "");
+    assert_eq!(proxy.metric("pointsman_proxy_tcp_connections_total{outcome=\"failed\"}"), 1.0);
+    drop(clients.pop());
+    until("one has ended", || proxy.in_flight() == 1).await;
+    assert_eq!(soon(proxy.connect().await.read_u8()).await.unwrap(), 2);
 }
 
 /// A new table may bring an endpoint with room: whoever waits goes there.

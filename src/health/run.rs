@@ -20,6 +20,7 @@ use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, ProxyProtocol}
 use crate::model::endpoint_tls::EndpointTls;
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
+use crate::model::run::{EndpointRun, Moment};
 use crate::model::service::{Protocol, Service};
 use crate::model::time::Timestamp;
 use crate::proxy::tls::profiles::TlsProfiles;
@@ -56,6 +57,8 @@ struct Target {
     tls: Option<Arc<EndpointTls>>,
     proxy_protocol: Option<ProxyProtocol>,
     spec: Arc<CheckSpec>,
+    /// What the proxy knows of the endpoint.
+    run: Arc<EndpointRun>,
     streak: Streak,
     error: Option<Arc<str>>,
     since: Timestamp,
@@ -188,7 +191,9 @@ impl Targets {
         }
         for endpoint in next.into_iter().flat_map(|next| next.endpoints.iter()) {
             let Some(spec) = wanted(endpoint) else { continue };
-            if !self.all.get(&endpoint.id).is_some_and(|known| known.is_for(endpoint, &spec)) {
+            if let Some(known) = self.all.get_mut(&endpoint.id).filter(|known| known.is_for(endpoint, &spec)) {
+                known.run = endpoint.run.clone();
+            } else {
                 let target = self.begin(table, endpoint, &spec);
                 let state = target.streak.state();
                 let former = self.all.insert(endpoint.id.clone(), target);
@@ -209,6 +214,7 @@ impl Targets {
             tls: endpoint.tls.clone(),
             proxy_protocol: endpoint.proxy_protocol,
             spec: spec.clone(),
+            run: endpoint.run.clone(),
             // A verdict of before this life of the process holds until it is contradicted.
             streak: Streak::from(former.map_or(CheckState::Waiting, |former| former.state)),
             error: former.and_then(|former| former.error.clone()),
@@ -256,6 +262,13 @@ impl Targets {
             target.since = Timestamp::now();
         }
         let changed = next != state || target.error != error;
+        // Only a check that has seen it fail can tell that it is well again: one that asks less than requests do, and has
+        // succeeded all along, says nothing of why requests fail.
+        let is_back = next == CheckState::Good && target.error.is_none() && (state != next || error.is_some());
+        if is_back && target.run.ejection.is_ejected() {
+            target.run.ejection.restore(Moment::of(std::time::Instant::now()));
+            tracing::info!(endpoint = %id, "endpoint passes its check and is spared no longer");
+        }
         let verdict = Verdict { state: next, since: target.since, error: target.error.clone() };
         self.recount(Some(state), Some(next));
         self.due.push(Reverse((Instant::now() + pause, life, id.clone())));
@@ -270,5 +283,75 @@ impl Target {
             && self.tls == endpoint.tls
             && self.proxy_protocol == endpoint.proxy_protocol
             && self.spec == *spec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::CheckKind;
+    use crate::model::endpoint::Family;
+    use crate::model::id::TaskKey;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn targets() -> (Targets, EndpointId, Arc<EndpointRun>) {
+        let task = TaskKey::new("c".into(), "f".into(), "web.1");
+        let id = EndpointId { task, port: "0".into(), family: Family::V4 };
+        let run = Arc::<EndpointRun>::default();
+        let target = Target {
+            address: ([127, 0, 0, 1], 80).into(),
+            protocol: Protocol::Http,
+            tls: None,
+            proxy_protocol: None,
+            spec: Arc::new(CheckSpec { kind: CheckKind::Tcp, path: "/".into(), interval: Some(INTERVAL) }),
+            run: run.clone(),
+            streak: Streak::from(CheckState::Good),
+            error: None,
+            since: Timestamp(0),
+            life: 1,
+        };
+        let targets = Targets { all: HashMap::from([(id.clone(), target)]), ..Targets::default() };
+        (targets, id, run)
+    }
+
+    #[test]
+    fn a_check_that_has_seen_an_endpoint_fail_brings_it_back() {
+        let (mut targets, id, run) = targets();
+        let config = HealthConfig { rise: 2, fall: 2, ..HealthConfig::default() };
+        let mut check = |outcomes: &str| {
+            for outcome in outcomes.chars() {
+                let outcome = if outcome == '+' { Ok(()) } else { Err("no answer".into()) };
+                targets.take((id.clone(), 1, outcome), &config);
+            }
+            run.ejection.is_ejected()
+        };
+        let eject = || run.ejection.eject((INTERVAL, INTERVAL), Moment::of(std::time::Instant::now()), 1.0);
+        eject();
+        assert!(check("++"), "the checks have seen nothing of what requests see");
+        assert!(check("-"));
+        assert!(!check("+"), "one failure was none of the endpoint's verdict, and it is over");
+        eject();
+        assert!(check("--+"), "out by its checks, it takes some in a row");
+        assert!(!check("+"));
+    }
+
+    #[test]
+    fn checks_are_spread_over_their_interval() {
+        let (mut targets, id, _) = targets();
+        let config = HealthConfig::default();
+        let begun = Instant::now();
+        for _ in 0..200 {
+            targets.take((id.clone(), 1, Ok(())), &config);
+        }
+        let taken = begun.elapsed();
+        let pauses: Vec<_> = targets.due.iter().map(|Reverse((at, _, _))| at.duration_since(begun)).collect();
+        let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(
+            *shortest >= INTERVAL.mul_f64(0.9) && *longest <= INTERVAL.mul_f64(1.1) + taken,
+            "{shortest:?} {longest:?}"
+        );
+        // A draw of 200 misses either outer quarter with a chance of 2 in 10^25.
+        assert!(*shortest < INTERVAL.mul_f64(0.95) && *longest > INTERVAL.mul_f64(1.05), "{shortest:?} {longest:?}");
     }
 }

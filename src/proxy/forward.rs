@@ -30,6 +30,7 @@ use super::answer_body::{AnswerBody, Carrier};
 use super::auth;
 use super::balance::choose::Ask;
 use super::balance::local::{Asking, Repeat};
+use super::balance::queue::Wish;
 use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
@@ -66,6 +67,9 @@ use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
+
+/// Places of connections to endpoints that are kept for the clients of one connection.
+const MOST_KEPT: usize = 32;
 
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -436,13 +440,18 @@ impl Forwarding {
         self.asked
     }
 
-    /// Whether others came first and wait for just this: any endpoint of the service.
+    /// Whether others came first who wait for what the request could have.
     fn has_to_stand_in_line(&self) -> bool {
         let (local, destination) = (&self.plan.local, &self.plan.destination);
         !local.queue.is_empty()
-            && destination.version.is_none()
             && destination.session.is_none()
+            && local.queue.is_before(&self.wish())
             && limit::waiting(&destination.service, &self.proxy().balance).is_some()
+    }
+
+    /// What the request waits for, where it has to wait.
+    fn wish(&self) -> Wish {
+        Wish { version: self.plan.destination.version.clone(), is_picky: !self.tried.is_empty() }
     }
 
     /// All endpoints that the request could go to are full: waits until one is not, where the service has a limit.
@@ -450,7 +459,7 @@ impl Forwarding {
         let (worker, local) = (self.client.worker.clone(), self.plan.local.clone());
         let waiting = limit::waiting(&self.plan.destination.service, &self.proxy().balance);
         let waiting = waiting.ok_or(Reason::EndpointsFull)?;
-        let place = local.queue.enter(waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
+        let place = local.queue.enter(self.wish(), waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
         let until = self.deadline().min(Instant::now() + waiting.time);
         loop {
             timeout_at(until, place.turn()).await.map_err(|_| Reason::QueueTimeout)?;
@@ -459,6 +468,8 @@ impl Forwarding {
             if chosen.is_some() || !self.plan.destination.has_another(&self.tried) {
                 return Ok(chosen);
             }
+            // Others may want what is there.
+            place.pass(self.wish());
         }
     }
 
@@ -687,12 +698,20 @@ impl Forwarding {
     fn place(&self, endpoint: &Endpoint) -> Place {
         let place = Place::of(endpoint, self.announcement(endpoint), &self.worker().tls);
         if endpoint.proxy_protocol.is_some() {
-            let mut kept = self.client.kept.borrow_mut();
-            if !kept.contains(&place) {
-                kept.push(place.clone());
-            }
+            self.keep_place(&place);
         }
         place
+    }
+
+    /// Notes a place that goes with the client's connection. Behind a trusted proxy one connection may bring any number of
+    /// clients: of more than a few, the one that was used longest ago is forgotten.
+    fn keep_place(&self, place: &Place) {
+        let mut kept = self.client.kept.borrow_mut();
+        let known = kept.iter().position(|known| known == place).map(|position| kept.remove(position));
+        if known.is_none() && kept.len() >= MOST_KEPT {
+            self.worker().pool.forget(&[kept.remove(0)]);
+        }
+        kept.push(known.unwrap_or_else(|| place.clone()));
     }
 
     fn opened(&self) -> Opened {

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::balance::choose::{self, Ask};
 use super::balance::local::ServiceLocal;
 use super::balance::outcome::Outcome;
-use super::balance::{InFlight, hashing};
+use super::balance::{InFlight, hashing, limit};
 use super::connect::announced;
 use super::connection::Client;
 use super::drain;
@@ -80,7 +80,8 @@ where
     drop((in_flight, opened));
 }
 
-/// A connection to an endpoint: another one is tried where one cannot be reached, in the newest table each time.
+/// A connection to an endpoint: another one is tried where one cannot be reached, in the newest table each time. Where all
+/// have as many as they take there is none: nobody waits, because a connection ends when its client likes.
 async fn reach(
     from: &Client,
     mut service: Arc<Service>,
@@ -145,7 +146,10 @@ fn choose(
         now,
         wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
     };
-    let accepts = |endpoint: &Endpoint| endpoint.protocol != Protocol::Udp && !tried.contains(&endpoint.id);
+    // A connection counts as a request does: for as long as it is open.
+    let accepts = |endpoint: &Endpoint| {
+        endpoint.protocol != Protocol::Udp && !tried.contains(&endpoint.id) && limit::has_room(&ask, endpoint)
+    };
     let chosen = choose::choose(&ask, accepts, &mut worker.rng.borrow_mut());
     chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
 }

@@ -14,6 +14,8 @@ use super::Moment;
 
 /// In this time an estimate falls to 1/e.
 const DECAY: Duration = Duration::from_secs(10);
+/// Nothing takes no time: zero stands for what was never measured.
+const SHORTEST: f64 = 1e-6;
 /// What a failure counts as at least, and what an endpoint that asks for a pause can make of it.
 pub const PENALTY: Duration = Duration::from_secs(5);
 pub const LONGEST_PENALTY: Duration = Duration::from_secs(300);
@@ -38,8 +40,7 @@ impl Estimate {
 
     /// An answer that took so long.
     pub fn observe(&self, latency: Duration, now: Moment, since: Moment) {
-        // Nothing takes no time: zero stands for what was never measured.
-        let latency = latency.as_secs_f64().max(1e-6);
+        let latency = latency.as_secs_f64().max(SHORTEST);
         let next = match self.read(now, since) {
             Some(known) if latency <= known => {
                 let age = now.0.wrapping_sub(self.at.load(Relaxed));
@@ -52,10 +53,11 @@ impl Estimate {
         self.store(next, now);
     }
 
-    /// An answer that has taken so long already and was not waited for: at least that.
+    /// An answer that has taken so long already and was not waited for: at least that. Where nothing was measured yet it is
+    /// all that is known: an endpoint that never answers would look like one that nobody has tried, again and again.
     pub fn observe_unfinished(&self, elapsed: Duration, now: Moment, since: Moment) {
-        let elapsed = elapsed.as_secs_f64();
-        if self.read(now, since).is_some_and(|known| elapsed > known) {
+        let elapsed = elapsed.as_secs_f64().max(SHORTEST);
+        if self.read(now, since).is_none_or(|known| elapsed > known) {
             self.store(elapsed, now);
         }
     }
@@ -115,6 +117,17 @@ mod tests {
         assert!((read(&estimate, 1000) - 300.0).abs() < 1e-9);
         estimate.penalise(None, START, Moment(0));
         assert!((read(&estimate, 1000) - 300.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_given_up_counts_as_long_as_it_took() {
+        let estimate = Estimate::default();
+        estimate.observe_unfinished(ms(500), START, Moment(0));
+        assert!((read(&estimate, 1000) - 0.5).abs() < 1e-9, "even where nothing was measured before");
+        estimate.observe_unfinished(ms(200), START, Moment(0));
+        assert!((read(&estimate, 1000) - 0.5).abs() < 1e-9, "it took longer still: nothing is lowered");
+        estimate.observe_unfinished(ms(800), START, Moment(0));
+        assert!((read(&estimate, 1000) - 0.8).abs() < 1e-9);
     }
 
     #[test]
