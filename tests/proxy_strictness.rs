@@ -390,6 +390,29 @@ async fn heads_are_bounded_rfc6585_5() {
     assert_eq!(backend.connections(), 0);
 }
 
+/// At once, as the second request of its connection, and in crumbs.
+#[tokio::test]
+async fn request_lines_are_bounded_rfc9112_3() {
+    let (_backend, proxy) = proxy().await;
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000));
+    for (before, piece) in [("", 100_000), ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 100_000), ("", 1000)] {
+        let mut client = proxy.connect().await;
+        for piece in format!("{before}{long}").as_bytes().chunks(piece) {
+            // It may be refused before its end.
+            let _ = client.write_all(piece).await;
+        }
+        if !before.is_empty() {
+            assert_eq!(status(&read_answer(&mut client).await), 200);
+        }
+        let answer = soon(read_head(&mut client)).await.unwrap();
+        let found = (status(&answer), header(&answer, "x-pointsman-reason"), header(&answer, "connection"));
+        assert_eq!(found, (414, Some("target-too-long"), Some("close")), "{answer}");
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_local_answers_total{reason=\"target-too-long\"}"), 3.0);
+    let fits = format!("/{}", "x".repeat(60_000));
+    assert_eq!(status(&proxy.get("a", &fits).await), 200);
+}
+
 fn impatient(config: &mut pointsman::config::Config) {
     config.proxy.limits.header = Duration::from_millis(100);
     config.proxy.limits.keep_alive = Duration::from_millis(100);

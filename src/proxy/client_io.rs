@@ -19,6 +19,9 @@ use super::frame_guard::FrameGuard;
 use super::head_scan::HeadScan;
 use super::idle::Watch;
 
+/// What ends a request line, and its head.
+const LINE_END: &[u8] = b" HTTP/1.1\r\n\r\n";
+
 /// A client's socket.
 #[derive(Debug)]
 pub struct ClientIo<S> {
@@ -84,6 +87,18 @@ impl<S> ClientIo<S> {
         Ok(())
     }
 
+    /// A request line that is too long is ended here for the parser behind: it would refuse the request by itself, as one
+    /// whose fields are too long, and without our reason.
+    fn end_long_line(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
+        let Look::Http1(scan) = &mut self.look else { return };
+        let Some(cut) = scan.take_cut() else { return };
+        // Room for what is added; of what came in crumbs, more than this last one is not there to be taken back.
+        buffer.set_filled(before + cut.saturating_sub(LINE_END.len()));
+        if buffer.remaining() >= LINE_END.len() {
+            buffer.put_slice(LINE_END);
+        }
+    }
+
     fn watch_write<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
@@ -127,7 +142,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         } else {
             ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         }
-        Poll::Ready(self.received(&buffer.filled()[before..]))
+        let received = self.received(&buffer.filled()[before..]);
+        self.end_long_line(before, buffer);
+        Poll::Ready(received)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Looks at the raw bytes of HTTP/1 requests for what the parser behind lets pass.
 //!
-//! Pure. Found are heads that are too long, bare LF line ends (RFC 9112 section 2.2), `#` and non-ASCII octets in the request line (section
+//! Pure. Found are heads and request lines that are too long, bare LF line ends (RFC 9112 section 2.2), `#` and non-ASCII octets in the request line (section
 //! 3.2), `Content-Length` beside `Transfer-Encoding` (section 6.3), and chunk heads that are not written exactly as
 //! section 7.1 has them: two readers that skip different octets there see different requests (CVE-2025-55315). The
 //! scanner follows heads and bodies from request to request. It is no parser: everything it does not look for is left
@@ -15,6 +15,10 @@ use super::reason::Reason;
 const LINE_START: usize = 48;
 /// The longest head of a chunk with its extensions (RFC 9112 section 7.1.1: a recipient limits them).
 pub(super) const CHUNK_HEAD: usize = 256;
+/// The longest request line (RFC 9112 section 3: "at least 8000 octets"); the parser behind takes no longer target.
+const LONGEST_LINE: usize = 65_536;
+/// So much shorter than a head a request line has to be: what ends one that is too long, for the parser behind, fits.
+const LINE_END: usize = 64;
 /// Empty lines before a request that are skipped (RFC 9112 section 2.2: "at least one").
 const EMPTY_LINES: u32 = 8;
 
@@ -31,8 +35,11 @@ pub struct Violation {
 #[derive(Debug)]
 pub struct HeadScan {
     state: State,
-    /// The most octets of a head.
+    /// The most octets of a head, and of its first line.
     most: usize,
+    most_line: usize,
+    /// Where, in what was looked at last, a request line became too long.
+    cut: Option<usize>,
     /// Octets of this head.
     octets: usize,
     /// Heads that ended.
@@ -72,6 +79,8 @@ impl HeadScan {
         Self {
             state: State::Head,
             most,
+            most_line: most.min(LONGEST_LINE).saturating_sub(LINE_END),
+            cut: None,
             octets: 0,
             heads: requests,
             lines: 0,
@@ -93,8 +102,14 @@ impl HeadScan {
         !matches!(self.state, State::Head)
     }
 
+    /// Where the request line ends for whoever is to read it, if it is too long: said once.
+    pub fn take_cut(&mut self) -> Option<usize> {
+        self.cut.take()
+    }
+
     /// Looks at the next bytes of the connection.
     pub fn feed(&mut self, mut bytes: &[u8]) {
+        let whole = bytes.len();
         while !bytes.is_empty() && self.violation.is_none() {
             match self.state {
                 State::Body(left) => {
@@ -111,28 +126,34 @@ impl HeadScan {
                     bytes = &bytes[1..];
                     self.state = if left == 1 { State::ChunkHead } else { State::Chunk(left - 1) };
                 }
-                State::Head | State::ChunkHead | State::Trailer => match memchr(b'\n', bytes) {
-                    Some(at) => {
-                        self.add(&bytes[..at]);
-                        self.end_line();
-                        bytes = &bytes[at + 1..];
-                    }
-                    None => {
-                        self.add(bytes);
+                State::Head | State::ChunkHead | State::Trailer => {
+                    let end = memchr(b'\n', bytes);
+                    let piece = end.map_or(bytes, |at| &bytes[..at]);
+                    let excess = self.add(piece);
+                    if excess > 0 {
+                        self.cut = Some(whole - bytes.len() + piece.len().saturating_sub(excess));
                         return;
                     }
-                },
+                    let Some(at) = end else { return };
+                    self.end_line();
+                    bytes = &bytes[at + 1..];
+                }
             }
         }
     }
 
-    fn add(&mut self, piece: &[u8]) {
+    /// Adds a piece of a line; returns by how much a request line is too long.
+    fn add(&mut self, piece: &[u8]) -> usize {
         let Some(&last) = piece.last() else {
-            return;
+            return 0;
         };
         let is_head = matches!(self.state, State::Head);
         if is_head {
             self.octets += piece.len();
+            if self.lines == 0 && self.octets > self.most_line {
+                self.refuse(Reason::TargetTooLong);
+                return self.octets - self.most_line;
+            }
             if self.octets > self.most {
                 self.refuse(Reason::HeadTooLarge);
             }
@@ -145,6 +166,7 @@ impl HeadScan {
         self.line.start.extend_from_slice(&piece[..piece.len().min(room)]);
         self.line.length += piece.len();
         self.line.last = last;
+        0
     }
 
     fn end_line(&mut self) {
@@ -306,9 +328,34 @@ mod tests {
     fn long_heads_rfc6585_5() {
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(MOST / 2));
         check(&format!("{long}{long}"), None);
-        check(&format!("{long}GET /{} HTTP/1.1\r\n", "y".repeat(MOST)), Some((2, Reason::HeadTooLarge)));
+        let longer = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(MOST));
+        check(&format!("{long}{longer}"), Some((2, Reason::HeadTooLarge)));
         let body = format!("POST / HTTP/1.1\r\nContent-Length: {MOST}\r\n\r\n{}{long}", "y".repeat(MOST));
         check(&body, None);
+    }
+
+    #[test]
+    fn long_request_lines_rfc9112_3() {
+        let line = |length: usize| format!("GET /{}\r\n", "y".repeat(length - "GET /\r".len()));
+        check(&line(MOST - LINE_END), None);
+        check(&line(MOST - LINE_END + 1), Some((1, Reason::TargetTooLong)));
+        let before = "GET / HTTP/1.1\r\n\r\n";
+        let text = format!("{before}{}", line(MOST));
+        check(&text, Some((2, Reason::TargetTooLong)));
+        // However it comes, so much of the line is left.
+        for piece in [text.len(), 100, 7] {
+            let mut scan = HeadScan::after(0, MOST);
+            let mut kept = 0;
+            for piece in text.as_bytes().chunks(piece) {
+                scan.feed(piece);
+                if let Some(cut) = scan.take_cut() {
+                    kept += cut;
+                    break;
+                }
+                kept += piece.len();
+            }
+            assert_eq!(kept, before.len() + MOST - LINE_END, "in pieces of {piece}");
+        }
     }
 
     #[test]

@@ -228,6 +228,9 @@ reasons! {
     HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE Client,
         "The request has too many header fields, or they are too long.",
         "Send less; the limits are `proxy.limits.head_fields` and `proxy.limits.head_size`.";
+    TargetTooLong "target-too-long" URI_TOO_LONG Client,
+        "The request line is too long.",
+        "Send a shorter path or query; 64 octets less than `proxy.limits.head_size` pass, and than 64 KiB (RFC 9112 section 3).";
     WrongName "wrong-name" MISDIRECTED_REQUEST Client,
         "The host is not one that the certificate of this TLS connection is for.",
         "Open a connection with the right server name (RFC 9110 section 15.5.20).";
@@ -307,6 +310,7 @@ impl Reason {
                 | Self::RequestCut
                 | Self::RequestTimeout
                 | Self::HeadTooLarge
+                | Self::TargetTooLong
         )
     }
 }
