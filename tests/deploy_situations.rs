@@ -39,7 +39,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 const ALL: [Kind; 5] = [Kind::Http1, Kind::Http2, Kind::Tls, Kind::Socket, Kind::Post];
 
 /// What is told of a request that may have acted, and of which nothing more is known.
-const EXPLAINED: [&str; 1] = ["HTTP/1.1 502 Bad Gateway upstream-reset"];
+const EXPLAINED: [&str; 2] = ["HTTP/1.1 502 Bad Gateway upstream-reset", "HTTP/2 502 upstream-reset"];
 
 /// Says what became of every request, and asserts that none was lost.
 async fn judge(what: &str, load: Load) {

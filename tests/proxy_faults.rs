@@ -38,11 +38,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What is told of a request that may have acted, and of which nothing more is known.
-const EXPLAINED: [&str; 3] = [
+const EXPLAINED: [&str; 6] = [
     "HTTP/1.1 502 Bad Gateway upstream-reset",
+    "HTTP/2 502 upstream-reset",
     "HTTP/1.1 504 Gateway Timeout response-timeout",
+    "HTTP/2 504 response-timeout",
     // The task's own word.
     "HTTP/1.1 503 Service Unavailable ",
+    "HTTP/2 503 ",
 ];
 
 /// Runs load while some tasks are in trouble, and says what became of it.

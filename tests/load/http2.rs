@@ -19,10 +19,17 @@ pub struct Client {
 
 impl Client {
     /// One request and its whole answer.
-    pub async fn ask(&mut self, target: &Target, of_http2: bool, tls: Option<&TlsConnector>) -> Outcome {
+    pub async fn ask(
+        &mut self,
+        target: &Target,
+        method: &'static str,
+        of_http2: bool,
+        tls: Option<&TlsConnector>,
+    ) -> Outcome {
         let host = if of_http2 { target.host2 } else { target.host };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let request = || Request::get(format!("{scheme}://{host}/")).body(Empty::new()).unwrap();
+        let uri = format!("{scheme}://{host}/");
+        let request = || Request::builder().method(method).uri(&uri).body(Empty::new()).unwrap();
         let mut sender = match self.kept.take().filter(|kept| !kept.is_closed()) {
             Some(kept) => kept,
             None => open(target, tls).await?,

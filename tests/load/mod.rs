@@ -34,7 +34,7 @@ pub enum Kind {
     Tls,
     /// A WebSocket for each: handshake, one message, its echo.
     Socket,
-    /// HTTP/1.1, with a method that may not be repeated.
+    /// HTTP/1.1 and HTTP/2, with a method that may not be repeated.
     Post,
 }
 
@@ -175,10 +175,11 @@ async fn ask_on(kind: Kind, number: u64, target: Target, tally: Arc<Tally>, fini
     while !finishing.load(Ordering::Relaxed) {
         let outcome = match kind {
             Kind::Http1 => soon(http1.ask(&target, "GET", None)).await,
-            Kind::Post => soon(http1.ask(&target, "POST", None)).await,
-            Kind::Http2 => soon(http2.ask(&target, turn % 2 == 1, None)).await,
+            Kind::Post if number.is_multiple_of(2) => soon(http1.ask(&target, "POST", None)).await,
+            Kind::Post => soon(http2.ask(&target, "POST", turn % 2 == 1, None)).await,
+            Kind::Http2 => soon(http2.ask(&target, "GET", turn % 2 == 1, None)).await,
             Kind::Tls if number.is_multiple_of(2) => soon(http1.ask(&target, "GET", Some(&target.tls[0]))).await,
-            Kind::Tls => soon(http2.ask(&target, false, Some(&target.tls[1]))).await,
+            Kind::Tls => soon(http2.ask(&target, "GET", false, Some(&target.tls[1]))).await,
             Kind::Socket => soon(socket::ask(&target)).await,
         };
         tally.add(outcome);
