@@ -268,7 +268,12 @@ fn groups_select() {
 #[test]
 fn a_check_of_another_port_counts_where_the_label_says_so() {
     let protocol = |lines: &[&str], http_checked: &[u16]| {
-        let app = AppFacts { http_checked: http_checked.into(), service_ports: Box::new([1, 2]), id: "/shop".into() };
+        let app = AppFacts {
+            http_checked: http_checked.into(),
+            service_ports: Box::new([1, 2]),
+            id: "/shop".into(),
+            ..AppFacts::default()
+        };
         let lines = [&["HAPROXY_GROUP=external"][..], lines].concat();
         let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], &lines) };
         let reading = read(&definition, &groups(&["external"]));
@@ -288,7 +293,7 @@ fn a_check_of_another_port_counts_where_the_label_says_so() {
 type Served = (Vec<(bool, Option<u16>, Option<Protocol>)>, Vec<String>, usize);
 
 fn served(lines: &[&str], chosen: &[&str], strict: bool) -> Served {
-    let app = AppFacts { id: "/shop".into(), service_ports: Box::new([10_000, 0]), http_checked: Box::new([]) };
+    let app = AppFacts { id: "/shop".into(), service_ports: Box::new([10_000, 0]), ..AppFacts::default() };
     let definition = TaskDefinition { app: Some(Arc::new(app)), ..task(&["web", "admin"], lines) };
     let reading = read_within(&definition, &Scope { groups: &groups(chosen), strict });
     let ports = reading.spec.ports.iter().map(|port| (port.enabled, port.listen, port.protocol));

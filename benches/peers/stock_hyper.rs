@@ -4,6 +4,7 @@
 //! request. Of a request it changes what a gateway must (RFC 9110 section 7.6.1): the target becomes a path, and fields
 //! of the connection go. Nothing else is looked at; it is a peer of `benches/strictness` and no proxy to use.
 
+use std::convert::Infallible;
 use std::env;
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +32,7 @@ fn main() -> Result<(), Fault> {
         loop {
             let (stream, _) = listener.accept().await?;
             let service = service_fn(move |request| async move {
-                Ok::<_, Fault>(pass_on(request, backend).await.unwrap_or_else(|_| bad_gateway()))
+                Ok::<_, Infallible>(pass_on(request, backend).await.unwrap_or_else(|_| bad_gateway()))
             });
             tokio::spawn(async move {
                 // What a client did wrong is told to it by its answer, or by the end of its connection.

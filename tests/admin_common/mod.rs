@@ -260,9 +260,8 @@ fn task(service: &Service, endpoint: &Endpoint) -> TaskView {
         services: [(service.id.clone(), endpoint.id.family)].into_iter().collect(),
         address_source: Some(IpSource::Netinfo),
         extras: Some(Box::new(TaskExtras {
-            refused_names: Box::new([]),
-            said_ports: Box::new([]),
             scrape: Some((endpoint.address, "/metrics".into())),
+            ..TaskExtras::default()
         })),
     }
 }
