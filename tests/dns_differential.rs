@@ -308,8 +308,8 @@ sub.exact.wild A 192.0.2.11
 *.wout CNAME www.example.com.
 *.wmx MX 5 mail
 big TXT "x" "y"
-key SSHFP 4 2 12abcd
-_443._tcp.www TLSA 3 1 1 FF00
+key SSHFP 4 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+_443._tcp.www TLSA 3 1 1 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF
 odd TYPE65280 \# 2 0102
 1.2.3.4 PTR www
 sub NS ns.sub
@@ -344,7 +344,8 @@ fn export(server: SocketAddr, zone: &str) -> Option<String> {
 fn owners(exported: &str, zone: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let name = line.split_whitespace().next().unwrap().trim_end_matches('.').to_lowercase();
-        name.strip_suffix(zone).unwrap().trim_end_matches('.').to_owned()
+        let below = name.strip_suffix(zone).unwrap_or_else(|| panic!("{line}\n{exported}"));
+        below.trim_end_matches('.').to_owned()
     };
     exported.lines().map(of_line).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -530,7 +531,7 @@ fn a_clusters_zones_are_sent_as_they_are_answered() {
         }
         let names: BTreeSet<String> = sent.keys().map(|(name, _)| name.clone()).collect();
         let types: BTreeSet<RecordType> = sent.keys().map(|(_, record_type)| *record_type).collect();
-        assert!(names.len() > 5, "{exported}");
+        assert!(names.len() >= 5, "{exported}");
         for name in &names {
             for record_type in &types {
                 let expected = sent.get(&(name.clone(), *record_type)).copied().unwrap_or_default();

@@ -561,7 +561,7 @@ async fn labels_hold_over_tls_too() {
     server.say(CLUSTER, vec![gone("web.1")]).await;
     server.table_until("the task is gone", |table| table.tasks.is_empty()).await;
     let (answer, _) = secured.ask(server.more[0], "GET", "/", &[]).await;
-    assert_eq!(header(&answer, hsts), None, "a service that is forgotten says nothing: {answer}");
+    assert_eq!((status(&answer), header(&answer, hsts)), (503, Some("max-age=15768000")), "{answer}");
 }
 
 #[tokio::test]
