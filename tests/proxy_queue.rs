@@ -166,6 +166,7 @@ async fn a_full_endpoint_leaves_requests_to_others() {
     }
     let mut fifth = begin(&proxy, "/fifth").await;
     until("the fifth waits", || proxy.metric(WAITING) == 1.0).await;
+    until("the others have arrived", || large.most.load(Ordering::SeqCst) == 3).await;
     large.permits.add_permits(4);
     small.permits.add_permits(1);
     assert_eq!(body(&read_answer(&mut fifth).await), "/fifth");

@@ -176,11 +176,7 @@ impl Body for AnswerBody {
                 relay.held.set(waits);
                 polled
             }
-            Self::Bare(relay) => relay.poll_piece(context).map(|piece| match piece {
-                Ok(true) => Some(Ok(Frame::data(relay.take_piece()))),
-                Ok(false) => None,
-                Err(fault) => Some(Err(fault)),
-            }),
+            Self::Bare(relay) => relay.poll_copy(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Replaced(page, _) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Compressed(compressed) => compressed.poll_next(context),
             Self::Switched => Poll::Ready(None),
@@ -193,7 +189,7 @@ impl Body for AnswerBody {
         match self {
             Self::Local(text, _) => text.is_none(),
             Self::Relayed(relay) => relay.carrier.is_none() && relay.fault.is_none(),
-            Self::Bare(relay) => relay.is_last() && relay.piece().is_empty(),
+            Self::Bare(relay) => relay.is_over(),
             Self::Replaced(page, _) => page.is_none(),
             Self::Compressed(compressed) => compressed.is_over(),
             Self::Switched => true,

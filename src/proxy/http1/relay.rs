@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub struct BareRelay {
     idle: Duration,
     idle_per_endpoint: usize,
     timer: Option<Deadline>,
+    /// It broke off; to be said at the next poll for a frame.
+    fault: Option<AnswerFault>,
     held: Held,
 }
 
@@ -66,6 +68,7 @@ impl BareRelay {
             idle: limits.idle,
             idle_per_endpoint: limits.idle_per_endpoint,
             timer: None,
+            fault: None,
             held,
         };
         if matches!(relay.framing, Framing::Length(0)) {
@@ -97,11 +100,30 @@ impl BareRelay {
         &self.read.bytes()[..self.data]
     }
 
-    /// A copy of the present piece, which is taken.
-    pub fn take_piece(&mut self) -> Bytes {
-        let piece = Bytes::copy_from_slice(self.piece());
-        self.advance(piece.len());
-        piece
+    /// The next piece as a copy, for whoever writes what it is given later. A fault is said one poll late: what came before
+    /// it, the head above all, is sent to the client first.
+    pub fn poll_copy(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnswerFault>>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        match ready!(self.poll_piece(context)) {
+            Ok(true) => {
+                let piece = Bytes::copy_from_slice(self.piece());
+                self.advance(piece.len());
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Ok(false) => Poll::Ready(None),
+            Err(fault) => {
+                self.fault = Some(fault);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether nothing follows, neither a piece nor a fault.
+    pub fn is_over(&self) -> bool {
+        self.is_last() && self.piece().is_empty() && self.fault.is_none()
     }
 
     /// So many octets of the piece were taken.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::header::{HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -251,12 +251,24 @@ impl Bare {
         read: Read,
         is_head: bool,
     ) -> Result<(response::Parts, BareAnswer), AttemptFault> {
-        let parts = head.parts;
+        let mut parts = head.parts;
         let framing = framing(&parts, is_head)?;
+        canonical_length(&mut parts.headers);
         let is_kept = parts.version == Version::HTTP_11
             && !has_token(&parts.headers, &http::header::CONNECTION, "close")
             && !matches!(framing, Framing::UntilClosed);
         Ok((parts, BareAnswer { connection: self, framing, is_kept, read }))
+    }
+}
+
+/// RFC 9110 section 8.6: of a length that is said several times "the recipient MAY … replace" it "with a single valid
+/// Content-Length field".
+fn canonical_length(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let (first, second) = (values.next(), values.next());
+    let is_list = second.is_some() || first.is_some_and(|value| value.as_bytes().contains(&b','));
+    if is_list && let Ok(Some(length)) = content_length(headers) {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
 }
 
