@@ -559,9 +559,9 @@ async fn labels_hold_over_tls_too() {
         assert_eq!((status(&answer), header(&answer, hsts)), (200, Some("max-age=15768000")), "{answer}");
     }
     server.say(CLUSTER, vec![gone("web.1")]).await;
-    server.table_until("the task is gone", |table| table.tasks.is_empty()).await;
+    server.table_until("the service is forgotten", |table| table.services.is_empty()).await;
     let (answer, _) = secured.ask(server.more[0], "GET", "/", &[]).await;
-    assert_eq!((status(&answer), header(&answer, hsts)), (503, Some("max-age=15768000")), "{answer}");
+    assert_eq!((status(&answer), header(&answer, hsts)), (404, None), "{answer}");
 }
 
 #[tokio::test]

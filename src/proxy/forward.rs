@@ -48,7 +48,7 @@ use super::grpc;
 use super::headers;
 use super::http1::Engine;
 use super::http1::relay::BareRelay;
-use super::http1::upstream::{Bare, BareAnswer, Question, request_head};
+use super::http1::upstream::{Bare, BareAnswer, Question, canonical_length, request_head};
 use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
@@ -996,7 +996,10 @@ impl Forwarding {
         };
         let limits = &self.plan.config.proxy.limits;
         let (body, carrier) = match rest {
-            Rest::Incoming(body, carrier) => (body, carrier),
+            Rest::Incoming(body, carrier) => {
+                canonical_length(&mut head.headers);
+                (body, carrier)
+            }
             Rest::Bare(answer) => {
                 let relay = BareRelay::new(answer, endpoint.address, worker.clone(), self.account, limits);
                 return Response::from_parts(head, change(AnswerBody::Bare(Box::new(relay)), &worker));

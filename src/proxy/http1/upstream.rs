@@ -263,7 +263,7 @@ impl Bare {
 
 /// RFC 9110 section 8.6: of a length that is said several times "the recipient MAY … replace" it "with a single valid
 /// Content-Length field".
-fn canonical_length(headers: &mut HeaderMap) {
+pub fn canonical_length(headers: &mut HeaderMap) {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let (first, second) = (values.next(), values.next());
     let is_list = second.is_some() || first.is_some_and(|value| value.as_bytes().contains(&b','));
