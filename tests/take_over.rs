@@ -2,6 +2,7 @@
 //! own, at ports of services, and at sockets of the service manager, and nothing is lost. What is known of endpoints goes
 //! along, and so do orders for certificates. Whatever goes wrong leaves the running one serving. `POINTSMAN_FULL=1` asks
 //! 100,000 times of each kind.
+#![allow(clippy::duplicate_mod, reason = "what tests of the proxy share looks for ports by itself")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 #[allow(dead_code, reason = "what is shared with the tests of certificates alone")]

@@ -129,7 +129,7 @@ impl Outcome {
         };
         let keys = self.aspects.keys().chain(other.aspects.keys());
         let mut found: Vec<_> = keys
-            .filter(|(kind, index, what)| what == "count" || has_both(*kind, *index))
+            .filter(|(kind, index, what)| what == "count" || has_both(kind, *index))
             .filter(|key| self.aspects.get(*key) != other.aspects.get(*key))
             .map(|key| {
                 let value = |of: &Self| {
