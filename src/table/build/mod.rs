@@ -197,7 +197,7 @@ impl Builder {
             _ => {}
         }
         let (old, new) = (former.as_ref(), next.as_ref());
-        self.swap_claims(state, old, new, now, touched);
+        self.swap_claims(state, old.map_or(&[], |d| &d.claims), new.map_or(&[], |d| &d.claims), now, touched);
         self.swap_endpoints(state, old, new, now, touched);
         let view = next.as_ref().map(|next| Arc::new(next.view.clone()));
         names::swap_task(&mut self.table, state, former.as_ref().map(|f| &f.view), view.as_ref(), now);
@@ -215,12 +215,11 @@ impl Builder {
     fn swap_claims(
         &mut self,
         state: &mut ClusterState,
-        old: Option<&Derivation>,
-        new: Option<&Derivation>,
+        old: &[task::ClaimDraft],
+        new: &[task::ClaimDraft],
         now: Timestamp,
         touched: &mut HashSet<ServiceId>,
     ) {
-        let (old, new) = (old.map_or(&[][..], |d| &d.claims), new.map_or(&[][..], |d| &d.claims));
         for claim in new.iter().filter(|claim| !old.contains(claim)) {
             touched.insert(claim.service.clone());
             self.claims.add(&mut self.table, &mut state.ledger, claim, now);
@@ -289,14 +288,7 @@ impl Builder {
         let next = app_claims(state, key);
         let (new, ports) = next.unwrap_or_default();
         let old = self.apps.replace(key, new.clone(), ports, touched);
-        for claim in new.iter().filter(|claim| !old.contains(claim)) {
-            touched.insert(claim.service.clone());
-            self.claims.add(&mut self.table, &mut state.ledger, claim, now);
-        }
-        for claim in old.iter().filter(|claim| !new.contains(claim)) {
-            touched.insert(claim.service.clone());
-            self.claims.release(claim);
-        }
+        self.swap_claims(state, &old, &new, now, touched);
     }
 
     /// Brings services that were touched to rest: gone, retained or alive.

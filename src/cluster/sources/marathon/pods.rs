@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::ports::mode;
-use super::translate::{Said, SaidTask, Scope, Unread, id_of, labels, service_name, state, unreadable};
+use super::translate::{Said, SaidTask, Scope, Unread, id_of, labels, state, unreadable};
 use super::wire::{PodContainer, PodContainerStatus, PodEndpoint, PodInstance, PodStatus};
 use crate::cluster::event::DeclaredApp;
+use crate::model::app::name_of;
 use crate::model::id::TaskKey;
 use crate::model::problem::Problem;
 use crate::model::task::{
@@ -150,7 +151,7 @@ fn pod_task(
             labels: labels(known.and_then(|known| known.labels.as_ref()), "", &mut Vec::new()),
         });
     }
-    let name = service_name(&pod.id);
+    let name = name_of(&pod.id);
     let definition = TaskDefinition {
         name: container.name.as_str().into(),
         labels: all.into(),

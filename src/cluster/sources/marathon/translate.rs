@@ -1,8 +1,9 @@
 //! Marathon's documents → facts. Pure.
 //!
 //! An app that cannot be read is a problem of its own, a task that cannot be read is one of the task's; neither hides
-//! another, and both are there: what was known of them stays. What a task is called here (its key, its service's name, its ports' order) is what it is called where Mesos
-//! tells of it, so that the two can be put together and either alone gives the same services.
+//! another, and both are there: what was known of them stays. What a task is called here (its key, its service's name,
+//! its ports' order) is what it is called where Mesos tells of it, so that the two can be put together and either alone
+//! gives the same services.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use super::ports::{Port, network, ports};
 use super::readiness::{Readiness, Verdict};
 use super::wire::{self, App, Task};
 use crate::cluster::event::DeclaredApp;
+use crate::model::app::name_of;
 use crate::model::id::{ClusterName, FrameworkId, TaskKey};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::task::{
@@ -171,7 +173,7 @@ impl Shape {
         let http_checked = checks::http_checked(app, ports.len());
         let active = if scope.active_checks { checks::active(app, ports.len()) } else { Box::default() };
         Self {
-            name: service_name(&app.id),
+            name: name_of(&app.id),
             labels: labels(app.labels.as_ref(), &app.id, problems).into(),
             network,
             ports,
@@ -265,13 +267,6 @@ fn health(task: &Task) -> Health {
         (_, true) => Health::Healthy,
         _ => Health::Unhealthy,
     }
-}
-
-/// `/team/shop` is called `shop.team` at Mesos.
-pub(super) fn service_name(id: &str) -> Arc<str> {
-    let mut segments: Vec<&str> = id.split('/').filter(|segment| !segment.is_empty()).collect();
-    segments.reverse();
-    segments.join(".").into()
 }
 
 pub(super) fn text(text: Option<&str>) -> Arc<str> {
