@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -505,6 +505,8 @@ impl<C: Graceful, S: AsyncWrite + Unpin> Graceful for Turns<C, S> {
 enum Event<T> {
     Ended(T),
     HeadBegun(Deadline, Instant),
+    TimeIsOver,
+    Drains,
 }
 
 /// Runs a connection until it ends, is idle for too long, or draining has ended it. `None`: it was cut.
@@ -513,27 +515,40 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
     let (mut deadline, after) = Deadline::first(&times);
     let mut timer = std::pin::pin!(sleep_until(Instant::now() + after));
     let mut connection = std::pin::pin!(connection);
-    let mut drain = client.drain.clone();
+    let (mut drain, mut changes) = (client.drain.clone(), client.drain.clone());
+    let mut draining = std::pin::pin!(drain::begun(&mut drain));
     let mut ending = false;
+    // Who is woken by the timer and by draining: they are asked again only when they have something to say.
+    let mut known: Option<Waker> = None;
     loop {
-        let progress = poll_fn(|context| match connection.as_mut().poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Event::Ended(ended)),
-            Poll::Pending => match deadline.on_progress(&client.watch, &times) {
-                Some((next, after)) => Poll::Ready(Event::HeadBegun(next, Instant::now() + after)),
-                None => Poll::Pending,
-            },
-        });
-        tokio::select! {
+        let event = poll_fn(|context| {
             // The connection first: a request that arrived together with the timer's end is served.
-            biased;
-            event = progress => match event {
-                Event::Ended(result) => return Some(result),
-                Event::HeadBegun(next, at) => {
-                    deadline = next;
-                    timer.as_mut().reset(at);
-                }
-            },
-            () = timer.as_mut() => match deadline.on_timer(&client.watch, &times) {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Event::Ended(ended));
+            }
+            if let Some((next, after)) = deadline.on_progress(&client.watch, &times) {
+                return Poll::Ready(Event::HeadBegun(next, Instant::now() + after));
+            }
+            let is_known = known.as_ref().is_some_and(|known| known.will_wake(context.waker()));
+            if !is_known {
+                known = Some(context.waker().clone());
+            }
+            if (!is_known || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::TimeIsOver);
+            }
+            if !ending && (!is_known || changes.has_changed().unwrap_or(true)) {
+                changes.mark_unchanged();
+                return draining.as_mut().poll(context).map(|()| Event::Drains);
+            }
+            Poll::Pending
+        });
+        match event.await {
+            Event::Ended(result) => return Some(result),
+            Event::HeadBegun(next, at) => {
+                deadline = next;
+                timer.as_mut().reset(at);
+            }
+            Event::TimeIsOver => match deadline.on_timer(&client.watch, &times) {
                 Verdict::Again(next, after) => {
                     deadline = next;
                     timer.as_mut().reset(Instant::now() + after);
@@ -550,10 +565,11 @@ async fn drive<C: Graceful>(connection: C, client: &Client, limits: &ProxyLimits
                     timer.as_mut().reset(Instant::now() + times.header);
                 }
             },
-            () = drain::begun(&mut drain), if !ending => {
+            Event::Drains => {
                 ending = true;
                 connection.as_mut().shut_down();
             }
         }
+        known = None;
     }
 }

@@ -47,8 +47,9 @@ use super::forwarded::{self, Hop};
 use super::grpc;
 use super::headers;
 use super::http1::Engine;
+use super::http1::direct::{FirstTry, Resumed};
 use super::http1::relay::BareRelay;
-use super::http1::upstream::{Bare, BareAnswer, Question, canonical_length, request_head};
+use super::http1::upstream::{Bare, BareAnswer, Question, Read, canonical_length, request_head};
 use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
@@ -85,6 +86,14 @@ pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBod
     answer_parts(client, head, None).await
 }
 
+/// Goes on with a plain request whose first try was made already ([`super::http1::direct`]).
+pub async fn resume(client: Rc<Client>, head: Parts, resumed: Resumed) -> Response<AnswerBody> {
+    let Resumed { account, endpoint, first } = resumed;
+    // The table may be another by now, and ask for more.
+    let made = plan::make(&client, client.watch.requests(), &head, false);
+    answer_made(client, made, head, None, account, Some((endpoint, first))).await
+}
+
 /// Answers a request that hyper has read.
 async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
     if head.method == Method::CONNECT
@@ -110,13 +119,40 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     let is_headless = head.version == Version::HTTP_2 && head.method == Method::HEAD;
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
+    let mut answer = answer_made(client, made, head, body, account, None).await;
+    if is_headless
+        && let Some(length) = answer.body_mut().withhold()
+        // RFC 9110 section 8.6.
+        && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    answer
+}
+
+/// Does what a plan says, or answers in its place; `first`: a try that was made already.
+async fn answer_made(
+    client: Rc<Client>,
+    made: Result<Plan, Refusal>,
+    head: Parts,
+    body: Option<Incoming>,
+    mut account: Account,
+    first: Option<(Arc<Endpoint>, FirstTry)>,
+) -> Response<AnswerBody> {
     account.note = match &made {
         Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan), account.started()),
         Err(_) => note::begin(&client, &client.worker.config(), &head, None, account.started()),
     };
-    let mut answer = match made {
+    match made {
         Ok(mut plan) => match admit(&client, &plan, &head).await {
-            Ok(granted) => Forwarding::new(client, plan, head, body, account, &granted).run().await,
+            Ok(granted) => {
+                let forwarding = Forwarding::new(client, plan, head, body, account, &granted);
+                match first {
+                    None => forwarding.run(None).await,
+                    // Boxed: few requests come this way.
+                    Some((endpoint, first)) => Box::pin(forwarding.go_on(endpoint, first)).await,
+                }
+            }
             Err(refusal) => {
                 account.belongs_to(&plan.local);
                 ask_for_page(&client, plan.dress.as_deref_mut(), &refusal, &account).await;
@@ -131,15 +167,7 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
             ask_for_page(&client, dress.as_deref_mut(), &refusal, &account).await;
             refuse(&client, refusal, head.version, account, dress.as_deref())
         }
-    };
-    if is_headless
-        && let Some(length) = answer.body_mut().withhold()
-        // RFC 9110 section 8.6.
-        && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    answer
 }
 
 /// What takes time to find out: whether the password is right, and what those say whom filters ask.
@@ -345,25 +373,39 @@ impl Forwarding {
         }
     }
 
-    async fn run(mut self) -> Response<AnswerBody> {
-        if self.proxy().adaptive.enabled && !self.is_within_limit() {
+    /// Goes on after a first try that was made elsewhere.
+    async fn go_on(mut self, endpoint: Arc<Endpoint>, first: FirstTry) -> Response<AnswerBody> {
+        (self.attempts, self.asked) = (1, 1);
+        self.attempt_begun = self.account.started();
+        let answer = match first {
+            FirstTry::Chosen => self.attempt(&endpoint).await,
+            FirstTry::Heard(connection, read) => self.attempt_heard(connection, read).await,
+            FirstTry::Failed(fault) => Err(fault),
+        };
+        self.run(Some((endpoint, answer))).await
+    }
+
+    /// Asks one endpoint after the other, until there is an answer; `made`: a try that was made already.
+    async fn run(mut self, mut made: Option<(Arc<Endpoint>, Result<Begun, AttemptFault>)>) -> Response<AnswerBody> {
+        if made.is_none() && self.proxy().adaptive.enabled && !self.is_within_limit() {
             return Box::pin(self.refuse(Reason::TooManyRequests)).await;
         }
         loop {
-            let Some((endpoint, is_probe)) = self.next_endpoint().await else {
-                let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
-                return Box::pin(self.give_up(reason)).await;
-            };
-            let mut endpoint = endpoint;
-            self.asked = self.attempts;
-            let (seat, local) = (self.worker().seat, self.plan.local.clone());
-            self.attempt_begun = Instant::now();
-            self.account.in_flight = Some(InFlight::begin(endpoint.clone(), seat, local, self.attempt_begun, is_probe));
-            self.account.hold = Some(self.worker().leashes.hold(&endpoint));
-            let answer = match self.proxy().hedging.ratio > 0.0 {
-                // Boxed: few have it.
-                true => Box::pin(self.attempt_hedged(&mut endpoint)).await,
-                false => self.attempt(&endpoint).await,
+            let (endpoint, answer) = match made.take() {
+                Some(made) => made,
+                None => {
+                    let Some((mut endpoint, is_probe)) = self.next_endpoint().await else {
+                        let reason = self.last_fault.unwrap_or(Reason::NoEndpoint);
+                        return Box::pin(self.give_up(reason)).await;
+                    };
+                    self.begin_attempt(&endpoint, is_probe);
+                    let answer = match self.proxy().hedging.ratio > 0.0 {
+                        // Boxed: few have it.
+                        true => Box::pin(self.attempt_hedged(&mut endpoint)).await,
+                        false => self.attempt(&endpoint).await,
+                    };
+                    (endpoint, answer)
+                }
             };
             match answer {
                 Ok(begun) => {
@@ -382,6 +424,14 @@ impl Forwarding {
                 }
             }
         }
+    }
+
+    fn begin_attempt(&mut self, endpoint: &Arc<Endpoint>, is_probe: bool) {
+        self.asked = self.attempts;
+        let (seat, local) = (self.worker().seat, self.plan.local.clone());
+        self.attempt_begun = Instant::now();
+        self.account.in_flight = Some(InFlight::begin(endpoint.clone(), seat, local, self.attempt_begun, is_probe));
+        self.account.hold = Some(self.worker().leashes.hold(endpoint));
     }
 
     /// Whether the service can take one more request, as far as is found out; it is counted then.
@@ -514,11 +564,7 @@ impl Forwarding {
             _ if self.engine == Engine::Own && connect::is_plain(endpoint) => self.attempt_bare(endpoint).await,
             _ => Box::pin(self.attempt_http1(endpoint)).await,
         };
-        let begun = begun.and_then(|begun| {
-            check_answer(&begun.head, self.upgrade.is_some())?;
-            self.check_handshake(&begun.head)?;
-            Ok(begun)
-        });
+        let begun = begun.and_then(|begun| self.checked(begun));
         if let Some(recorded) = recorded {
             recorded.ended(match &begun {
                 Ok(begun) => Outcome::Answered(begun.head.status.as_u16()),
@@ -526,6 +572,12 @@ impl Forwarding {
             });
         }
         begun
+    }
+
+    fn checked(&self, begun: Begun) -> Result<Begun, AttemptFault> {
+        check_answer(&begun.head, self.upgrade.is_some())?;
+        self.check_handshake(&begun.head)?;
+        Ok(begun)
     }
 
     /// Where the request is recorded: the try gets a span of its own, which the endpoint is told as its parent.
@@ -565,16 +617,28 @@ impl Forwarding {
             }
             None => Bare::open(endpoint.address, self.connect_time(), self.opened()).await?,
         };
-        let (client, via) = (self.client.clone(), self.proxy().via.clone());
-        let question = Question {
+        let client = self.client.clone();
+        let question = self.question(&client);
+        let (head, answer) = self.within(connection.ask(&question)).await?;
+        Ok(Begun { head, rest: Rest::Bare(answer) })
+    }
+
+    /// Waits for the answer to a request that was sent already, of which this has come.
+    async fn attempt_heard(&mut self, connection: Bare, read: Read) -> Result<Begun, AttemptFault> {
+        let client = self.client.clone();
+        let question = self.question(&client);
+        let (head, answer) = self.within(connection.hear(&question, read)).await?;
+        self.checked(Begun { head, rest: Rest::Bare(answer) })
+    }
+
+    fn question<'a>(&self, client: &'a Client) -> Question<'a> {
+        Question {
             head: request_head(&self.method, &self.plan.target, &self.headers),
             is_head: self.method == Method::HEAD,
             // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
             watch: (self.version == Version::HTTP_11).then_some(&*client.watch),
-            via: &via,
-        };
-        let (head, answer) = self.within(connection.ask(&question)).await?;
-        Ok(Begun { head, rest: Rest::Bare(answer) })
+            via: self.proxy().via.clone(),
+        }
     }
 
     /// While the request's body still flows, whoever reads the answer must not be the one who drives the connection:

@@ -68,6 +68,44 @@ pub fn write(headers: &mut HeaderMap, hop: &Hop<'_>) {
     headers.insert(X_REAL_IP, client);
 }
 
+/// The same for a request that has none of these fields, from a client that is not believed: as lines of a head.
+pub fn write_lines(head: &mut Vec<u8>, hop: &Hop<'_>) {
+    let (peer, authority) = (hop.peer_text.as_bytes(), hop.authority.as_bytes());
+    let scheme: &[u8] = if hop.secure { b"https" } else { b"http" };
+    let (open, close): (&[u8], &[u8]) = if hop.peer.to_canonical().is_ipv6() { (b"\"[", b"]\"") } else { (b"", b"") };
+    let quote: &[u8] = if authority.iter().any(|byte| matches!(byte, b':' | b'[')) { b"\"" } else { b"" };
+    let mut port = itoa::Buffer::new();
+    let port = port.format(authority_port(hop.authority).unwrap_or(hop.port)).as_bytes();
+    head.reserve(256 + 3 * peer.len() + 2 * authority.len());
+    // One by one: what is known beforehand is copied by a move or two.
+    head.extend_from_slice(b"x-forwarded-for: ");
+    head.extend_from_slice(peer);
+    head.extend_from_slice(b"\r\nx-real-ip: ");
+    head.extend_from_slice(peer);
+    head.extend_from_slice(b"\r\nforwarded: for=");
+    head.extend_from_slice(open);
+    head.extend_from_slice(peer);
+    head.extend_from_slice(close);
+    head.extend_from_slice(b";host=");
+    head.extend_from_slice(quote);
+    head.extend_from_slice(authority);
+    head.extend_from_slice(quote);
+    head.extend_from_slice(b";proto=");
+    head.extend_from_slice(scheme);
+    head.extend_from_slice(b"\r\nx-forwarded-proto: ");
+    head.extend_from_slice(scheme);
+    head.extend_from_slice(b"\r\nx-forwarded-host: ");
+    head.extend_from_slice(authority);
+    head.extend_from_slice(b"\r\nx-forwarded-port: ");
+    head.extend_from_slice(port);
+    head.extend_from_slice(b"\r\n");
+    if let Some(certificate) = hop.certificate {
+        for part in [&b"client-cert: "[..], certificate.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+}
+
 /// An address as these fields have it. It stays the same for all requests of a connection.
 pub fn address_text(address: IpAddr) -> HeaderValue {
     text(&address.to_canonical().to_string())
@@ -185,6 +223,33 @@ mod tests {
         check(&headers, "x-forwarded-port", "8443");
         check(&headers, "x-real-ip", "192.0.2.1");
         assert!(!headers.contains_key("x-forwarded-prefix"));
+    }
+
+    #[test]
+    fn lines_say_what_fields_say() {
+        let certificate = HeaderValue::from_static(":AAAA:");
+        for (peer, authority, secure, certificate) in [
+            ("192.0.2.1", "a.example", false, None),
+            ("192.0.2.1", "a.example:8443", true, Some(&certificate)),
+            ("2001:db8::1", "[2001:db8::2]", true, None),
+            ("::ffff:192.0.2.1", "[::1]:9", false, None),
+        ] {
+            let peer: IpAddr = peer.parse().unwrap();
+            let peer_text = &address_text(peer);
+            let client = peer.to_canonical();
+            let hop = Hop { peer, peer_text, trusted: false, client, secure, authority, port: 443, certificate };
+            let mut headers = HeaderMap::new();
+            write(&mut headers, &hop);
+            let mut expected: Vec<_> =
+                headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+            let mut lines = Vec::new();
+            write_lines(&mut lines, &hop);
+            let lines = String::from_utf8(lines).unwrap();
+            let mut lines: Vec<_> = lines.split_inclusive("\r\n").map(str::to_owned).collect();
+            expected.sort();
+            lines.sort();
+            assert_eq!(lines, expected, "{peer} {authority}");
+        }
     }
 
     #[test]

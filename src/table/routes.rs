@@ -87,6 +87,13 @@ impl Routes {
         self.find_traced(head, &mut Silent)
     }
 
+    /// The same for whoever knows host and path alone; `None` also where more has to be known.
+    pub fn find_by_path(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let tried = self.host(host, &mut Silent)?.routes.iter();
+        let mut tried = tried.take_while(|route| route.refined.is_none());
+        tried.find(|route| path_matches(&route.path, path))
+    }
+
     /// [`Routes::find`], telling `trace` each step.
     pub fn find_traced(&self, head: &Head<'_>, trace: &mut impl Trace) -> Option<&Arc<Route>> {
         self.host(head.host, trace)?.find(head, trace)
@@ -100,9 +107,9 @@ impl Routes {
             return Some(routes);
         }
         let mut rest = host;
-        while let Some(dot) = rest.find('.') {
+        while let Some(dot) = memchr::memchr(b'.', rest.as_bytes()) {
             rest = &rest[dot + 1..];
-            let found = self.wildcard.get(rest);
+            let found = if self.wildcard.is_empty() { None } else { self.wildcard.get(rest) };
             trace.host(&format_args!("*.{rest}"), found.is_some());
             if let Some(routes) = found {
                 return Some(routes);

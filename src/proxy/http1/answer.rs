@@ -9,6 +9,7 @@ use http::{Response, StatusCode, response};
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 
+use super::relay::BareRelay;
 use crate::proxy::answer_body::{AnswerBody, AnswerFault};
 
 /// What an answer's framing depends on beside the answer itself.
@@ -66,6 +67,14 @@ impl Answer {
         let prefix = write_head(&head, framing(&head, &body, has_content), asked.closes);
         let state = if has_content { State::Asks } else { State::Ends };
         Self { body, frame: Bytes::new(), prefix, prefix_at: 0, suffix: b"", state, is_chunked }
+    }
+
+    /// Begins an answer whose head is written already.
+    pub fn passed_on(head: Vec<u8>, relay: BareRelay, has_content: bool) -> Self {
+        let is_chunked = has_content && relay.length().is_none();
+        let state = if has_content { State::Asks } else { State::Ends };
+        let (body, frame) = (AnswerBody::Bare(Box::new(relay)), Bytes::new());
+        Self { body, frame, prefix: head, prefix_at: 0, suffix: b"", state, is_chunked }
     }
 
     /// What is to be done. Pending: the body has nothing yet, and all that there was is written.

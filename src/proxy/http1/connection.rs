@@ -9,15 +9,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::CONNECTION;
+use http::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Asked, Step};
-use super::head::{Found, PLAIN_BYTES, PlainHead, read_request};
+use super::direct::{self, Direct, FirstTry};
+use super::head::{Found, PLAIN_BYTES, PlainHead, read_request, take_none};
 use super::upstream::poll_some;
 use crate::config::checked::ProxyLimits;
+use crate::proxy::answer_body::AnswerBody;
 use crate::proxy::connection::Client;
 use crate::proxy::deadlines::Deadline;
 use crate::proxy::forward;
@@ -57,6 +59,7 @@ struct Session<S> {
 
 enum Next {
     Request(Box<PlainHead>),
+    Direct(Box<Direct>),
     Closed,
     Other,
 }
@@ -65,6 +68,16 @@ enum Next {
 enum Flow {
     Goes,
     Ends,
+}
+
+/// What a request that is passed on as it lies has come to.
+enum Passed {
+    /// Its answer was written.
+    Written,
+    /// Nothing more can be done for its client.
+    Broken,
+    /// It takes the long way.
+    Resumes(FirstTry),
 }
 
 /// Serves a connection for as long as what comes is plain; `first` was read from it already.
@@ -94,6 +107,11 @@ where
                     return End::Closed;
                 }
             }
+            Next::Direct(direct) => {
+                if session.pass_on(direct).await == Flow::Ends {
+                    return End::Closed;
+                }
+            }
             Next::Closed => {
                 session.close().await;
                 return End::Closed;
@@ -106,19 +124,28 @@ where
     }
 }
 
+/// Octets that were looked at and need not be looked at again.
+fn length(found: &Found<Box<Direct>>) -> usize {
+    match found {
+        Found::Plain(head) => head.length,
+        Found::Direct(_, length) => *length,
+        Found::Partial | Found::Other => 0,
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The next request.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         if self.has_unread() {
             self.client.watch.received();
-            match read_request(&self.unread[self.at..], self.max_fields) {
+            let found = self.look(&self.unread[self.at..]);
+            self.at += length(&found);
+            self.forget_read();
+            match found {
                 Found::Partial => {}
                 Found::Other => return Poll::Ready(Next::Other),
-                Found::Plain(head) => {
-                    self.at += head.length;
-                    self.forget_read();
-                    return Poll::Ready(Next::Request(head));
-                }
+                Found::Plain(head) => return Poll::Ready(Next::Request(head)),
+                Found::Direct(direct, _) => return Poll::Ready(Next::Direct(direct)),
             }
         } else if self.ending.get() {
             return Poll::Ready(Next::Closed);
@@ -137,8 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.unread.extend_from_slice(read.bytes());
             }
             let bytes = if is_first { read.bytes() } else { &self.unread[self.at..] };
-            let found = read_request(bytes, self.max_fields);
-            let looked_at = if let Found::Plain(head) = &found { head.length } else { 0 };
+            let found = self.look(bytes);
+            let looked_at = length(&found);
             if is_first {
                 self.unread.extend_from_slice(&read.bytes()[looked_at..]);
             } else {
@@ -153,8 +180,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.partials = 0;
                     return Poll::Ready(Next::Request(head));
                 }
+                Found::Direct(direct, _) => {
+                    self.partials = 0;
+                    return Poll::Ready(Next::Direct(direct));
+                }
             }
         }
+    }
+
+    fn look(&self, bytes: &[u8]) -> Found<Box<Direct>> {
+        read_request(bytes, self.max_fields, |head, parsed| direct::begin(&self.client, head, parsed))
     }
 
     fn has_unread(&self) -> bool {
@@ -172,7 +207,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn answer(&mut self, head: Box<PlainHead>) -> Flow {
         let PlainHead { parts, closes, .. } = *head;
         let is_head = parts.method == Method::HEAD;
-        let mut answer = pin!(forward::answer_plain(self.client.clone(), parts));
+        let answer = forward::answer_plain(self.client.clone(), parts);
+        self.answer_with(answer, is_head, closes).await
+    }
+
+    /// A request that is passed on as it lies.
+    async fn pass_on(&mut self, mut direct: Box<Direct>) -> Flow {
+        let mut answer = None;
+        match poll_fn(|context| self.poll_passed(&mut direct, &mut answer, context)).await {
+            Passed::Written if direct.closes => {
+                drop((direct, answer));
+                self.close().await;
+                Flow::Ends
+            }
+            Passed::Written => Flow::Goes,
+            Passed::Broken => Flow::Ends,
+            // Boxed as other requests are.
+            Passed::Resumes(first) => Box::pin(self.resume(direct, first)).await,
+        }
+    }
+
+    fn poll_passed(
+        &mut self,
+        direct: &mut Direct,
+        answer: &mut Option<Box<Answer>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Passed> {
+        loop {
+            if let Some(answer) = answer {
+                let written = ready!(self.poll_write(answer, context));
+                return Poll::Ready(written.map_or(Passed::Broken, |()| Passed::Written));
+            }
+            match direct.poll_answer(&self.client, self.ending.get(), context) {
+                Poll::Ready(Ok(begun)) => *answer = Some(Box::new(begun)),
+                Poll::Ready(Err(first)) => return Poll::Ready(Passed::Resumes(first)),
+                // A client that has gone needs no answer: dropping it ends the request.
+                Poll::Pending => return self.poll_client(context).map(|_| Passed::Broken),
+            }
+        }
+    }
+
+    /// Goes on the long way, with its head taken apart.
+    async fn resume(&mut self, mut direct: Box<Direct>, first: FirstTry) -> Flow {
+        let found = read_request(&direct.raw, self.max_fields, take_none);
+        let (Found::Plain(head), Some(resumed)) = (found, direct.resumed(first)) else { return Flow::Ends };
+        drop(direct);
+        let answer = forward::resume(self.client.clone(), head.parts, resumed);
+        self.answer_with(answer, false, head.closes).await
+    }
+
+    async fn answer_with(
+        &mut self,
+        answer: impl Future<Output = Response<AnswerBody>>,
+        is_head: bool,
+        closes: bool,
+    ) -> Flow {
+        let mut answer = pin!(answer);
         let answer = poll_fn(|context| match answer.as_mut().poll(context) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_client(context).map(Err),

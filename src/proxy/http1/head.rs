@@ -25,9 +25,11 @@ const ANSWER_FIELDS: usize = 256;
 
 /// What stands at the beginning of what a client sent.
 #[derive(Debug)]
-pub enum Found {
+pub enum Found<D> {
     /// A head that may still become a plain one.
     Partial,
+    /// A plain request that was taken as it lies, and the octets of its head.
+    Direct(D, usize),
     /// A plain request.
     Plain(Box<PlainHead>),
     /// Something else.
@@ -45,8 +47,13 @@ pub struct PlainHead {
     pub closes: bool,
 }
 
-/// Looks at what a client sent. `max_fields`: more are not plain.
-pub fn read_request(bytes: &[u8], max_fields: usize) -> Found {
+/// Looks at what a client sent. `max_fields`: more are not plain. `take` may take a plain request as it lies: its head, and
+/// what it says.
+pub fn read_request<D>(
+    bytes: &[u8],
+    max_fields: usize,
+    take: impl FnOnce(&[u8], &httparse::Request<'_, '_>) -> Option<D>,
+) -> Found<D> {
     let mut fields = [const { MaybeUninit::uninit() }; PLAIN_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     // RFC 9112 section 2.2: empty lines before a request are skipped; that is rare.
@@ -62,13 +69,25 @@ pub fn read_request(bytes: &[u8], max_fields: usize) -> Found {
         && request.headers.len() <= max_fields
         && is_clean(&bytes[..length])
         && request.headers.iter().all(|field| is_plain_field(field.name));
-    match is_plain.then(|| parts(&bytes[..length], &request)).flatten() {
+    if !is_plain {
+        return Found::Other;
+    }
+    let head = &bytes[..length];
+    if let Some(taken) = take(head, &request) {
+        return Found::Direct(taken, length);
+    }
+    match parts(head, &request) {
         Some(parts) => {
             let closes = has_token(&parts.headers, &CONNECTION, "close");
             Found::Plain(Box::new(PlainHead { parts, length, closes }))
         }
         None => Found::Other,
     }
+}
+
+/// Leaves every request to whoever looks at its parts.
+pub fn take_none(_: &[u8], _: &httparse::Request<'_, '_>) -> Option<std::convert::Infallible> {
+    None
 }
 
 /// Every line ends in CR LF (RFC 9112 section 2.2), and the first one is visible ASCII without `#` (section 3.2).
@@ -220,7 +239,7 @@ pub fn read_trailers(lines: &[u8]) -> Result<HeaderMap, InvalidHead> {
 
 /// What fuzzing feeds: what is plain has one host at most as the gate sees it, and its octets are where it says.
 pub fn fuzz_heads(data: &[u8]) {
-    if let Found::Plain(head) = read_request(data, PLAIN_FIELDS) {
+    if let Found::Plain(head) = read_request(data, PLAIN_FIELDS, take_none) {
         assert!(head.length <= data.len() && data[..head.length].ends_with(b"\r\n\r\n"));
         assert!(is_clean(&data[..head.length]));
     }
@@ -236,10 +255,11 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let found = match read_request(text.as_bytes(), PLAIN_FIELDS) {
+        let found = match read_request(text.as_bytes(), PLAIN_FIELDS, take_none) {
             Found::Partial => "partial",
             Found::Plain(head) if head.closes => "plain, closes",
             Found::Plain(_) => "plain",
+            Found::Direct(..) => "taken",
             Found::Other => "other",
         };
         assert_eq!(found, expected, "{text:?}");

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -129,7 +130,7 @@ pub struct Question<'a> {
     /// The client's connection, if interim answers go to it.
     pub watch: Option<&'a Watch>,
     /// The name that this proxy has in them.
-    pub via: &'a str,
+    pub via: Arc<str>,
 }
 
 /// The head of a request without a body.
@@ -184,15 +185,37 @@ impl Bare {
         poll_some(&mut self.stream, context, scratch::SIZE)
     }
 
+    /// Writes what can be written at once.
+    pub fn poll_write(&mut self, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.stream).poll_write(context, octets)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => Poll::Ready(written),
+        }
+    }
+
     /// Sends a request and waits for the head of its answer.
     ///
     /// # Errors
     /// Why none came.
     pub async fn ask(mut self, question: &Question<'_>) -> Result<(response::Parts, BareAnswer), AttemptFault> {
         self.send(&question.head).await?;
+        self.hear(question, Read::default()).await
+    }
+
+    /// Waits for the head of the answer to a request that was sent; `read` has come already.
+    ///
+    /// # Errors
+    /// Why none came.
+    pub async fn hear(
+        mut self,
+        question: &Question<'_>,
+        mut read: Read,
+    ) -> Result<(response::Parts, BareAnswer), AttemptFault> {
         let mut partial = Vec::new();
         loop {
-            let mut read = poll_fn(|context| self.poll_read(context)).await.map_err(|error| self.died(error))?;
+            if read.bytes().is_empty() {
+                read = poll_fn(|context| self.poll_read(context)).await.map_err(|error| self.died(error))?;
+            }
             if read.bytes().is_empty() {
                 return Err(self.died(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -213,7 +236,7 @@ impl Bare {
                 match head.parts.status.is_informational() && head.parts.status != StatusCode::SWITCHING_PROTOCOLS {
                     true => {
                         if let Some(watch) = question.watch {
-                            early::said(watch, &head.parts, question.via);
+                            early::said(watch, &head.parts, &question.via);
                         }
                     }
                     false => return self.answered(head, read, question.is_head),
@@ -222,26 +245,33 @@ impl Bare {
             if partial.is_empty() {
                 partial.extend_from_slice(read.bytes());
             }
+            read = Read::default();
         }
     }
 
     async fn send(&mut self, head: &[u8]) -> Result<(), AttemptFault> {
         let mut written = 0;
         while written < head.len() {
-            let polled = poll_fn(|context| Pin::new(&mut self.stream).poll_write(context, &head[written..])).await;
-            match polled {
-                Ok(length @ 1..) => written += length,
-                Ok(0) => return Err(self.died(io::ErrorKind::WriteZero.into())),
-                // Nothing has left: whether the connection is new makes no difference.
-                Err(_) if written == 0 => return Err(AttemptFault::Unsent { reused: self.reused }),
-                // The endpoint has seen no whole head; but what it saw, it may have acted upon.
-                Err(error) => return Err(self.died(error)),
+            match poll_fn(|context| self.poll_write(context, &head[written..])).await {
+                Ok(length) => written += length,
+                Err(error) => return Err(self.unsent(written, error)),
             }
         }
         Ok(())
     }
 
-    fn died(&self, error: io::Error) -> AttemptFault {
+    /// Writing a head failed after so many octets.
+    pub fn unsent(&self, written: usize, error: io::Error) -> AttemptFault {
+        match written {
+            // Nothing has left: whether the connection is new makes no difference.
+            0 => AttemptFault::Unsent { reused: self.reused },
+            // The endpoint has seen no whole head; but what it saw, it may have acted upon.
+            _ => self.died(error),
+        }
+    }
+
+    /// The connection ended before an answer.
+    pub fn died(&self, error: io::Error) -> AttemptFault {
         AttemptFault::Died { reused: self.reused, error: Box::new(error) }
     }
 
@@ -286,8 +316,6 @@ fn framing(parts: &response::Parts, is_head: bool) -> Result<Framing, AttemptFau
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::net::TcpListener;
 
     use super::*;
@@ -305,7 +333,7 @@ mod tests {
         let connection = Bare::new(stream, Opened::count(Arc::<Shard>::default()));
         let watch = Watch::default();
         let head = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
-        let answer = connection.ask(&Question { head, is_head: false, watch: Some(&watch), via: "test" }).await;
+        let answer = connection.ask(&Question { head, is_head: false, watch: Some(&watch), via: "test".into() }).await;
         assert!(matches!(answer, Err(AttemptFault::Unsent { reused: false })), "{answer:?}");
     }
 }

@@ -1,0 +1,425 @@
+//! Heads that are passed on as they are read: fields are copied from one buffer to the other, without what belongs to
+//! one hop and with what says who passed them on.
+//!
+//! Pure. The rules are those of [`super::super::headers`] and [`super::super::forwarded`], in one pass over the fields
+//! as they lie; whatever would need a second look (a second `Host`, a name with `_`, a token in `Connection` that
+//! nominates a field) is not decided here: `None` sends the request the long way, where there is one set of rules.
+//! Tests hold the two ways against each other.
+
+use http::{HeaderValue, StatusCode};
+use httparse::Header;
+
+use super::upstream::Framing;
+use crate::proxy::forwarded::{self, Hop};
+
+/// What a request says that matters on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The one host, as it was written.
+    pub authority: &'a str,
+    /// The client wants the connection closed after the answer.
+    pub closes: bool,
+}
+
+/// What is done with a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Passed on.
+    Passes,
+    /// Of this hop, or written anew.
+    Dropped,
+    Connection,
+    Host,
+    Cookie,
+    ContentType,
+    ContentLength,
+    TransferEncoding,
+    Date,
+    /// Has to be looked at twice.
+    Special,
+}
+
+/// By length and first letter first: most names are none of them.
+fn kind_of_request(name: &[u8]) -> Kind {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
+        (3, Some(b'v')) if is("via") => Kind::Special,
+        (4, Some(b'h')) if is("host") => Kind::Host,
+        (5, Some(b'p')) if is("proxy") => Kind::Dropped,
+        (6, Some(b'c')) if is("cookie") => Kind::Cookie,
+        (9, Some(b'f')) if is("forwarded") => Kind::Dropped,
+        (9, Some(b'x')) if is("x-real-ip") => Kind::Dropped,
+        (10, Some(b'c')) if is("connection") => Kind::Connection,
+        (10, Some(b'k')) if is("keep-alive") => Kind::Dropped,
+        (11, Some(b'c')) if is("client-cert") => Kind::Dropped,
+        (11, Some(b'x')) if is("x-forwarded") => Kind::Dropped,
+        (16, Some(b'p')) if is("proxy-connection") => Kind::Dropped,
+        (17, Some(b'c')) if is("client-cert-chain") => Kind::Dropped,
+        (19, Some(b'p')) if is("proxy-authorization") => Kind::Dropped,
+        (12.., Some(b'x')) if is_forwarded(name) => Kind::Dropped,
+        _ => Kind::Passes,
+    }
+}
+
+/// `X-Forwarded-…`, whatever follows.
+fn is_forwarded(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+fn kind_of_answer(name: &[u8]) -> Kind {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
+        (2, Some(b't')) if is("te") => Kind::Dropped,
+        (4, Some(b'd')) if is("date") => Kind::Date,
+        (7, Some(b'u')) if is("upgrade") => Kind::Dropped,
+        (10, Some(b'c')) if is("connection") => Kind::Connection,
+        (10, Some(b'k')) if is("keep-alive") => Kind::Dropped,
+        // How a call over gRPC went.
+        (11, Some(b'g')) if is("grpc-status") => Kind::Special,
+        (12, Some(b'c')) if is("content-type") => Kind::ContentType,
+        (14, Some(b'c')) if is("content-length") => Kind::ContentLength,
+        (14, Some(b'h')) if is("http2-settings") => Kind::Dropped,
+        (16, Some(b'p')) if is("proxy-connection") => Kind::Dropped,
+        (17, Some(b't')) if is("transfer-encoding") => Kind::TransferEncoding,
+        _ => Kind::Passes,
+    }
+}
+
+/// Writes the head of a request for the next hop; the request line is there already, what the proxy says is still to come.
+/// `None`: what was written is of no use.
+pub fn request<'a>(fields: &[Header<'a>], head: &mut Vec<u8>) -> Option<Asked<'a>> {
+    let (mut authority, mut closes, mut cookies) = (None, false, 0);
+    for field in fields {
+        let name = field.name.as_bytes();
+        match kind_of_request(name) {
+            Kind::Dropped => continue,
+            Kind::Connection => {
+                closes |= says_close(field.value)?;
+                continue;
+            }
+            Kind::Host => {
+                if authority.replace(std::str::from_utf8(field.value).ok()?).is_some() {
+                    return None;
+                }
+            }
+            Kind::Cookie => {
+                cookies += 1;
+                // RFC 9113 section 8.2.3 has them joined.
+                if cookies > 1 {
+                    return None;
+                }
+            }
+            Kind::Special => return None,
+            _ => {}
+        }
+        // It may be another's to those behind (GHSA-5m6w-wvh7-57vm).
+        if name.contains(&b'_') {
+            return None;
+        }
+        write_field(name, field.value, head);
+    }
+    Some(Asked { authority: authority?, closes })
+}
+
+/// Writes what this proxy says of a request, and the end of its head.
+pub fn end_request(head: &mut Vec<u8>, hop: &Hop<'_>, via: &str) {
+    write(head, &[b"via: 1.1 ", via.as_bytes(), b"\r\n"]);
+    forwarded::write_lines(head, hop);
+    head.extend_from_slice(b"\r\n");
+}
+
+/// What an answer's head says that matters on its way.
+#[derive(Debug)]
+pub struct Said {
+    /// Its status.
+    pub status: StatusCode,
+    /// How the body's end is found.
+    pub framing: Framing,
+    /// The connection serves another request once the body is whole.
+    pub is_kept: bool,
+}
+
+/// What is to be known of the proxy for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The name that it has in `Via`.
+    pub via: &'a str,
+    /// The connection to the client ends with the answer.
+    pub closes: bool,
+}
+
+/// Writes the head of an answer, status line and all, for a client of HTTP/1.1 that asked with GET. `date`: the present.
+/// `None`: what was written is of no use; so for what is interim (RFC 9110 section 15.2), and for what says that the
+/// endpoint failed or has too much to do.
+pub fn answer(
+    parsed: &httparse::Response<'_, '_>,
+    passing: &Passing<'_>,
+    date: impl FnOnce() -> HeaderValue,
+    head: &mut Vec<u8>,
+) -> Option<Said> {
+    let code = parsed.code.filter(|code| (200..500).contains(code) && *code != 429)?;
+    let status = StatusCode::from_u16(code).ok()?;
+    if parsed.version != Some(1) {
+        return None;
+    }
+    let reason = parsed.reason.unwrap_or_default();
+    write(head, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    let (mut length, mut is_chunked, mut is_kept, mut is_dated) = (None, false, true, false);
+    for field in &*parsed.headers {
+        let name = field.name.as_bytes();
+        match kind_of_answer(name) {
+            Kind::Dropped => continue,
+            Kind::Connection => {
+                is_kept &= !says_close(field.value)?;
+                continue;
+            }
+            Kind::ContentLength => {
+                if length.replace(canonical_length(field.value)?).is_some() {
+                    return None;
+                }
+                continue;
+            }
+            // RFC 9112 section 6.1: a lone `chunked`, said once.
+            Kind::TransferEncoding => {
+                if std::mem::replace(&mut is_chunked, true) || !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return None;
+                }
+                continue;
+            }
+            // Its trailers tell how it went.
+            Kind::ContentType if field.value.starts_with(b"application/grpc") => return None,
+            Kind::Date => is_dated = true,
+            Kind::Special => return None,
+            _ => {}
+        }
+        write_field(name, field.value, head);
+    }
+    write(head, &[b"via: 1.1 ", passing.via.as_bytes(), b"\r\n"]);
+    // RFC 9110 section 6.6.1: a recipient with a clock adds what is missing.
+    if !is_dated {
+        write(head, &[b"date: ", date().as_bytes(), b"\r\n"]);
+    }
+    let framing = match (code, is_chunked, length) {
+        // RFC 9112 section 6.3: two ways to find the end.
+        (_, true, Some(_)) => return None,
+        // RFC 9110 section 6.4.1: no content, and section 8.6: a length would be that of something else.
+        (204 | 304, ..) => Framing::Length(0),
+        (_, true, None) => Framing::Chunked(Box::default()),
+        (_, false, Some(length)) => Framing::Length(length),
+        (_, false, None) => Framing::UntilClosed,
+    };
+    match (&framing, code) {
+        (_, 204 | 304) => {}
+        (Framing::Length(length), _) => {
+            write(head, &[b"content-length: ", itoa::Buffer::new().format(*length).as_bytes(), b"\r\n"]);
+        }
+        _ => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    is_kept &= !matches!(framing, Framing::UntilClosed);
+    head.extend_from_slice(if passing.closes { b"connection: close\r\n\r\n" } else { b"\r\n" });
+    Some(Said { status, framing, is_kept })
+}
+
+/// Whether `Connection` says that it ends; `None`: it says more than that it stays or ends.
+fn says_close(value: &[u8]) -> Option<bool> {
+    let mut closes = false;
+    for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
+        if token.eq_ignore_ascii_case(b"close") {
+            closes = true;
+        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
+            return None;
+        }
+    }
+    Some(closes)
+}
+
+/// A length that is written as it would be written here.
+fn canonical_length(value: &[u8]) -> Option<u64> {
+    let is_canonical = value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || value.first() != Some(&b'0'));
+    if is_canonical { std::str::from_utf8(value).ok()?.parse().ok() } else { None }
+}
+
+/// Names in lower case.
+fn write_field(name: &[u8], value: &[u8], head: &mut Vec<u8>) {
+    head.reserve(name.len() + value.len() + 4);
+    let at = head.len();
+    head.extend_from_slice(name);
+    head[at..].make_ascii_lowercase();
+    write(head, &[b": ", value, b"\r\n"]);
+}
+
+#[inline]
+fn write(head: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        head.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::header::HOST;
+    use http::{HeaderMap, HeaderName, Version};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proxy::forwarded::address_text;
+    use crate::proxy::headers;
+
+    /// Lines in an order of their own: fields of one name stay in theirs.
+    fn lines(text: &[u8]) -> Vec<String> {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let mut lines: Vec<_> = text.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        lines.sort_by_key(|line| line.split(':').next().map(str::to_owned));
+        lines
+    }
+
+    fn written(fields: &HeaderMap) -> Vec<String> {
+        let mut text = Vec::new();
+        super::super::upstream::write_fields(&mut text, fields);
+        lines(&text)
+    }
+
+    fn map(fields: &[Header<'_>]) -> HeaderMap {
+        let pair = |field: &Header<'_>| {
+            (HeaderName::from_bytes(field.name.as_bytes()).unwrap(), HeaderValue::from_bytes(field.value).unwrap())
+        };
+        let mut map = HeaderMap::new();
+        fields.iter().map(pair).for_each(|(name, value)| drop(map.append(name, value)));
+        map
+    }
+
+    fn fields<'a>(pairs: &'a [(&str, &str)]) -> Vec<Header<'a>> {
+        pairs.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect()
+    }
+
+    /// What both ways make of a request; `None`: this one leaves it to the other.
+    fn check_request(pairs: &[(&str, &str)]) -> Option<Vec<String>> {
+        let fields = fields(pairs);
+        let mut head = Vec::new();
+        let asked = request(&fields, &mut head)?;
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        let peer_text = &address_text(peer);
+        let authority = asked.authority;
+        let (trusted, secure, port, certificate) = (false, false, 8080, None);
+        let hop = Hop { peer, peer_text, trusted, client: peer, secure, authority, port, certificate };
+        end_request(&mut head, &hop, "p");
+        let mut expected = map(&fields);
+        assert_eq!(asked.closes, headers::has_token(&expected, &http::header::CONNECTION, "close"));
+        headers::prepare_request(&mut expected, Version::HTTP_11, "p");
+        forwarded::write(&mut expected, &hop);
+        expected.insert(HOST, authority.parse().unwrap());
+        assert_eq!(lines(&head), written(&expected), "{pairs:?}");
+        Some(lines(&head))
+    }
+
+    /// The same for an answer; the other way as [`super::super::answer`] writes it.
+    fn check_answer(code: u16, pairs: &[(&str, &str)]) -> Option<(Vec<String>, Said)> {
+        let mut fields = fields(pairs);
+        let mut parsed = httparse::Response::new(&mut fields);
+        (parsed.version, parsed.code, parsed.reason) = (Some(1), Some(code), Some("Fine"));
+        let mut head = Vec::new();
+        let said =
+            answer(&parsed, &Passing { via: "p", closes: false }, || HeaderValue::from_static("now"), &mut head)?;
+        let mut expected = map(parsed.headers);
+        let stays = !headers::has_token(&expected, &http::header::CONNECTION, "close");
+        assert_eq!(said.is_kept, stays && !matches!(said.framing, Framing::UntilClosed));
+        headers::prepare_answer(&mut expected, Version::HTTP_11, "p");
+        expected.entry("date").or_insert(HeaderValue::from_static("now"));
+        expected.remove(http::header::CONTENT_LENGTH);
+        match said.framing {
+            _ if matches!(code, 204 | 304) => {}
+            Framing::Length(length) => drop(expected.insert(http::header::CONTENT_LENGTH, length.into())),
+            _ => drop(expected.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
+        }
+        let mut expected = written(&expected);
+        expected.push(format!("HTTP/1.1 {code} Fine"));
+        expected.sort_by_key(|line| line.split(':').next().map(str::to_owned));
+        assert_eq!(lines(&head), expected, "{code} {pairs:?}");
+        Some((lines(&head), said))
+    }
+
+    #[test]
+    fn requests_that_are_passed_on_say_the_same_either_way() {
+        let plain =
+            check_request(&[("Host", "a.example:81"), ("Accept", "*/*"), ("X-Forwarded-For", "6.6.6.6")]).unwrap();
+        assert!(plain.contains(&"accept: */*".to_owned()) && !plain.iter().any(|line| line.contains("6.6.6.6")));
+        for dropped in ["Proxy", "Keep-Alive", "Proxy-Connection", "X-Real-Ip", "Client-Cert-Chain", "X-Forwarded-Y"] {
+            let lines = check_request(&[("host", "a"), (dropped, "lie"), ("accept", "b"), ("accept", "a")]).unwrap();
+            assert!(!lines.iter().any(|line| line.contains("lie")), "{dropped}");
+        }
+        assert!(check_request(&[("host", "a"), ("connection", "Keep-Alive, close"), ("cookie", "a=b")]).is_some());
+    }
+
+    #[test]
+    fn requests_that_want_a_second_look() {
+        for pairs in [
+            &[("accept", "a")][..],
+            &[("host", "a"), ("Host", "a")],
+            &[("host", "a"), ("via", "1.1 q")],
+            &[("host", "a"), ("connection", "x")],
+            &[("host", "a"), ("x_real_ip", "6.6.6.6")],
+            &[("host", "a"), ("cookie", "a=b"), ("cookie", "c=d")],
+        ] {
+            assert_eq!(check_request(pairs), None, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_passed_on_say_the_same_either_way() {
+        let (_, said) = check_answer(200, &[("Content-Length", "7"), ("Via", "1.0 q"), ("Keep-Alive", "5")]).unwrap();
+        assert!(matches!(said.framing, Framing::Length(7)));
+        let (_, said) = check_answer(404, &[("transfer-encoding", "Chunked"), ("connection", "close")]).unwrap();
+        assert!(matches!(said.framing, Framing::Chunked(_)));
+        let (_, said) = check_answer(200, &[("date", "then"), ("set-cookie", "a"), ("set-cookie", "b")]).unwrap();
+        assert!(matches!(said.framing, Framing::UntilClosed));
+        for code in [204, 304] {
+            let (_, said) = check_answer(code, &[("content-length", "7"), ("etag", "x")]).unwrap();
+            assert!(matches!(said.framing, Framing::Length(0)), "{code}");
+        }
+    }
+
+    #[test]
+    fn answers_that_want_a_second_look() {
+        for (code, pairs) in [
+            (103, &[("link", "x")][..]),
+            (101, &[("upgrade", "x")]),
+            (429, &[("content-length", "0")]),
+            (503, &[("content-length", "0")]),
+            (200, &[("content-length", "05")]),
+            (200, &[("content-length", "5"), ("content-length", "5")]),
+            (200, &[("content-length", "5"), ("transfer-encoding", "chunked")]),
+            (200, &[("transfer-encoding", "gzip, chunked")]),
+            (200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]),
+            (200, &[("content-length", "5"), ("connection", "x")]),
+            (200, &[("content-length", "5"), ("content-type", "application/grpc")]),
+            (200, &[("content-length", "5"), ("grpc-status", "0")]),
+        ] {
+            assert!(check_answer(code, pairs).is_none(), "{code} {pairs:?}");
+        }
+    }
+
+    const NAMES: &str = "accept|Via|HOST|proxy|Cookie|forwarded|x-real-ip|Connection|keep-alive|client-cert|\
+        X-Forwarded-For|x-forwarded|proxy-authorization|x-marathon-app-id|te|upgrade|date|content-type|content-length|\
+        transfer-encoding|set-cookie|http2-settings|x_forwarded_for|[a-z-]{1,20}";
+    const VALUES: &str = "|a|close|keep-alive|Close, x|chunked|7|07|application/grpc|[ -~]{0,12}";
+
+    proptest! {
+        #[test]
+        fn both_ways_agree(pairs in proptest::collection::vec((NAMES, VALUES), 0..8), code in 200u16..500) {
+            let is_plain = |name: &str| !["te", "upgrade", "http2-settings", "content-length", "transfer-encoding"].contains(&name);
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.trim())).collect();
+            // A plain request has none of those.
+            let mut asked: Vec<_> = pairs.iter().copied().filter(|(name, _)| is_plain(name)).collect();
+            let has_host = asked.iter().any(|(name, value)| name.eq_ignore_ascii_case("host") && value.is_empty());
+            if !has_host {
+                asked.push(("host", "a.example"));
+            }
+            asked.retain(|(name, value)| !name.eq_ignore_ascii_case("host") || *value == "a.example");
+            check_request(&asked);
+            check_answer(code, &pairs);
+        }
+    }
+}
