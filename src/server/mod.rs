@@ -14,6 +14,7 @@ mod endpoint_tls;
 mod followed;
 mod listeners;
 mod log;
+mod machine;
 mod made_folders;
 mod metrics;
 mod ports;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log::LogHandle;
+use super::machine::on_this_machine;
 use super::notify::Inherited;
 use super::sources::Sources;
 use super::startup::StartError;
@@ -142,7 +143,7 @@ impl Reloader {
         let stopping = || vec!["the program is stopping".to_owned()];
         let admin = admin.as_mut().ok_or_else(stopping)?;
         let (opened, opened_admin) = self.open(&new, admin).await.map_err(|error| vec![error.to_string()])?;
-        let new = Arc::new(new);
+        let new = Arc::new(on_this_machine(new));
         // The writer takes it in turn with the facts; answers change with the table that it publishes.
         if self.events.send(ClusterEvent::Configured(new.clone())).await.is_err() {
             return Err(stopping());
