@@ -272,7 +272,7 @@ fn a_source_that_is_given_another_cluster_begins_anew() {
     let mut world = world_of(2);
     let mut config = config();
     config.mesos[0].cluster = "elsewhere".into();
-    world.say(ClusterEvent::Configured(std::sync::Arc::new(config)));
+    world.say(ClusterEvent::Configured(Arc::new(config)));
     let table = world.table();
     assert_eq!((table.tasks.len(), table.sources[0].state), (0, SourceState::Waiting));
 }
@@ -285,7 +285,7 @@ fn a_service_is_retained_as_long_as_the_setting_says_that_holds_in_the_end() {
     world.facts(1, vec![Fact::Status(Box::new(status("one", TaskState::Ended, None)))]);
     let mut config = config();
     config.server.service_retention = Duration::from_secs(7200);
-    world.say(ClusterEvent::Configured(std::sync::Arc::new(config)));
+    world.say(ClusterEvent::Configured(Arc::new(config)));
     world.pass(7199);
     assert!(route(&world.table(), "one.example.com", "/").is_some());
     world.pass(1);

@@ -821,8 +821,7 @@ fn a_policy_speaks_of_the_role_that_a_task_runs_in() {
     let both = FrameworkFacts { roles: Box::new(["team-a".into(), "team-b".into()]), ..framework("marathon") };
     for (role, expected) in [(None, true), (Some("team-a"), true), (Some("team-b"), false)] {
         let mut facts = task("t", "web", 1, 9000, &[("pointsman.host", "x.a.test")]);
-        let definition =
-            pointsman::model::task::TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
+        let definition = TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
         facts.definition = Arc::new(definition);
         let mut world = World::with(config.clone());
         let framework = Fact::Framework(Box::new(both.clone()));

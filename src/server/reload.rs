@@ -129,7 +129,8 @@ impl Reloader {
     /// # Errors
     /// Why it cannot be applied; nothing has changed then, unless it says so.
     pub async fn apply(&self, new: Config) -> Result<(), Vec<String>> {
-        self.apply_to(&mut self.running.lock().await, new).await
+        let mut running = self.running.lock().await;
+        self.apply_to(&mut running, new).await
     }
 
     async fn apply_to(&self, running: &mut Arc<Config>, new: Config) -> Result<(), Vec<String>> {
