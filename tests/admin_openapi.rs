@@ -165,7 +165,7 @@ fn drains(admin: &TestAdmin, document: &mut Document) {
 fn weights(admin: &TestAdmin, document: &mut Document) {
     let (template, path) = ("/v1/weights/{service}", "/v1/weights/prod/f-1/web/http");
     document.expect(template, "put", 401, &admin.send("PUT", path, &[], ""));
-    document.expect(template, "put", 400, &admin.send_socket("PUT", &format!("{path}?versions=v1"), ""));
+    document.expect(template, "put", 400, &admin.send_socket("PUT", &format!("{path}?versions=v1=x"), ""));
     document.expect(template, "put", 409, &admin.send_socket("PUT", "/v1/weights/web?versions=v1=1", ""));
     document.expect(template, "put", 200, &admin.send_socket("PUT", &format!("{path}?versions=v1=50,v2=50"), ""));
     let ordered = admin.send("GET", path, &[], "");

@@ -203,7 +203,7 @@ fn a_refused_file_leaves_no_trace() {
     let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
     let no_tickets = "[proxy.tls]\nticket_rotation = \"0s\"\n";
     let changed = format!(
-        "{FILE_SOURCE}{}{}{no_tickets}[[proxy.acme]]\nname = \"ca\"\ndirectory = \"https://ca.test/directory\"\n\
+        "{FILE_SOURCE}{}{}{no_tickets}[[proxy.acme]]\nname = \"ca\"\ndirectory = \"https://127.0.0.1:1/directory\"\n\
          terms_agreed = true\nfolder = \"ordered/here\"\ncertificates = [[\"ordered.test\"]]\n",
         https(first, "used"),
         https(second, "others"),

@@ -63,7 +63,7 @@ fn difference(world: &mut World, change: impl FnOnce(&mut World)) -> (TableDiff,
         };
         let mut turned: Vec<Change> = backward.iter().map(turned).collect();
         turned.sort();
-        assert_eq!(*forward, turned, "{kind}");
+        assert_eq!(forward, turned.as_slice(), "{kind}");
     }
     (there, after)
 }

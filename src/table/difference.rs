@@ -62,7 +62,7 @@ const SHOWN: usize = 8;
 
 impl TableDiff {
     /// Every list with what one of its entries is called, in the order in which they are shown.
-    pub fn lists(&self) -> [(&'static str, &Vec<Change>); 7] {
+    pub fn lists(&self) -> [(&'static str, &[Change]); 7] {
         [
             ("service", &self.services),
             ("route", &self.routes),

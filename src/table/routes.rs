@@ -64,6 +64,9 @@ pub struct HostRoutes {
     routes: SmallVec<[Arc<Route>; 1]>,
 }
 
+/// Hears of a host, which routes it had (`None`: none) and which it has.
+pub type VisitHosts<'v> = &'v mut dyn FnMut(&dyn ToString, Option<&Arc<HostRoutes>>, Option<&Arc<HostRoutes>>);
+
 /// Hears how a route was found. The hot path passes [`Silent`]; `explain` writes it down.
 pub trait Trace {
     /// A host pattern was looked up.
@@ -121,11 +124,7 @@ impl Routes {
 
     /// Calls `visit` for each host whose routes differ, written as claims have it, with those in `self` and in `later`. Costs
     /// as much as the difference, and the number of expressions where one of them differs.
-    pub fn diff(
-        &self,
-        later: &Self,
-        visit: &mut dyn FnMut(&dyn ToString, Option<&Arc<HostRoutes>>, Option<&Arc<HostRoutes>>),
-    ) {
+    pub fn diff(&self, later: &Self, visit: VisitHosts<'_>) {
         self.exact.diff(&later.exact, &mut |host, a, b| visit(host, a, b));
         self.wildcard.diff(&later.wildcard, &mut |base, a, b| visit(&format!("*.{base}"), a, b));
         if !Arc::ptr_eq(&self.patterns, &later.patterns) {

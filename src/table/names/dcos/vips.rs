@@ -47,6 +47,9 @@ struct Asker {
     v6: bool,
 }
 
+/// Hears of a name, which addresses it had (`None`: nobody asked for it) and which it has.
+pub(in crate::table::names) type VisitVips<'v> = &'v mut dyn FnMut(&str, Option<Vec<IpAddr>>, Option<Vec<IpAddr>>);
+
 /// What a name has.
 pub(super) struct Vip {
     pub(super) v4: Option<Ipv4Addr>,
@@ -102,11 +105,7 @@ impl Vips {
 
     /// Calls `visit` for each name that is asked for in another way, with what it has in `self` and in `later`. That a name
     /// gives way to another one's hash is not told.
-    pub(in crate::table::names) fn diff(
-        &self,
-        later: &Self,
-        visit: &mut dyn FnMut(&str, Option<Vec<IpAddr>>, Option<Vec<IpAddr>>),
-    ) {
+    pub(in crate::table::names) fn diff(&self, later: &Self, visit: VisitVips<'_>) {
         let addresses = |vip: Vip| vip.v4.map(IpAddr::from).into_iter().chain(vip.v6.map(IpAddr::from)).collect();
         self.names.diff(&later.names, &mut |name, _, _| {
             visit(name, self.get(name).map(addresses), later.get(name).map(addresses));
