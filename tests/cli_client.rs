@@ -4,9 +4,12 @@ mod admin_common;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
-use admin_common::{TOKEN, TestAdmin, add_service};
+use admin_common::{TOKEN, TestAdmin, add_service, service_id};
 use pointsman::model::endpoint::EndpointState;
+use pointsman::model::time::Timestamp;
+use pointsman::table::ways::Way;
 use serde_json::Value;
 
 fn program(admin: &str, arguments: &[&str]) -> Command {
@@ -101,9 +104,14 @@ fn watch_prints_changes_as_they_come() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "watching; Ctrl-C ends");
-    admin.publish("mesos: task new.1 running", |table| add_service(table, "f-3", "new", &[EndpointState::Ready]));
+    admin.publish("mesos: task new.1 running", |table| {
+        add_service(table, "f-3", "new", &[EndpointState::Ready]);
+        let way = Way { owner: service_id("f-3", "new"), since: Timestamp(1) };
+        table.ways.ports.insert(10_000, Arc::new(way));
+    });
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(rest[0].contains("version 2: mesos: task new.1 running"), "{rest:?}");
     assert!(rest[1].contains("service prod/f-3/new/http: new: 1 of 1 endpoints available"), "{rest:?}");
+    assert!(rest.contains(&"  way port 10000: new: prod/f-3/new/http".to_owned()), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

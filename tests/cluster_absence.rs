@@ -2,15 +2,18 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::facts::{CLUSTER, agent, config, key, snapshot, status, task};
 use common::world::{World, at, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
+use pointsman::config::Config;
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::problem::{Problem, ProblemCode};
 use pointsman::model::task::{Health, TaskFacts, TaskState};
+use pointsman::table::names::Found;
 
 /// How long tasks of lost agents are kept unless set otherwise.
 const KEEP: u64 = 300;
@@ -269,7 +272,7 @@ fn a_source_that_is_given_another_cluster_begins_anew() {
     let mut world = world_of(2);
     let mut config = config();
     config.mesos[0].cluster = "elsewhere".into();
-    world.say(ClusterEvent::Configured(std::sync::Arc::new(config)));
+    world.say(ClusterEvent::Configured(Arc::new(config)));
     let table = world.table();
     assert_eq!((table.tasks.len(), table.sources[0].state), (0, SourceState::Waiting));
 }
@@ -282,9 +285,90 @@ fn a_service_is_retained_as_long_as_the_setting_says_that_holds_in_the_end() {
     world.facts(1, vec![Fact::Status(Box::new(status("one", TaskState::Ended, None)))]);
     let mut config = config();
     config.server.service_retention = Duration::from_secs(7200);
-    world.say(ClusterEvent::Configured(std::sync::Arc::new(config)));
+    world.say(ClusterEvent::Configured(Arc::new(config)));
     world.pass(7199);
     assert!(route(&world.table(), "one.example.com", "/").is_some());
     world.pass(1);
     assert!(route(&world.table(), "one.example.com", "/").is_none());
+}
+
+/// The usual configuration with a change, as a reload gives it to the writer.
+fn reconfigure(world: &mut World, change: impl FnOnce(&mut Config)) {
+    let mut config = config();
+    change(&mut config);
+    world.say(ClusterEvent::Configured(Arc::new(config)));
+}
+
+/// New times in seconds for what has been under way for 100 s: one that is over before the usual one, one that is after.
+const NEW_TIMES: [u64; 2] = [120, 3000];
+
+/// After 100 s of it a time is set to `new` seconds: nothing happens before they are over, and then it does.
+fn ends_at_its_new_time(
+    world: &mut World,
+    new: u64,
+    change: impl FnOnce(&mut Config),
+    is_under_way: impl Fn(&mut World) -> bool,
+) {
+    world.pass(100);
+    reconfigure(world, change);
+    world.pass(new - 101);
+    assert!(is_under_way(world), "one second before {new} s are over");
+    world.pass(1);
+    assert!(!is_under_way(world), "when {new} s are over");
+}
+
+#[test]
+fn a_hold_that_is_under_way_ends_by_itself_when_the_new_setting_says() {
+    for new in NEW_TIMES {
+        let mut world = world_of(30);
+        world.say(snapshot(2, vec![at(1), marathon(), running("t0", "web", 1, &[])]));
+        assert_eq!(world.held(), Some(29));
+        let change = |config: &mut Config| config.mesos[0].guard.give_up_after = Duration::from_secs(new);
+        ends_at_its_new_time(&mut world, new, change, |world| world.held().is_some() && world.tasks() == 30);
+        assert_eq!(world.tasks(), 1);
+    }
+}
+
+#[test]
+fn the_second_look_at_a_hold_is_taken_when_the_new_setting_says() {
+    let mut world = world_of(30);
+    world.say(snapshot(2, vec![at(1), marathon(), running("t0", "web", 1, &[])]));
+    world.pass(10);
+    reconfigure(&mut world, |config| config.mesos[0].guard.confirm_after = Duration::from_secs(200));
+    assert!(world.pass(189).wanted_snapshots.is_empty());
+    assert_eq!(world.pass(1).wanted_snapshots, vec![CLUSTER.into()]);
+}
+
+#[test]
+fn lost_tasks_are_kept_as_long_as_the_new_setting_says() {
+    for new in NEW_TIMES {
+        let mut world = world_of(2);
+        world.facts(1, vec![unreachable("t0")]);
+        let change = |config: &mut Config| config.routing.unreachable_keep = Duration::from_secs(new);
+        ends_at_its_new_time(&mut world, new, change, |world| has(world, "t0"));
+        assert!(has(&mut world, "t1"));
+    }
+}
+
+#[test]
+fn recovered_agents_are_waited_for_as_long_as_the_new_setting_says() {
+    for new in NEW_TIMES {
+        let mut world = two_agents();
+        after_failover(&mut world, 2, vec![at(1), marathon(), running("a", "web", 1, &[])], &[2]);
+        let change = |config: &mut Config| config.mesos[0].guard.recovered_keep = Duration::from_secs(new);
+        ends_at_its_new_time(&mut world, new, change, |world| has(world, "b"));
+        assert!(has(&mut world, "a"));
+    }
+}
+
+#[test]
+fn names_without_tasks_are_kept_as_long_as_the_new_setting_says() {
+    for new in [120, 7200] {
+        let mut world = world_of(1);
+        world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Ended, None)))]);
+        let exists = |world: &mut World| matches!(world.table().names.find("web.marathon.mesos"), Found::Node(..));
+        assert!(exists(&mut world));
+        let change = |config: &mut Config| config.server.service_retention = Duration::from_secs(new);
+        ends_at_its_new_time(&mut world, new, change, exists);
+    }
 }

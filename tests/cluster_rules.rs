@@ -8,7 +8,7 @@ use common::facts::{CLUSTER, FRAMEWORK, agent, config, framework, key, snapshot,
 use common::world::{World, at, many, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
-use pointsman::config::checked::PolicyConfig;
+use pointsman::config::checked::{ListenerConfig, PolicyConfig};
 use pointsman::dns::answer::{Authority, answer};
 use pointsman::dns::wire::Transport;
 use pointsman::labels::host::HostPattern;
@@ -16,7 +16,7 @@ use pointsman::model::endpoint::EndpointState;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
 use pointsman::model::problem::ProblemCode;
-use pointsman::model::task::{TaskFacts, TaskState};
+use pointsman::model::task::{TaskDefinition, TaskFacts, TaskState};
 use pointsman::table::Table;
 use pointsman::table::names::Found;
 use pointsman::table::writer::Writer;
@@ -282,6 +282,79 @@ fn refused_addresses_are_problems_of_their_task_alone() {
     let mut codes: Vec<_> = table.problems.values().flat_map(|list| list.iter()).map(|p| p.code.as_str()).collect();
     codes.sort_unstable();
     assert_eq!(codes, ["address-refused", "port-refused"]);
+}
+
+/// A task that says it listens on a port of agent `on`, as the cluster gave it the port or not.
+fn listening(id: &str, on: u8, port: u16, is_given: bool, labels: &[(&str, &str)]) -> Fact {
+    let mut facts = task(id, id, on, port, labels);
+    if !is_given {
+        let definition = (*facts.definition).clone();
+        facts.definition = Arc::new(TaskDefinition { host_ports: Box::new([]), ..definition });
+    }
+    Fact::Task(Box::new(facts))
+}
+
+/// Tasks without an endpoint, by id, and whether each has the problem that says so.
+fn without_endpoint(table: &Table) -> Vec<(String, bool)> {
+    let mut out: Vec<_> = table
+        .tasks
+        .iter()
+        .filter(|(_, view)| view.endpoints().next().is_none())
+        .map(|(key, _)| {
+            let problems = table.problems.get(&*key.to_string());
+            let is_told = problems.is_some_and(|list| list.iter().any(|p| p.code == ProblemCode::AddressRefused));
+            (key.task().to_owned(), is_told)
+        })
+        .collect();
+    out.sort();
+    out
+}
+
+#[test]
+fn endpoints_on_sockets_of_ours_are_refused_by_every_address_of_the_machine() {
+    let socket = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    let mut config = config();
+    config.upstreams.allowed_networks.clear();
+    config.routing.require_port_resource = false;
+    config.dns.listen = vec![socket("0.0.0.0:53")];
+    config.dns.tls.listen = vec![socket("[::]:853")];
+    config.dns.tls.https_listen = vec![socket("10.1.0.1:443")];
+    config.proxy.listeners = vec![ListenerConfig::plain("http", socket("0.0.0.0:80"))];
+    config.admin.listen = Some(socket("127.0.0.1:18080"));
+    config.admin.metrics_listen = Some(socket("0.0.0.0:9090"));
+    config.admin.mesos_dns_listen = Some(socket("0.0.0.0:8123"));
+    config.proxy.service_ports.addresses = vec![[0, 0, 0, 0].into()];
+    // Agent 1 is this machine, agent 2 is another one.
+    config.machine = [[10, 1, 0, 1].into(), [192, 0, 2, 7].into()].into();
+    let ours = [53, 853, 443, 80, 9090, 8123, 10_005];
+    // Those where nothing of ours listens: the API is on loopback alone.
+    let others = [18_080, 8080, 9999, 31_000];
+    let mut facts = vec![at(1), at(2), marathon()];
+    for on in [1, 2] {
+        let numbers = ours.iter().chain(&others);
+        facts.extend(numbers.map(|port| listening(&format!("{on}-{port}"), on, *port, *port != 10_005, &[])));
+    }
+    // Within the ports that apps may claim: the task's own, and one that it asks us to listen on.
+    facts.push(listening("given", 1, 10_006, true, &[]));
+    facts.push(listening("claimed", 1, 10_007, true, &[("pointsman.http.listen", "10007")]));
+    facts.push(listening("claimed-elsewhere", 2, 10_008, true, &[("pointsman.http.listen", "10008")]));
+    let mut world = World::with(config.clone());
+    world.say(snapshot(1, facts));
+    let mut expected: Vec<_> = ours.iter().map(|port| (format!("1-{port}"), true)).collect();
+    expected.push(("claimed".to_owned(), true));
+    expected.sort();
+    assert_eq!(without_endpoint(&world.table()), expected);
+
+    // A machine that has another address now, and an operator who lists the network.
+    config.machine = [[10, 1, 0, 2].into()].into();
+    world.say(ClusterEvent::Configured(Arc::new(config.clone())));
+    let refused: Vec<_> = without_endpoint(&world.table()).into_iter().map(|(id, _)| id).collect();
+    assert!(refused.contains(&"2-80".to_owned()) && !refused.contains(&"1-80".to_owned()), "{refused:?}");
+    assert!(refused.contains(&"1-443".to_owned()), "a listener on one address has that one: {refused:?}");
+    config.upstreams.allowed_networks.push("10.1.0.0/16".parse().unwrap());
+    world.say(ClusterEvent::Configured(Arc::new(config)));
+    let refused = without_endpoint(&world.table());
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 #[test]
@@ -748,8 +821,7 @@ fn a_policy_speaks_of_the_role_that_a_task_runs_in() {
     let both = FrameworkFacts { roles: Box::new(["team-a".into(), "team-b".into()]), ..framework("marathon") };
     for (role, expected) in [(None, true), (Some("team-a"), true), (Some("team-b"), false)] {
         let mut facts = task("t", "web", 1, 9000, &[("pointsman.host", "x.a.test")]);
-        let definition =
-            pointsman::model::task::TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
+        let definition = TaskDefinition { role: role.map(Into::into), ..(*facts.definition).clone() };
         facts.definition = Arc::new(definition);
         let mut world = World::with(config.clone());
         let framework = Fact::Framework(Box::new(both.clone()));

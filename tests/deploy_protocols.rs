@@ -249,8 +249,13 @@ struct World {
 impl World {
     async fn start() -> Self {
         let labels = [("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", HOST)];
-        let app = AppSpec { kill_grace: Duration::from_millis(200), ..AppSpec::http("app", INSTANCES, &labels) };
-        let cluster = soon(DemoCluster::start(DemoOptions { apps: vec![app], ..DemoOptions::fast() })).await.unwrap();
+        Self::with(vec![AppSpec::http("app", INSTANCES, &labels)]).await
+    }
+
+    async fn with(mut apps: Vec<AppSpec>) -> Self {
+        apps.iter_mut().for_each(|app| app.kill_grace = Duration::from_millis(200));
+        let instances: usize = apps.iter().map(|app| app.instances).sum();
+        let cluster = soon(DemoCluster::start(DemoOptions { apps, ..DemoOptions::fast() })).await.unwrap();
         soon(cluster.ready()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
@@ -284,7 +289,7 @@ impl World {
         };
         let door = Door { clear: proxy[0], secure: proxy[1], tls: tls(&[b"http/1.1"]), tls_http2: tls(&[b"h2"]) };
         let world = Self { cluster, server, door, _folder: folder };
-        world.until("all instances are served", |table| available(table) == INSTANCES).await;
+        world.until("all instances are served", |table| available(table) == instances).await;
         world
     }
 
@@ -380,9 +385,41 @@ async fn to_zero_and_back_each_request_is_answered_or_told_to_come_again() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_only_instance_is_killed_answers_503_and_not_anothers_wildcard() {
+    let one = AppSpec::http("one", 1, &[("pointsman.host", HOST)]);
+    let all = AppSpec::http("all", 1, &[("pointsman.host", "*.test")]);
+    let world = World::with(vec![one, all]).await;
+    let answers = |text: &str, app: &str| {
+        text.starts_with("HTTP/1.1 200 ") && text.contains(&format!("\r\nx-demo-app: {app}\r\n"))
+    };
+    let before = get(world.door.clear).await;
+    assert!(answers(&before, "one"), "{before}");
+    let beside = get_host(world.door.clear, "other.test").await;
+    assert!(answers(&beside, "all"), "the wildcard serves what is nobody's: {beside}");
+
+    soon(world.cluster.scheduler().scale("one", 0)).await.unwrap();
+    world.until("its only instance is gone", |table| table.tasks.len() == 1).await;
+    let killed = get(world.door.clear).await;
+    assert!(killed.starts_with("HTTP/1.1 503 ") && killed.contains("\r\nretry-after: 1\r\n"), "{killed}");
+    assert!(killed.contains("x-pointsman-reason: no-endpoint") && !killed.contains("x-demo-app"), "{killed}");
+    let beside = get_host(world.door.clear, "other.test").await;
+    assert!(answers(&beside, "all"), "{beside}");
+
+    soon(world.cluster.scheduler().scale("one", 1)).await.unwrap();
+    world.until("it is back", |table| available(table) == 2).await;
+    let after = get(world.door.clear).await;
+    assert!(answers(&after, "one"), "{after}");
+    world.stop().await;
+}
+
 async fn get(address: SocketAddr) -> String {
+    get_host(address, HOST).await
+}
+
+async fn get_host(address: SocketAddr, host: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let text = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();

@@ -47,9 +47,11 @@ const SEEN: &[&str] = &[
 /// those that a source is opened anew with.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("server.drain_time", "read from the table when the stop begins"),
-    ("server.service_retention", "tests/cluster_rules.rs; the state's configuration is replaced whole"),
+    ("server.service_retention", "what is under way has new deadlines: tests/cluster_absence.rs"),
     ("log.level", "set through the handle of the log, tests/server_lifecycle.rs starts the program with one"),
     ("state.interval", "passed with each table that is published"),
+    ("sources.mesos.guard.", "what is under way has new deadlines: tests/cluster_absence.rs"),
+    ("routing.unreachable_keep", "as sources.mesos.guard."),
     ("sources.", "a changed source is opened anew: tests/config_reload.rs, has_same_stream"),
     ("dns.forward.", "the forwarder makes its settings anew when the configuration differs"),
     ("dns.ip_sources", "everything is derived anew: tests/table_properties.rs"),

@@ -151,6 +151,125 @@ fn a_taken_address_refuses_the_whole_file() {
     program.stop();
 }
 
+/// An `https` listener at `address` with the pairs of `certificates`.
+fn https(address: SocketAddr, certificates: &str) -> String {
+    format!("{}certificates = \"{certificates}\"\n", listener(certificates, address))
+}
+
+/// Whether a session that began at `address` is resumed there, by `openssl`; without one it begins one. `None` where there
+/// is no such tool.
+fn resumes(address: SocketAddr, session: &std::path::Path) -> Option<bool> {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address.to_string(), "-servername", "web.test", "-ign_eof"]);
+    command.arg(if session.exists() { "-sess_in" } else { "-sess_out" }).arg(session);
+    let pipe = std::process::Stdio::piped;
+    let Ok(mut child) = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn() else {
+        println!("SKIP: openssl is not installed");
+        return None;
+    };
+    let request = b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
+    child.stdin.as_mut().unwrap().write_all(request).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("HTTP/1.1 200"), "{said}");
+    Some(said.contains("\nReused, TLSv1."))
+}
+
+#[test]
+fn a_refused_file_leaves_no_trace() {
+    let (folder, backend) = (Folder::new(), Backend::start("web"));
+    let (first, second) = (unused(), unused());
+    for certificates in ["used", "others"] {
+        std::fs::create_dir(folder.path(certificates)).unwrap();
+        let pair = rcgen::generate_simple_self_signed(vec!["web.test".to_owned()]).unwrap();
+        let file = |kind: &str| folder.path(certificates).join(format!("web.{kind}"));
+        std::fs::write(file("key"), pair.signing_key.serialize_pem()).unwrap();
+        std::fs::write(file("crt"), pair.cert.pem()).unwrap();
+    }
+    let mut program = start(&folder, &backend, &https(first, "used"));
+    let session = folder.path("session");
+    if resumes(first, &session).is_none() {
+        return;
+    }
+    assert_eq!(resumes(first, &session), Some(true), "keys of tickets are in force");
+    let shows = |program: &Program, certificates: &str| {
+        let metrics = program.try_api("GET", "/metrics", "").unwrap().body;
+        let line = format!("{{folder=\"{}\",pair=\"web\"}}", folder.path(certificates).display());
+        metrics.contains(&format!("pointsman_proxy_certificate_ends_seconds{line}"))
+    };
+
+    // Other keys, other certificates, a folder to be made: and the last address, the proxy's or the API's, is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
+    let no_tickets = "[proxy.tls]\nticket_rotation = \"0s\"\n";
+    let changed = format!(
+        "{FILE_SOURCE}{}{}{no_tickets}[[proxy.acme]]\nname = \"ca\"\ndirectory = \"https://127.0.0.1:1/directory\"\n\
+         terms_agreed = true\nfolder = \"ordered/here\"\ncertificates = [[\"ordered.test\"]]\n",
+        https(first, "used"),
+        https(second, "others"),
+    );
+    let of_proxy = format!("{changed}{}", listener("taken", taken.1));
+    let of_admin = format!("[admin]\nsocket = \"admin.sock\"\nlisten = \"{}\"\n{changed}", taken.1);
+    let mut at = 0;
+    for refused in [of_proxy, of_admin] {
+        folder.configure(&refused);
+        let status = program.until_reload("refused", at);
+        at = status["at"].as_u64().unwrap();
+        assert!(status["errors"][0].as_str().unwrap().contains(&taken.1.to_string()), "{status}");
+        assert_eq!(resumes(first, &session), Some(true), "the keys of tickets are the former ones");
+        assert!(shows(&program, "used") && !shows(&program, "others"), "certificates of the refused file are kept");
+        assert!(!folder.path("ordered").exists(), "a folder of the refused file is left");
+        assert!(!listens(second));
+    }
+
+    // The same without the taken address has all of that.
+    folder.configure(&changed);
+    program.until_reload("applied", at);
+    assert_eq!(resumes(first, &session), Some(false), "no session is resumed any more");
+    assert!(shows(&program, "used") && shows(&program, "others"));
+    assert!(folder.path("ordered/here/.acme").is_dir());
+    program.stop();
+}
+
+#[test]
+fn that_everybody_may_claim_everything_is_said_once_where_there_are_tenants() {
+    let folder = Folder::new();
+    let warnings = |program: &Program| program.log().matches("no [[policy]] is configured").count();
+    let mesos = "[[sources.mesos]]\nname = \"prod\"\nzone = \"mesos\"\nmasters = [\"127.0.0.1:1\"]\n";
+    let policy = "[[policy]]\nhosts = [\"*.test\"]\n";
+    let reload = |program: &mut Program, text: &str| {
+        let at = program.api("/v1/config").1["last_reload"]["at"].as_u64().unwrap();
+        folder.configure(text);
+        program.until_reload("applied", at);
+    };
+    folder.serve_web(&[]);
+    folder.configure(&format!("{mesos}{FILE_SOURCE}"));
+    let mut program = folder.start();
+    program.until("it serves", |program| program.log().contains(" serving "));
+    program.until("it warns", |program| warnings(program) == 1);
+    let warning = program.log().lines().find(|line| line.contains("[[policy]]")).unwrap().to_owned();
+    assert!(warning.contains(" WARN ") && warning.contains("add [[policy]] entries"), "{warning}");
+
+    // A reload that leaves it so says it once more, one that mends it does not.
+    reload(&mut program, &format!("{mesos}{FILE_SOURCE}[routing]\ndrain_time = \"3s\"\n"));
+    assert_eq!(warnings(&program), 2, "{}", program.log());
+    reload(&mut program, &format!("{mesos}{FILE_SOURCE}{policy}"));
+    assert_eq!(warnings(&program), 2, "{}", program.log());
+    // Files are the operator's own word.
+    reload(&mut program, FILE_SOURCE);
+    program.stop();
+    let mut program = folder.start();
+    program.until_ready();
+    assert_eq!(warnings(&program), 2, "{}", program.log());
+    // A Marathon tells of tenants as Mesos does.
+    reload(
+        &mut program,
+        &format!("{FILE_SOURCE}[[sources.marathon]]\nname = \"m\"\nurls = [\"http://127.0.0.1:1\"]\n"),
+    );
+    assert_eq!(warnings(&program), 3, "{}", program.log());
+    program.stop();
+}
+
 #[test]
 fn a_change_between_the_reading_and_the_start_is_not_missed() {
     let (folder, backend) = (Folder::new(), Backend::start("web"));

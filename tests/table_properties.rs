@@ -3,10 +3,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::facts::{CLUSTER, agent, config, event, framework, key, snapshot, status, task};
 use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact};
 use pointsman::cluster::state::ClusterState;
+use pointsman::config::Config;
 use pointsman::model::drain::DrainSubject;
 use pointsman::model::task::TaskState;
 use pointsman::model::time::Timestamp;
@@ -17,7 +19,11 @@ use proptest::prelude::*;
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn writer() -> Writer {
-    Writer::new(ClusterState::new(Arc::new(config()), NOW), 7, NOW)
+    writer_with(config())
+}
+
+fn writer_with(config: Config) -> Writer {
+    Writer::new(ClusterState::new(Arc::new(config), NOW), 7, NOW)
 }
 
 /// What one task goes through, in its own order.
@@ -106,13 +112,26 @@ fn batches(facts: Vec<Fact>, seed: u64) -> Vec<Vec<ClusterEvent>> {
 
 /// Claims made at one time are settled by the service's id, so the order of arrival cannot decide.
 fn run(tasks: &[Vec<Step>], seed: u64) -> (Writer, String) {
-    let mut writer = writer();
+    run_with(writer(), tasks, seed)
+}
+
+fn run_with(mut writer: Writer, tasks: &[Vec<Step>], seed: u64) -> (Writer, String) {
     writer.apply([snapshot(1, vec![])], NOW);
     for batch in batches(interleave(tasks, seed), seed ^ 0x5555) {
         writer.apply(batch, NOW);
     }
     let text = dump(&writer.first(NOW));
     (writer, text)
+}
+
+/// The same where nothing outlives its tasks: what is left hangs on the last facts alone.
+fn run_forgetful(tasks: &[Vec<Step>], seed: u64) -> String {
+    let mut config = config();
+    config.server.service_retention = Duration::ZERO;
+    let (mut writer, _) = run_with(writer_with(config), tasks, seed);
+    // What was emptied by the last batch is forgotten now.
+    writer.apply([ClusterEvent::DeadlineReached], NOW);
+    dump(&writer.first(NOW))
 }
 
 /// Takes a task and an agent out of service, and puts some back.
@@ -164,6 +183,15 @@ proptest! {
         prop_assert_eq!(living(&first), living(&second));
     }
 
+    /// Routes, conflicts of claims, names, readiness and digest included.
+    #[test]
+    fn without_retention_the_whole_table_is_the_same_in_any_order(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..8),
+        seeds in (any::<u64>(), any::<u64>()),
+    ) {
+        prop_assert_eq!(run_forgetful(&tasks, seeds.0), run_forgetful(&tasks, seeds.1));
+    }
+
     #[test]
     fn incremental_equals_rebuilt(
         tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
@@ -205,6 +233,25 @@ proptest! {
         let path = std::path::Path::new("state");
         let read = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW);
         prop_assert!(read.is_err());
+    }
+}
+
+#[test]
+fn the_whole_table_has_the_routes_and_conflicts_that_are_compared() {
+    let added = |name: u8, labels: u8| vec![Step::Added { agent: 1, name, labels }];
+    // Three apps claim one host, one of them is gone in the end; a fourth has another.
+    let tasks = [added(0, 1), added(1, 1), added(3, 5), {
+        let mut ends = added(2, 1);
+        ends.push(Step::Status(TaskState::Ended, None));
+        ends
+    }];
+    let first = run_forgetful(&tasks, 1);
+    let has = |begin: &str| first.lines().filter(|line| line.starts_with(begin)).count();
+    assert_eq!((has("route a.example.com/"), has("route b.example.com/"), has("route ")), (1, 1, 3), "{first}");
+    assert_eq!((has("problem route-conflict"), has("ready true")), (1, 1), "{first}");
+    assert!(!first.contains("retained=true"), "{first}");
+    for seed in 2..40 {
+        assert_eq!(run_forgetful(&tasks, seed), first, "seed {seed}");
     }
 }
 

@@ -30,6 +30,8 @@ use crate::proxy::tls::pair::Pair;
 const LARGEST: u64 = 256 * 1024;
 /// Challenges of other instances that are answered at most.
 const MOST_CHALLENGES: usize = 10_000;
+/// Folders within `.acme`.
+const PARTS: [&str; 3] = ["records", "challenges", "new"];
 /// Modes: keys and what they are got by belong to this program alone.
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -91,10 +93,18 @@ impl Folder {
         let mut private = DirBuilder::new();
         let private = private.recursive(true).mode(0o700);
         private.create(&self.0)?;
-        for part in ["records", "challenges", "new"] {
+        for part in PARTS {
             private.create(self.own(part))?;
         }
         Ok(())
+    }
+
+    /// What [`Folder::prepare`] would make, innermost first.
+    pub fn missing(&self) -> Vec<PathBuf> {
+        let parts = PARTS.map(|part| self.own(part));
+        let above = self.own("").ancestors().map(Path::to_owned).collect::<Vec<_>>();
+        let is_missing = |folder: &PathBuf| !folder.as_os_str().is_empty() && !folder.exists();
+        parts.into_iter().chain(above).filter(is_missing).collect()
     }
 
     /// The right to order, if no other instance has it.

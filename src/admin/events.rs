@@ -22,7 +22,8 @@ use super::context::AdminContext;
 use super::tables::TableVersion;
 use crate::model::time::Timestamp;
 use crate::table::Table;
-use crate::table::history::{CAUSES, Change, TableDiff, diff};
+use crate::table::difference::{TableDiff, diff};
+use crate::table::history::CAUSES;
 
 /// After this long without an event a comment shows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -179,9 +180,7 @@ fn causes(context: &AdminContext, from: u64, to: u64) -> Vec<String> {
 
 fn changed(former: &Table, current: &Table, causes: Vec<String>) -> Bytes {
     let mut diff = diff(former, current);
-    for list in [&mut diff.services, &mut diff.routes, &mut diff.tasks, &mut diff.problems] {
-        diff.truncated |= shorten(list);
-    }
+    diff.shorten(MAX_CHANGES);
     let event = TableChanged {
         epoch: format!("{:016x}", current.epoch),
         from: former.generation,
@@ -192,12 +191,6 @@ fn changed(former: &Table, current: &Table, causes: Vec<String>) -> Bytes {
         diff,
     };
     frame("table", current, &event)
-}
-
-fn shorten(list: &mut Vec<Change>) -> bool {
-    let is_long = list.len() > MAX_CHANGES;
-    list.truncate(MAX_CHANGES);
-    is_long
 }
 
 /// One event in the form of the HTML standard, section "server-sent events". JSON has no line breaks outside of

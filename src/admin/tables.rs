@@ -11,8 +11,9 @@ use super::reply::{Answer, ApiError, Reply};
 use super::services::{RouteView, ServiceSummary};
 use crate::model::time::Timestamp;
 use crate::table::Table;
+use crate::table::difference::diff;
 use crate::table::handle::TableHandle;
-use crate::table::history::{Version, VersionRecord, diff};
+use crate::table::history::{Version, VersionRecord};
 
 /// The most routes that a version shows.
 const MAX_ROUTES: usize = 10_000;

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use crate::admin::ReloadOutcome;
 use crate::config::{Config, ConfigErrors};
 use crate::server::signals::{Request, Signals};
-use crate::server::{ConfigFile, LoadConfig, Options, Server, TakeOver, notify, start_logging};
+use crate::server::{ConfigFile, LoadConfig, Options, Server, TakeOver, notices, notify, start_logging};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -43,6 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let take_over = if arguments.take_over { Some(take_over(&config)?) } else { None };
     let is_successor = take_over.is_some();
     let server = start(config, Options { config: Some(file), load, log: Some(log), inherited, take_over })?;
+    notices::tell(&server.table().load().config);
     if is_successor {
         notify::taken_over()
     } else {

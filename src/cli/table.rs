@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::show::{Columns, ago};
 use super::{Output, Verdict, services, watch};
 use crate::admin::tables::{TableContent, TableHistory, TableVersion};
-use crate::table::history::TableDiff;
+use crate::table::difference::TableDiff;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

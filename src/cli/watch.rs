@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::show::{clean, clock};
 use super::{Output, Verdict};
 use crate::admin::events::TableChanged;
-use crate::table::history::Change;
+use crate::table::difference::{Change, TableDiff};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -45,10 +45,8 @@ fn lines(change: &TableChanged, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The lines of a difference.
-pub(super) fn changes(diff: &crate::table::history::TableDiff, out: &mut dyn Write) -> io::Result<()> {
-    let kinds =
-        [("service", &diff.services), ("route", &diff.routes), ("task", &diff.tasks), ("problem", &diff.problems)];
-    for (kind, list) in kinds {
+pub(super) fn changes(diff: &TableDiff, out: &mut dyn Write) -> io::Result<()> {
+    for (kind, list) in diff.lists() {
         for change in list {
             writeln!(out, "  {kind} {}", line(change))?;
         }

@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod event;
 pub mod guard;
 pub mod ledger;
+mod presentation;
 pub mod source;
 pub mod sources;
 pub mod state;

@@ -12,6 +12,7 @@ mod agents;
 mod commands;
 mod deadlines;
 mod frameworks;
+mod retime;
 mod snapshots;
 mod tasks;
 
@@ -203,7 +204,7 @@ impl ClusterState {
     }
 
     fn guard(&self, name: &SourceName) -> GuardConfig {
-        self.config.mesos.iter().find(|mesos| mesos.name == *name).map(|mesos| mesos.guard.clone()).unwrap_or_default()
+        guard_of(&self.config, name)
     }
 
     fn configure(&mut self, config: Arc<Config>, now: Timestamp, changes: &mut Changes) {
@@ -225,7 +226,8 @@ impl ClusterState {
         if (former != self.ranks || !gone.is_empty()) && !former.is_empty() {
             self.rerank(&former, &gone);
         }
-        self.config = config;
+        let former = std::mem::replace(&mut self.config, config);
+        self.retime(&former);
         changes.everything = true;
         changes.sources = true;
         changes.cause(|| "configuration applied".into());
@@ -379,6 +381,11 @@ impl ClusterState {
         source.error = error;
         changes.sources = true;
     }
+}
+
+/// When removals of this source that are only implied are held back.
+fn guard_of(config: &Config, name: &SourceName) -> GuardConfig {
+    config.mesos.iter().find(|mesos| mesos.name == *name).map(|mesos| mesos.guard.clone()).unwrap_or_default()
 }
 
 fn keep_problem(problems: &mut Vec<Problem>, problem: Problem) {

@@ -47,6 +47,19 @@ pub struct Config {
     pub policies: Vec<PolicyConfig>,
     /// The admin API.
     pub admin: AdminConfig,
+    /// Addresses of this machine, canonical: by these a listener on the unspecified address is reached. No setting: whoever
+    /// puts a configuration in force fills it in. Empty: not known.
+    pub machine: Arc<[IpAddr]>,
+}
+
+impl Config {
+    /// Where the program itself listens, but for ports that services hold.
+    pub fn own_sockets(&self) -> impl Iterator<Item = &SocketAddr> {
+        let (dns, admin) = (&self.dns, &self.admin);
+        let names = [&dns.listen, &dns.tls.listen, &dns.tls.https_listen].into_iter().flatten();
+        let proxy = self.proxy.listeners.iter().map(|listener| &listener.address);
+        names.chain(proxy).chain(&admin.listen).chain(&admin.metrics_listen).chain(&admin.mesos_dns_listen)
+    }
 }
 
 /// Threads, stopping.

@@ -21,6 +21,11 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// `duration` before this moment; 1970 at the earliest.
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Reads a moment as ISO 8601 has it (`2026-02-01T14:13:42.499089+01:00`), to the millisecond; without a zone it is taken
     /// for UTC. `None`: it is none, or before 1970.
     pub fn parse(text: &str) -> Option<Self> {

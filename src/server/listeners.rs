@@ -4,21 +4,21 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::followed::{Followed, Fresh};
+use super::made_folders::MadeFolders;
 use super::notify::Inherited;
 use super::startup::StartError;
 use super::take_over::{Place, Use};
-use super::tickets::TicketKeys;
+use super::tickets::{NewKeys, TicketKeys};
 use super::workers::{DnsStart, Orders};
-use crate::acme;
 use crate::config::Config;
-use crate::config::checked::{ClientDemand, DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
-use crate::config::watch::Watch;
+use crate::config::checked::{DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::dns;
 use crate::dns::transport::bind::{self as dns_bind, Spoken, StreamSocket, WorkerSockets, own_addresses};
 use crate::dns::transport::secure::Secure;
@@ -36,15 +36,12 @@ pub(super) struct Listeners {
     dns: Vec<DnsAddress>,
     dns_tls: DnsTlsConfig,
     proxy: HashMap<SocketAddr, ProxyListener>,
-    certificates: HashMap<PathBuf, Folder>,
-    clients: HashMap<(PathBuf, ClientDemand), Authorities>,
+    followed: Followed,
     tickets: TicketKeys,
-    ends: CertificateEnds,
     challenges: Arc<Challenges>,
     leaving: Leaving,
     /// Of addresses for DNS that another process serves by now.
     handed_over: Vec<watch::Sender<dns::Drain>>,
-    control: tokio::runtime::Handle,
 }
 
 /// Where everything listens.
@@ -57,11 +54,14 @@ pub(super) struct Listening {
     pub(super) proxy: Vec<SocketAddr>,
 }
 
-/// Sockets of a configuration that are bound and not yet served.
+/// What a configuration adds: bound, read, and not yet served. Dropping it takes all of it back.
 pub(super) struct Opened {
     /// `None`: nothing changes.
     dns: Option<OpenedDns>,
     proxy: Vec<(ProxyListener, Vec<std::net::TcpListener>, Option<TlsListener>)>,
+    tickets: NewKeys,
+    fresh: Fresh,
+    made: MadeFolders,
 }
 
 /// Addresses for DNS that are bound and not yet served.
@@ -98,20 +98,6 @@ struct Leaving {
     proxy: Vec<watch::Sender<Drain>>,
 }
 
-/// A folder of certificates that is followed.
-#[derive(Debug)]
-struct Folder {
-    store: Arc<Certificates>,
-    _watch: Option<Watch>,
-}
-
-/// A file of authorities that is followed.
-#[derive(Debug)]
-struct Authorities {
-    authorities: Arc<ClientAuthorities>,
-    _watch: Option<Watch>,
-}
-
 impl Listeners {
     /// Nothing is open. Folders of certificates are followed on `control`.
     pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds, challenges: Arc<Challenges>) -> Self {
@@ -119,62 +105,51 @@ impl Listeners {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
             proxy: HashMap::new(),
-            certificates: HashMap::new(),
-            clients: HashMap::new(),
-            tickets: TicketKeys::new(control.clone()),
-            ends,
+            followed: Followed::new(control.clone(), ends),
+            tickets: TicketKeys::new(control),
             challenges,
             leaving: Leaving::default(),
             handed_over: Vec::new(),
-            control,
         }
     }
 
-    /// Binds what `config` adds to what is open, for so many workers.
+    /// Binds and reads what `config` adds to what is open, for so many workers. Nothing is changed by it: what is opened
+    /// and not served leaves no trace.
     ///
     /// # Errors
-    /// The first address that cannot be bound, or certificates that cannot be read; nothing has changed then.
+    /// The first address that cannot be bound, or certificates or keys that cannot be read.
     pub(super) fn open(
-        &mut self,
+        &self,
         config: &Config,
         inherited: &mut Inherited,
         workers: usize,
     ) -> Result<Opened, StartError> {
+        let made = MadeFolders::of(config);
+        let mut fresh = Fresh::default();
         let wanted = dns_addresses(&config.dns);
         let is_same = self.dns.iter().map(|open| open.configured).eq(wanted.iter().copied());
         let dns = match is_same && self.dns_tls == config.dns.tls {
             true => None,
             false => Some(OpenedDns {
-                secure: self.secure_dns(&config.dns.tls)?,
+                secure: self.secure_dns(&config.dns.tls, &mut fresh)?,
                 addresses: wanted
                     .into_iter()
                     .map(|address| self.open_dns(address, inherited, workers))
                     .collect::<Result<_, _>>()?,
             }),
         };
-        self.tickets.apply(&config.proxy.tls)?;
-        make_folders(config);
+        let tickets = self.tickets.prepare(&config.proxy.tls)?;
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
             if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
                 continue;
             }
-            let tls = match &wanted.certificates {
-                Some(folder) => {
-                    let clients = match &wanted.client_ca {
-                        Some(file) => Some(self.clients(file, wanted.client_certificate)?),
-                        None => None,
-                    };
-                    let certificates = self.certificates(folder)?;
-                    Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?)
-                }
-                None => None,
-            };
+            let tls = self.listener_tls(wanted, &mut fresh)?;
             let listener = self.open_listener(wanted, inherited, workers)?;
             let sockets = clone_all(&listener.sockets, std::net::TcpListener::try_clone)?;
             proxy.push((listener, sockets, tls));
         }
-        Ok(Opened { dns, proxy })
+        Ok(Opened { dns, proxy, tickets, fresh, made })
     }
 
     /// Takes what was opened into service and what `config` no longer has out of it; what the workers are to do.
@@ -182,19 +157,16 @@ impl Listeners {
         self.leaving.dns.retain(|drain| !drain.is_closed());
         self.leaving.proxy.retain(|drain| !drain.is_closed());
         let mut orders = Vec::new();
-        if let Some(opened) = opened.dns {
+        let Opened { dns, proxy, tickets, fresh, made } = opened;
+        made.keep();
+        self.followed.keep(fresh);
+        self.tickets.apply(&config.proxy.tls, tickets);
+        if let Some(opened) = dns {
             self.dns_tls = config.dns.tls.clone();
             self.serve_dns(opened, &mut orders);
         }
-        self.serve_proxy(&config.proxy.listeners, opened.proxy, drain_time, &mut orders);
-        let used = |folder: &PathBuf| {
-            config.proxy.listeners.iter().any(|listener| listener.certificates.as_ref() == Some(folder))
-                || config.proxy.service_ports.certificates.as_ref() == Some(folder)
-                || config.dns.tls.certificates.as_ref() == Some(folder)
-        };
-        self.certificates.retain(|folder, _| used(folder));
-        let asks = |file: &PathBuf| config.proxy.listeners.iter().any(|l| l.client_ca.as_ref() == Some(file));
-        self.clients.retain(|(file, _), _| asks(file));
+        self.serve_proxy(&config.proxy.listeners, proxy, drain_time, &mut orders);
+        self.followed.forget_unused(config);
         orders
     }
 
@@ -284,10 +256,10 @@ impl Listeners {
     }
 
     /// What encrypted DNS is made with, where there is any.
-    fn secure_dns(&mut self, tls: &DnsTlsConfig) -> Result<Option<Secure>, StartError> {
+    fn secure_dns(&self, tls: &DnsTlsConfig, fresh: &mut Fresh) -> Result<Option<Secure>, StartError> {
         let is_wanted = !tls.listen.is_empty() || !tls.https_listen.is_empty();
         let Some(folder) = tls.certificates.as_ref().filter(|_| is_wanted) else { return Ok(None) };
-        let certificates: Arc<dyn rustls::server::ResolvesServerCert> = self.certificates(folder)?;
+        let certificates: Arc<dyn rustls::server::ResolvesServerCert> = self.followed.certificates(folder, fresh)?;
         Ok(Some(Secure::new(&certificates, &provider(), tls.https_path.clone())?))
     }
 
@@ -378,48 +350,23 @@ impl Listeners {
         TlsOptions { name: name.clone(), tickets, clients, challenges }
     }
 
-    /// The authorities of a file, followed from the first use on.
-    fn clients(&mut self, file: &Path, demand: ClientDemand) -> Result<Arc<ClientAuthorities>, StartError> {
-        let key = (file.to_owned(), demand);
-        if let Some(known) = self.clients.get(&key) {
-            return Ok(known.authorities.clone());
-        }
-        let watch = watch_folder(file);
-        let authorities = ClientAuthorities::load(file, demand)?;
-        if let Some(watch) = &watch {
-            self.control.spawn(authorities.clone().follow(watch.receiver()));
-        }
-        self.clients.insert(key, Authorities { authorities: authorities.clone(), _watch: watch });
-        Ok(authorities)
+    /// What a listener is to speak TLS with, if it is.
+    fn listener_tls(&self, wanted: &ListenerConfig, fresh: &mut Fresh) -> Result<Option<TlsListener>, StartError> {
+        let Some(folder) = &wanted.certificates else { return Ok(None) };
+        let clients = match &wanted.client_ca {
+            Some(file) => Some(self.followed.clients(file, wanted.client_certificate, fresh)?),
+            None => None,
+        };
+        let certificates = self.followed.certificates(folder, fresh)?;
+        Ok(Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?))
     }
 
     /// The certificates of a folder, followed from the first use on.
-    pub(super) fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
-        if let Some(known) = self.certificates.get(folder) {
-            return Ok(known.store.clone());
-        }
-        // Watched before it is read, so that no change is missed between the two.
-        let watch = watch_folder(folder);
-        let changes = watch.as_ref().map(Watch::receiver);
-        let (store, bad) =
-            Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
-        store.report(&bad);
-        self.ends.show(&store);
-        if let Some(changes) = changes {
-            self.control.spawn(store.clone().follow(changes));
-        }
-        self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
-        Ok(store)
-    }
-}
-
-/// Folders that certificates are ordered for are there before there is a certificate; if one cannot be made, whoever reads
-/// it says so.
-fn make_folders(config: &Config) {
-    for entry in &config.proxy.acme {
-        if let Err(error) = acme::folder::Folder::new(&entry.folder).prepare() {
-            tracing::warn!(folder = %entry.folder.display(), %error, "the folder for certificates cannot be made");
-        }
+    pub(super) fn certificates(&mut self, folder: &Path) -> Result<Arc<Certificates>, StartError> {
+        let mut fresh = Fresh::default();
+        let certificates = self.followed.certificates(folder, &mut fresh)?;
+        self.followed.keep(fresh);
+        Ok(certificates)
     }
 }
 
@@ -491,12 +438,6 @@ fn of_streams(spoken: Spoken) -> Use {
 /// Whether one of these uses of an address is among the places.
 fn is_at(places: &[Place], purposes: &[Use], address: SocketAddr) -> bool {
     places.iter().any(|place| place.address == address && purposes.contains(&place.purpose))
-}
-
-fn watch_folder(folder: &Path) -> Option<Watch> {
-    Watch::start(folder)
-        .inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "cannot watch certificates"))
-        .ok()
 }
 
 /// Further descriptors of the same sockets.

@@ -11,8 +11,11 @@
 //! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
 
 mod endpoint_tls;
+mod followed;
 mod listeners;
 mod log;
+mod machine;
+mod made_folders;
 mod metrics;
 mod ports;
 mod reload;
@@ -26,6 +29,7 @@ mod tickets;
 mod workers;
 mod writer;
 
+pub(crate) mod notices;
 pub mod notify;
 pub mod signals;
 

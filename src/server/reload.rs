@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log::LogHandle;
+use super::machine::on_this_machine;
 use super::notify::Inherited;
 use super::sources::Sources;
 use super::startup::StartError;
 use super::workers::{Prepared, Workers};
-use super::{LoadConfig, lock};
+use super::{LoadConfig, lock, notices};
 use crate::admin::context::{ReloadOutcome, ReloadStatus};
 use crate::admin::listen::{AdminServer, RunningAdmin};
 use crate::cluster::event::{ClusterEvent, EventSender};
@@ -107,15 +108,16 @@ impl Reloader {
         })
     }
 
-    /// Reads the file and applies it; tells how it went.
+    /// Reads the file and applies it; tells how it went. One after another: who reads later applies later.
     pub async fn reload(&self) -> ReloadStatus {
+        let mut running = self.running.lock().await;
         let Some(path) = self.path.clone() else {
             return self.tell(Err(vec!["there is no configuration file to read again".into()]));
         };
         let load = self.load;
         let read = tokio::task::spawn_blocking(move || load(&path)).await;
         let result = match read {
-            Ok(Ok(new)) => self.apply(new).await,
+            Ok(Ok(new)) => self.apply_to(&mut running, new).await,
             Ok(Err(errors)) => Err(errors.to_string().lines().map(str::to_owned).collect()),
             Err(error) => Err(vec![format!("reading the file failed: {error}")]),
         };
@@ -125,20 +127,24 @@ impl Reloader {
     /// Applies a checked configuration.
     ///
     /// # Errors
-    /// Why it cannot be applied; nothing has changed then.
+    /// Why it cannot be applied; nothing has changed then, unless it says so.
     pub async fn apply(&self, new: Config) -> Result<(), Vec<String>> {
         let mut running = self.running.lock().await;
-        let plan = config::reload(&running, &new)
+        self.apply_to(&mut running, new).await
+    }
+
+    async fn apply_to(&self, running: &mut Arc<Config>, new: Config) -> Result<(), Vec<String>> {
+        let plan = config::reload(running, &new)
             .map_err(|refused| refused.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         if plan.is_empty() {
             return Ok(());
         }
-        // Sockets first: they alone can fail, and then nothing has changed.
+        // Sockets and files first: they can fail, and then nothing has changed.
         let mut admin = self.admin.lock().await;
         let stopping = || vec!["the program is stopping".to_owned()];
         let admin = admin.as_mut().ok_or_else(stopping)?;
         let (opened, opened_admin) = self.open(&new, admin).await.map_err(|error| vec![error.to_string()])?;
-        let new = Arc::new(new);
+        let new = Arc::new(on_this_machine(new));
         // The writer takes it in turn with the facts; answers change with the table that it publishes.
         if self.events.send(ClusterEvent::Configured(new.clone())).await.is_err() {
             return Err(stopping());
@@ -151,17 +157,27 @@ impl Reloader {
             tracing::error!(%error, "log level cannot be set, although it was checked");
         }
         lock(&self.workers).serve(&new, opened, new.server.drain_time);
-        let sources = self.sources.clone();
-        let config = new.clone();
-        let applied = tokio::task::spawn_blocking(move || lock(&sources).apply(&config)).await;
-        match applied {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(vec![format!("a source cannot be started: {error}")]),
-            Err(error) => return Err(vec![format!("a source cannot be started: {error}")]),
-        }
+        self.apply_sources(&new).await?;
         tracing::info!(live = ?plan.live, listeners = ?plan.listeners, sources = ?plan.sources, "configuration applied");
+        notices::tell(&new);
         *running = new;
         Ok(())
+    }
+
+    /// Starts and stops sources. What fails here is tried again by the next reload, because the former configuration counts
+    /// as the one that runs until then.
+    async fn apply_sources(&self, new: &Arc<Config>) -> Result<(), Vec<String>> {
+        let (sources, config) = (self.sources.clone(), new.clone());
+        let applied = tokio::task::spawn_blocking(move || lock(&sources).apply(&config)).await;
+        let failed = |error: &dyn std::fmt::Display| {
+            let left = "everything else of the new configuration is in force; reload once more";
+            vec![format!("a source cannot be started: {error}; {left}")]
+        };
+        match applied {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Binds what a configuration adds. An address that the reload before this one gave up is free in a moment.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::machine::on_this_machine;
 use super::metrics::{StoreMetrics, WriterMetrics};
 use super::notify::HalfInherited;
 use super::reload::{Admin, ConfigFile, Reloader, ReloaderParts};
@@ -178,7 +179,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let runtime = control_runtime()?;
     let registry = prometheus::Registry::new();
     let now = Timestamp::now();
-    let config = Arc::new(config);
+    let config = Arc::new(on_this_machine(config));
     let mut writer = Writer::new(restore(&config, now), fastrand::u64(1..), now);
     let table = Arc::new(TableHandle::new((*writer.first(now)).clone(), config.server.history));
 

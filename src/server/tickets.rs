@@ -1,6 +1,6 @@
 //! The keys of session tickets: changed by the clock, or by whoever writes the file that they are in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::config::checked::ListenerTlsConfig;
 use crate::config::watch::Watch;
-use crate::proxy::tls::tickets::{KeysFault, Tickets, read_keys};
+use crate::proxy::tls::tickets::{KEY, KeysFault, Tickets, read_keys};
 
 /// Keys in force, and what changes them.
 #[derive(Debug)]
@@ -21,34 +21,58 @@ pub(super) struct TicketKeys {
     control: Handle,
 }
 
+/// Keys that a configuration asks for, not yet in force.
+pub(super) enum NewKeys {
+    /// Those that are in force.
+    Same,
+    /// None: no session is resumed.
+    None,
+    /// Made at random, and changed by the clock.
+    Random,
+    /// A file's, which is followed.
+    OfFile { keys: Vec<[u8; KEY]>, file: PathBuf, watch: Option<Watch> },
+}
+
 impl TicketKeys {
     /// None are in force; they are changed on `control`.
     pub(super) fn new(control: Handle) -> Self {
         Self { tickets: Arc::default(), config: None, task: None, control }
     }
 
-    /// Does what a configuration says. Blocks.
+    /// Reads what a configuration asks for, unless it is in force already. Nothing changes. Blocks.
     ///
     /// # Errors
-    /// Its file holds no keys; nothing has changed then.
-    pub(super) fn apply(&mut self, config: &ListenerTlsConfig) -> Result<(), KeysFault> {
+    /// Its file holds no keys.
+    pub(super) fn prepare(&self, config: &ListenerTlsConfig) -> Result<NewKeys, KeysFault> {
         if self.config.as_ref() == Some(config) {
-            return Ok(());
+            return Ok(NewKeys::Same);
         }
-        let (tickets, period) = (self.tickets.clone(), config.ticket_rotation);
-        let task = match &config.ticket_keys {
-            _ if period.is_zero() => {
-                tickets.clear();
-                None
-            }
+        match &config.ticket_keys {
+            _ if config.ticket_rotation.is_zero() => Ok(NewKeys::None),
             Some(file) => {
                 // Watched before it is read, so that no change is missed between the two.
                 let watch =
                     Watch::start(file).inspect_err(|error| warn!(file = %file.display(), %error, "not followed"));
-                tickets.replace(read_keys(file)?, period);
-                watch.ok().map(|watch| self.control.spawn(follow(tickets, file.clone(), period, watch)))
+                Ok(NewKeys::OfFile { keys: read_keys(file)?, file: file.clone(), watch: watch.ok() })
             }
-            None => {
+            None => Ok(NewKeys::Random),
+        }
+    }
+
+    /// Puts in force what was read of a configuration.
+    pub(super) fn apply(&mut self, config: &ListenerTlsConfig, keys: NewKeys) {
+        let (tickets, period) = (self.tickets.clone(), config.ticket_rotation);
+        let task = match keys {
+            NewKeys::Same => return,
+            NewKeys::None => {
+                tickets.clear();
+                None
+            }
+            NewKeys::OfFile { keys, file, watch } => {
+                tickets.replace(keys, period);
+                watch.map(|watch| self.control.spawn(follow(tickets, file, period, watch)))
+            }
+            NewKeys::Random => {
                 tickets.rotate(period);
                 Some(self.control.spawn(rotate(tickets, period)))
             }
@@ -57,7 +81,6 @@ impl TicketKeys {
             former.abort();
         }
         self.config = Some(config.clone());
-        Ok(())
     }
 }
 
@@ -76,7 +99,7 @@ async fn rotate(tickets: Arc<Tickets>, period: Duration) {
     }
 }
 
-async fn follow(tickets: Arc<Tickets>, file: std::path::PathBuf, period: Duration, watch: Watch) {
+async fn follow(tickets: Arc<Tickets>, file: PathBuf, period: Duration, watch: Watch) {
     let mut changes = watch.changes();
     while changes.changed().await {
         take_up(&tickets, &file, period);

@@ -127,11 +127,12 @@ impl Workers {
         })
     }
 
-    /// Binds what `config` adds to what is open, and reads its files.
+    /// Binds what `config` adds to what is open, and reads its files. Nothing is changed by it: what is opened and not
+    /// served leaves no trace.
     ///
     /// # Errors
-    /// The first address that cannot be bound, or files that cannot be read; nothing has changed then.
-    pub(super) fn open(&mut self, config: &Config, inherited: &mut Inherited) -> Result<Prepared, StartError> {
+    /// The first address that cannot be bound, or files that cannot be read.
+    pub(super) fn open(&self, config: &Config, inherited: &mut Inherited) -> Result<Prepared, StartError> {
         let endpoint_tls = self.endpoint_tls.prepare(&config.upstreams.tls)?;
         Ok(Prepared { opened: self.listeners.open(config, inherited, self.threads.len())?, endpoint_tls })
     }

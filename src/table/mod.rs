@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod config_watch;
+pub mod difference;
 pub mod dump;
 pub mod handle;
 pub mod history;

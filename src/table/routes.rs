@@ -64,6 +64,9 @@ pub struct HostRoutes {
     routes: SmallVec<[Arc<Route>; 1]>,
 }
 
+/// Hears of a host, which routes it had (`None`: none) and which it has.
+pub type VisitHosts<'v> = &'v mut dyn FnMut(&dyn ToString, Option<&Arc<HostRoutes>>, Option<&Arc<HostRoutes>>);
+
 /// Hears how a route was found. The hot path passes [`Silent`]; `explain` writes it down.
 pub trait Trace {
     /// A host pattern was looked up.
@@ -126,6 +129,33 @@ impl Routes {
         Some(&self.any)
     }
 
+    /// Calls `visit` for each host whose routes differ, written as claims have it, with those in `self` and in `later`. Costs
+    /// as much as the difference, and the number of expressions where one of them differs.
+    pub fn diff(&self, later: &Self, visit: VisitHosts<'_>) {
+        self.exact.diff(&later.exact, &mut |host, a, b| visit(host, a, b));
+        self.wildcard.diff(&later.wildcard, &mut |base, a, b| visit(&format!("*.{base}"), a, b));
+        if !Arc::ptr_eq(&self.patterns, &later.patterns) {
+            for (pattern, routes) in self.patterns.iter() {
+                let after = later.of_expression(pattern);
+                if after != Some(routes) {
+                    visit(&format!("~{pattern}"), Some(routes), after);
+                }
+            }
+            for (pattern, routes) in later.patterns.iter().filter(|(known, _)| self.of_expression(known).is_none()) {
+                visit(&format!("~{pattern}"), None, Some(routes));
+            }
+        }
+        if self.any != later.any {
+            let some = |routes: &Arc<HostRoutes>| !routes.routes.is_empty();
+            visit(&"*", Some(&self.any).filter(|any| some(any)), Some(&later.any).filter(|any| some(any)));
+        }
+    }
+
+    fn of_expression(&self, pattern: &Pattern) -> Option<&Arc<HostRoutes>> {
+        let at = self.patterns.binary_search_by(|(known, _)| pattern_order(known, pattern)).ok()?;
+        Some(&self.patterns[at].1)
+    }
+
     /// Every route, sorted by host and path.
     pub fn sorted(&self) -> Vec<&Arc<Route>> {
         let mut all: Vec<_> = self.iter().collect();
@@ -146,10 +176,7 @@ impl Routes {
             HostPattern::Exact(name) => self.exact.get(name),
             HostPattern::Wildcard(base) => self.wildcard.get(base),
             HostPattern::Any => Some(&self.any),
-            HostPattern::Pattern(pattern) => {
-                let at = self.patterns.binary_search_by(|(known, _)| pattern_order(known, pattern)).ok()?;
-                Some(&self.patterns[at].1)
-            }
+            HostPattern::Pattern(pattern) => self.of_expression(pattern),
         }
     }
 

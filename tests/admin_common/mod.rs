@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use pointsman::acme::status::SharedStatus;
 use pointsman::admin::{AdminContext, AdminServer, Phase, ReloadOutcome, ReloadStatus};
-use pointsman::cluster::event::EventReceiver;
+use pointsman::cluster::event::{ClusterEvent, Command, EventReceiver};
 use pointsman::config::Config;
 use pointsman::config::checked::{AdminConfig, IpSource, Secret};
 use pointsman::deploys::run::SharedLedger;
 use pointsman::labels::host::HostPattern;
 use pointsman::model::agent::AgentFacts;
+use pointsman::model::drain::DrainOrder;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
 use pointsman::model::id::{ServiceId, TaskKey};
 use pointsman::model::problem::{Problem, ProblemCode};
@@ -24,6 +25,7 @@ use pointsman::model::service::{Protocol, Service, Target};
 use pointsman::model::sorted::SortedList;
 use pointsman::model::task::{Health, Label, TaskDefinition, TaskFacts, TaskState};
 use pointsman::model::time::Timestamp;
+use pointsman::model::weights::WeightOrder;
 use pointsman::table::Table;
 use pointsman::table::handle::TableHandle;
 use pointsman::table::history::VersionRecord;
@@ -118,11 +120,20 @@ impl TestAdmin {
 
     /// Publishes a changed copy of the current table.
     pub fn publish(&self, cause: &str, change: impl FnOnce(&mut Table)) {
-        let mut next = (*self.table.load()).clone();
-        next.generation += 1;
-        change(&mut next);
-        let record = VersionRecord { events: 1, causes: vec![cause.into()], tasks_changed: 1, publish_ns: 2000 };
-        self.table.publish(Arc::new(next), record);
+        publish(&self.table, cause, change);
+    }
+
+    /// From here on orders are carried out as the writer does, as far as the table shows them.
+    pub fn obey(&mut self) {
+        let (_, nobody) = mpsc::channel(1);
+        let (mut events, table) = (std::mem::replace(&mut self.events, nobody), self.table.clone());
+        // Ends with the API, which has the only sender.
+        std::thread::spawn(move || {
+            while let Some(event) = events.blocking_recv() {
+                let ClusterEvent::Command(command) = event else { continue };
+                publish(&table, "an order", |table| carry_out(table, command));
+            }
+        });
     }
 
     /// GET over TCP: status and JSON.
@@ -159,6 +170,33 @@ pub fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     Reply { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: body.to_owned() }
+}
+
+fn publish(handle: &TableHandle, cause: &str, change: impl FnOnce(&mut Table)) {
+    let mut next = (*handle.load()).clone();
+    next.generation += 1;
+    change(&mut next);
+    let record = VersionRecord { events: 1, causes: vec![cause.into()], tasks_changed: 1, publish_ns: 2000 };
+    handle.publish(Arc::new(next), record);
+}
+
+fn carry_out(table: &mut Table, command: Command) {
+    let since = Timestamp(3);
+    match command {
+        Command::Drain { subject, actor } => {
+            table.drains.add(subject, DrainOrder { since, actor });
+        }
+        Command::Undrain { subject, .. } => {
+            table.drains.remove(&subject);
+        }
+        Command::Weigh { service, versions, .. } if versions.is_empty() => {
+            table.weights.remove(&service);
+        }
+        Command::Weigh { service, versions, actor } => {
+            table.weights.set(service, WeightOrder { versions, since, actor });
+        }
+        Command::AcceptRemovals { .. } => {}
+    }
 }
 
 pub fn service_id(namespace: &str, name: &str) -> ServiceId {

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
-use crate::cluster::event::{Binding, RecordData};
 use crate::config::checked::ForwardConfig;
 use crate::table::Table;
 use crate::table::names::further::RareType;
@@ -122,13 +121,13 @@ impl NameExplanation {
     }
 
     fn take(&mut self, node: &Node, default_ttl: u32) {
-        self.types = node.records.iter().map(|record| type_of(&record.data).to_owned()).collect();
+        self.types = node.records.iter().map(|record| record.data.type_name().to_owned()).collect();
         self.types.sort_unstable();
         self.types.dedup();
         let wanted = self.record_type.clone();
         // RFC 1034 section 4.3.2, 3a: an alias answers for every type.
         let matching = |record: &&Record| {
-            let this = type_of(&record.data);
+            let this = record.data.type_name();
             wanted.as_deref().is_none_or(|wanted| this == wanted || this == "CNAME")
         };
         let mut records = node.records.iter().filter(matching).map(|record| RecordView::of(record, default_ttl));
@@ -164,9 +163,9 @@ impl NameExplanation {
 impl RecordView {
     fn of(record: &Record, default_ttl: u32) -> Self {
         Self {
-            record_type: type_of(&record.data).to_owned(),
+            record_type: record.data.type_name().to_owned(),
             ttl_seconds: record.ttl.unwrap_or(default_ttl),
-            data: presentation(&record.data),
+            data: record.data.to_string(),
         }
     }
 }
@@ -198,54 +197,12 @@ fn record_type(text: &str) -> Result<&'static str, ApiError> {
     })
 }
 
-fn type_of(data: &RecordData) -> &'static str {
-    match data {
-        RecordData::A(_) => "A",
-        RecordData::Aaaa(_) => "AAAA",
-        RecordData::Srv { .. } => "SRV",
-        RecordData::Cname(_) => "CNAME",
-        RecordData::Ptr(_) => "PTR",
-        RecordData::Ns(_) => "NS",
-        RecordData::Svcb(_) => "SVCB",
-        RecordData::Https(_) => "HTTPS",
-        RecordData::Txt(_) => "TXT",
-        RecordData::Mx { .. } => "MX",
-        RecordData::Opaque(data) => match data.record_type {
-            257 => "CAA",
-            44 => "SSHFP",
-            52 => "TLSA",
-            _ => "OTHER",
-        },
-    }
-}
-
-fn presentation(data: &RecordData) -> String {
-    match data {
-        RecordData::A(address) => address.to_string(),
-        RecordData::Aaaa(address) => address.to_string(),
-        RecordData::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}."),
-        RecordData::Cname(target) | RecordData::Ptr(target) | RecordData::Ns(target) => format!("{target}."),
-        RecordData::Svcb(binding) | RecordData::Https(binding) => {
-            let Binding { priority, target, port, alpn } = &**binding;
-            let alpn = if alpn.is_empty() { String::new() } else { format!(" alpn={}", alpn.join(",")) };
-            let default = if binding.is_without_default() { " no-default-alpn" } else { "" };
-            format!("{priority} {target}.{alpn}{default} port={port}")
-        }
-        RecordData::Txt(strings) => strings.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "),
-        RecordData::Mx { preference, exchange } => format!("{preference} {exchange}."),
-        // RFC 3597 §5.
-        RecordData::Opaque(data) => {
-            let hex: String = data.octets.iter().map(|octet| format!("{octet:02x}")).collect();
-            format!("\\# {} {hex}", data.octets.len())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::cluster::event::RecordData;
 
     fn srv() -> Record {
         let data = RecordData::Srv { priority: 0, weight: 1, port: 80, target: "a.b".into() };

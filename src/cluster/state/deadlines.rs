@@ -26,9 +26,11 @@ impl ClusterState {
                 let guard = self.guard(&name);
                 // While nobody listens nothing more is believed: the next snapshot is the second look.
                 let listening = self.sources.get(&name).filter(|source| source.state == SourceState::Live);
-                let due = listening.and_then(|source| source.held.as_ref()?.until(&guard));
-                if due.is_some_and(|until| until <= now) {
-                    self.release_held(&name, now, changes);
+                match listening.and_then(|source| source.held.as_ref()?.until(&guard)) {
+                    Some(until) if until <= now => self.release_held(&name, now, changes),
+                    // A stored hold whose setting was made longer while the program did not run.
+                    Some(until) => self.deadlines.set(until, Deadline::GiveUp(name)),
+                    None => {}
                 }
             }
             Deadline::Service(id) => {

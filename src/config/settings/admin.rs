@@ -12,7 +12,11 @@ pub(super) fn section() -> Section<Raw> {
         setting!(Raw, "listen", Optional(Socket), config.admin.listen)
             .example("\"127.0.0.1:18080\"")
             .by_default("no TCP listener")
-            .means("Its TCP address. One that is not loopback needs `certificate`, `key` and `token`.")
+            .means(
+                "Its TCP address, best on loopback: one that is not needs `certificate`, `key` and `token`. Without it there \
+                is none: an address that is taken keeps a program from starting, and with one of the program's own \
+                choice no second instance would start on a machine.",
+            )
             .costs("Whoever reaches it can read what runs in the clusters.")
             .reloads(Reload::Listener),
         setting!(Raw, "socket", Optional(SOCKET), config.admin.socket)

@@ -63,8 +63,9 @@ pub(super) fn upstreams() -> Section<Raw> {
         )
         .example("[\"172.16.0.0/12\", \"fd00::/8\"]")
         .means(
-            "Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, \
-                link-local, multicast and unspecified addresses are refused unless listed here.",
+            "Networks of endpoints beside the agents' own addresses: those of the containers. Loopback, link-local, \
+                multicast and unspecified addresses, and the program's own sockets (also those on the unspecified \
+                address, by an address that the machine has at the start or the reload), are refused unless listed here.",
         )
         .costs("Whoever can start a task can have requests sent to any address in them.")])
         .list(

@@ -22,7 +22,7 @@ use rustls::server::ProducesTickets;
 use super::clients::ClientAuthorities;
 
 /// Octets of a key.
-const KEY: usize = 32;
+pub const KEY: usize = 32;
 /// Octets by which a ticket names its key.
 const NAME: usize = 16;
 /// Keys of a file.

@@ -451,7 +451,7 @@ fn add_port(
     let service = identity.service(&inputs.facts, port);
     let who = claimant(inputs, app);
     let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
-    match address(inputs, port) {
+    match address(inputs, spec, port) {
         Ok(Some(address)) => out.endpoints.push(EndpointDraft {
             id: EndpointId { task: inputs.facts.key.clone(), port: port.key(), family: Family::of(address.ip()) },
             service: service.clone(),
@@ -550,7 +550,7 @@ fn default_protocol(port: &TaskPort) -> Protocol {
 }
 
 /// Where the port is reached; `None` while the task is not placed or not started.
-fn address(inputs: &Inputs<'_>, port: &TaskPort) -> Result<Option<SocketAddr>, Problem> {
+fn address(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort) -> Result<Option<SocketAddr>, Problem> {
     let facts = &inputs.facts;
     let network = facts.definition.network;
     let own = facts.addresses.first().copied();
@@ -573,7 +573,10 @@ fn address(inputs: &Inputs<'_>, port: &TaskPort) -> Result<Option<SocketAddr>, P
         ));
     }
     match ip {
-        Some(ip) => accept::check(inputs, SocketAddr::new(ip, number)).map(|()| Some(SocketAddr::new(ip, number))),
+        Some(ip) => {
+            let address = SocketAddr::new(ip, number);
+            accept::check(inputs, spec, address).map(|()| Some(address))
+        }
         None if facts.state != TaskState::Running || inputs.agent.is_none() => Ok(None),
         None => Err(problem(
             ProblemCode::MissingAddress,
@@ -592,7 +595,7 @@ fn address_source(facts: &TaskFacts, agent: Option<&AgentFacts>, config: &Config
 fn scrape(inputs: &Inputs<'_>, spec: &TaskSpec, ports: &[TaskPort]) -> Option<(SocketAddr, Arc<str>)> {
     let wanted = spec.scrape.as_ref()?;
     let port = ports.iter().find(|port| selects(&wanted.port, port))?;
-    Some((address(inputs, port).ok()??, wanted.path.clone()))
+    Some((address(inputs, spec, port).ok()??, wanted.path.clone()))
 }
 
 /// The version a task runs: what its label says, else what its source knows, else a hash of what versions differ in.

@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use super::policy;
 use super::task::{Inputs, problem};
 use crate::cluster::ledger::Place;
-use crate::config::Config;
 use crate::config::checked::RouteBy;
 use crate::labels::spec::PortSpec;
 use crate::model::app;
@@ -36,7 +35,7 @@ pub(super) fn port(
     if protocol == Protocol::Udp {
         return refused(ProblemCode::InvalidLabel, "is claimed for UDP, which is not proxied", "claim none for it");
     }
-    if is_own(config, number) {
+    if config.own_sockets().any(|own| own.port() == number) {
         let mend = "let the app have another port";
         return refused(ProblemCode::PortConflict, "is one of this program's own listeners'", mend);
     }
@@ -56,13 +55,6 @@ pub(super) fn port(
         policy::Decision::NotYet => Ok(None),
         policy::Decision::Refused(problem) => Err(problem),
     }
-}
-
-/// Whether a listener of the configuration has the port already.
-fn is_own(config: &Config, port: u16) -> bool {
-    let proxy = config.proxy.listeners.iter().map(|listener| &listener.address);
-    let admin = config.admin.listen.iter().chain(&config.admin.metrics_listen);
-    config.dns.listen.iter().chain(proxy).chain(admin).any(|own| own.port() == port)
 }
 
 /// Whether a socket on `bind` is part of one on `address`.

@@ -14,7 +14,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::id::stable_hash;
 
 /// What the names of agents lie below.
-const ABOVE: &str = "agent";
+pub(super) const ABOVE: &str = "agent";
 
 /// Agents of one name.
 type Agents = Box<[Arc<AgentFacts>]>;
@@ -60,6 +60,11 @@ impl AgentNames {
     fn called(&self, name: &str) -> Option<&[Arc<AgentFacts>]> {
         let at = self.by_name.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
         Some(&self.by_name[at].1)
+    }
+
+    /// Every name that stands for agents, with those.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<AgentFacts>])> {
+        self.by_name.iter().filter(|(_, agents)| !agents.is_empty()).map(|(name, agents)| (name, &**agents))
     }
 
     /// The names that an address leads back to, below `agent`.

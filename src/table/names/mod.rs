@@ -7,6 +7,7 @@ mod agents;
 mod bindings;
 pub mod cluster;
 mod dcos;
+mod difference;
 mod facts;
 pub mod further;
 pub mod group;

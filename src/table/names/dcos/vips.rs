@@ -4,7 +4,7 @@
 //! there it depends on who came first; here the first name in the alphabet keeps it, so that every instance says the same.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
@@ -46,6 +46,9 @@ struct Asker {
     v4: bool,
     v6: bool,
 }
+
+/// Hears of a name, which addresses it had (`None`: nobody asked for it) and which it has.
+pub(in crate::table::names) type VisitVips<'v> = &'v mut dyn FnMut(&str, Option<Vec<IpAddr>>, Option<Vec<IpAddr>>);
 
 /// What a name has.
 pub(super) struct Vip {
@@ -98,6 +101,15 @@ impl Vips {
         let v4 = askers.iter().any(|asker| asker.v4).then(|| self.address(name));
         let v6 = askers.iter().any(|asker| asker.v6).then(|| address_v6(name));
         Some(Vip { v4, v6 })
+    }
+
+    /// Calls `visit` for each name that is asked for in another way, with what it has in `self` and in `later`. That a name
+    /// gives way to another one's hash is not told.
+    pub(in crate::table::names) fn diff(&self, later: &Self, visit: VisitVips<'_>) {
+        let addresses = |vip: Vip| vip.v4.map(IpAddr::from).into_iter().chain(vip.v6.map(IpAddr::from)).collect();
+        self.names.diff(&later.names, &mut |name, _, _| {
+            visit(name, self.get(name).map(addresses), later.get(name).map(addresses));
+        });
     }
 
     /// A number for all names with what they have: which address a name has follows from the names.
@@ -162,8 +174,7 @@ fn names_of(view: &TaskView) -> BTreeSet<String> {
 fn asker(view: &TaskView) -> Asker {
     let agent = view.agent.iter().filter_map(|agent| agent.address);
     let all: Vec<_> = view.addresses().iter().copied().chain(agent).map(|address| address.to_canonical()).collect();
-    let (v4, v6) =
-        (all.iter().any(std::net::IpAddr::is_ipv4), view.addresses().iter().any(|a| a.to_canonical().is_ipv6()));
+    let (v4, v6) = (all.iter().any(IpAddr::is_ipv4), view.addresses().iter().any(|a| a.to_canonical().is_ipv6()));
     Asker { task: view.facts.key.clone(), v4, v6 }
 }
 
