@@ -73,6 +73,8 @@ pub struct PortSpec {
     pub bounds: Option<Arc<Bounds>>,
     /// A port of the proxy for this port alone.
     pub listen: Option<u16>,
+    /// Nobody names such a port, and one is to be assigned: of an app whose tasks have addresses of their own.
+    pub is_assigned: bool,
     /// What holds for every request to it, whichever way it comes in.
     pub rules: Option<Arc<Rules>>,
     /// Where the port's requests come from.

@@ -85,7 +85,8 @@ pub struct TaskDefinition {
 pub struct AppFacts {
     /// The app's id (`/team/shop`).
     pub id: Arc<str>,
-    /// The service port of each of the app's ports, by index; 0 where there is none.
+    /// The service port of each of the app's ports, by index. 0: there is none; where tasks have addresses of their own
+    /// the proxy assigns one, if it has any to assign.
     pub service_ports: Box<[u16]>,
     /// The indices of ports whose health check speaks HTTP.
     pub http_checked: Box<[u16]>,

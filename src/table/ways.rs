@@ -12,6 +12,8 @@ use crate::model::time::Timestamp;
 pub struct Way {
     /// The service that holds it.
     pub owner: ServiceId,
+    /// The claim's standing: that of a port which is assigned is lower than that of one which is named.
+    pub priority: i32,
     /// Since when the owner has claimed it.
     pub since: Timestamp,
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::accept;
 use super::policy;
 use super::ways;
-use crate::cluster::ledger::Place;
+use crate::cluster::ledger::{ASSIGNED, Place};
 use crate::cluster::source::SourceKind;
 use crate::config::Config;
 use crate::config::checked::IpSource;
@@ -126,6 +126,11 @@ impl ClaimDraft {
     fn of_way(service: ServiceId, name: &str, place: Place) -> Self {
         Self { service, name: name.into(), place, priority: 0, actions: None }
     }
+
+    /// A claim on a port that is assigned: whoever names the port himself goes before.
+    fn of_assigned_port(service: ServiceId, place: Place) -> Self {
+        Self { priority: ASSIGNED, ..Self::of_way(service, "port", place) }
+    }
 }
 
 /// What a task's definition says. It stays while the task's state, health and place change, and reading it is most of
@@ -207,22 +212,48 @@ pub struct DeclaredPort {
     pub rules: Option<Arc<Rules>>,
 }
 
-/// What an app claims, and the services it claims that for, as a task of it would. Its problems are its tasks'.
-pub fn declared(inputs: &Inputs<'_>, said: &Said) -> (Vec<ClaimDraft>, Vec<DeclaredPort>) {
+/// What an app comes to, with or without tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// What it claims.
+    pub claims: Vec<ClaimDraft>,
+    /// The services that it claims that for.
+    pub ports: Vec<DeclaredPort>,
+    /// What is wrong with ports that were to be assigned. Its other problems are its tasks'.
+    pub problems: Vec<Problem>,
+}
+
+/// What an app claims, as a task of it would, and the ports that are assigned to it: those its tasks do not claim.
+/// `given` tells them by the index of the app's port.
+pub fn declared(inputs: &Inputs<'_>, said: &Said, given: impl Fn(usize) -> Option<u16>) -> Declared {
     let Said { spec, ports, .. } = said;
     let derived = derive(inputs, said);
-    let claims = derived.claims.into_vec();
+    let mut out = Declared { claims: derived.claims.into_vec(), ..Declared::default() };
+    let app = app_names(&inputs.facts);
     // What is wrong with it was said above.
-    let identity = identity(inputs, spec, &app_names(&inputs.facts), &mut Vec::new());
-    let port = |port: &TaskPort| {
+    let identity = identity(inputs, spec, &app, &mut Vec::new());
+    let who = claimant(inputs, &app);
+    for port in ports {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
         let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
-        DeclaredPort { service: identity.service(&inputs.facts, port), protocol, rules: identity.rules(said) }
-    };
-    // Without a claim there is nothing to keep.
-    let is_claimed = |declared: &DeclaredPort| claims.iter().any(|claim| claim.service == declared.service);
-    let ports = ports.iter().map(port).filter(is_claimed).collect();
-    (claims, ports)
+        let service = identity.service(&inputs.facts, port);
+        if let Some(said) = said.filter(|said| said.enabled && said.is_assigned) {
+            match ways::assigned_port(inputs, said, &who, protocol, given(port.index)) {
+                Ok(Some(place)) => out.claims.push(ClaimDraft::of_assigned_port(service.clone(), place)),
+                Ok(None) => {}
+                Err(problem) => out.problems.push(*problem),
+            }
+        }
+        // Without a claim there is nothing to keep.
+        if out.claims.iter().any(|claim| claim.service == service) {
+            out.ports.push(DeclaredPort { service, protocol, rules: identity.rules(said) });
+        }
+    }
+    let subject: Arc<str> = inputs.facts.key.to_string().into();
+    out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
+    out.problems.sort();
+    out.problems.dedup();
+    out
 }
 
 /// What names show of the ports that labels speak of.
