@@ -14,7 +14,7 @@ use super::notify::Inherited;
 use super::startup::StartError;
 use super::take_over::{Place, Use};
 use super::tickets::TicketKeys;
-use super::workers::{DnsStart, Orders};
+use super::workers::{DnsStart, Orders, WorkerParts};
 use crate::acme;
 use crate::config::Config;
 use crate::config::checked::{ClientDemand, DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
@@ -27,8 +27,10 @@ use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
 use crate::proxy::tls::clients::ClientAuthorities;
 use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::presented::OfServices;
 use crate::proxy::tls::store::Certificates;
 use crate::proxy::tls::{TlsListener, TlsOptions, provider};
+use crate::table::handle::TableHandle;
 
 /// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(super) struct Listeners {
     tickets: TicketKeys,
     ends: CertificateEnds,
     challenges: Arc<Challenges>,
+    table: Arc<TableHandle>,
     leaving: Leaving,
     /// Of addresses for DNS that another process serves by now.
     handed_over: Vec<watch::Sender<dns::Drain>>,
@@ -84,6 +87,8 @@ struct DnsAddress {
 #[derive(Debug)]
 struct ProxyListener {
     config: ListenerConfig,
+    /// The folder of certificates that labels choose from, where they count here.
+    named: Option<PathBuf>,
     bound: SocketAddr,
     /// For each worker its own.
     sockets: Vec<std::net::TcpListener>,
@@ -113,8 +118,9 @@ struct Authorities {
 }
 
 impl Listeners {
-    /// Nothing is open. Folders of certificates are followed on `control`.
-    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds, challenges: Arc<Challenges>) -> Self {
+    /// Nothing is open. Folders of certificates are followed on control's runtime.
+    pub(super) fn new(parts: &WorkerParts) -> Self {
+        let control = parts.control.clone();
         Self {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
@@ -122,8 +128,9 @@ impl Listeners {
             certificates: HashMap::new(),
             clients: HashMap::new(),
             tickets: TicketKeys::new(control.clone()),
-            ends,
-            challenges,
+            ends: parts.ends.clone(),
+            challenges: parts.challenges.clone(),
+            table: parts.table.clone(),
             leaving: Leaving::default(),
             handed_over: Vec::new(),
             control,
@@ -156,25 +163,37 @@ impl Listeners {
         make_folders(config);
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
-            if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
+            let named = named_certificates(wanted, config);
+            let is_open = |open: &ProxyListener| open.config == *wanted && open.named.as_ref() == named;
+            if self.proxy.get(&wanted.address).is_some_and(is_open) {
                 continue;
             }
             let tls = match &wanted.certificates {
-                Some(folder) => {
-                    let clients = match &wanted.client_ca {
-                        Some(file) => Some(self.clients(file, wanted.client_certificate)?),
-                        None => None,
-                    };
-                    let certificates = self.certificates(folder)?;
-                    Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?)
-                }
+                Some(folder) => Some(self.listener_tls(wanted, folder, named)?),
                 None => None,
             };
-            let listener = self.open_listener(wanted, inherited, workers)?;
+            let listener = ProxyListener { named: named.cloned(), ..self.open_listener(wanted, inherited, workers)? };
             let sockets = clone_all(&listener.sockets, std::net::TcpListener::try_clone)?;
             proxy.push((listener, sockets, tls));
         }
         Ok(Opened { dns, proxy })
+    }
+
+    /// TLS of a listener by the certificates of `folder`, and by those of `named` that labels choose.
+    fn listener_tls(
+        &mut self,
+        wanted: &ListenerConfig,
+        folder: &PathBuf,
+        named: Option<&PathBuf>,
+    ) -> Result<TlsListener, StartError> {
+        let mut options = self.tls_options(&wanted.name);
+        if let Some(file) = &wanted.client_ca {
+            options.clients = Some(self.clients(file, wanted.client_certificate)?);
+        }
+        if let Some(named) = named {
+            options.of_services = Some(OfServices::new(self.table.clone(), self.certificates(named)?));
+        }
+        Ok(TlsListener::new(self.certificates(folder)?, &options)?)
     }
 
     /// Takes what was opened into service and what `config` no longer has out of it; what the workers are to do.
@@ -333,7 +352,7 @@ impl Listeners {
         };
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(wanted.address);
         let drain = watch::Sender::new(Drain::Serving);
-        Ok(ProxyListener { config: wanted.clone(), bound, sockets, is_inherited, drain })
+        Ok(ProxyListener { config: wanted.clone(), named: None, bound, sockets, is_inherited, drain })
     }
 
     fn serve_proxy(
@@ -373,9 +392,9 @@ impl Listeners {
     }
 
     /// What a listener of this name has beside its certificates.
-    pub(super) fn tls_options(&self, name: &Arc<str>, clients: Option<Arc<ClientAuthorities>>) -> TlsOptions {
+    pub(super) fn tls_options(&self, name: &Arc<str>) -> TlsOptions {
         let (tickets, challenges) = (self.tickets.tickets.clone(), self.challenges.clone());
-        TlsOptions { name: name.clone(), tickets, clients, challenges }
+        TlsOptions { name: name.clone(), tickets, clients: None, challenges, of_services: None }
     }
 
     /// The authorities of a file, followed from the first use on.
@@ -411,6 +430,12 @@ impl Listeners {
         self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
         Ok(store)
     }
+}
+
+/// The folder of certificates that labels choose from, where a listener is one whose clients name hosts over TLS.
+fn named_certificates<'a>(listener: &ListenerConfig, config: &'a Config) -> Option<&'a PathBuf> {
+    let names_hosts = listener.certificates.is_some() && listener.route_by == RouteBy::Host;
+    config.proxy.service_ports.certificates.as_ref().filter(|_| names_hosts)
 }
 
 /// Folders that certificates are ordered for are there before there is a certificate; if one cannot be made, whoever reads
