@@ -80,6 +80,7 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
         health_check: None,
         health_interval: None,
+        health_port: None,
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
@@ -112,6 +113,9 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     }
     if let Some(Value::Time(time)) = of(Field::HealthInterval) {
         spec.health_interval = Some(*time);
+    }
+    if let Some(Value::Number(index)) = of(Field::HealthPort) {
+        spec.health_port = Some(*index);
     }
     if let Some(Value::Balance(algorithm)) = of(Field::Balance) {
         spec.balance = Some(Arc::new(algorithm.clone()));

@@ -15,7 +15,7 @@ use super::{Scope, is_served, keys, paths, serves_all};
 use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
-use crate::model::task::{Label, NetworkMode, TaskDefinition};
+use crate::model::task::{Checked, Label, NetworkMode, TaskDefinition};
 
 const PREFIX: &str = "HAPROXY_";
 
@@ -242,16 +242,19 @@ fn by_default(
     if strict {
         offer_default(port, Field::Enabled, Value::Flag(false), statements);
     }
-    let index = u16::try_from(port.index).unwrap_or(u16::MAX);
     if let Some(listen) = service_port(port, definition) {
         offer_default(port, Field::Listen, listen, statements);
     }
-    let checked = |index: u16| app.is_some_and(|app| app.http_checked.contains(&index));
-    let other = match statements.of_port(port.index, Field::HealthPort) {
-        Some(Said { value: Value::Number(other), .. }) => checked(*other),
-        _ => false,
+    let checked = |index: usize| app.and_then(|app| app.checked.get(index).copied()).unwrap_or_default();
+    let other = || match statements.of_port(port.index, Field::HealthPort) {
+        Some(Said { value: Value::Number(other), .. }) => checked(usize::from(*other)),
+        _ => Checked::No,
     };
-    let is_checked_by_http = checked(index) || other;
+    // Another port's check counts where the port has none, and speaks for HTTP in whichever way it is made.
+    let is_checked_by_http = match checked(port.index) {
+        Checked::No => matches!(other(), Checked::Http | Checked::OtherHttp),
+        own => own == Checked::Http,
+    };
     let has_hosts = labels.contains_key("VHOST") || !statements.routes(port.index).is_empty();
     if port.transports.tcp && !is_checked_by_http && !has_hosts {
         offer_default(port, Field::Protocol, Value::Protocol(Protocol::Tcp), statements);

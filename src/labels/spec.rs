@@ -63,6 +63,8 @@ pub struct PortSpec {
     pub health_check: Option<Option<CheckKind>>,
     /// How often it is checked.
     pub health_interval: Option<Duration>,
+    /// The index of the port whose check counts for this one, where this one has none.
+    pub health_port: Option<u16>,
     /// How long requests in flight may go on when the task goes away.
     pub drain_time: Option<Duration>,
     /// A cookie keeps a client on one endpoint.

@@ -24,7 +24,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::app::Names;
 use crate::model::balance::Algorithm;
 use crate::model::bounds::Bounds;
-use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
+use crate::model::check::{CheckAt, CheckKind, CheckPlace, CheckSpec, CheckState, Verdicts};
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{EndpointId, EndpointState, Family, ProxyProtocol, Weight};
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls};
@@ -151,6 +151,11 @@ impl Said {
         let version = version(&reading.spec, definition);
         Self { spec: reading.spec, ports: ports(definition), version, problems: reading.problems }
     }
+
+    /// What labels say of a port.
+    fn of(&self, port: &TaskPort) -> Option<&PortSpec> {
+        self.spec.ports.iter().find(|said| selects(&said.port, port))
+    }
 }
 
 /// Derives a task's part of the table. `said` is what its definition says.
@@ -178,8 +183,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     let app = app_names(facts);
     let identity = identity(inputs, spec, &app, &mut out.problems);
     for port in ports {
-        let said = spec.ports.iter().find(|said| selects(&said.port, port));
-        add_port(inputs, (spec, &identity, &app), port, said, &mut out);
+        add_port(inputs, (said, &identity, &app), port, &mut out);
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
@@ -307,36 +311,101 @@ fn checked_state(state: EndpointState, endpoints: &[EndpointDraft], inputs: &Inp
     if is_waiting && !inputs.config.routing.serve_unverified { EndpointState::Unverified } else { state }
 }
 
-/// How a port is checked: as its labels say, else as its app does where that is to be done, else as configured.
+/// How a port is checked: as its labels say, else as its app does where that is to be done, else as another port of the task
+/// is that its labels name, else as configured.
+///
+/// # Errors
+/// That port is none that may be asked.
 fn check(
-    facts: &TaskFacts,
+    inputs: &Inputs<'_>,
+    task: &Said,
     port: &TaskPort,
-    said: Option<&PortSpec>,
     protocol: Protocol,
-    config: &Config,
-) -> Option<Arc<CheckSpec>> {
-    let path = said.and_then(|said| said.health_path.clone());
-    let label = said.and_then(|said| said.health_check);
-    let default = match config.health.check {
+) -> Result<Option<Arc<CheckSpec>>, Problem> {
+    let said = task.of(port);
+    if let Some(own) = own_check(inputs, said, port, protocol) {
+        return Ok(own.filter(|spec| may_ask(inputs, port, spec)));
+    }
+    if let Some(others) = others_check(inputs, task, said, protocol)? {
+        return Ok(Some(others));
+    }
+    let config = &inputs.config.health;
+    let kind = match config.check {
         // Of what does not speak HTTP no answer of HTTP can be expected.
         Some(kind) if kind != CheckKind::Tcp && !protocol.is_http() => Some(CheckKind::Tcp),
         kind => kind,
     };
-    if let (None, None, Some(of_app)) = (label, &path, app_check(facts, port, protocol)) {
-        let interval = said.and_then(|said| said.health_interval).or(of_app.interval);
-        return Some(if interval == of_app.interval {
-            of_app
-        } else {
-            Arc::new(CheckSpec { interval, ..(*of_app).clone() })
-        });
-    }
-    let kind = label.unwrap_or(if path.is_some() { Some(CheckKind::Http) } else { default })?;
-    if protocol == Protocol::Udp {
-        return None;
-    }
-    let path = path.unwrap_or_else(|| config.health.path.clone());
+    let spec = |kind| CheckSpec {
+        kind,
+        path: config.path.clone(),
+        interval: said.and_then(|said| said.health_interval),
+        timeout: None,
+        fall: None,
+        at: CheckAt::Endpoint,
+    };
+    Ok(kind.filter(|_| protocol != Protocol::Udp).map(|kind| Arc::new(spec(kind))))
+}
+
+/// How a port is checked by what its labels or, where that is to be done here, its app say of it; `None`: they say nothing.
+fn own_check(
+    inputs: &Inputs<'_>,
+    said: Option<&PortSpec>,
+    port: &TaskPort,
+    protocol: Protocol,
+) -> Option<Option<Arc<CheckSpec>>> {
+    let path = said.and_then(|said| said.health_path.clone());
     let interval = said.and_then(|said| said.health_interval);
-    Some(Arc::new(CheckSpec { kind, path, interval, timeout: None, fall: None }))
+    let kind = match (said.and_then(|said| said.health_check), &path) {
+        (Some(kind), _) => kind,
+        (None, Some(_)) => Some(CheckKind::Http),
+        (None, None) => {
+            let of_app = app_check(&inputs.facts, port, protocol)?;
+            let interval = interval.or(of_app.interval);
+            return Some(Some(if interval == of_app.interval {
+                of_app
+            } else {
+                Arc::new(CheckSpec { interval, ..(*of_app).clone() })
+            }));
+        }
+    };
+    let path = path.unwrap_or_else(|| inputs.config.health.path.clone());
+    let spec = |kind| CheckSpec { kind, path, interval, timeout: None, fall: None, at: CheckAt::Endpoint };
+    Some(kind.filter(|_| protocol != Protocol::Udp).map(|kind| Arc::new(spec(kind))))
+}
+
+/// Whether a check may be asked where it is to be: an app's word for a port of its own leads nowhere else than requests may
+/// be sent.
+fn may_ask(inputs: &Inputs<'_>, port: &TaskPort, spec: &CheckSpec) -> bool {
+    let CheckAt::Port(own) = spec.at else { return true };
+    let address = address(inputs, port).ok().flatten();
+    address.is_some_and(|address| accept::check(inputs, SocketAddr::new(address.ip(), own)).is_ok())
+}
+
+/// The check of the port that labels name for this one, asked at that port.
+fn others_check(
+    inputs: &Inputs<'_>,
+    task: &Said,
+    said: Option<&PortSpec>,
+    protocol: Protocol,
+) -> Result<Option<Arc<CheckSpec>>, Problem> {
+    let index = said.and_then(|said| said.health_port).map(usize::from);
+    let Some(other) = task.ports.iter().find(|port| Some(port.index) == index) else { return Ok(None) };
+    let said = task.of(other);
+    // What this port speaks decides what can be asked, as if it were asked itself.
+    let Some(spec) = own_check(inputs, said, other, protocol).flatten() else { return Ok(None) };
+    let Some(address) = address(inputs, other)? else { return Ok(None) };
+    let speaks = said.and_then(|said| said.protocol).filter(|protocol| protocol.is_http()).unwrap_or(Protocol::Http);
+    let place = CheckPlace {
+        address: match spec.at {
+            CheckAt::Port(own) => SocketAddr::new(address.ip(), own),
+            _ => address,
+        },
+        protocol: speaks,
+        tls: tls(said, speaks),
+        proxy_protocol: said.and_then(|said| said.proxy_protocol),
+    };
+    accept::check(inputs, place.address)?;
+    Ok(Some(Arc::new(CheckSpec { at: CheckAt::Other(Arc::new(place)), ..(*spec).clone() })))
 }
 
 /// The check that a port's app makes of it. Of what does not speak HTTP no answer of HTTP can be expected.
@@ -471,17 +540,21 @@ fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
 
 fn add_port(
     inputs: &Inputs<'_>,
-    (spec, identity, app): (&TaskSpec, &Identity, &Names),
+    (task, identity, app): (&Said, &Identity, &Names),
     port: &TaskPort,
-    said: Option<&PortSpec>,
     out: &mut Derivation,
 ) {
+    let (spec, said) = (&task.spec, task.of(port));
     if said.is_some_and(|said| !said.enabled) {
         return;
     }
     let service = identity.service(&inputs.facts, port);
     let who = claimant(inputs, app);
     let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
+    let check = check(inputs, task, port, protocol).unwrap_or_else(|problem| {
+        out.problems.push(problem);
+        None
+    });
     match address(inputs, port) {
         Ok(Some(address)) => out.endpoints.push(EndpointDraft {
             id: EndpointId { task: inputs.facts.key.clone(), port: port.key(), family: Family::of(address.ip()) },
@@ -498,7 +571,7 @@ fn add_port(
             balance: said.and_then(|said| said.balance.clone()),
             bounds: said.and_then(|said| said.bounds.clone()),
             rules: identity.rules(said),
-            check: check(&inputs.facts, port, said, protocol, inputs.config),
+            check,
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),
