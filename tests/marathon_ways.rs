@@ -312,6 +312,9 @@ async fn an_app_is_found_by_its_id() {
         let answer = ask(ways.server.apps, "GET", "web.test", "/", lines).await;
         assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (404, Some("no-app")), "{lines:?}");
     }
+    // Capitals do not matter.
+    let answer = ask(ways.server.apps, "GET", "web.test", "/", &[("X-Marathon-App-Id", "/Team/WEB")]).await;
+    assert_eq!((status(&answer), body(&answer)), (200, "web"), "{answer}");
     // The header means nothing elsewhere.
     let answer = ask(ways.server.http, "GET", "nobody.test", "/", &[("X-Marathon-App-Id", "/team/web")]).await;
     assert_eq!(status(&answer), 404);
@@ -665,8 +668,13 @@ async fn a_host_has_the_certificate_that_its_label_names_at_listeners_too() {
     assert_eq!((status(&answer), shown), (200, shop), "{answer}");
     // One for the host goes before the listener's; one that is not there, or is for another name while the listener has the
     // right one, does not.
-    let cases =
-        [("mine", &mine, 421), ("missing", &own, 421), ("elsewhere", &own, 421), ("both", &both, 200), ("mine", &mine, 421)];
+    let cases = [
+        ("mine", &mine, 421),
+        ("missing", &own, 421),
+        ("elsewhere", &own, 421),
+        ("both", &both, 200),
+        ("mine", &mine, 421),
+    ];
     for (certificate, expected, other) in cases {
         say(&server, task("web.1", "web", web.address, &labels("web.test", certificate))).await;
         server.table_until(certificate, names("web", certificate)).await;
