@@ -62,9 +62,7 @@ impl Presented {
     pub fn is_same(&self, name: &str, host: &str) -> bool {
         match &self.of_services {
             None => self.own.is_same(name, host),
-            Some(services) => {
-                self.of_name(services, &name.to_ascii_lowercase()).is_some_and(|pair| pair.covers(host))
-            }
+            Some(services) => self.of_name(services, &name.to_ascii_lowercase()).is_some_and(|pair| pair.covers(host)),
         }
     }
 

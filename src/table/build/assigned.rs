@@ -172,8 +172,7 @@ mod tests {
             scope: PortScope::Container,
             labels: Box::new([]),
         };
-        let facts =
-            AppFacts { id: id.into(), service_ports: service_ports.into(), ..AppFacts::default() };
+        let facts = AppFacts { id: id.into(), service_ports: service_ports.into(), ..AppFacts::default() };
         let label = group.map(|group| Label { key: GROUP.into(), value: group.into() });
         let definition = TaskDefinition {
             labels: label.into_iter().collect(),

@@ -304,7 +304,8 @@ impl Builder {
         now: Timestamp,
         touched: &mut HashSet<ServiceId>,
     ) {
-        let task::Declared { claims: new, ports, problems } = declared_app(state, key, &self.assigned).unwrap_or_default();
+        let task::Declared { claims: new, ports, problems } =
+            declared_app(state, key, &self.assigned).unwrap_or_default();
         let old = self.apps.replace(key, new.clone(), ports, touched);
         self.swap_claims(state, &old, &new, now, touched);
         let subject: Arc<str> = key.to_string().into();
