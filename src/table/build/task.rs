@@ -576,15 +576,39 @@ fn add_port(
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),
     }
-    if let Some(said) = said {
-        out.problems.extend(unknown_filters(said, inputs.config));
-        out.problems.extend(unknown_tls(said, inputs.config));
+    let Some(said) = said else { return };
+    out.problems.extend(unknown_filters(said, inputs.config));
+    out.problems.extend(unknown_tls(said, inputs.config));
+    claim_routes(inputs, said, &who, &service, protocol, out);
+    match ways::port(inputs, said, &who, protocol) {
+        Ok(Some(place)) => {
+            out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
+        }
+        Ok(None) => {}
+        Err(problem) => out.problems.push(*problem),
     }
-    for route in said.into_iter().flat_map(|said| &said.routes) {
+    // Requests that name an app go to the first of its ports that speaks HTTP.
+    let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
+    if protocol.is_http() && is_first {
+        let places = ways::apps(inputs, identity.group.as_ref());
+        out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
+    }
+}
+
+/// The claims of a port's routes, as far as the policies let the task make them.
+fn claim_routes(
+    inputs: &Inputs<'_>,
+    said: &PortSpec,
+    who: &policy::Claimant<'_>,
+    service: &ServiceId,
+    protocol: Protocol,
+    out: &mut Derivation,
+) {
+    for route in &said.routes {
         for host in &route.hosts {
             // Which paths an expression stands for is not found out: it may stand for all.
             let claim = policy::Claim { host, path: route.least_path() };
-            match policy::check(&inputs.config.policies, &who, &claim) {
+            match policy::check(&inputs.config.policies, who, &claim) {
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
@@ -599,20 +623,6 @@ fn add_port(
                 policy::Decision::Refused(problem) => out.problems.push(*problem),
             }
         }
-    }
-    let Some(said) = said else { return };
-    match ways::port(inputs, said, &who, protocol) {
-        Ok(Some(place)) => {
-            out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
-        }
-        Ok(None) => {}
-        Err(problem) => out.problems.push(*problem),
-    }
-    // Requests that name an app go to the first of its ports that speaks HTTP.
-    let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
-    if protocol.is_http() && is_first {
-        let places = ways::apps(inputs, identity.group.as_ref());
-        out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
     }
 }
 
