@@ -102,6 +102,7 @@ fn what_the_sample_calls_a_default_is_the_default() {
         acme: config.proxy.acme.clone(),
         service_ports: ServicePorts {
             addresses: config.proxy.service_ports.addresses.clone(),
+            assigned: config.proxy.service_ports.assigned,
             certificates: config.proxy.service_ports.certificates.clone(),
             proxy_protocol: config.proxy.service_ports.proxy_protocol.clone(),
             ..ServicePorts::default()

@@ -10,7 +10,9 @@ use pointsman::labels::{MAX_HOSTS, MAX_PROBLEMS, MAX_ROUTES, Scope, fuzz_labels,
 use pointsman::model::id::Version;
 use pointsman::model::problem::ProblemCode;
 use pointsman::model::service::Protocol;
-use pointsman::model::task::{AppFacts, Discovery, DiscoveryPort, Label, PortScope, TaskDefinition};
+use pointsman::model::task::{
+    AppFacts, Checked, Discovery, DiscoveryPort, Label, NetworkMode, PortScope, TaskDefinition,
+};
 use proptest::prelude::*;
 
 fn labels(text: &[&str]) -> Box<[Label]> {
@@ -267,9 +269,9 @@ fn groups_select() {
 
 #[test]
 fn a_check_of_another_port_counts_where_the_label_says_so() {
-    let protocol = |lines: &[&str], http_checked: &[u16]| {
+    let protocol = |lines: &[&str], checked: &[Checked]| {
         let app = AppFacts {
-            http_checked: http_checked.into(),
+            checked: checked.into(),
             service_ports: Box::new([1, 2]),
             id: "/shop".into(),
             ..AppFacts::default()
@@ -281,11 +283,17 @@ fn a_check_of_another_port_counts_where_the_label_says_so() {
     };
     let index = "HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX";
     let (of_second, of_none, unread) = (format!("{index}=1"), format!("{index}=7"), format!("{index}=first"));
-    assert_eq!(protocol(&[], &[1]), (Some(Protocol::Tcp), 0), "the check is another port's");
-    assert_eq!(protocol(&[&of_second], &[1]), (None, 0), "HTTP, as the check of the second port is");
-    assert_eq!(protocol(&[&of_none], &[1]), (Some(Protocol::Tcp), 0));
-    assert_eq!(protocol(&[&unread], &[1]), (Some(Protocol::Tcp), 1));
-    assert_eq!(protocol(&[&unread], &[0]), (None, 1), "its own check counts before");
+    let (first, second) = (&[Checked::Http][..], &[Checked::No, Checked::Http][..]);
+    assert_eq!(protocol(&[], second), (Some(Protocol::Tcp), 0), "the check is another port's");
+    assert_eq!(protocol(&[&of_second], second), (None, 0), "HTTP, as the check of the second port is");
+    assert_eq!(protocol(&[&of_none], second), (Some(Protocol::Tcp), 0));
+    assert_eq!(protocol(&[&unread], second), (Some(Protocol::Tcp), 1));
+    assert_eq!(protocol(&[&unread], first), (None, 1), "its own check counts before");
+    // Of itself a port is HTTP's by a check of Marathon's own alone, by another port's also where agents make it.
+    assert_eq!(protocol(&[], &[Checked::OtherHttp]), (Some(Protocol::Tcp), 0));
+    assert_eq!(protocol(&[&of_second], &[Checked::No, Checked::OtherHttp]), (None, 0));
+    assert_eq!(protocol(&[&of_second], &[Checked::No, Checked::Other]), (Some(Protocol::Tcp), 0));
+    assert_eq!(protocol(&[&of_second], &[Checked::Other, Checked::Http]), (Some(Protocol::Tcp), 0), "it has its own");
 }
 
 /// Which ports of an app with the service ports 10000 and none are served, listened on and what they speak; its claims;
@@ -331,6 +339,30 @@ fn a_star_serves_what_is_in_no_group_too() {
     assert_eq!((unread.0[0].1, unread.2), (Some(10_000), 1));
     // A list of groups that is none selects nothing, and is told.
     assert_eq!(served(&[host, "HAPROXY_GROUP=,"], &[], false), (Vec::new(), Vec::new(), 1));
+}
+
+#[test]
+fn a_port_is_assigned_where_marathon_has_none_and_tasks_have_addresses_of_their_own() {
+    use NetworkMode::{Bridge, Container, Host};
+    let first = |network, service_ports: &[u16], lines: &[&str], chosen: &str| {
+        let app = AppFacts { id: "/shop".into(), service_ports: service_ports.into(), ..AppFacts::default() };
+        let definition = TaskDefinition { app: Some(Arc::new(app)), network, ..task(&["web"], lines) };
+        let reading = read(&definition, &groups(&[chosen]));
+        reading.spec.ports.first().map(|port| (port.listen, port.is_assigned))
+    };
+    let group = "HAPROXY_GROUP=external";
+    assert_eq!(first(Container, &[0], &[group], "external"), Some((None, true)));
+    assert_eq!(first(Container, &[0], &[], "*"), Some((None, true)));
+    assert_eq!(first(Container, &[0], &[group], "internal"), None);
+    for network in [Bridge, Host] {
+        assert_eq!(first(network, &[0], &[group], "external"), Some((None, false)), "{network:?}");
+        assert_eq!(first(network, &[0], &[], "*"), None, "{network:?}");
+    }
+    // Nothing is known of it, it has one, it names one, or it cannot be told where it is to be opened.
+    assert_eq!(first(Container, &[], &[group], "external"), Some((None, false)));
+    assert_eq!(first(Container, &[10_000], &[group], "external"), Some((Some(10_000), false)));
+    assert_eq!(first(Container, &[0], &[group, "HAPROXY_0_PORT=80"], "external"), Some((Some(80), false)));
+    assert_eq!(first(Container, &[0], &[group, "HAPROXY_0_BIND_ADDR=eth0"], "external"), Some((None, false)));
 }
 
 #[test]

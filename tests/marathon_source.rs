@@ -7,6 +7,11 @@ mod facts;
 mod marathon_common;
 mod proxy_common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
 use facts::CLUSTER;
 use marathon_common::server::{FRAMEWORK, Marathon, answers, answers_status, app, following, task, web};
 use marathon_common::*;
@@ -16,7 +21,7 @@ use pointsman::cluster::sources::marathon::{changes, pods};
 use pointsman::config::checked::{MarathonConfig, MarathonCredentials, MesosConfig, Secret};
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::problem::ProblemCode;
-use pointsman::model::task::{Health, TaskFacts, TaskState};
+use pointsman::model::task::{Checked, Health, TaskFacts, TaskState};
 use pointsman::table::Table;
 use proxy_common::{Backend, body, header, ports, status};
 use serde_json::{Value, json};
@@ -657,6 +662,56 @@ async fn tasks_with_addresses_of_their_own_are_served_there() {
 }
 
 #[tokio::test]
+async fn apps_with_addresses_of_their_own_are_assigned_the_ports_that_there_are() {
+    let (first, second, third) =
+        (Backend::saying("first").await, Backend::saying("second").await, Backend::saying("third").await);
+    let marathon = Marathon::start().await;
+    let own = |id: &str, backend: &Backend| {
+        let host = format!("{}.test", &id[1..]);
+        let labels = json!({ "HAPROXY_GROUP": "external", "HAPROXY_0_VHOST": host });
+        let mut app = app(id, 0, &labels, &[task(id, 1, backend.address)]);
+        app.as_object_mut().unwrap().remove("portDefinitions");
+        app.as_object_mut().unwrap().remove("networks");
+        app["ipAddress"] = json!({ "discovery": { "ports": [{ "number": backend.address.port(), "name": "http" }] } });
+        app["tasks"][0]["ports"] = json!([]);
+        app["tasks"][0]["ipAddresses"] = json!([{ "ipAddress": "127.0.0.1", "protocol": "IPv4" }]);
+        app
+    };
+    marathon.put(own("/first", &first));
+    marathon.put(own("/second", &second));
+    let port = ports::unused();
+    let number = port.port();
+    let server = following(&[&marathon], |config| config.server.service_retention = Duration::from_secs(3600));
+    server.table_until("the apps", |table| table.ready && table.services.values().count() == 2).await;
+    assert!(server.table().ways.ports.is_empty() && server.problems().is_empty(), "nothing is to be assigned");
+    let range = pointsman::model::task::PortRange { begin: number, end: number };
+    server.reload(|config| config.proxy.service_ports.assigned = Some(range)).await;
+    assert_eq!(body(&get(port, "any.test", "/").await), "first");
+    let told = |code: ProblemCode, about: &'static str, word: &'static str| {
+        move |table: &Table| {
+            let mut problems = table.problems.values().flat_map(|list| list.iter());
+            problems
+                .any(|problem| problem.code == code && problem.subject.contains(about) && problem.mend.contains(word))
+        }
+    };
+    server.table_until("none is left", told(ProblemCode::PortUnavailable, "/second", "service_ports.assigned")).await;
+    // Of an app that is gone the port is another's at once, though its service is remembered.
+    marathon.state().apps.remove("/first");
+    marathon.tell("app_terminated_event", json!({ "appId": "/first" }));
+    let wait = async { while body(&get(port, "any.test", "/").await) != "second" {} };
+    proxy_common::soon(wait).await;
+    server.table_until("nothing is wrong", |table| table.problems.is_empty()).await;
+    assert_eq!(status(&get(server.http, "first.test", "/").await), 503, "it keeps its host");
+    // Who names the port goes before.
+    let labels = json!({ "HAPROXY_GROUP": "external", "HAPROXY_0_MODE": "http", "HAPROXY_0_PORT": number.to_string() });
+    marathon.put(app("/third", 0, &labels, &[task("/third", 1, third.address)]));
+    marathon.changed("/third");
+    let wait = async { while body(&get(port, "any.test", "/").await) != "third" {} };
+    proxy_common::soon(wait).await;
+    server.table_until("it is told", told(ProblemCode::PortConflict, "second", "another port")).await;
+}
+
+#[tokio::test]
 async fn pods_with_addresses_of_their_own_are_served_there() {
     let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
     let marathon = Marathon::start().await;
@@ -733,19 +788,41 @@ async fn when_all_checks_are_dead_panic_decides() {
 
 #[tokio::test]
 async fn health_checks_of_apps_are_made_here_where_that_is_asked_for() {
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = asked.clone();
     // Well for everybody but the check.
+    let (backend, says, asked) = checked("web").await;
+    says.store(500, SeqCst);
+    let marathon = Marathon::start().await;
+    let mut app = web("/web", "web.test", &[&backend]);
+    app["healthChecks"] = well(json!({ "portIndex": 0 }));
+    app["tasks"][0]["healthCheckResults"] = json!([{ "alive": true }]);
+    marathon.put(app);
+    let server = following(&[&marathon], |config| config.routing.panic = false);
+    answers(&server, "web.test", "web").await;
+    assert_eq!(asked.load(SeqCst), 0);
+    server.reload(|config| config.marathon[0].active_checks = true).await;
+    answers_status(&server, "web.test", 503).await;
+    proxy_common::until("it is asked", || asked.load(SeqCst) > 1).await;
+    // A label goes before.
+    let mut app = marathon.state().apps["/web"].clone();
+    app["labels"]["pointsman.health.check"] = "none".into();
+    marathon.put(app);
+    marathon.changed("/web");
+    answers(&server, "web.test", "web").await;
+}
+
+/// Answers `/well` with a status that can be changed, and counts how often it is asked for it; all else with its name.
+async fn checked(name: &'static str) -> (Backend, Arc<AtomicU16>, Arc<AtomicUsize>) {
+    let (status, asked) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicUsize::new(0)));
+    let (says, counts) = (status.clone(), asked.clone());
     let backend = Backend::start(move |mut stream, _| {
-        let counted = counted.clone();
+        let (says, counts) = (says.clone(), counts.clone());
         async move {
             while let Some(head) = proxy_common::read_head(&mut stream).await {
-                let is_check = head.starts_with("GET /well ");
-                counted.fetch_add(usize::from(is_check), std::sync::atomic::Ordering::SeqCst);
-                let answer = if is_check {
-                    "HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n".to_owned()
+                let answer = if head.starts_with("GET /well ") {
+                    counts.fetch_add(1, SeqCst);
+                    format!("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", says.load(SeqCst))
                 } else {
-                    proxy_common::ok("web")
+                    proxy_common::ok(name)
                 };
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
@@ -754,23 +831,99 @@ async fn health_checks_of_apps_are_made_here_where_that_is_asked_for() {
         }
     })
     .await;
+    (backend, status, asked)
+}
+
+/// A check of the app, every second, that takes a task out at its first failure.
+fn well(at: Value) -> Value {
+    let mut check = json!({ "protocol": "HTTP", "path": "/well", "intervalSeconds": 1, "timeoutSeconds": 1,
+        "maxConsecutiveFailures": 0 });
+    for (key, value) in at.as_object().unwrap() {
+        check[key] = value.clone();
+    }
+    json!([check])
+}
+
+/// Who answers for a host in twenty requests.
+async fn who_answers(server: &Running, host: &str) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for _ in 0..20 {
+        seen.insert(body(&get(server.http, host, "/").await).to_owned());
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_check_of_another_port_is_asked_there_and_takes_the_task_out() {
+    let ((one, _, asked_of_one), (two, _, asked_of_two)) = (checked("one").await, checked("two").await);
+    let ((well_one, says_one, counts_one), (well_two, _, counts_two)) = (checked("x").await, checked("y").await);
     let marathon = Marathon::start().await;
-    let mut app = web("/web", "web.test", &[&backend]);
-    app["healthChecks"] = json!([{ "protocol": "HTTP", "portIndex": 0, "path": "/well", "intervalSeconds": 1,
-        "timeoutSeconds": 1, "maxConsecutiveFailures": 0 }]);
-    app["tasks"][0]["healthCheckResults"] = json!([{ "alive": true }]);
-    marathon.put(app);
-    let server = following(&[&marathon], |config| config.routing.panic = false);
-    answers(&server, "web.test", "web").await;
-    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
-    server.reload(|config| config.marathon[0].active_checks = true).await;
-    answers_status(&server, "web.test", 503).await;
-    proxy_common::until("it is asked", || asked.load(std::sync::atomic::Ordering::SeqCst) > 1).await;
-    // A label goes before.
-    let mut app = marathon.state().apps["/web"].clone();
-    app["labels"]["pointsman.health.check"] = "none".into();
+    let mut app = web("/web", "web.test", &[&one, &two]);
+    app["portDefinitions"] = json!([{ "port": 0, "name": "http" }, { "port": 0, "name": "admin" }]);
+    for (index, (port, own)) in [(&one, &well_one), (&two, &well_two)].into_iter().enumerate() {
+        app["tasks"][index]["ports"] = json!([port.address.port(), own.address.port()]);
+    }
+    // What is checked is no service of its own.
+    app["labels"]["HAPROXY_1_ENABLED"] = "false".into();
+    app["labels"]["HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX"] = "1".into();
+    app["healthChecks"] = well(json!({ "portIndex": 1 }));
+    marathon.put(app.clone());
+    let server = following(&[&marathon], |config| {
+        config.marathon[0].active_checks = true;
+        config.marathon[0].use_health = false;
+        config.routing.panic = false;
+    });
+    let names = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let both_answer = async || {
+        while who_answers(&server, "web.test").await != names(&["one", "two"]) {}
+    };
+    let is_out = |table: &Table| {
+        let mut endpoints = table.services.values().flat_map(|service| service.endpoints.iter());
+        endpoints.any(|endpoint| endpoint.address == one.address && endpoint.state == EndpointState::Unhealthy)
+    };
+    proxy_common::soon(both_answer()).await;
+    assert!(counts_one.load(SeqCst) > 0 && counts_two.load(SeqCst) > 0);
+    says_one.store(503, SeqCst);
+    server.table_until("one fails at its other port", is_out).await;
+    assert_eq!(who_answers(&server, "web.test").await, names(&["two"]));
+    says_one.store(200, SeqCst);
+    proxy_common::soon(both_answer()).await;
+    let of_requests = (asked_of_one.load(SeqCst), asked_of_two.load(SeqCst));
+    assert_eq!(of_requests, (0, 0), "the port that requests go to is not asked");
+    // Without the label the check is nobody's: the port that it looks at is not served.
+    says_one.store(503, SeqCst);
+    server.table_until("one fails again", is_out).await;
+    app["labels"].as_object_mut().unwrap().remove("HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX");
     marathon.put(app);
     marathon.changed("/web");
+    server.table_until("nothing is checked", is_unchecked).await;
+    proxy_common::soon(both_answer()).await;
+}
+
+fn is_unchecked(table: &Table) -> bool {
+    table.services.values().flat_map(|service| service.endpoints.iter()).all(|endpoint| endpoint.check.is_none())
+}
+
+#[tokio::test]
+async fn a_check_with_a_port_of_its_own_is_asked_there_if_requests_might_be() {
+    let ((web_port, _, asked), (own, says, counts)) = (checked("web").await, checked("x").await);
+    let marathon = Marathon::start().await;
+    let mut app = web("/web", "web.test", &[&web_port]);
+    app["healthChecks"] = well(json!({ "port": own.address.port() }));
+    marathon.put(app);
+    let server = following(&[&marathon], |config| {
+        config.marathon[0].active_checks = true;
+        config.marathon[0].use_health = false;
+        config.routing.panic = false;
+    });
+    answers(&server, "web.test", "web").await;
+    assert!(counts.load(SeqCst) > 0);
+    says.store(500, SeqCst);
+    answers_status(&server, "web.test", 503).await;
+    assert_eq!(asked.load(SeqCst), 0);
+    // A port of the agent's that is none of the task's: nobody is asked there for a tenant.
+    server.reload(|config| config.routing.require_port_resource = true).await;
+    server.table_until("nothing is checked", is_unchecked).await;
     answers(&server, "web.test", "web").await;
 }
 
@@ -780,7 +933,7 @@ async fn everything_is_read_again_from_time_to_time() {
     let marathon = Marathon::start().await;
     marathon.put(web("/web", "web.test", &[&old]));
     let server = following(&[&marathon], |config| {
-        config.marathon[0].resync = std::time::Duration::from_millis(100);
+        config.marathon[0].resync = Duration::from_millis(100);
     });
     answers(&server, "web.test", "old").await;
     // No event tells of it.
@@ -795,7 +948,7 @@ async fn a_stream_that_is_silent_is_dead() {
     let marathon = Marathon::start().await;
     marathon.put(web("/web", "web.test", &[&backend]));
     let server = following(&[&marathon], |config| {
-        config.marathon[0].silence = std::time::Duration::from_millis(300);
+        config.marathon[0].silence = Duration::from_millis(300);
     });
     let told = |table: &Table| {
         table.sources.iter().any(|source| source.error.as_ref().is_some_and(|error| error.contains("was silent for")))
@@ -891,7 +1044,8 @@ fn shown(said: &Said) -> String {
     let ports = definition.discovery.iter().flat_map(|discovery| &discovery.ports);
     let names: Vec<&str> = ports.map(|port| &*port.name).collect();
     let facts = definition.app.as_ref().unwrap();
-    format!("{:?} {names:?} {:?} {}", definition.network, facts.http_checked, said.tasks.len())
+    let http: Vec<usize> = (0..facts.checked.len()).filter(|at| facts.checked[*at] == Checked::Http).collect();
+    format!("{:?} {names:?} {http:?} {}", definition.network, said.tasks.len())
 }
 
 #[test]

@@ -312,6 +312,9 @@ async fn an_app_is_found_by_its_id() {
         let answer = ask(ways.server.apps, "GET", "web.test", "/", lines).await;
         assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (404, Some("no-app")), "{lines:?}");
     }
+    // Capitals do not matter.
+    let answer = ask(ways.server.apps, "GET", "web.test", "/", &[("X-Marathon-App-Id", "/Team/WEB")]).await;
+    assert_eq!((status(&answer), body(&answer)), (200, "web"), "{answer}");
     // The header means nothing elsewhere.
     let answer = ask(ways.server.http, "GET", "nobody.test", "/", &[("X-Marathon-App-Id", "/team/web")]).await;
     assert_eq!(status(&answer), 404);
@@ -508,16 +511,28 @@ impl Secured {
 
     /// Asks `web.test` over TLS: the answer, and the certificate that was shown.
     async fn ask(&self, address: SocketAddr, method: &str, path: &str, lines: &[(&str, &str)]) -> (String, Vec<u8>) {
+        self.ask_for(("web.test", "web.test"), address, method, path, lines).await
+    }
+
+    /// The same with any name of a certificate that is asked for, and any host.
+    async fn ask_for(
+        &self,
+        (name, host): (&str, &str),
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        lines: &[(&str, &str)],
+    ) -> (String, Vec<u8>) {
         let config = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(self.authority.roots())
             .with_no_client_auth();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let name = rustls_pki_types::ServerName::try_from("web.test").unwrap();
+        let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
         let mut stream = soon(connector.connect(name, connect(address).await)).await.unwrap();
         let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         for (name, value) in lines {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -611,6 +626,73 @@ async fn a_port_has_the_certificate_that_its_label_names_and_follows_the_file() 
         }
     };
     soon(replaced).await;
+}
+
+#[tokio::test]
+async fn a_host_has_the_certificate_that_its_label_names_at_listeners_too() {
+    let web = Backend::saying("web").await;
+    let secured = Secured::new();
+    let named = tempfile::tempdir().unwrap();
+    let write = |file: &str, names: &[&str]| {
+        let pair = secured.authority.issue(names);
+        pair.write(named.path(), file);
+        pair.certificate.der().to_vec()
+    };
+    let (shop, mine) = (write("shop", &["shop.test"]), write("mine", &["web.test"]));
+    write("elsewhere", &["elsewhere.test"]);
+    let both = write("both", &["web.test", "shop.test"]);
+    let folder = named.path().to_owned();
+    let server = running(|config| {
+        config.proxy.listeners.push(secured.listener());
+        config.proxy.service_ports.certificates = Some(folder);
+    });
+    let labels = |host: &'static str, certificate: &'static str| {
+        [("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", host), ("HAPROXY_0_SSL_CERT", certificate)]
+    };
+    begin(&server, vec![task("web.1", "web", web.address, &labels("web.test", "mine")[..2])]).await;
+    let listener = server.more[0];
+    let (answer, own) = secured.ask(listener, "GET", "/", &[]).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_ne!(own, mine, "without a label the listener's");
+    // The listener has none for this host.
+    say(&server, task("shop.1", "shop", web.address, &labels("shop.test", "/etc/ssl/shop.pem"))).await;
+    let names = |service: &'static str, certificate: &'static str| {
+        move |table: &pointsman::table::Table| {
+            let found = table.services.values().find(|found| found.id.name() == service);
+            let rules = found.and_then(|found| found.rules.as_deref());
+            rules.and_then(|rules| rules.certificate.as_deref()) == Some(certificate)
+        }
+    };
+    server.table_until("shop", names("shop", "shop")).await;
+    let (answer, shown) = secured.ask_for(("shop.test", "shop.test"), listener, "GET", "/", &[]).await;
+    assert_eq!((status(&answer), shown), (200, shop), "{answer}");
+    // One for the host goes before the listener's; one that is not there, or is for another name while the listener has the
+    // right one, does not.
+    let cases = [
+        ("mine", &mine, 421),
+        ("missing", &own, 421),
+        ("elsewhere", &own, 421),
+        ("both", &both, 200),
+        ("mine", &mine, 421),
+    ];
+    for (certificate, expected, other) in cases {
+        say(&server, task("web.1", "web", web.address, &labels("web.test", certificate))).await;
+        server.table_until(certificate, names("web", certificate)).await;
+        let (answer, shown) = secured.ask(listener, "GET", "/", &[]).await;
+        assert_eq!(status(&answer), 200, "{certificate}: {answer}");
+        assert!(shown == *expected, "{certificate}");
+        // Requests for another host belong on the connection only if what was shown stands for it (RFC 9110 section 15.5.20).
+        let (answer, _) = secured.ask_for(("web.test", "shop.test"), listener, "GET", "/", &[]).await;
+        assert_eq!(status(&answer), other, "{certificate}: {answer}");
+    }
+    // Without the folder labels choose nothing here.
+    server.reload(|config| config.proxy.service_ports.certificates = None).await;
+    let without = async {
+        while secured.ask(listener, "GET", "/", &[]).await.1 != own {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(without).await;
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ fn the_tour_shows_what_the_readme_says() {
     assert!(types(&demo, "pointsman services").contains("/web/http"));
     assert!(types(&demo, "pointsman explain").contains("routed"));
 
-    // "While the deploy runs, keep asking: … ends at the first request that fails; none does."
+    // "To see that nothing is lost meanwhile, keep asking from another terminal: … ends at the first request that fails; none does."
     let readme = readme();
     let from = readme.find("`while curl").unwrap() + 1;
     let keep_asking = &readme[from..from + readme[from..].find('`').unwrap()];

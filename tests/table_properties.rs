@@ -10,7 +10,9 @@ use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact};
 use pointsman::cluster::state::ClusterState;
 use pointsman::config::Config;
 use pointsman::model::drain::DrainSubject;
-use pointsman::model::task::TaskState;
+use pointsman::model::task::{
+    AppFacts, Discovery, DiscoveryPort, Label, NetworkMode, PortRange, PortScope, TaskDefinition, TaskState,
+};
 use pointsman::model::time::Timestamp;
 use pointsman::table::dump::dump;
 use pointsman::table::writer::Writer;
@@ -169,6 +171,55 @@ fn list_some(writer: &mut Writer, seed: u64) {
     }
 }
 
+/// Six ports to assign, and in all eight apps that may want one.
+fn assigning() -> Config {
+    let mut config = config();
+    config.proxy.service_ports.addresses = vec![[127, 0, 0, 1].into()];
+    config.proxy.service_ports.assigned = Some(PortRange { begin: 10_000, end: 10_005 });
+    config
+}
+
+/// An app whose tasks have addresses of their own: without a service port, but for the last, which has one of the range.
+fn app_of(number: u8) -> DeclaredApp {
+    let port = DiscoveryPort {
+        number: 8080,
+        name: "http".into(),
+        protocol: "tcp".into(),
+        scope: PortScope::Container,
+        labels: Box::new([]),
+    };
+    let name: Arc<str> = format!("app.{number}").into();
+    let service_port = if number == 7 { 10_003 } else { 0 };
+    let facts = AppFacts {
+        id: format!("/app/{number}").into(),
+        service_ports: Box::new([service_port]),
+        ..AppFacts::default()
+    };
+    let definition = TaskDefinition {
+        name: name.clone(),
+        labels: Arc::new([Label { key: "HAPROXY_GROUP".into(), value: "external".into() }]),
+        discovery: Some(Discovery { name, ports: Box::new([port]) }),
+        network: NetworkMode::Container,
+        app: Some(Arc::new(facts)),
+        ..TaskDefinition::default()
+    };
+    DeclaredApp { key: key(&format!("/app/{number}")), definition: Arc::new(definition) }
+}
+
+/// A table with these batches of apps that come (`true`) and go.
+fn assigned(batches: &[Vec<(u8, bool)>]) -> Writer {
+    let mut writer = Writer::new(ClusterState::new(Arc::new(assigning()), NOW), 7, NOW);
+    writer.apply([snapshot(1, vec![Fact::Framework(Box::new(framework("marathon")))])], NOW);
+    for batch in batches {
+        let facts = batch.iter().map(|(number, is_there)| match is_there {
+            true => Fact::App(Box::new(app_of(*number))),
+            false => Fact::AppGone(app_of(*number).key),
+        });
+        writer.apply([event(1, facts.collect())], NOW);
+    }
+    writer
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("POINTSMAN_FULL").is_some() { 20_000 } else { 300 }))]
 
@@ -217,6 +268,39 @@ proptest! {
         let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(config()), NOW).unwrap();
         let after = dump(&Writer::new(state, 8, NOW).first(NOW));
         prop_assert_eq!(before, after);
+    }
+
+    /// Which ports apps are assigned follows from which apps there are, and from nothing that was.
+    #[test]
+    fn assigned_ports_do_not_depend_on_what_was(
+        batches in prop::collection::vec(prop::collection::vec((0u8..7, any::<bool>()), 1..4), 1..12),
+        own in prop::option::of(any::<prop::sample::Index>()),
+        seed in any::<u64>(),
+    ) {
+        let mut batches = batches;
+        // One that has a port of the range from Marathon, and may find it assigned.
+        if let Some(at) = own {
+            batches.insert(at.index(batches.len() + 1), vec![(7, true)]);
+        }
+        let mut writer = assigned(&batches);
+        let with_history = dump(&writer.first(NOW));
+        let last = |number: &u8| batches.iter().flatten().rev().find(|(of, _)| of == number);
+        let mut there: Vec<u8> = (0..8).filter(|number| last(number).is_some_and(|(_, is_there)| *is_there)).collect();
+        fastrand::Rng::with_seed(seed).shuffle(&mut there);
+        let at_once: [Vec<(u8, bool)>; 1] = [there.iter().map(|number| (*number, true)).collect()];
+        prop_assert_eq!(&with_history, &dump(&assigned(&at_once).first(NOW)));
+        let ports = with_history.lines().filter(|line| line.starts_with("port ")).count();
+        prop_assert_eq!(ports, there.len().min(6));
+        let untold = there.len() - ports;
+        let told = with_history.lines().filter(|line| line.starts_with("problem port-unavailable")).count();
+        prop_assert_eq!(told, untold, "{}", with_history);
+        // Anew from the same facts, and from what is stored of them.
+        writer.apply([ClusterEvent::Configured(Arc::new(assigning()))], NOW);
+        prop_assert_eq!(&with_history, &dump(&writer.first(NOW)));
+        let bytes = writer.state().view(NOW).write(Vec::new()).unwrap();
+        let path = std::path::Path::new("state");
+        let state = pointsman::cluster::store::read(&bytes[..], path, Arc::new(assigning()), NOW).unwrap();
+        prop_assert_eq!(&with_history, &dump(&Writer::new(state, 8, NOW).first(NOW)));
     }
 
     #[test]

@@ -73,6 +73,8 @@ struct Flags {
     credentials_file: Option<String>,
     service_account: Option<Account>,
     max_backoff: Option<u64>,
+    least_assigned: Option<u16>,
+    most_assigned: Option<u16>,
     notes: Vec<String>,
 }
 
@@ -89,11 +91,13 @@ enum Account {
 const DEFAULT_MARATHON: &str = "http://master.mesos:8080";
 /// Where certificates are sought without a word about them.
 const DEFAULT_CERTIFICATES: &str = "/etc/pointsman/certificates";
+/// Which service ports it assigns without a word about them.
+const DEFAULT_ASSIGNED: (u16, u16) = (10_050, 10_100);
 /// Where a service account may be put.
 const ACCOUNT_FILE: &str = "/etc/pointsman/account.json";
 
 /// Flags with a value that are about HAProxy's process and file, of which there are none here.
-const OF_HAPROXY: [&str; 18] = [
+const OF_HAPROXY: [&str; 16] = [
     "--haproxy-config",
     "-c",
     "--reload-command",
@@ -110,8 +114,6 @@ const OF_HAPROXY: [&str; 18] = [
     "--syslog-socket",
     "--log-format",
     "--log-level",
-    "--min-serv-port-ip-per-task",
-    "--max-serv-port-ip-per-task",
 ];
 
 impl Flags {
@@ -144,16 +146,15 @@ impl Flags {
                 "--auth-credentials" => flags.credentials = Some(value()?.to_owned()),
                 "--marathon-auth-credential-file" => flags.credentials_file = Some(value()?.to_owned()),
                 "--dcos-auth-credentials" => flags.service_account = Some(account(value()?)),
-                "--max-backoff" => {
-                    let seconds = value()?;
-                    flags.max_backoff = Some(
-                        seconds.parse().map_err(|_| format!("--max-backoff {seconds:?} is no number of seconds"))?,
-                    );
-                }
+                "--max-backoff" => flags.max_backoff = Some(number(name, value()?, "number of seconds")?),
+                "--min-serv-port-ip-per-task" => flags.least_assigned = Some(number(name, value()?, "port")?),
+                "--max-serv-port-ip-per-task" => flags.most_assigned = Some(number(name, value()?, "port")?),
                 "--sse" | "-s" => {}
                 "--longhelp" => flags.note(name, "it prints the labels: `README.md` has ours, under \"Labels\""),
                 "--haproxy-map" => flags.note(name, "routes are always looked up in a map"),
-                "--group-https-by-vhost" => flags.note(name, "each host has its own certificate already, by SNI"),
+                "--group-https-by-vhost" => {
+                    flags.note(name, "each host has its own certificate already, by SNI, and that of its app's label");
+                }
                 "--skip-validation" | "--skip-config-cleanup" | "--dry" | "-d" => {
                     flags.note(name, "there is no file of HAProxy's");
                 }
@@ -164,6 +165,7 @@ impl Flags {
                 _ => return Err(format!("marathon-lb has no flag {name:?}; its flags follow `--`")),
             }
         }
+        flags.assigned()?;
         if flags.marathons.is_empty() {
             flags.note("--marathon", "not given, and this is where marathon-lb seeks it then");
             flags.marathons.push(DEFAULT_MARATHON.to_owned());
@@ -181,6 +183,20 @@ impl Flags {
             flags.note("--ssl-certs", &why);
         }
         Ok(flags)
+    }
+
+    /// The service ports that it assigns; none where either end is 0.
+    fn assigned(&self) -> Result<Option<(u16, u16)>, String> {
+        let least = self.least_assigned.unwrap_or(DEFAULT_ASSIGNED.0);
+        let most = self.most_assigned.unwrap_or(DEFAULT_ASSIGNED.1);
+        match (least, most) {
+            (0, 0) => Ok(None),
+            (0, _) | (_, 0) => Err("--min- and --max-serv-port-ip-per-task are both 0, or neither".into()),
+            _ if least > most => {
+                Err(format!("--min-serv-port-ip-per-task {least} is above --max-serv-port-ip-per-task {most}"))
+            }
+            range => Ok(Some(range)),
+        }
     }
 
     fn note(&mut self, flag: &str, why: &str) {
@@ -234,6 +250,13 @@ impl Flags {
         line(out, format_args!("\n[[sources.marathon]]\nname = \"marathon\"\nurls = [{}]", list(&self.marathons)));
         line(out, format_args!("# --health-check: tasks whose checks fail get nothing."));
         line(out, format_args!("use_health = {}", self.health_check));
+        line(
+            out,
+            format_args!(
+                "# HAProxy makes the checks of Marathon's apps itself, with any flags: so does this program then."
+            ),
+        );
+        line(out, format_args!("active_checks = true"));
         if let Some(seconds) = self.max_backoff {
             line(out, format_args!("max_backoff = \"{}s\"", seconds.clamp(1, 3600)));
         }
@@ -258,6 +281,10 @@ impl Flags {
     fn proxy(&self, out: &mut String) {
         line(out, format_args!("\n# Every app's service port has a listener."));
         line(out, format_args!("[proxy.service_ports]\naddresses = [\"0.0.0.0\"]\nallowed = [\"1-65535\"]"));
+        if let Ok(Some((least, most))) = self.assigned() {
+            line(out, format_args!("# --min- and --max-serv-port-ip-per-task: for apps that have no service port."));
+            line(out, format_args!("assigned = \"{least}-{most}\""));
+        }
         line(out, format_args!("# HAPROXY_{{n}}_SSL_CERT names a certificate in this folder, by its file's name."));
         let is_given = if self.certificates.is_some() { "" } else { "# " };
         line(out, format_args!("{is_given}certificates = {}", quoted(self.certificate_folder())));
@@ -285,6 +312,11 @@ impl Flags {
         line(out, format_args!("\n# Health, metrics and the API in place of marathon-lb's statistics."));
         line(out, format_args!("[admin]\nlisten = \"127.0.0.1:9090\""));
     }
+}
+
+/// A flag's value as a number.
+fn number<T: std::str::FromStr>(flag: &str, text: &str, what: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{flag} {text:?} is no {what}"))
 }
 
 /// The account itself where the value is a document, as marathon-lb wants it; else where it lies.
@@ -316,6 +348,8 @@ mod tests {
             "poll -m http://m1:8080 http://m2:8080 --group=a --group b --strict-mode --haproxy-map --max-backoff 60",
             "sse -m https://m.test --dont-bind-http-https --auth-credentials=user:p\"a\\ss --marathon-ca-cert /etc/ca.pem",
             "-m http://m1 --group * --ssl-certs /etc/ssl/a.pem,/etc/ssl/b.pem --group-https-by-vhost --log-level info",
+            "sse --group a --min-serv-port-ip-per-task 10000 --max-serv-port-ip-per-task=10200",
+            "sse --group a --min-serv-port-ip-per-task 0 --max-serv-port-ip-per-task 0",
             "event -m http://m1 -l http://x -u http://x --dcos-auth-credentials /etc/account.json",
             "sse --group external --longhelp --dont-bind-http-https --ssl-certs /etc/ssl/a.pem",
             "sse --group * --dcos-auth-credentials {\"uid\":\"lb\",\"private_key\":\"hunter2\"}",
@@ -347,6 +381,29 @@ mod tests {
         let flags = read("sse --dont-bind-http-https --ssl-certs /etc/a/x.pem,/etc/b/y.pem").unwrap();
         assert_eq!(configured(&flags).proxy.service_ports.certificates.as_deref(), Some(Path::new("/etc/a")));
         assert!(flags.notes.iter().any(|note| note.contains("put all pairs into /etc/a")), "{:?}", flags.notes);
+    }
+
+    #[test]
+    fn the_checks_that_haproxy_makes_are_made() {
+        for flags in ["sse --group a", "sse --group a --health-check"] {
+            assert!(configured(&read(flags).unwrap()).marathon[0].active_checks, "{flags}");
+        }
+    }
+
+    #[test]
+    fn the_same_service_ports_are_assigned() {
+        let assigned = |flags: &str| {
+            read(flags)
+                .map(|flags| configured(&flags).proxy.service_ports.assigned.map(|range| (range.begin, range.end)))
+        };
+        assert_eq!(assigned("sse --group a"), Ok(Some((10_050, 10_100))));
+        let (least, most) = ("--min-serv-port-ip-per-task", "--max-serv-port-ip-per-task");
+        assert_eq!(assigned(&format!("sse {least} 10000 {most} 10999")), Ok(Some((10_000, 10_999))));
+        assert_eq!(assigned(&format!("sse {most} 10060")), Ok(Some((10_050, 10_060))));
+        assert_eq!(assigned(&format!("sse {least} 0 {most} 0")), Ok(None));
+        for wrong in [format!("{least} 0"), format!("{least} 11000"), format!("{least} x"), format!("{most} 70000")] {
+            assert!(read(&format!("sse {wrong}")).unwrap_err().contains("serv-port-ip-per-task"), "{wrong}");
+        }
     }
 
     fn configured(flags: &Flags) -> crate::config::Config {

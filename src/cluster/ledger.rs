@@ -78,6 +78,16 @@ pub struct Claim {
     pub actions: Option<Arc<Actions>>,
 }
 
+/// The priority of claims on ports that are assigned. Who names a port claims it with 0.
+pub const ASSIGNED: i32 = -1;
+
+impl Claim {
+    /// Whether it is one on a port that is assigned, and ends with whoever it was assigned to.
+    pub fn is_assigned(&self) -> bool {
+        matches!(self.place, Place::Port(_)) && self.priority == ASSIGNED
+    }
+}
+
 /// A way in that one service holds at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {

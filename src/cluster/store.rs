@@ -38,7 +38,7 @@ use crate::model::time::Timestamp;
 use crate::model::weights::{WeightOrder, Weights};
 
 const MAGIC: &[u8; 8] = b"PNTSMAN\0";
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// A record is one thing (a task, an agent, a list of DNS records): none is larger than this.
 const MAX_RECORD: u32 = 256 << 20;
 

@@ -834,7 +834,9 @@ pub struct ServicePorts {
     pub addresses: Vec<IpAddr>,
     /// Which may be claimed.
     pub allowed: Vec<PortRange>,
-    /// A folder of certificates for those that are to speak TLS.
+    /// Which are assigned to apps that have an address for each task and no service port; `None`: none are.
+    pub assigned: Option<PortRange>,
+    /// A folder of certificates: for those that are to speak TLS, and for their services' hosts at listeners.
     pub certificates: Option<PathBuf>,
     /// Whose connections begin with a header of the PROXY protocol.
     pub proxy_protocol: Vec<IpNet>,
@@ -1371,6 +1373,7 @@ impl Default for ServicePorts {
         Self {
             addresses: Vec::new(),
             allowed: vec![PortRange { begin: 10_000, end: 20_000 }],
+            assigned: None,
             certificates: None,
             proxy_protocol: Vec::new(),
         }

@@ -15,7 +15,7 @@ use super::probe::{self, Asked};
 use super::streak::Streak;
 use crate::cluster::event::{ClusterEvent, EventSender};
 use crate::config::checked::HealthConfig;
-use crate::model::check::{CheckReport, CheckSpec, CheckState, Verdict};
+use crate::model::check::{CheckAt, CheckReport, CheckSpec, CheckState, Verdict};
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, ProxyProtocol};
 use crate::model::endpoint_tls::EndpointTls;
 use crate::model::id::ServiceId;
@@ -128,13 +128,7 @@ pub async fn run(parts: HealthParts) {
                     metrics.late.inc();
                 }
                 if let Some((id, life, target)) = targets.take_due() {
-                    let asked = Asked {
-                        address: target.address,
-                        protocol: target.protocol,
-                        tls: target.tls.clone(),
-                        proxy_protocol: target.proxy_protocol,
-                        profiles: tls.clone(),
-                    };
+                    let asked = target.asked(&tls);
                     let (limit, spec) = (target.spec.timeout.unwrap_or(config.timeout), target.spec.clone());
                     running.spawn(async move {
                         let asked = timeout(limit, probe::ask(&asked, &spec)).await;
@@ -277,6 +271,28 @@ impl Targets {
 }
 
 impl Target {
+    /// Who is asked for the endpoint.
+    fn asked(&self, profiles: &Arc<TlsProfiles>) -> Asked {
+        let own = Asked {
+            address: self.address,
+            protocol: self.protocol,
+            tls: self.tls.clone(),
+            proxy_protocol: self.proxy_protocol,
+            profiles: profiles.clone(),
+        };
+        match &self.spec.at {
+            CheckAt::Endpoint => own,
+            CheckAt::Port(port) => Asked { address: SocketAddr::new(self.address.ip(), *port), ..own },
+            CheckAt::Other(place) => Asked {
+                address: place.address,
+                protocol: place.protocol,
+                tls: place.tls.clone(),
+                proxy_protocol: place.proxy_protocol,
+                ..own
+            },
+        }
+    }
+
     fn is_for(&self, endpoint: &Endpoint, spec: &Arc<CheckSpec>) -> bool {
         self.address == endpoint.address
             && self.protocol == endpoint.protocol
@@ -310,6 +326,7 @@ mod tests {
                 interval: Some(INTERVAL),
                 timeout: None,
                 fall: None,
+                at: CheckAt::Endpoint,
             }),
             run: run.clone(),
             streak: Streak::from(CheckState::Good),

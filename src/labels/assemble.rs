@@ -80,11 +80,13 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
         health_path: text(statements.of_port(port.index, Field::HealthPath)),
         health_check: None,
         health_interval: None,
+        health_port: None,
         drain_time: None,
         sticky: matches!(of(Field::Sticky), Some(Value::Flag(true))),
         balance: None,
         bounds: bounds(port.index, statements),
         listen: listen(port.index, statements),
+        is_assigned: is_assigned(port.index, statements),
         rules: None,
         routes: Vec::new(),
     };
@@ -112,6 +114,9 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     if let Some(Value::Time(time)) = of(Field::HealthInterval) {
         spec.health_interval = Some(*time);
     }
+    if let Some(Value::Number(index)) = of(Field::HealthPort) {
+        spec.health_port = Some(*index);
+    }
     if let Some(Value::Balance(algorithm)) = of(Field::Balance) {
         spec.balance = Some(Arc::new(algorithm.clone()));
     }
@@ -130,17 +135,25 @@ fn port_spec(port: &TaskPort, groups: &[String], left: &mut Left, statements: &m
     spec
 }
 
-/// The port of the proxy. Where its address or its certificate cannot be understood, it would be open to more than was
-/// meant, or in clear text: it stays closed.
+/// The port of the proxy that is named.
 fn listen(port: usize, statements: &Statements) -> Option<u16> {
-    let of = |field| statements.of_port(port, field).map(|said| &said.value);
-    let is_unclear = |field| matches!(of(field), Some(Value::Nothing));
-    match of(Field::Listen) {
-        Some(Value::Number(number)) if ![Field::ListenAddress, Field::Certificate].into_iter().any(is_unclear) => {
-            Some(*number)
-        }
+    match statements.of_port(port, Field::Listen).map(|said| &said.value) {
+        Some(Value::Number(number)) if is_clear(port, statements) => Some(*number),
         _ => None,
     }
+}
+
+/// Whether a port of the proxy is to be assigned.
+fn is_assigned(port: usize, statements: &Statements) -> bool {
+    let said = statements.of_port(port, Field::Listen).map(|said| &said.value);
+    matches!(said, Some(Value::Assigned)) && is_clear(port, statements)
+}
+
+/// Whether it is understood how a port of the proxy is to be opened. Where its address or its certificate is not, it would
+/// be open to more than was meant, or in clear text: it stays closed.
+fn is_clear(port: usize, statements: &Statements) -> bool {
+    let of = |field| statements.of_port(port, field).map(|said| &said.value);
+    ![Field::ListenAddress, Field::Certificate].into_iter().any(|field| matches!(of(field), Some(Value::Nothing)))
 }
 
 /// What can be kept only where the proxy speaks HTTP lets nobody in where it does not.

@@ -15,7 +15,7 @@ use super::{Scope, is_served, keys, paths, serves_all};
 use crate::model::app;
 use crate::model::problem::ProblemCode;
 use crate::model::service::Protocol;
-use crate::model::task::{AppFacts, Label, TaskDefinition};
+use crate::model::task::{Checked, Label, NetworkMode, TaskDefinition};
 
 const PREFIX: &str = "HAPROXY_";
 
@@ -28,10 +28,9 @@ struct Labels<'a> {
 
 /// Reads all labels of marathon-lb that are meant for the groups served here. Native labels are read before.
 pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scope<'_>, statements: &mut Statements) {
-    let app = definition.app.as_deref();
     if !definition.labels.iter().any(|label| label.key.starts_with(PREFIX)) {
         if serves_all(scope.groups) && !scope.strict {
-            unlabelled(ports, app, statements);
+            unlabelled(ports, definition, statements);
         }
         return;
     }
@@ -50,7 +49,7 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
         any_served = true;
         if port < ports.len() {
             read_port(port, of_port, definition, statements);
-            by_default(&ports[port], of_port, app, scope.strict, statements);
+            by_default(&ports[port], of_port, definition, scope.strict, statements);
         } else {
             for label in of_port.values() {
                 let message = format!("the task has no port {port}");
@@ -71,9 +70,9 @@ pub(super) fn read(definition: &TaskDefinition, ports: &[TaskPort], scope: &Scop
 
 /// An app without a label of marathon-lb's, where all are served: its ports have their service ports. Where it has none,
 /// nothing of marathon-lb's is said of it.
-fn unlabelled(ports: &[TaskPort], app: Option<&AppFacts>, statements: &mut Statements) {
-    for port in ports.iter().filter(|port| service_port(port, app).is_some()) {
-        by_default(port, &BTreeMap::new(), app, false, statements);
+fn unlabelled(ports: &[TaskPort], definition: &TaskDefinition, statements: &mut Statements) {
+    for port in ports.iter().filter(|port| service_port(port, definition).is_some()) {
+        by_default(port, &BTreeMap::new(), definition, false, statements);
     }
 }
 
@@ -235,33 +234,41 @@ fn certificate(port: usize, label: &Label, statements: &mut Statements) {
 fn by_default(
     port: &TaskPort,
     labels: &BTreeMap<&str, &Label>,
-    app: Option<&AppFacts>,
+    definition: &TaskDefinition,
     strict: bool,
     statements: &mut Statements,
 ) {
+    let app = definition.app.as_deref();
     if strict {
         offer_default(port, Field::Enabled, Value::Flag(false), statements);
     }
-    let index = u16::try_from(port.index).unwrap_or(u16::MAX);
-    if let Some(number) = service_port(port, app) {
-        offer_default(port, Field::Listen, Value::Number(number), statements);
+    if let Some(listen) = service_port(port, definition) {
+        offer_default(port, Field::Listen, listen, statements);
     }
-    let checked = |index: u16| app.is_some_and(|app| app.http_checked.contains(&index));
-    let other = match statements.of_port(port.index, Field::HealthPort) {
-        Some(Said { value: Value::Number(other), .. }) => checked(*other),
-        _ => false,
+    let checked = |index: usize| app.and_then(|app| app.checked.get(index).copied()).unwrap_or_default();
+    let other = || match statements.of_port(port.index, Field::HealthPort) {
+        Some(Said { value: Value::Number(other), .. }) => checked(usize::from(*other)),
+        _ => Checked::No,
     };
-    let is_checked_by_http = checked(index) || other;
+    // Another port's check counts where the port has none, and speaks for HTTP in whichever way it is made.
+    let is_checked_by_http = match checked(port.index) {
+        Checked::No => matches!(other(), Checked::Http | Checked::OtherHttp),
+        own => own == Checked::Http,
+    };
     let has_hosts = labels.contains_key("VHOST") || !statements.routes(port.index).is_empty();
     if port.transports.tcp && !is_checked_by_http && !has_hosts {
         offer_default(port, Field::Protocol, Value::Protocol(Protocol::Tcp), statements);
     }
 }
 
-/// The service port that Marathon gave a port, where it is one to be listened on.
-fn service_port(port: &TaskPort, app: Option<&AppFacts>) -> Option<u16> {
-    let number = app?.service_ports.get(port.index).copied().filter(|number| *number != 0);
-    number.filter(|_| port.transports.tcp)
+/// The service port that Marathon gave a port, where it is one to be listened on. Where it gave none and tasks have
+/// addresses of their own, one is to be assigned.
+fn service_port(port: &TaskPort, definition: &TaskDefinition) -> Option<Value> {
+    let number = definition.app.as_deref()?.service_ports.get(port.index).copied().filter(|_| port.transports.tcp)?;
+    match number {
+        0 => (definition.network == NetworkMode::Container).then_some(Value::Assigned),
+        number => Some(Value::Number(number)),
+    }
 }
 
 fn offer_default(port: &TaskPort, field: Field, value: Value, statements: &mut Statements) {

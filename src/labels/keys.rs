@@ -231,7 +231,7 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "The one address of that port; it must be one of `proxy.service_ports.addresses`, or within one of them. One that cannot be read opens no port." },
     Key { name: "certificate", also: "", field: Field::Certificate, about: About::FirstPort, kind: Kind::Certificate,
         default: "clear text", example: "shop",
-        meaning: "TLS on that port with the certificate of this name in the folder `proxy.service_ports.certificates`. Without it the port is not opened." },
+        meaning: "The certificate of this name in the folder `proxy.service_ports.certificates`: TLS on the port of `listen`, which is not opened without it; at listeners with TLS it is shown for the hosts that the port has." },
     Key { name: "filters", also: "filter", field: Field::Filters, about: About::EveryRoute, kind: Kind::List,
         default: "none", example: "public-api, browsers",
         meaning: "Filters of the configuration (`proxy.filters`): said of a port they hold on every way in, said of a route beside the port's. A name that is not there lets nobody in." },
@@ -338,7 +338,11 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
         Field::Balance,
         "`roundrobin`, `static-rr`, `leastconn`, `source`, `random` or `hdr(NAME)`; others are reported.",
     ),
-    understood("PORT", Field::Listen, "A port of the proxy for this port alone; else Marathon's service port."),
+    understood(
+        "PORT",
+        Field::Listen,
+        "A port of the proxy for this port alone; else Marathon's service port, else one of `proxy.service_ports.assigned`.",
+    ),
     understood(
         "BIND_ADDR",
         Field::ListenAddress,
@@ -347,7 +351,7 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "SSL_CERT",
         Field::Certificate,
-        "TLS on that port: the name of a certificate in `proxy.service_ports.certificates`, of a path the file's name. Without it the port is not opened.",
+        "The name of a certificate in `proxy.service_ports.certificates`, of a path the file's name: TLS on that port, which is not opened without it; at listeners with TLS (`:443`) it is shown for the VHOSTs.",
     ),
     understood(
         "REDIRECT_TO_HTTPS",
@@ -389,7 +393,8 @@ pub(super) const HAPROXY_KEYS: &[HaproxyKey] = &[
     understood(
         "BACKEND_HEALTHCHECK_PORT_INDEX",
         Field::HealthPort,
-        "The port whose health check counts for this one, where this one has none.",
+        "The port whose health check counts for this one, where this one has none: it is asked there, and takes the task out \
+         if it fails. A check over HTTP makes this port HTTP's.",
     ),
     of_the_app(
         "DEPLOYMENT_GROUP",

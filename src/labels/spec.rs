@@ -63,6 +63,8 @@ pub struct PortSpec {
     pub health_check: Option<Option<CheckKind>>,
     /// How often it is checked.
     pub health_interval: Option<Duration>,
+    /// The index of the port whose check counts for this one, where this one has none.
+    pub health_port: Option<u16>,
     /// How long requests in flight may go on when the task goes away.
     pub drain_time: Option<Duration>,
     /// A cookie keeps a client on one endpoint.
@@ -73,6 +75,8 @@ pub struct PortSpec {
     pub bounds: Option<Arc<Bounds>>,
     /// A port of the proxy for this port alone.
     pub listen: Option<u16>,
+    /// Nobody names such a port, and one is to be assigned: of an app whose tasks have addresses of their own.
+    pub is_assigned: bool,
     /// What holds for every request to it, whichever way it comes in.
     pub rules: Option<Arc<Rules>>,
     /// Where the port's requests come from.

@@ -72,6 +72,8 @@ pub(super) enum Value {
     Moment(Timestamp),
     Balance(Algorithm),
     Number(u16),
+    /// A port of the proxy that nobody has named yet.
+    Assigned,
     Priority(i32),
     /// `None`: every address.
     Address(Option<IpAddr>),

@@ -1,12 +1,16 @@
 //! Active checks: what is asked of an endpoint, and what came of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::ProxyProtocol;
+use super::endpoint_tls::EndpointTls;
 use super::id::TaskKey;
+use super::service::Protocol;
 use super::time::Timestamp;
 
 /// A check of an endpoint.
@@ -22,6 +26,33 @@ pub struct CheckSpec {
     pub timeout: Option<Duration>,
     /// Failures in a row that take an endpoint out; `None`: as configured.
     pub fall: Option<u32>,
+    /// Where it is asked.
+    pub at: CheckAt,
+}
+
+/// Where a check is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CheckAt {
+    /// At the endpoint itself.
+    #[default]
+    Endpoint,
+    /// At another port of its address, which speaks as it does.
+    Port(u16),
+    /// At another port of its task.
+    Other(Arc<CheckPlace>),
+}
+
+/// Another port that answers for an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CheckPlace {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// How TLS is spoken with it, where it speaks TLS.
+    pub tls: Option<Arc<EndpointTls>>,
+    /// In which version of the PROXY protocol it is told of its clients.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What a check asks.

@@ -85,14 +85,29 @@ pub struct TaskDefinition {
 pub struct AppFacts {
     /// The app's id (`/team/shop`).
     pub id: Arc<str>,
-    /// The service port of each of the app's ports, by index; 0 where there is none.
+    /// The service port of each of the app's ports, by index. 0: there is none; where tasks have addresses of their own
+    /// the proxy assigns one, if it has any to assign.
     pub service_ports: Box<[u16]>,
-    /// The indices of ports whose health check speaks HTTP.
-    pub http_checked: Box<[u16]>,
+    /// What checks each of its ports, by index. Ports behind the last one are checked by nothing.
+    pub checked: Box<[Checked]>,
     /// Its health checks of its ports, by index, where they are to be made here too. Not stored: the source says them
     /// again, and states of older versions have none.
     #[serde(skip)]
     pub checks: Box<[Option<Arc<CheckSpec>>]>,
+}
+
+/// What kind of health check of its app looks at a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Checked {
+    /// None.
+    #[default]
+    No,
+    /// One over HTTP in clear text from the framework itself: the port is taken to speak HTTP.
+    Http,
+    /// One over HTTP in another way.
+    OtherHttp,
+    /// One that does not speak HTTP.
+    Other,
 }
 
 /// One label. A label without a value has an empty one.

@@ -80,7 +80,9 @@ pub fn by_app(table: &Table, headers: &HeaderMap, rng: &mut Rng) -> Result<Desti
         (Some(app), None) => app.to_str().map_err(|_| Reason::NoApp)?,
         _ => return Err(Reason::NoApp),
     };
-    match table.ways.apps.get(app) {
+    // marathon-lb compares without regard to capitals; Marathon's ids have none.
+    let way = table.ways.apps.get(app).or_else(|| table.ways.apps.get(app.to_ascii_lowercase().as_str()));
+    match way {
         Some(way) => destination(table, &way.owner, None, headers, rng),
         None => Err(if table.ready { Reason::NoApp } else { Reason::NotReady }),
     }

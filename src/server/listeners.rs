@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::notify::Inherited;
 use super::startup::StartError;
 use super::take_over::{Place, Use};
 use super::tickets::{NewKeys, TicketKeys};
-use super::workers::{DnsStart, Orders};
+use super::workers::{DnsStart, Orders, WorkerParts};
 use crate::config::Config;
 use crate::config::checked::{DnsConfig, DnsTlsConfig, ListenerConfig, RouteBy};
 use crate::dns;
@@ -25,10 +25,10 @@ use crate::dns::transport::secure::Secure;
 use crate::proxy::challenges::Challenges;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
-use crate::proxy::tls::clients::ClientAuthorities;
-use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::presented::OfServices;
 use crate::proxy::tls::store::Certificates;
 use crate::proxy::tls::{TlsListener, TlsOptions, provider};
+use crate::table::handle::TableHandle;
 
 /// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(super) struct Listeners {
     followed: Followed,
     tickets: TicketKeys,
     challenges: Arc<Challenges>,
+    table: Arc<TableHandle>,
     leaving: Leaving,
     /// Of addresses for DNS that another process serves by now.
     handed_over: Vec<watch::Sender<dns::Drain>>,
@@ -84,6 +85,8 @@ struct DnsAddress {
 #[derive(Debug)]
 struct ProxyListener {
     config: ListenerConfig,
+    /// The folder of certificates that labels choose from, where they count here.
+    named: Option<PathBuf>,
     bound: SocketAddr,
     /// For each worker its own.
     sockets: Vec<std::net::TcpListener>,
@@ -99,15 +102,17 @@ struct Leaving {
 }
 
 impl Listeners {
-    /// Nothing is open. Folders of certificates are followed on `control`.
-    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds, challenges: Arc<Challenges>) -> Self {
+    /// Nothing is open. Folders of certificates are followed on control's runtime.
+    pub(super) fn new(parts: &WorkerParts) -> Self {
+        let control = parts.control.clone();
         Self {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
             proxy: HashMap::new(),
-            followed: Followed::new(control.clone(), ends),
+            followed: Followed::new(control.clone(), parts.ends.clone()),
             tickets: TicketKeys::new(control),
-            challenges,
+            challenges: parts.challenges.clone(),
+            table: parts.table.clone(),
             leaving: Leaving::default(),
             handed_over: Vec::new(),
         }
@@ -141,11 +146,13 @@ impl Listeners {
         let tickets = self.tickets.prepare(&config.proxy.tls)?;
         let mut proxy = Vec::new();
         for wanted in &config.proxy.listeners {
-            if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
+            let named = named_certificates(wanted, config);
+            let is_open = |open: &ProxyListener| open.config == *wanted && open.named.as_ref() == named;
+            if self.proxy.get(&wanted.address).is_some_and(is_open) {
                 continue;
             }
-            let tls = self.listener_tls(wanted, &mut fresh)?;
-            let listener = self.open_listener(wanted, inherited, workers)?;
+            let tls = self.listener_tls(wanted, named, &mut fresh)?;
+            let listener = ProxyListener { named: named.cloned(), ..self.open_listener(wanted, inherited, workers)? };
             let sockets = clone_all(&listener.sockets, std::net::TcpListener::try_clone)?;
             proxy.push((listener, sockets, tls));
         }
@@ -305,7 +312,7 @@ impl Listeners {
         };
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(wanted.address);
         let drain = watch::Sender::new(Drain::Serving);
-        Ok(ProxyListener { config: wanted.clone(), bound, sockets, is_inherited, drain })
+        Ok(ProxyListener { config: wanted.clone(), named: None, bound, sockets, is_inherited, drain })
     }
 
     fn serve_proxy(
@@ -345,20 +352,27 @@ impl Listeners {
     }
 
     /// What a listener of this name has beside its certificates.
-    pub(super) fn tls_options(&self, name: &Arc<str>, clients: Option<Arc<ClientAuthorities>>) -> TlsOptions {
+    pub(super) fn tls_options(&self, name: &Arc<str>) -> TlsOptions {
         let (tickets, challenges) = (self.tickets.tickets.clone(), self.challenges.clone());
-        TlsOptions { name: name.clone(), tickets, clients, challenges }
+        TlsOptions { name: name.clone(), tickets, clients: None, challenges, of_services: None }
     }
 
-    /// What a listener is to speak TLS with, if it is.
-    fn listener_tls(&self, wanted: &ListenerConfig, fresh: &mut Fresh) -> Result<Option<TlsListener>, StartError> {
+    /// What a listener is to speak TLS with, if it is; `named`: the folder that labels choose certificates from.
+    fn listener_tls(
+        &self,
+        wanted: &ListenerConfig,
+        named: Option<&PathBuf>,
+        fresh: &mut Fresh,
+    ) -> Result<Option<TlsListener>, StartError> {
         let Some(folder) = &wanted.certificates else { return Ok(None) };
-        let clients = match &wanted.client_ca {
-            Some(file) => Some(self.followed.clients(file, wanted.client_certificate, fresh)?),
-            None => None,
-        };
-        let certificates = self.followed.certificates(folder, fresh)?;
-        Ok(Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?))
+        let mut options = self.tls_options(&wanted.name);
+        if let Some(file) = &wanted.client_ca {
+            options.clients = Some(self.followed.clients(file, wanted.client_certificate, fresh)?);
+        }
+        if let Some(named) = named {
+            options.of_services = Some(OfServices::new(self.table.clone(), self.followed.certificates(named, fresh)?));
+        }
+        Ok(Some(TlsListener::new(self.followed.certificates(folder, fresh)?, &options)?))
     }
 
     /// The certificates of a folder, followed from the first use on.
@@ -368,6 +382,12 @@ impl Listeners {
         self.followed.keep(fresh);
         Ok(certificates)
     }
+}
+
+/// The folder of certificates that labels choose from, where a listener is one whose clients name hosts over TLS.
+fn named_certificates<'a>(listener: &ListenerConfig, config: &'a Config) -> Option<&'a PathBuf> {
+    let names_hosts = listener.certificates.is_some() && listener.route_by == RouteBy::Host;
+    config.proxy.service_ports.certificates.as_ref().filter(|_| names_hosts)
 }
 
 /// The addresses that DNS is wanted at, and how it is spoken there.

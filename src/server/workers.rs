@@ -119,7 +119,7 @@ impl Workers {
         Ok(Self {
             threads,
             drain,
-            listeners: Listeners::new(parts.control.clone(), parts.ends.clone(), parts.challenges.clone()),
+            listeners: Listeners::new(parts),
             ports: ServicePorts::default(),
             handed: Handed::default(),
             is_given: false,
@@ -229,7 +229,7 @@ impl Workers {
         let store = self.listeners.certificates(folder).map_err(|error| error.to_string())?;
         let pair = OnePair::new(store.clone(), name.clone());
         let pair = pair.ok_or_else(|| format!("{} holds no certificate called {name:?}", folder.display()))?;
-        let options = self.listeners.tls_options(&format!("port {}", wanted.port).into(), None);
+        let options = self.listeners.tls_options(&format!("port {}", wanted.port).into());
         TlsListener::of_one(pair, store, &options).map(Some).map_err(|error| error.to_string())
     }
 

@@ -180,6 +180,12 @@ impl Routes {
         }
     }
 
+    /// The routes for a host by its name, or by the closest wildcard; expressions and `*` aside.
+    pub fn of_name(&self, host: &str) -> Option<&Arc<HostRoutes>> {
+        let wildcard = || host.match_indices('.').find_map(|(dot, _)| self.wildcard.get(&host[dot + 1..]));
+        self.exact.get(host).or_else(wildcard)
+    }
+
     /// Whether an expression stands for a host.
     pub fn has_expression_for(&self, host: &str) -> bool {
         self.patterns.iter().any(|(pattern, _)| pattern.matches(host.as_bytes()))
@@ -275,6 +281,11 @@ impl Route {
 }
 
 impl HostRoutes {
+    /// All of them, in the order in which they are tried.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
     fn find(&self, head: &Head<'_>, trace: &mut impl Trace) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| {
             let matches = route.matches(head);

@@ -6,15 +6,21 @@ use crate::labels::host::HostPattern;
 use crate::model::id::ServiceId;
 use crate::model::persistent::PersistentMap;
 use crate::model::time::Timestamp;
+use crate::table::routes::Route;
 
 /// A way in that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
     /// The service that holds it.
     pub owner: ServiceId,
+    /// The claim's standing: that of a port which is assigned is lower than that of one which is named.
+    pub priority: i32,
     /// Since when the owner has claimed it.
     pub since: Timestamp,
 }
+
+/// Of so many routes of a host a certificate is looked for: a handshake costs no more with further ones.
+const ROUTES_LOOKED_AT: usize = 64;
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +65,14 @@ impl super::Table {
             }
         }
         names.get(&HostPattern::Any).filter(|_| !self.routes.has_expression_for(name))
+    }
+
+    /// The certificates that services name whose routes are for a host, by its name or the closest wildcard. The route that
+    /// is tried last comes first: where paths of a host are several services', it is had by most requests.
+    pub fn certificates_of(&self, host: &str) -> impl Iterator<Item = &Arc<str>> {
+        let routes = self.routes.of_name(host).into_iter().flat_map(|routes| routes.iter().rev());
+        let named = |route: &Arc<Route>| self.service(&route.owner)?.rules.as_deref()?.certificate.as_ref();
+        routes.take(ROUTES_LOOKED_AT).filter_map(named)
     }
 
     /// The ports that listeners are to be open for, sorted.

@@ -214,7 +214,7 @@ impl Cluster {
 
     /// A service gets TLS connections for a name as they are.
     pub fn passes(mut self, host: &str, service: &str) -> Self {
-        let way = Way { owner: service_id(service), since: Timestamp(0) };
+        let way = Way { owner: service_id(service), priority: 0, since: Timestamp(0) };
         self.0.ways.names.insert(HostPattern::parse(host).unwrap(), Arc::new(way));
         self
     }
@@ -241,7 +241,7 @@ impl Cluster {
 
     /// As the port that a service holds.
     pub fn serve_port(mut self, port: u16, service: &str) -> Proxy {
-        let way = Way { owner: service_id(service), since: Timestamp(0) };
+        let way = Way { owner: service_id(service), priority: 0, since: Timestamp(0) };
         self.0.ways.ports.insert(port, Arc::new(way));
         Proxy::start_as(self.0, Setup { entrance: Entrance::Port(port), ..Setup::default() })
     }

@@ -329,10 +329,24 @@ fn service_ports() -> Section<Raw> {
         setting!(Raw, "allowed", Many::new(Ports, "ranges", 64), config.proxy.service_ports.allowed)
             .means("Ports that may be claimed; `[[policy]]` can say by whom.")
             .costs("Whoever can start a task can have such a port."),
+        setting!(Raw, "assigned", Optional(Ports), config.proxy.service_ports.assigned)
+            .example("\"10050-10100\"")
+            .by_default("none: such an app has a port only if a label names one")
+            .means(
+                "Ports, of those in `allowed`, for Marathon's apps whose tasks have addresses of their own and that have no \
+                service port (marathon-lb: `--min-serv-port-ip-per-task` and `--max-…`). The app's id and the container's port \
+                choose by the same hash; apps take their turns by their ids, so that every instance assigns the same. A port \
+                may change hands when an app comes or goes; who names a port by a label goes before whom it is assigned to.",
+            )
+            .costs("A listener for each TCP port of such apps that are served; where the range is full, the rest has none and is told."),
         setting!(Raw, "certificates", Optional(FOLDER), config.proxy.service_ports.certificates)
             .example("\"/etc/pointsman/certificates\"")
-            .means("A folder of certificates for ports that are to speak TLS (`pointsman.certificate`, `HAPROXY_{n}_SSL_CERT`).")
-            .costs("A watch on the folder."),
+            .means(
+                "A folder of certificates that labels choose from by name (`pointsman.certificate`, `HAPROXY_{n}_SSL_CERT`): for \
+                ports that are to speak TLS, and at every listener with TLS for the hosts that the app has there. A host's own \
+                goes before the listener's `certificates` if it is for that name, or if none of those is.",
+            )
+            .costs("A watch on the folder. Whoever has a host may have any certificate of the folder shown for it."),
         setting!(Raw, "proxy_protocol", Many::new(Network, "networks", 1024), config.proxy.service_ports.proxy_protocol)
             .example("[\"10.0.0.0/24\"]")
             .by_default("none")

@@ -313,7 +313,8 @@ fn marathon() -> Section<RawMarathon> {
             .means(
                 "Whether this program makes the health checks of Marathon's apps too, as marathon-lb lets HAProxy make them: \
                 the first that looks at a port, by its path, interval, timeout and number of failures, where no label of \
-                the port says otherwise. Not those by a command or of a port of their own.",
+                the port says otherwise. Not those by a command, nor those with a port of their own that requests might not be \
+                sent to.",
             )
             .costs("A request for each port of each task at the app's interval; a new task waits for the first success."),
         setting!(RawMarathon, "resync", Span::between(Duration::from_secs(10), hour * 24), config.resync)

@@ -1,4 +1,4 @@
-//! TLS towards clients: certificates from a folder, chosen by the server name that the client asks for. TLS towards
+//! TLS towards clients: certificates from folders, chosen by the server name that the client asks for. TLS towards
 //! endpoints: what is verified of them, and what they are shown.
 
 pub mod client_hello;
@@ -7,6 +7,7 @@ pub mod der;
 pub mod endpoint;
 pub mod ends;
 pub mod pair;
+pub mod presented;
 pub mod profiles;
 pub mod sniff;
 pub mod store;
@@ -28,6 +29,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use clients::ClientAuthorities;
+use presented::{OfServices, Presented};
 use store::{Certificates, OnePair};
 use tickets::Tickets;
 
@@ -42,7 +44,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 #[derive(Clone)]
 pub struct TlsListener {
     acceptor: TlsAcceptor,
-    certificates: Arc<Certificates>,
+    certificates: Arc<Presented>,
     challenges: Arc<Challenges>,
 }
 
@@ -60,7 +62,7 @@ pub struct Secured {
     server_name: Option<Box<str>>,
     /// The certificate that it showed and that was verified, as a field has it (RFC 9440).
     pub client_certificate: Option<HeaderValue>,
-    certificates: Arc<Certificates>,
+    certificates: Arc<Presented>,
 }
 
 /// What a listener wants beside certificates.
@@ -74,6 +76,8 @@ pub struct TlsOptions {
     pub clients: Option<Arc<ClientAuthorities>>,
     /// Challenges of authorities, which are answered by a certificate.
     pub challenges: Arc<Challenges>,
+    /// Certificates that services name for their hosts, if any count here.
+    pub of_services: Option<OfServices>,
 }
 
 impl TlsListener {
@@ -82,7 +86,8 @@ impl TlsListener {
     /// # Errors
     /// If the cryptography does not have the versions of TLS.
     pub fn new(certificates: Arc<Certificates>, options: &TlsOptions) -> Result<Self, rustls::Error> {
-        Self::with(certificates.clone(), certificates, options)
+        let presented = Arc::new(Presented::new(certificates, options.of_services.clone()));
+        Self::with(presented.clone(), presented, options)
     }
 
     /// The same with one certificate for whatever name is asked for.
@@ -90,12 +95,12 @@ impl TlsListener {
     /// # Errors
     /// If the cryptography does not have the versions of TLS.
     pub fn of_one(pair: OnePair, certificates: Arc<Certificates>, options: &TlsOptions) -> Result<Self, rustls::Error> {
-        Self::with(Arc::new(pair), certificates, options)
+        Self::with(Arc::new(pair), Arc::new(Presented::new(certificates, None)), options)
     }
 
     fn with(
         resolver: Arc<dyn ResolvesServerCert>,
-        certificates: Arc<Certificates>,
+        certificates: Arc<Presented>,
         options: &TlsOptions,
     ) -> Result<Self, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(provider())

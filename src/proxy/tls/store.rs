@@ -117,6 +117,21 @@ impl Certificates {
         &self.folder
     }
 
+    /// The pair of this name.
+    pub(super) fn named(&self, name: &str) -> Option<Arc<Pair>> {
+        self.current.load().pairs.get(name).cloned()
+    }
+
+    /// The pair that serves a host, in lower case.
+    pub(super) fn standing_for(&self, host: &str) -> Option<Arc<Pair>> {
+        self.current.load().find(host).cloned()
+    }
+
+    /// The pair for whoever asks for no name that another serves.
+    pub(super) fn default_pair(&self) -> Option<Arc<Pair>> {
+        self.current.load().default.clone()
+    }
+
     /// Whether the certificate that serves `name` stands for `host` too.
     pub fn is_same(&self, name: &str, host: &str) -> bool {
         let store = self.current.load();

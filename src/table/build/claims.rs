@@ -146,6 +146,7 @@ impl Claims {
         let Some(record) = state.ledger.services.get(id).cloned() else { return };
         let retention = state.config.server.service_retention;
         if !lives {
+            let record = self.give_back(table, &mut state.ledger, id, record);
             let over = record.empty_since.is_some_and(|since| now.since(since) >= retention);
             // What an operator deletes from a file is gone: nobody will start it again.
             let deleted = state.sources.values().any(|s| s.kind == SourceKind::File && s.cluster == *id.cluster());
@@ -222,6 +223,27 @@ impl Claims {
             self.withdraw(table, &state.ledger, id, former);
             self.contend(table, &state.ledger, id, claim);
         }
+    }
+
+    /// A port that was assigned to a service without a task or an app is another's at once: who has which follows from the
+    /// apps that there are. What is left of the record.
+    fn give_back(
+        &mut self,
+        table: &mut Table,
+        ledger: &mut Ledger,
+        id: &ServiceId,
+        record: Arc<ServiceRecord>,
+    ) -> Arc<ServiceRecord> {
+        if !record.claims.iter().any(Claim::is_assigned) {
+            return record;
+        }
+        let (given, claims): (Vec<_>, Vec<_>) = record.claims.iter().cloned().partition(Claim::is_assigned);
+        let record = Arc::new(ServiceRecord { claims, ..(*record).clone() });
+        ledger.services.insert(id.clone(), record.clone());
+        for claim in &given {
+            self.withdraw(table, ledger, id, claim);
+        }
+        record
     }
 
     /// Problems of services whose claims won or lost since the last call.
@@ -383,9 +405,9 @@ impl Claims {
     }
 }
 
-/// Who holds a place, and with what standing. Ports, apps and names of TLS have no priorities.
+/// Who holds a place, and with what standing.
 fn holder(table: &Table, place: &Place) -> Option<(Standing, ServiceId)> {
-    let way = |way: &Arc<Way>| ((Reverse(0), way.since), way.owner.clone());
+    let way = |way: &Arc<Way>| ((Reverse(way.priority), way.since), way.owner.clone());
     match place {
         Place::Path(..) | Place::Refined(..) => {
             let (host, path, refined) = place.route()?;
@@ -405,20 +427,20 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
         Place::Port(port) => {
             take_away(table, place);
             table.digest = table.digest.wrapping_add(digest::way(place, &owner));
-            table.ways.ports.insert(*port, Arc::new(Way { owner, since }));
+            table.ways.ports.insert(*port, Arc::new(Way { owner, priority: priority.0, since }));
             table.ways.version += 1;
             return;
         }
         Place::App(app) => {
             take_away(table, place);
             table.digest = table.digest.wrapping_add(digest::way(place, &owner));
-            table.ways.apps.insert(app.clone(), Arc::new(Way { owner, since }));
+            table.ways.apps.insert(app.clone(), Arc::new(Way { owner, priority: priority.0, since }));
             return;
         }
         Place::ServerName(host) => {
             take_away(table, place);
             table.digest = table.digest.wrapping_add(digest::way(place, &owner));
-            table.ways.names.insert(host.clone(), Arc::new(Way { owner, since }));
+            table.ways.names.insert(host.clone(), Arc::new(Way { owner, priority: priority.0, since }));
             return;
         }
     };

@@ -4,6 +4,7 @@
 
 mod accept;
 mod apps;
+mod assigned;
 mod bulk;
 pub mod claims;
 pub mod digest;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::apps::Apps;
+use self::assigned::Assigned;
 use self::bulk::Where;
 use self::claims::Claims;
 use self::services::Services;
@@ -50,6 +52,7 @@ pub struct Builder {
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
     apps: Apps,
+    assigned: Assigned,
 }
 
 impl Builder {
@@ -63,6 +66,7 @@ impl Builder {
             ill_zones: BTreeSet::new(),
             declared: PersistentMap::new(),
             apps: Apps::default(),
+            assigned: Assigned::default(),
         };
         builder.rebuild(state, now);
         builder
@@ -87,9 +91,7 @@ impl Builder {
         for id in &changes.services {
             self.update_declared(state, id, now);
         }
-        for key in &changes.apps {
-            self.update_app(state, key, now, &mut touched);
-        }
+        self.update_apps(state, changes.apps.iter().cloned().collect(), now, &mut touched);
         self.settle(state, &touched, now);
         self.update_names(state, changes);
         for source in &changes.problems {
@@ -120,6 +122,7 @@ impl Builder {
         self.ill_zones = BTreeSet::new();
         self.declared = PersistentMap::new();
         self.apps = Apps::default();
+        self.assigned = Assigned::of(state.config.proxy.service_ports.assigned);
         self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
         let mut touched = HashSet::new();
@@ -135,9 +138,7 @@ impl Builder {
         let mut apps: Vec<TaskKey> = state.apps.keys().cloned().collect();
         // Who is first names a service's routes: in the order that every instance has.
         apps.sort_unstable();
-        for key in &apps {
-            self.update_app(state, key, now, &mut touched);
-        }
+        self.update_apps(state, apps, now, &mut touched);
         touched.extend(state.ledger.services.keys().cloned());
         self.settle(state, &touched, now);
         self.services.forget_former();
@@ -277,6 +278,24 @@ impl Builder {
         }
     }
 
+    /// Takes over these apps, and those that have another port since these are as they are.
+    fn update_apps(
+        &mut self,
+        state: &mut ClusterState,
+        mut keys: Vec<TaskKey>,
+        now: Timestamp,
+        touched: &mut HashSet<ServiceId>,
+    ) {
+        for key in &keys {
+            self.assigned.note(key, state.apps.get(key).and_then(|app| app.first()).map(|app| &**app));
+        }
+        let moved = self.assigned.settle();
+        keys.extend(moved);
+        for key in &keys {
+            self.update_app(state, key, now, touched);
+        }
+    }
+
     /// Takes over what an app claims whether or not it has tasks.
     fn update_app(
         &mut self,
@@ -285,10 +304,14 @@ impl Builder {
         now: Timestamp,
         touched: &mut HashSet<ServiceId>,
     ) {
-        let next = app_claims(state, key);
-        let (new, ports) = next.unwrap_or_default();
+        let task::Declared { claims: new, ports, problems } =
+            declared_app(state, key, &self.assigned).unwrap_or_default();
         let old = self.apps.replace(key, new.clone(), ports, touched);
         self.swap_claims(state, &old, &new, now, touched);
+        let subject: Arc<str> = key.to_string().into();
+        if !problems.is_empty() || self.table.problems.get(&subject).is_some() {
+            self.set_problems(&subject, problems);
+        }
     }
 
     /// Brings services that were touched to rest: gone, retained or alive.
@@ -415,7 +438,7 @@ fn inputs<'a>(state: &'a ClusterState, key: &TaskKey) -> Option<Inputs<'a>> {
 }
 
 /// What an app claims, as a task of it would that is not placed yet.
-fn app_claims(state: &ClusterState, key: &TaskKey) -> Option<(Vec<task::ClaimDraft>, Vec<task::DeclaredPort>)> {
+fn declared_app(state: &ClusterState, key: &TaskKey, assigned: &Assigned) -> Option<task::Declared> {
     let app = state.apps.get(key)?.first()?;
     let inputs = Inputs {
         facts: Arc::new(app.unplaced_task()),
@@ -427,7 +450,7 @@ fn app_claims(state: &ClusterState, key: &TaskKey) -> Option<(Vec<task::ClaimDra
         config: &state.config,
     };
     let said = Said::read(&app.definition, inputs.config);
-    Some(task::declared(&inputs, &said))
+    Some(task::declared(&inputs, &said, |index| assigned.port(key, index)))
 }
 
 /// The claims of a declaration: its labels are read as those of a task with the one port.

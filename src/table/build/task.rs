@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::accept;
 use super::policy;
 use super::ways;
-use crate::cluster::ledger::Place;
+use crate::cluster::ledger::{ASSIGNED, Place};
 use crate::cluster::source::SourceKind;
 use crate::config::Config;
 use crate::config::checked::IpSource;
@@ -24,7 +24,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::app::Names;
 use crate::model::balance::Algorithm;
 use crate::model::bounds::Bounds;
-use crate::model::check::{CheckKind, CheckSpec, CheckState, Verdicts};
+use crate::model::check::{CheckAt, CheckKind, CheckPlace, CheckSpec, CheckState, Verdicts};
 use crate::model::deployment::Deployment;
 use crate::model::endpoint::{EndpointId, EndpointState, Family, ProxyProtocol, Weight};
 use crate::model::endpoint_tls::{DEFAULT, EndpointTls};
@@ -126,6 +126,11 @@ impl ClaimDraft {
     fn of_way(service: ServiceId, name: &str, place: Place) -> Self {
         Self { service, name: name.into(), place, priority: 0, actions: None }
     }
+
+    /// A claim on a port that is assigned: whoever names the port himself goes before.
+    fn of_assigned_port(service: ServiceId, place: Place) -> Self {
+        Self { priority: ASSIGNED, ..Self::of_way(service, "port", place) }
+    }
 }
 
 /// What a task's definition says. It stays while the task's state, health and place change, and reading it is most of
@@ -145,6 +150,11 @@ impl Said {
         let reading = crate::labels::read_within(definition, &scope);
         let version = version(&reading.spec, definition);
         Self { spec: reading.spec, ports: ports(definition), version, problems: reading.problems }
+    }
+
+    /// What labels say of a port.
+    fn of(&self, port: &TaskPort) -> Option<&PortSpec> {
+        self.spec.ports.iter().find(|said| selects(&said.port, port))
     }
 }
 
@@ -173,8 +183,7 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
     let app = app_names(facts);
     let identity = identity(inputs, spec, &app, &mut out.problems);
     for port in ports {
-        let said = spec.ports.iter().find(|said| selects(&said.port, port));
-        add_port(inputs, (spec, &identity, &app), port, said, &mut out);
+        add_port(inputs, (said, &identity, &app), port, &mut out);
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
@@ -207,22 +216,48 @@ pub struct DeclaredPort {
     pub rules: Option<Arc<Rules>>,
 }
 
-/// What an app claims, and the services it claims that for, as a task of it would. Its problems are its tasks'.
-pub fn declared(inputs: &Inputs<'_>, said: &Said) -> (Vec<ClaimDraft>, Vec<DeclaredPort>) {
+/// What an app comes to, with or without tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// What it claims.
+    pub claims: Vec<ClaimDraft>,
+    /// The services that it claims that for.
+    pub ports: Vec<DeclaredPort>,
+    /// What is wrong with ports that were to be assigned. Its other problems are its tasks'.
+    pub problems: Vec<Problem>,
+}
+
+/// What an app claims, as a task of it would, and the ports that are assigned to it: those its tasks do not claim.
+/// `given` tells them by the index of the app's port.
+pub fn declared(inputs: &Inputs<'_>, said: &Said, given: impl Fn(usize) -> Option<u16>) -> Declared {
     let Said { spec, ports, .. } = said;
     let derived = derive(inputs, said);
-    let claims = derived.claims.into_vec();
+    let mut out = Declared { claims: derived.claims.into_vec(), ..Declared::default() };
+    let app = app_names(&inputs.facts);
     // What is wrong with it was said above.
-    let identity = identity(inputs, spec, &app_names(&inputs.facts), &mut Vec::new());
-    let port = |port: &TaskPort| {
+    let identity = identity(inputs, spec, &app, &mut Vec::new());
+    let who = claimant(inputs, &app);
+    for port in ports {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
         let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
-        DeclaredPort { service: identity.service(&inputs.facts, port), protocol, rules: identity.rules(said) }
-    };
-    // Without a claim there is nothing to keep.
-    let is_claimed = |declared: &DeclaredPort| claims.iter().any(|claim| claim.service == declared.service);
-    let ports = ports.iter().map(port).filter(is_claimed).collect();
-    (claims, ports)
+        let service = identity.service(&inputs.facts, port);
+        if let Some(said) = said.filter(|said| said.enabled && said.is_assigned) {
+            match ways::assigned_port(inputs, said, &who, protocol, given(port.index)) {
+                Ok(Some(place)) => out.claims.push(ClaimDraft::of_assigned_port(service.clone(), place)),
+                Ok(None) => {}
+                Err(problem) => out.problems.push(*problem),
+            }
+        }
+        // Without a claim there is nothing to keep.
+        if out.claims.iter().any(|claim| claim.service == service) {
+            out.ports.push(DeclaredPort { service, protocol, rules: identity.rules(said) });
+        }
+    }
+    let subject: Arc<str> = inputs.facts.key.to_string().into();
+    out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
+    out.problems.sort();
+    out.problems.dedup();
+    out
 }
 
 /// What names show of the ports that labels speak of.
@@ -276,36 +311,101 @@ fn checked_state(state: EndpointState, endpoints: &[EndpointDraft], inputs: &Inp
     if is_waiting && !inputs.config.routing.serve_unverified { EndpointState::Unverified } else { state }
 }
 
-/// How a port is checked: as its labels say, else as its app does where that is to be done, else as configured.
+/// How a port is checked: as its labels say, else as its app does where that is to be done, else as another port of the task
+/// is that its labels name, else as configured.
+///
+/// # Errors
+/// That port is none that may be asked.
 fn check(
-    facts: &TaskFacts,
+    inputs: &Inputs<'_>,
+    task: &Said,
     port: &TaskPort,
-    said: Option<&PortSpec>,
     protocol: Protocol,
-    config: &Config,
-) -> Option<Arc<CheckSpec>> {
-    let path = said.and_then(|said| said.health_path.clone());
-    let label = said.and_then(|said| said.health_check);
-    let default = match config.health.check {
+) -> Result<Option<Arc<CheckSpec>>, Problem> {
+    let said = task.of(port);
+    if let Some(own) = own_check(inputs, said, port, protocol) {
+        return Ok(own.filter(|check| may_ask(inputs, &task.spec, port, check)));
+    }
+    if let Some(others) = others_check(inputs, task, said, protocol)? {
+        return Ok(Some(others));
+    }
+    let config = &inputs.config.health;
+    let kind = match config.check {
         // Of what does not speak HTTP no answer of HTTP can be expected.
         Some(kind) if kind != CheckKind::Tcp && !protocol.is_http() => Some(CheckKind::Tcp),
         kind => kind,
     };
-    if let (None, None, Some(of_app)) = (label, &path, app_check(facts, port, protocol)) {
-        let interval = said.and_then(|said| said.health_interval).or(of_app.interval);
-        return Some(if interval == of_app.interval {
-            of_app
-        } else {
-            Arc::new(CheckSpec { interval, ..(*of_app).clone() })
-        });
-    }
-    let kind = label.unwrap_or(if path.is_some() { Some(CheckKind::Http) } else { default })?;
-    if protocol == Protocol::Udp {
-        return None;
-    }
-    let path = path.unwrap_or_else(|| config.health.path.clone());
+    let spec = |kind| CheckSpec {
+        kind,
+        path: config.path.clone(),
+        interval: said.and_then(|said| said.health_interval),
+        timeout: None,
+        fall: None,
+        at: CheckAt::Endpoint,
+    };
+    Ok(kind.filter(|_| protocol != Protocol::Udp).map(|kind| Arc::new(spec(kind))))
+}
+
+/// How a port is checked by what its labels or, where that is to be done here, its app say of it; `None`: they say nothing.
+fn own_check(
+    inputs: &Inputs<'_>,
+    said: Option<&PortSpec>,
+    port: &TaskPort,
+    protocol: Protocol,
+) -> Option<Option<Arc<CheckSpec>>> {
+    let path = said.and_then(|said| said.health_path.clone());
     let interval = said.and_then(|said| said.health_interval);
-    Some(Arc::new(CheckSpec { kind, path, interval, timeout: None, fall: None }))
+    let kind = match (said.and_then(|said| said.health_check), &path) {
+        (Some(kind), _) => kind,
+        (None, Some(_)) => Some(CheckKind::Http),
+        (None, None) => {
+            let of_app = app_check(&inputs.facts, port, protocol)?;
+            let interval = interval.or(of_app.interval);
+            return Some(Some(if interval == of_app.interval {
+                of_app
+            } else {
+                Arc::new(CheckSpec { interval, ..(*of_app).clone() })
+            }));
+        }
+    };
+    let path = path.unwrap_or_else(|| inputs.config.health.path.clone());
+    let spec = |kind| CheckSpec { kind, path, interval, timeout: None, fall: None, at: CheckAt::Endpoint };
+    Some(kind.filter(|_| protocol != Protocol::Udp).map(|kind| Arc::new(spec(kind))))
+}
+
+/// Whether a check may be asked where it is to be: an app's word for a port of its own leads nowhere else than requests may
+/// be sent.
+fn may_ask(inputs: &Inputs<'_>, spec: &TaskSpec, port: &TaskPort, check: &CheckSpec) -> bool {
+    let CheckAt::Port(own) = check.at else { return true };
+    let address = address(inputs, spec, port).ok().flatten();
+    address.is_some_and(|address| accept::check(inputs, spec, SocketAddr::new(address.ip(), own)).is_ok())
+}
+
+/// The check of the port that labels name for this one, asked at that port.
+fn others_check(
+    inputs: &Inputs<'_>,
+    task: &Said,
+    said: Option<&PortSpec>,
+    protocol: Protocol,
+) -> Result<Option<Arc<CheckSpec>>, Problem> {
+    let index = said.and_then(|said| said.health_port).map(usize::from);
+    let Some(other) = task.ports.iter().find(|port| Some(port.index) == index) else { return Ok(None) };
+    let said = task.of(other);
+    // What this port speaks decides what can be asked, as if it were asked itself.
+    let Some(spec) = own_check(inputs, said, other, protocol).flatten() else { return Ok(None) };
+    let Some(address) = address(inputs, &task.spec, other)? else { return Ok(None) };
+    let speaks = said.and_then(|said| said.protocol).filter(|protocol| protocol.is_http()).unwrap_or(Protocol::Http);
+    let place = CheckPlace {
+        address: match spec.at {
+            CheckAt::Port(own) => SocketAddr::new(address.ip(), own),
+            _ => address,
+        },
+        protocol: speaks,
+        tls: tls(said, speaks),
+        proxy_protocol: said.and_then(|said| said.proxy_protocol),
+    };
+    accept::check(inputs, &task.spec, place.address)?;
+    Ok(Some(Arc::new(CheckSpec { at: CheckAt::Other(Arc::new(place)), ..(*spec).clone() })))
 }
 
 /// The check that a port's app makes of it. Of what does not speak HTTP no answer of HTTP can be expected.
@@ -440,17 +540,21 @@ fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
 
 fn add_port(
     inputs: &Inputs<'_>,
-    (spec, identity, app): (&TaskSpec, &Identity, &Names),
+    (task, identity, app): (&Said, &Identity, &Names),
     port: &TaskPort,
-    said: Option<&PortSpec>,
     out: &mut Derivation,
 ) {
+    let (spec, said) = (&task.spec, task.of(port));
     if said.is_some_and(|said| !said.enabled) {
         return;
     }
     let service = identity.service(&inputs.facts, port);
     let who = claimant(inputs, app);
     let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
+    let check = check(inputs, task, port, protocol).unwrap_or_else(|problem| {
+        out.problems.push(problem);
+        None
+    });
     match address(inputs, spec, port) {
         Ok(Some(address)) => out.endpoints.push(EndpointDraft {
             id: EndpointId { task: inputs.facts.key.clone(), port: port.key(), family: Family::of(address.ip()) },
@@ -467,20 +571,44 @@ fn add_port(
             balance: said.and_then(|said| said.balance.clone()),
             bounds: said.and_then(|said| said.bounds.clone()),
             rules: identity.rules(said),
-            check: check(&inputs.facts, port, said, protocol, inputs.config),
+            check,
         }),
         Ok(None) => {}
         Err(problem) => out.problems.push(problem),
     }
-    if let Some(said) = said {
-        out.problems.extend(unknown_filters(said, inputs.config));
-        out.problems.extend(unknown_tls(said, inputs.config));
+    let Some(said) = said else { return };
+    out.problems.extend(unknown_filters(said, inputs.config));
+    out.problems.extend(unknown_tls(said, inputs.config));
+    claim_routes(inputs, said, &who, &service, protocol, out);
+    match ways::port(inputs, said, &who, protocol) {
+        Ok(Some(place)) => {
+            out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
+        }
+        Ok(None) => {}
+        Err(problem) => out.problems.push(*problem),
     }
-    for route in said.into_iter().flat_map(|said| &said.routes) {
+    // Requests that name an app go to the first of its ports that speaks HTTP.
+    let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
+    if protocol.is_http() && is_first {
+        let places = ways::apps(inputs, identity.group.as_ref());
+        out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
+    }
+}
+
+/// The claims of a port's routes, as far as the policies let the task make them.
+fn claim_routes(
+    inputs: &Inputs<'_>,
+    said: &PortSpec,
+    who: &policy::Claimant<'_>,
+    service: &ServiceId,
+    protocol: Protocol,
+    out: &mut Derivation,
+) {
+    for route in &said.routes {
         for host in &route.hosts {
             // Which paths an expression stands for is not found out: it may stand for all.
             let claim = policy::Claim { host, path: route.least_path() };
-            match policy::check(&inputs.config.policies, &who, &claim) {
+            match policy::check(&inputs.config.policies, who, &claim) {
                 policy::Decision::Allowed => out.claims.push(ClaimDraft {
                     service: service.clone(),
                     name: route.name.clone(),
@@ -495,20 +623,6 @@ fn add_port(
                 policy::Decision::Refused(problem) => out.problems.push(*problem),
             }
         }
-    }
-    let Some(said) = said else { return };
-    match ways::port(inputs, said, &who, protocol) {
-        Ok(Some(place)) => {
-            out.claims.push(ClaimDraft::of_way(service.clone(), "port", place));
-        }
-        Ok(None) => {}
-        Err(problem) => out.problems.push(*problem),
-    }
-    // Requests that name an app go to the first of its ports that speaks HTTP.
-    let is_first = !out.claims.iter().any(|claim| matches!(claim.place, Place::App(_)));
-    if protocol.is_http() && is_first {
-        let places = ways::apps(inputs, identity.group.as_ref());
-        out.claims.extend(places.into_iter().map(|place| ClaimDraft::of_way(service.clone(), "app", place)));
     }
 }
 

@@ -15,7 +15,8 @@ use crate::model::problem::{Problem, ProblemCode};
 use crate::model::service::Protocol;
 use crate::model::task::TaskFacts;
 
-/// The port of the proxy that is claimed, if any may be claimed here.
+/// The port of the proxy that is claimed, if any may be claimed here. One that is assigned is claimed by its app alone
+/// ([`assigned_port`]).
 ///
 /// # Errors
 /// Why it may not be claimed.
@@ -25,9 +26,42 @@ pub(super) fn port(
     who: &policy::Claimant<'_>,
     protocol: Protocol,
 ) -> Result<Option<Place>, Box<Problem>> {
+    said.listen.map_or(Ok(None), |number| claim(inputs, said, who, protocol, number))
+}
+
+/// The port of the proxy that is assigned, where ports are; `given` is what there was to give.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn assigned_port(
+    inputs: &Inputs<'_>,
+    said: &PortSpec,
+    who: &policy::Claimant<'_>,
+    protocol: Protocol,
+    given: Option<u16>,
+) -> Result<Option<Place>, Box<Problem>> {
+    let service_ports = &inputs.config.proxy.service_ports;
+    let Some(range) = service_ports.assigned.filter(|_| !service_ports.addresses.is_empty()) else { return Ok(None) };
+    let Some(number) = given else {
+        let message = format!("no port from {} to {} is left to assign", range.begin, range.end);
+        let mend = "widen `proxy.service_ports.assigned`, or let the app name a port (`HAPROXY_{n}_PORT`)";
+        return Err(Box::new(problem(ProblemCode::PortUnavailable, "port", &message, mend)));
+    };
+    claim(inputs, said, who, protocol, number)
+}
+
+fn claim(
+    inputs: &Inputs<'_>,
+    said: &PortSpec,
+    who: &policy::Claimant<'_>,
+    protocol: Protocol,
+    number: u16,
+) -> Result<Option<Place>, Box<Problem>> {
     let config = inputs.config;
     let service_ports = &config.proxy.service_ports;
-    let Some(number) = said.listen.filter(|_| !service_ports.addresses.is_empty()) else { return Ok(None) };
+    if service_ports.addresses.is_empty() {
+        return Ok(None);
+    }
     let refused = |code, message: &str, mend: &str| {
         let message = format!("port {number} {message}");
         Err(Box::new(problem(code, format!("port {number}"), &message, mend)))

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::wire::{App, HealthCheck};
 use crate::labels::ports::MAX_PORTS;
-use crate::model::check::{CheckKind, CheckSpec};
+use crate::model::check::{CheckAt, CheckKind, CheckSpec};
+use crate::model::task::Checked;
 
 /// The first check that names the port's index, or has a port of its own, which then speaks for every port. One that
 /// names neither looks at no port.
@@ -16,27 +17,27 @@ pub(super) fn of_port(app: &App, index: usize) -> Option<&HealthCheck> {
     app.health_checks.iter().flatten().find(looks)
 }
 
-/// The indices of those of the first `count` ports whose check speaks plain HTTP from Marathon: they are HTTP's where
-/// nothing else is said.
-pub(super) fn http_checked(app: &App, count: usize) -> Box<[u16]> {
-    let is_http = |index: &u16| {
-        let check = of_port(app, usize::from(*index));
-        check.is_some_and(|check| check.protocol.as_deref().is_none_or(|protocol| protocol == "HTTP"))
+/// What checks the first `count` ports: those whose check speaks plain HTTP from Marathon are HTTP's where nothing else is
+/// said.
+pub(super) fn checked(app: &App, count: usize) -> Box<[Checked]> {
+    let kind = |index| match of_port(app, index).map(|check| check.protocol.as_deref().unwrap_or("HTTP")) {
+        None => Checked::No,
+        Some("HTTP") => Checked::Http,
+        Some("HTTPS" | "MESOS_HTTP" | "MESOS_HTTPS") => Checked::OtherHttp,
+        Some(_) => Checked::Other,
     };
-    let count = u16::try_from(count.min(MAX_PORTS)).unwrap_or(u16::MAX);
-    (0..count).filter(is_http).collect()
+    let all: Vec<Checked> = (0..count.min(MAX_PORTS)).map(kind).collect();
+    let length = all.iter().rposition(|checked| *checked != Checked::No).map_or(0, |last| last + 1);
+    all[..length].into()
 }
 
-/// The checks of the first `count` ports, to be made here, too, as marathon-lb lets HAProxy make them. One of a port of
-/// its own is not: here the port that requests go to is checked.
+/// The checks of the first `count` ports, to be made here, too, as marathon-lb lets HAProxy make them. One with a port of
+/// its own asks there.
 pub(super) fn active(app: &App, count: usize) -> Box<[Option<Arc<CheckSpec>>]> {
     (0..count.min(MAX_PORTS)).map(|index| of_port(app, index).and_then(spec).map(Arc::new)).collect()
 }
 
 fn spec(check: &HealthCheck) -> Option<CheckSpec> {
-    if check.port.is_some_and(|port| port != 0) {
-        return None;
-    }
     let kind = match check.protocol.as_deref().unwrap_or("HTTP") {
         "HTTP" | "HTTPS" | "MESOS_HTTP" | "MESOS_HTTPS" => CheckKind::Http,
         "TCP" | "MESOS_TCP" => CheckKind::Tcp,
@@ -55,6 +56,7 @@ fn spec(check: &HealthCheck) -> Option<CheckSpec> {
         interval: Some(seconds(check.interval_seconds, 60)),
         timeout: Some(seconds(check.timeout_seconds, 20)),
         fall: Some(check.max_consecutive_failures.unwrap_or(3).saturating_add(1)),
+        at: check.port.filter(|port| *port != 0).map_or(CheckAt::Endpoint, CheckAt::Port),
     })
 }
 
@@ -68,9 +70,11 @@ mod tests {
 
     use super::*;
 
-    fn check(checks: &serde_json::Value, expected: &[u16]) {
+    fn check(checks: &serde_json::Value, expected: &[usize]) {
         let app: App = serde_json::from_value(json!({ "id": "/a", "healthChecks": checks })).unwrap();
-        assert_eq!(&*http_checked(&app, 3), expected, "{checks}");
+        let kinds = checked(&app, 3);
+        let http: Vec<usize> = (0..kinds.len()).filter(|index| kinds[*index] == Checked::Http).collect();
+        assert_eq!(http, expected, "{checks}");
     }
 
     #[test]
@@ -88,6 +92,9 @@ mod tests {
         check(&json!([{ "protocol": "TCP", "portIndex": 0 }, { "protocol": "HTTP", "portIndex": 0 }]), &[]);
         for other in ["HTTPS", "MESOS_HTTP", "MESOS_HTTPS", "TCP", "MESOS_TCP", "COMMAND", "http"] {
             check(&json!([{ "protocol": other, "portIndex": 0 }]), &[]);
+            let one = json!({ "healthChecks": [{ "protocol": other, "portIndex": 1 }] });
+            let kind = if other.contains("HTTP") { Checked::OtherHttp } else { Checked::Other };
+            assert_eq!(&*checked(&serde_json::from_value(one).unwrap(), 3), [Checked::No, kind], "{other}");
         }
     }
 
@@ -107,6 +114,7 @@ mod tests {
             interval: Some(Duration::from_secs(7)),
             timeout: Some(Duration::from_millis(2500)),
             fall: Some(1),
+            at: CheckAt::Endpoint,
         };
         assert_eq!(of(check), Some(expected));
         let plain = of(json!({ "protocol": "TCP", "portIndex": 0 })).unwrap();
@@ -117,6 +125,7 @@ mod tests {
         let odd = of(odd).unwrap();
         assert_eq!((&*odd.path, odd.interval, odd.timeout), ("/", Some(SHORTEST), Some(Duration::from_secs(20))));
         let own: App = serde_json::from_value(json!({ "healthChecks": [{ "protocol": "HTTP", "port": 99 }] })).unwrap();
-        assert_eq!(&*active(&own, 1), [None]);
+        let at: Vec<_> = active(&own, 2).iter().map(|spec| spec.as_ref().unwrap().at.clone()).collect();
+        assert_eq!(at, [CheckAt::Port(99), CheckAt::Port(99)]);
     }
 }

@@ -46,9 +46,11 @@ pub(super) fn ports(app: &App, network: NetworkMode) -> (Vec<Port>, Vec<u16>) {
     let mappings = app.container.as_ref().and_then(mappings).filter(|_| network != NetworkMode::Host);
     let mapped = mappings.map(|mappings| mappings.iter().map(|mapping| mapping.service_port.unwrap_or(0)).collect());
     // Such ports have no service port at Marathon, but the app may name some.
-    let service_ports = mapped.unwrap_or_else(|| app.ports.clone().unwrap_or_default());
+    let service_ports: Vec<u16> = mapped.unwrap_or_else(|| app.ports.clone().unwrap_or_default());
     let discovered = app.ip_address.as_ref().and_then(|address| address.discovery.as_ref()?.ports.as_deref());
     if let (NetworkMode::Container, Some(discovered @ [_, ..])) = (network, discovered) {
+        // Where it names none, each of them may be assigned one.
+        let service_ports = if service_ports.is_empty() { vec![0; discovered.len()] } else { service_ports };
         return (discovered.iter().map(discovered_port).collect(), service_ports);
     }
     if let Some(mappings) = mappings {
@@ -147,9 +149,9 @@ mod tests {
         let both = json!({ "docker": { "network": "BRIDGE", "portMappings": mapping }, "portMappings": other });
         check(json!({ "container": both }), Bridge, &[("web", Some(80), true)], &[10_001]);
         // With an address of its own, what is discovered there goes before mappings, whose service ports stay.
-        check(json!({ "ipAddress": discovery }), Container, &[("rest", Some(8080), false)], &[]);
+        check(json!({ "ipAddress": discovery }), Container, &[("rest", Some(8080), false)], &[0]);
         check(json!({ "ipAddress": discovery, "ports": [7] }), Container, &[("rest", Some(8080), false)], &[7]);
-        check(json!({ "ipAddress": discovery, "container": empty }), Container, &[("rest", Some(8080), false)], &[]);
+        check(json!({ "ipAddress": discovery, "container": empty }), Container, &[("rest", Some(8080), false)], &[0]);
         let mapped = json!({ "ipAddress": discovery, "container": { "portMappings": mapping } });
         check(mapped, Container, &[("rest", Some(8080), false)], &[10_001]);
         let own = json!({ "networks": [{ "mode": "container" }], "container": { "portMappings": mapping } });

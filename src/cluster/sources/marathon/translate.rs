@@ -170,7 +170,7 @@ impl Shape {
         let network = network(app);
         let (ports, service_ports) = ports(app, network);
         let is_checked = app.health_checks.as_ref().is_some_and(|checks| !checks.is_empty());
-        let http_checked = checks::http_checked(app, ports.len());
+        let checked = checks::checked(app, ports.len());
         let active = if scope.active_checks { checks::active(app, ports.len()) } else { Box::default() };
         Self {
             name: name_of(&app.id),
@@ -184,7 +184,7 @@ impl Shape {
             facts: Arc::new(AppFacts {
                 id: app.id.as_str().into(),
                 service_ports: service_ports.into(),
-                http_checked,
+                checked,
                 checks: active,
             }),
         }
