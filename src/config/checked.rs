@@ -844,6 +844,8 @@ pub struct BalanceConfig {
     pub queue_time: Duration,
     /// When endpoints that fail are spared.
     pub ejection: EjectionConfig,
+    /// When those that do worse than the others are.
+    pub outliers: OutlierConfig,
 }
 
 /// When endpoints that fail are spared.
@@ -861,6 +863,44 @@ pub struct EjectionConfig {
     pub max_share: f64,
     /// When a smaller share is left, all count again.
     pub panic_threshold: f64,
+}
+
+/// When endpoints that do worse than the others of their service are spared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutlierConfig {
+    /// So many tenths of the standard deviation below the mean of the success rates; 0: never for that.
+    pub deviation_tenths: u32,
+    /// … and by so large a part of the answers at least.
+    pub margin: f64,
+    /// Answers of an endpoint in ten seconds below which its success rate says nothing.
+    pub rate_answers: u32,
+    /// So large a part of its answers that is bad, whatever the others do; 0: never for that.
+    pub failure_share: f64,
+    /// Answers of an endpoint in ten seconds below which that says nothing.
+    pub share_answers: u32,
+    /// Endpoints with so many answers below which none is compared.
+    pub min_endpoints: u32,
+    /// For so long the first time, twice and three times as long … when it happens again …
+    pub time: Duration,
+    /// … and at most.
+    pub longest: Duration,
+}
+
+/// Envoy's figures, but for the margin: without one, a service that does not fail would spare an endpoint for a single
+/// failure.
+impl Default for OutlierConfig {
+    fn default() -> Self {
+        Self {
+            deviation_tenths: 19,
+            margin: 0.05,
+            rate_answers: 100,
+            failure_share: 0.0,
+            share_answers: 50,
+            min_endpoints: 5,
+            time: Duration::from_secs(30),
+            longest: Duration::from_secs(300),
+        }
+    }
 }
 
 /// Where the proxy is, and when requests stay there.
@@ -1357,6 +1397,7 @@ impl Default for ServicePorts {
         // Where Marathon assigns service ports.
         Self {
             addresses: Vec::new(),
+            outliers: OutlierConfig::default(),
             allowed: vec![PortRange { begin: 10_000, end: 20_000 }],
             certificates: None,
             proxy_protocol: Vec::new(),

@@ -15,6 +15,7 @@ use prometheus::proto::{
     Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::balance::outliers::Outlier;
 use super::frame_guard::Flood;
 use super::reason::Reason;
 use crate::model::id::ServiceId;
@@ -218,6 +219,10 @@ shard! {
     client_gone "pointsman_proxy_client_gone_total" counter None
         "Requests whose client went away before the answer's end.";
     upgrades "pointsman_proxy_upgrades_total" counter None
+    outliers_rate "pointsman_proxy_outliers_total" counter (Some(("kind", "success-rate")))
+        "Of the ejections: those of endpoints that did worse than the others of their service, by what it was seen by.";
+    outliers_share "pointsman_proxy_outliers_total" counter (Some(("kind", "failure-share")))
+        "Of the ejections: those of endpoints that did worse than the others of their service, by what it was seen by.";
         "Connections that were upgraded (WebSocket).";
     announced "pointsman_proxy_protocol_headers_total" counter (Some(("outcome", "read")))
         "Connections that had to begin with a header of the PROXY protocol, by what came of it.";
@@ -296,6 +301,14 @@ impl Shard {
             Flood::Library => &self.floods_http2_limits,
         };
         counter.increment();
+    }
+
+    /// Counts an endpoint that was spared because it did worse than the others.
+    pub fn outlier(&self, outlier: Outlier) {
+        match outlier {
+            Outlier::SuccessRate => self.outliers_rate.increment(),
+            Outlier::FailureShare => self.outliers_share.increment(),
+        }
     }
 
     /// Counts an answer that this proxy gave by itself.

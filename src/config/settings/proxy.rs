@@ -106,6 +106,7 @@ fn balance() -> Section<Raw> {
                 .costs("Waiting longer than clients do is work for nobody."),
         ])
         .section(ejection())
+        .section(outliers())
 }
 
 fn zone() -> Section<Raw> {
@@ -228,6 +229,60 @@ fn ejection() -> Section<Raw> {
             .unit("part of the endpoints")
             .means("When fewer than this part are left, all count again.")
             .costs("Requests then meet endpoints that fail."),
+    ])
+}
+
+fn outliers() -> Section<Raw> {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+    Section::new(
+        "outliers",
+        "Endpoints that do worse than the others of their service are spared too, by the answers of the last ten seconds, \
+            judged every ten. After Envoy's detectors by success rate and failure percentage, and with its figures. \
+            `max_share` of `ejection` holds for these as well, and so does `in_a_row = 0`.",
+    )
+    .settings([
+        setting!(Raw, "deviation", Whole::between(0, 1000), config.proxy.balance.outliers.deviation_tenths)
+            .unit("tenths of the standard deviation")
+            .means(
+                "Spared is whose part of good answers is so far below the mean of all that have enough of them (19: 1.9 \
+                standard deviations) …; 0: nobody.",
+            )
+            .costs("A smaller number spares more endpoints that are only unlucky."),
+        setting!(Raw, "margin", Share, config.proxy.balance.outliers.margin)
+            .unit("part of the answers")
+            .means(
+                "… and by so much at least. Envoy has none: where nothing fails, an endpoint is spared there for a single \
+                failure.",
+            )
+            .costs("As for `deviation`."),
+        setting!(Raw, "min_answers", Whole::between(1, 1_000_000), config.proxy.balance.outliers.rate_answers)
+            .unit("answers in ten seconds")
+            .means("An endpoint with fewer is not compared.")
+            .costs("Few answers say little."),
+        setting!(Raw, "min_endpoints", Whole::between(2, 1_000_000), config.proxy.balance.outliers.min_endpoints)
+            .unit("endpoints")
+            .means("With fewer that have enough answers none is judged. Of less than five none is ever 1.9 deviations off.")
+            .costs("Few endpoints say little of what is usual."),
+        setting!(Raw, "failure_share", Share, config.proxy.balance.outliers.failure_share)
+            .unit("part of the answers")
+            .means(
+                "Spared is also whose part of bad answers is so large, whatever the others do; 0: nobody. Where Envoy is told \
+                to, it takes 0.85.",
+            )
+            .costs("`success_ratio` of `ejection` decides on less."),
+        setting!(Raw, "failure_min_answers", Whole::between(1, 1_000_000), config.proxy.balance.outliers.share_answers)
+            .unit("answers in ten seconds")
+            .means("An endpoint with fewer is not judged by `failure_share`.")
+            .costs("Few answers say little."),
+        setting!(Raw, "time", Span::between(second, hour), config.proxy.balance.outliers.time)
+            .means(
+                "For how long, half of it at least; twice, three times as long … when an endpoint is found so again, and once \
+                less for each time that it is compared and is not. Then one request tries it, as after any failure.",
+            )
+            .costs("The others carry its load for so long."),
+        setting!(Raw, "longest", Span::between(second, hour), config.proxy.balance.outliers.longest)
+            .means("… up to this.")
+            .costs("An endpoint that has recovered gets nothing for up to so long."),
     ])
 }
 
