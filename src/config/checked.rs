@@ -966,10 +966,14 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// The address.
     pub address: SocketAddr,
-    /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); `None`: clear text.
+    /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); without it and `pairs`: clear text.
     pub certificates: Option<PathBuf>,
+    /// Certificates by their files; they go before those of the folder, the first one first.
+    pub pairs: Vec<PairFiles>,
     /// PEM file with the authorities that sign certificates of clients; `None`: clients are asked for none.
     pub client_ca: Option<PathBuf>,
+    /// Files with lists of what these have revoked; none: nothing is looked up.
+    pub client_crl: Vec<PathBuf>,
     /// Whether clients must show one.
     pub client_certificate: ClientDemand,
     /// What requests are routed by.
@@ -987,13 +991,29 @@ impl ListenerConfig {
             name: name.into(),
             address,
             certificates: None,
+            pairs: Vec::new(),
             client_ca: None,
+            client_crl: Vec::new(),
             client_certificate: ClientDemand::default(),
             route_by: RouteBy::default(),
             proxy_protocol: Vec::new(),
             passthrough: false,
         }
     }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.certificates.is_some() || !self.pairs.is_empty()
+    }
+}
+
+/// A certificate and its key, by their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PairFiles {
+    /// PEM file with the certificate and its chain.
+    pub certificate: PathBuf,
+    /// PEM file with the key; it may be the same one.
+    pub key: PathBuf,
 }
 
 /// Whether clients of a listener must show a certificate.
@@ -1122,6 +1142,8 @@ pub struct EndpointTlsConfig {
     pub name: Arc<str>,
     /// PEM file with the authorities to trust; `None`: those of the system.
     pub ca: Option<PathBuf>,
+    /// Files with lists of what these have revoked; none: nothing is looked up.
+    pub crl: Vec<PathBuf>,
     /// PEM file with the certificate to show, and its chain.
     pub certificate: Option<PathBuf>,
     /// PEM file with its key.
@@ -1132,14 +1154,15 @@ pub struct EndpointTlsConfig {
 
 impl Default for EndpointTlsConfig {
     fn default() -> Self {
-        Self { name: "".into(), ca: None, certificate: None, key: None, server_name: None }
+        Self { name: "".into(), ca: None, crl: Vec::new(), certificate: None, key: None, server_name: None }
     }
 }
 
 impl EndpointTlsConfig {
     /// The files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.ca, &self.certificate, &self.key].into_iter().flatten().map(PathBuf::as_path)
+        let single = [&self.ca, &self.certificate, &self.key].into_iter().flatten();
+        single.chain(&self.crl).map(PathBuf::as_path)
     }
 }
 
@@ -1374,6 +1397,7 @@ impl Default for BalanceConfig {
             max_queue: 1000,
             queue_time: Duration::from_secs(5),
             ejection: EjectionConfig::default(),
+            outliers: OutlierConfig::default(),
         }
     }
 }
@@ -1397,7 +1421,6 @@ impl Default for ServicePorts {
         // Where Marathon assigns service ports.
         Self {
             addresses: Vec::new(),
-            outliers: OutlierConfig::default(),
             allowed: vec![PortRange { begin: 10_000, end: 20_000 }],
             certificates: None,
             proxy_protocol: Vec::new(),

@@ -1,10 +1,10 @@
 //! What is listened on. A changed configuration is opened beside what is open: what both have goes on with the same
 //! sockets, under a successor that has the new settings, so that no accept queue is ever lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,10 @@ use crate::dns::transport::secure::Secure;
 use crate::proxy::challenges::Challenges;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
-use crate::proxy::tls::clients::ClientAuthorities;
+use crate::proxy::tls::clients::{ClientAuthorities, ClientFiles};
 use crate::proxy::tls::ends::CertificateEnds;
-use crate::proxy::tls::store::Certificates;
+use crate::proxy::tls::faults::{FileFaults, Told};
+use crate::proxy::tls::store::{Certificates, Places};
 use crate::proxy::tls::{TlsListener, TlsOptions, provider};
 
 /// What is open. Each socket is held here under a descriptor of its own: that is what a successor gets.
@@ -36,10 +37,11 @@ pub(super) struct Listeners {
     dns: Vec<DnsAddress>,
     dns_tls: DnsTlsConfig,
     proxy: HashMap<SocketAddr, ProxyListener>,
-    certificates: HashMap<PathBuf, Folder>,
-    clients: HashMap<(PathBuf, ClientDemand), Authorities>,
+    certificates: HashMap<Places, Followed<Certificates>>,
+    clients: HashMap<(ClientFiles, ClientDemand), Followed<ClientAuthorities>>,
     tickets: TicketKeys,
     ends: CertificateEnds,
+    faults: FileFaults,
     challenges: Arc<Challenges>,
     leaving: Leaving,
     /// Of addresses for DNS that another process serves by now.
@@ -98,23 +100,22 @@ struct Leaving {
     proxy: Vec<watch::Sender<Drain>>,
 }
 
-/// A folder of certificates that is followed.
+/// What was read of files that are followed.
 #[derive(Debug)]
-struct Folder {
-    store: Arc<Certificates>,
+struct Followed<T> {
+    read: Arc<T>,
     _watch: Option<Watch>,
-}
-
-/// A file of authorities that is followed.
-#[derive(Debug)]
-struct Authorities {
-    authorities: Arc<ClientAuthorities>,
-    _watch: Option<Watch>,
+    /// What is wrong with the files is told for as long as this is here.
+    _told: Arc<Told>,
 }
 
 impl Listeners {
-    /// Nothing is open. Folders of certificates are followed on `control`.
-    pub(super) fn new(control: tokio::runtime::Handle, ends: CertificateEnds, challenges: Arc<Challenges>) -> Self {
+    /// Nothing is open. Certificates are followed on `control`.
+    pub(super) fn new(
+        control: tokio::runtime::Handle,
+        (ends, faults): (CertificateEnds, FileFaults),
+        challenges: Arc<Challenges>,
+    ) -> Self {
         Self {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
@@ -123,6 +124,7 @@ impl Listeners {
             clients: HashMap::new(),
             tickets: TicketKeys::new(control.clone()),
             ends,
+            faults,
             challenges,
             leaving: Leaving::default(),
             handed_over: Vec::new(),
@@ -159,17 +161,7 @@ impl Listeners {
             if self.proxy.get(&wanted.address).is_some_and(|open| open.config == *wanted) {
                 continue;
             }
-            let tls = match &wanted.certificates {
-                Some(folder) => {
-                    let clients = match &wanted.client_ca {
-                        Some(file) => Some(self.clients(file, wanted.client_certificate)?),
-                        None => None,
-                    };
-                    let certificates = self.certificates(folder)?;
-                    Some(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?)
-                }
-                None => None,
-            };
+            let tls = if wanted.speaks_tls() { Some(self.listener_tls(wanted)?) } else { None };
             let listener = self.open_listener(wanted, inherited, workers)?;
             let sockets = clone_all(&listener.sockets, std::net::TcpListener::try_clone)?;
             proxy.push((listener, sockets, tls));
@@ -187,14 +179,11 @@ impl Listeners {
             self.serve_dns(opened, &mut orders);
         }
         self.serve_proxy(&config.proxy.listeners, opened.proxy, drain_time, &mut orders);
-        let used = |folder: &PathBuf| {
-            config.proxy.listeners.iter().any(|listener| listener.certificates.as_ref() == Some(folder))
-                || config.proxy.service_ports.certificates.as_ref() == Some(folder)
-                || config.dns.tls.certificates.as_ref() == Some(folder)
-        };
-        self.certificates.retain(|folder, _| used(folder));
-        let asks = |file: &PathBuf| config.proxy.listeners.iter().any(|l| l.client_ca.as_ref() == Some(file));
-        self.clients.retain(|(file, _), _| asks(file));
+        let folders = [&config.proxy.service_ports.certificates, &config.dns.tls.certificates];
+        let used: HashSet<Places> = config.proxy.listeners.iter().map(places).chain(folders.map(in_folder)).collect();
+        self.certificates.retain(|places, _| used.contains(places));
+        let asked: HashSet<_> = config.proxy.listeners.iter().filter_map(asks).collect();
+        self.clients.retain(|clients, _| asked.contains(clients));
         orders
     }
 
@@ -287,7 +276,8 @@ impl Listeners {
     fn secure_dns(&mut self, tls: &DnsTlsConfig) -> Result<Option<Secure>, StartError> {
         let is_wanted = !tls.listen.is_empty() || !tls.https_listen.is_empty();
         let Some(folder) = tls.certificates.as_ref().filter(|_| is_wanted) else { return Ok(None) };
-        let certificates: Arc<dyn rustls::server::ResolvesServerCert> = self.certificates(folder)?;
+        let certificates: Arc<dyn rustls::server::ResolvesServerCert> =
+            self.certificates(&Places::folder(folder), None)?;
         Ok(Some(Secure::new(&certificates, &provider(), tls.https_path.clone())?))
     }
 
@@ -378,39 +368,73 @@ impl Listeners {
         TlsOptions { name: name.clone(), tickets, clients, challenges }
     }
 
-    /// The authorities of a file, followed from the first use on.
-    fn clients(&mut self, file: &Path, demand: ClientDemand) -> Result<Arc<ClientAuthorities>, StartError> {
-        let key = (file.to_owned(), demand);
+    /// What a listener speaks TLS with.
+    fn listener_tls(&mut self, wanted: &ListenerConfig) -> Result<TlsListener, StartError> {
+        let clients = match asks(wanted) {
+            Some((files, demand)) => Some(self.clients(files, demand)?),
+            None => None,
+        };
+        let former = self.proxy.get(&wanted.address).map(|open| places(&open.config));
+        let certificates = self.certificates(&places(wanted), former.as_ref())?;
+        Ok(TlsListener::new(certificates, &self.tls_options(&wanted.name, clients))?)
+    }
+
+    /// Who is a client by some files, followed from the first use on.
+    fn clients(&mut self, files: ClientFiles, demand: ClientDemand) -> Result<Arc<ClientAuthorities>, StartError> {
+        let key = (files, demand);
         if let Some(known) = self.clients.get(&key) {
-            return Ok(known.authorities.clone());
+            return Ok(known.read.clone());
         }
-        let watch = watch_folder(file);
-        let authorities = ClientAuthorities::load(file, demand)?;
+        // Watched before they are read, so that no change is missed between the two.
+        let watch = watch_all(&key.0.all());
+        let (authorities, told) = (ClientAuthorities::load(&key.0, demand)?, Arc::new(self.faults.reader()));
+        authorities.tell(&told);
         if let Some(watch) = &watch {
-            self.control.spawn(authorities.clone().follow(watch.receiver()));
+            self.control.spawn(authorities.clone().follow(watch.receiver(), told.clone()));
         }
-        self.clients.insert(key, Authorities { authorities: authorities.clone(), _watch: watch });
+        self.clients.insert(key, Followed { read: authorities.clone(), _watch: watch, _told: told });
         Ok(authorities)
     }
 
-    /// The certificates of a folder, followed from the first use on.
-    pub(super) fn certificates(&mut self, folder: &PathBuf) -> Result<Arc<Certificates>, StartError> {
-        if let Some(known) = self.certificates.get(folder) {
-            return Ok(known.store.clone());
+    /// The certificates of some places, followed from the first use on. What was read of the `former` places stands in for
+    /// what cannot be read.
+    pub(super) fn certificates(
+        &mut self,
+        places: &Places,
+        former: Option<&Places>,
+    ) -> Result<Arc<Certificates>, StartError> {
+        if let Some(known) = self.certificates.get(places) {
+            return Ok(known.read.clone());
         }
-        // Watched before it is read, so that no change is missed between the two.
-        let watch = watch_folder(folder);
-        let changes = watch.as_ref().map(Watch::receiver);
-        let (store, bad) =
-            Certificates::load(folder).map_err(|source| StartError::Certificates { folder: folder.clone(), source })?;
-        store.report(&bad);
+        // Watched before they are read, so that no change is missed between the two.
+        let watch = watch_all(&places.paths());
+        let former = former.and_then(|former| self.certificates.get(former)).map(|known| &*known.read);
+        let (store, bad) = Certificates::load_all(places.clone(), former)
+            .map_err(|source| StartError::Certificates { folder: places.folder.clone().unwrap_or_default(), source })?;
+        let told = Arc::new(self.faults.reader());
+        store.report(&bad, &told);
         self.ends.show(&store);
-        if let Some(changes) = changes {
-            self.control.spawn(store.clone().follow(changes));
+        if let Some(watch) = &watch {
+            self.control.spawn(store.clone().follow(watch.receiver(), told.clone()));
         }
-        self.certificates.insert(folder.clone(), Folder { store: store.clone(), _watch: watch });
+        self.certificates.insert(places.clone(), Followed { read: store.clone(), _watch: watch, _told: told });
         Ok(store)
     }
+}
+
+/// Where a listener's certificates are.
+fn places(listener: &ListenerConfig) -> Places {
+    Places { files: listener.pairs.clone(), folder: listener.certificates.clone() }
+}
+
+fn in_folder(folder: &Option<PathBuf>) -> Places {
+    Places { files: Vec::new(), folder: folder.clone() }
+}
+
+/// Who a listener's clients must be, if it asks.
+fn asks(listener: &ListenerConfig) -> Option<(ClientFiles, ClientDemand)> {
+    let authorities = listener.client_ca.clone()?;
+    Some((ClientFiles { authorities, revoked: listener.client_crl.clone() }, listener.client_certificate))
 }
 
 /// Folders that certificates are ordered for are there before there is a certificate; if one cannot be made, whoever reads
@@ -493,10 +517,8 @@ fn is_at(places: &[Place], purposes: &[Use], address: SocketAddr) -> bool {
     places.iter().any(|place| place.address == address && purposes.contains(&place.purpose))
 }
 
-fn watch_folder(folder: &Path) -> Option<Watch> {
-    Watch::start(folder)
-        .inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "cannot watch certificates"))
-        .ok()
+fn watch_all(paths: &[PathBuf]) -> Option<Watch> {
+    Watch::start_all(paths).inspect_err(|error| tracing::warn!(?paths, %error, "cannot watch certificates")).ok()
 }
 
 /// Further descriptors of the same sockets.

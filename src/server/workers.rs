@@ -31,8 +31,9 @@ use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::spans::SpanSender;
 use crate::proxy::tls::TlsListener;
 use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::faults::FileFaults;
 use crate::proxy::tls::profiles::TlsProfiles;
-use crate::proxy::tls::store::OnePair;
+use crate::proxy::tls::store::{OnePair, Places};
 use crate::proxy::worker::{self as proxy_worker, ProxyWorker};
 use crate::table::handle::TableHandle;
 use crate::table::ways::WantedPort;
@@ -105,6 +106,7 @@ pub(super) struct WorkerParts {
     pub(super) tls: Arc<TlsProfiles>,
     pub(super) challenges: Arc<Challenges>,
     pub(super) ends: CertificateEnds,
+    pub(super) faults: FileFaults,
     pub(super) control: tokio::runtime::Handle,
 }
 
@@ -119,11 +121,15 @@ impl Workers {
         Ok(Self {
             threads,
             drain,
-            listeners: Listeners::new(parts.control.clone(), parts.ends.clone(), parts.challenges.clone()),
+            listeners: Listeners::new(
+                parts.control.clone(),
+                (parts.ends.clone(), parts.faults.clone()),
+                parts.challenges.clone(),
+            ),
             ports: ServicePorts::default(),
             handed: Handed::default(),
             is_given: false,
-            endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), parts.control.clone()),
+            endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), &parts.faults, parts.control.clone()),
         })
     }
 
@@ -225,7 +231,7 @@ impl Workers {
             let mend = "set proxy.service_ports.certificates";
             return Err(format!("there is no folder to find the certificate {name:?} in: {mend}"));
         };
-        let store = self.listeners.certificates(folder).map_err(|error| error.to_string())?;
+        let store = self.listeners.certificates(&Places::folder(folder), None).map_err(|error| error.to_string())?;
         let pair = OnePair::new(store.clone(), name.clone());
         let pair = pair.ok_or_else(|| format!("{} holds no certificate called {name:?}", folder.display()))?;
         let options = self.listeners.tls_options(&format!("port {}", wanted.port).into(), None);

@@ -13,7 +13,7 @@ use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FILE, FOLDER, LINE, NAME, PSEUDONYM};
 use crate::config::kind::{Choice, Flag, Many, Optional};
-use crate::config::raw::{Raw, RawListener};
+use crate::config::raw::{Raw, RawFilePair, RawListener};
 use crate::config::section::{Example, ListRules, Section};
 use crate::config::setting::{Reload, Setting, setting};
 
@@ -506,8 +506,50 @@ fn bounds() -> [Setting<Raw>; 8] {
     ]
 }
 
+const PAIR_EXAMPLES: &[Example] = &[Example {
+    about: "A file with the certificate, its chain and its key, as HAProxy has it.",
+    active: false,
+    values: &[("certificate", "\"/etc/pointsman/shop.pem\"")],
+}];
+
+fn pair() -> Section<RawFilePair> {
+    Section::new(
+        "pairs",
+        "A certificate of the listener by its files, beside or instead of a folder. The files are followed; one that cannot \
+            be used harms no other, and leaves its former version in force.",
+    )
+    .settings([
+        setting!(RawFilePair, "certificate", FILE, certificate)
+            .required()
+            .example("\"/etc/pointsman/shop.pem\"")
+            .means(
+                "PEM file with the certificate and its chain. One whose file is called `default` (`default.pem`) serves \
+                whoever asks for a name that no certificate has; else the first one does.",
+            )
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(RawFilePair, "key", Optional(FILE), key)
+            .example("\"/etc/pointsman/shop.key\"")
+            .by_default("the certificate's file")
+            .means("PEM file with its key.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+    ])
+}
+
 fn listener() -> Section<RawListener> {
-    Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.").settings([
+    let section =
+        Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.");
+    section.settings(listener_settings()).list(
+        &ListRules { most: 1000, reload: Reload::Listener, examples: PAIR_EXAMPLES },
+        pair(),
+        |listener: &RawListener| &listener.pairs,
+        |listener: &mut RawListener| &mut listener.pairs,
+    )
+}
+
+fn listener_settings() -> [Setting<RawListener>; 9] {
+    [
         setting!(RawListener, "name", NAME, name)
             .required()
             .example("\"http\"")
@@ -522,10 +564,11 @@ fn listener() -> Section<RawListener> {
             .reloads(Reload::Listener),
         setting!(RawListener, "certificates", Optional(FOLDER), certificates)
             .example("\"/etc/pointsman/certificates\"")
-            .by_default("clear text")
+            .by_default("clear text, but for `pairs`")
             .means(
                 "A folder of certificates for TLS, NAME.crt or NAME.pem each with NAME.key, chosen by SNI. The \
-                folder is watched; new ones are taken up without a reload.",
+                folder is watched; new ones are taken up without a reload. Of several for one name the exact one goes before \
+                the wildcard, then `pairs` in their order, then the folder's in the order of their names.",
             )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
@@ -537,6 +580,17 @@ fn listener() -> Section<RawListener> {
                 the field `Client-Cert` (RFC 9440). The file is followed.",
             )
             .costs("A verification in each handshake that resumes no session.")
+            .reloads(Reload::Listener),
+        setting!(RawListener, "client_crl", Many::new(FILE, "files", 64), client_crl)
+            .example("[\"/etc/pointsman/clients.crl\"]")
+            .by_default("none: nothing is looked up")
+            .means(
+                "Files with lists of what the authorities of `client_ca` have revoked (CRLs), in PEM or DER. With any, every \
+                certificate of a client's chain, but for the trusted one, needs a list of its issuer's that is not past its \
+                `nextUpdate`; without one the handshake fails. The files are followed; new lists end sessions that could be \
+                resumed, not connections.",
+            )
+            .costs("Lists that are not written anew in time shut out every client that shows a certificate; the lists in memory.")
             .reloads(Reload::Listener),
         setting!(
             RawListener,
@@ -575,5 +629,5 @@ fn listener() -> Section<RawListener> {
             )
             .costs("Whoever is in these networks can claim any client address.")
             .reloads(Reload::Listener),
-    ])
+    ]
 }
