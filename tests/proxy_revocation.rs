@@ -55,7 +55,7 @@ impl World {
         prepare(folder.path(), &authority);
         let backend = Backend::saying("good").await;
         let services =
-            format!("[[services]]\nname = \"web\"\nhosts = [\"*\"]\nendpoints = [\"{}\"]\n", backend.address);
+            format!("[[services]]\nname = \"web\"\nhosts = [\"web.test\"]\nendpoints = [\"{}\"]\n", backend.address);
         std::fs::write(folder.path().join("services.toml"), services).unwrap();
         let mut world = Self { server: None, folder, backend, authority };
         let config = world.config(listener);
@@ -325,12 +325,14 @@ async fn pairs_in_files_are_taken_up_without_a_restart_and_a_bad_one_harms_only_
     soon(async { while !shows("whole.test", &next).await {} }).await;
     // A reload that names other files takes along what it can and tells what it cannot.
     world.put("web.key", "half written");
-    until("it is told", || world.problems("web.crt") == ["invalid-certificate"]).await;
+    world.put("whole.pem", "half written");
+    let told = |file: &str| world.problems(file) == ["invalid-certificate"];
+    until("both are told", || told("web.crt") && told("whole.pem")).await;
     let fewer = "[[proxy.listeners.pairs]]\ncertificate = \"web.crt\"\nkey = \"web.key\"\n";
     world.server().reloader().apply(world.config(fewer)).await.unwrap();
     soon(async { while world.shown("later.test").await.is_some() {} }).await;
     assert_eq!(world.shown("web.test").await, Some(web), "as it was before");
-    until("the others are nobody's problem any more", || world.problems("whole.pem").is_empty()).await;
+    until("what is not used any more is nobody's problem", || world.problems("whole.pem").is_empty()).await;
     assert_eq!(world.problems("web.crt"), ["invalid-certificate"]);
     assert!(world.backend.connections() == 0, "nobody has asked for a page");
     world.stop().await;
