@@ -2,6 +2,7 @@
 //! leaves an endpoint that is slow or fails and comes back, which keys move, what repeats may cost.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that cannot go on fails")]
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use pointsman::config::Config;
-use pointsman::config::checked::AdaptiveConfig;
+use pointsman::config::checked::{AdaptiveConfig, BalanceConfig};
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::balance::Algorithm;
 use pointsman::model::endpoint::{Endpoint, EndpointId, EndpointState, Family, Weight};
@@ -154,6 +155,18 @@ impl Simulation {
         let hashes = matches!(self.config.proxy.balance.algorithm, Algorithm::Hash(_));
         let ring = if hashes { Ring::of(&self.service.available).map(Arc::new) } else { None };
         self.service = Arc::new(Service { ring, ..(*self.service).clone() });
+    }
+
+    /// Another configuration of how requests are spread.
+    fn configure(mut self, change: impl FnOnce(&mut BalanceConfig)) -> Self {
+        let mut config = (*self.config).clone();
+        change(&mut config.proxy.balance);
+        self.config = Arc::new(config);
+        self
+    }
+
+    fn endpoint(&self, number: u16) -> &Endpoint {
+        self.service.endpoints.iter().find(|endpoint| endpoint.address.port() == number).unwrap()
     }
 
     /// Another table: the same endpoints keep their state.
@@ -477,6 +490,101 @@ async fn no_more_than_the_share_is_spared_and_one_always_serves() {
         simulation.run(secs(20), 200.0).await;
         assert!(simulation.ejected() <= most, "{count} {failing}: {}", simulation.ejected());
         assert_eq!(most > 0, simulation.ejected() > 0, "{count} {failing}");
+    }
+}
+
+/// Each endpoint answers badly every so many requests, by its number; 0: never. From `well` on nobody does.
+fn failing_every(every: &'static [u32], well: Duration) -> Behaviour {
+    let counts = RefCell::new(vec![0_u32; every.len()]);
+    Box::new(move |number, at| {
+        let number = usize::from(number);
+        let count = &mut counts.borrow_mut()[number];
+        *count += 1;
+        let fails = at < well && every[number] > 0 && count.is_multiple_of(every[number]);
+        (Duration::from_millis(10), if fails { 500 } else { 200 })
+    })
+}
+
+const EVER: Duration = Duration::from_secs(1_000_000);
+/// One of ten fails a tenth of its requests: no breaker sees that.
+const ONE_OF_TEN: &[u32] = &[0, 0, 0, 10, 0, 0, 0, 0, 0, 0];
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_does_worse_than_the_others_is_spared_ever_longer_and_taken_back() {
+    for algorithm in ["round_robin", "least_request", "random"] {
+        let well = secs(120);
+        let mut simulation = Simulation::new(even(10), algorithm, failing_every(ONE_OF_TEN, well));
+        simulation.run(secs(13), 300.0).await;
+        let is_spared = |simulation: &Simulation| simulation.endpoint(3).run.ejection.is_ejected();
+        assert!(simulation.ejected() == 1 && is_spared(&simulation), "{algorithm}");
+        // Half a minute, of which half is drawn.
+        let left = simulation.endpoint(3).run.ejection.left(Moment::of(Instant::now().into_std())).unwrap();
+        assert!((secs(10)..=secs(30)).contains(&left), "{algorithm}: {left:?}");
+        let counts = simulation.run(well - secs(13), 300.0).await;
+        assert!(share(&counts, 3) < 0.04, "{algorithm}: {counts:?}");
+        assert!(simulation.endpoint(3).run.judgement.times() >= 2, "{algorithm}");
+        assert_eq!(simulation.ejected(), usize::from(is_spared(&simulation)), "{algorithm}: nobody else");
+        simulation.run(secs(150), 300.0).await;
+        let counts = simulation.run(secs(20), 300.0).await;
+        assert!((share(&counts, 3) - 0.1).abs() < 0.03, "{algorithm}: {counts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_compare_endpoints_spare_one_once() {
+    let mut simulation = Simulation::of_workers(8, even(10), "round_robin", failing_every(ONE_OF_TEN, EVER));
+    simulation.run(secs(20), 400.0).await;
+    let run = &simulation.endpoint(3).run;
+    assert_eq!((simulation.ejected(), run.ejection.is_ejected(), run.judgement.times()), (1, true, 1));
+}
+
+/// What all endpoints do, what few of them do, and what one does a little more than the others, is nobody's fault.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_do_about_as_well_as_the_others_are_not_spared() {
+    const ALL: &[u32] = &[10; 10];
+    const A_LITTLE: &[u32] = &[0, 0, 0, 50, 0, 0, 0, 0, 0, 0];
+    for (what, every) in [("all fail", ALL), ("one fails a little", A_LITTLE), ("four are few", &ONE_OF_TEN[..4])] {
+        let mut simulation = Simulation::new(even(every.len() as u16), "round_robin", failing_every(every, EVER));
+        for _ in 0..60 {
+            simulation.run(secs(1), 300.0).await;
+            assert_eq!(simulation.ejected(), 0, "{what}");
+        }
+    }
+    // Too few answers say nothing, and nothing is done where nobody is ever to be spared.
+    let rare = Simulation::new(even(10), "round_robin", failing_every(ONE_OF_TEN, EVER));
+    let off = Simulation::new(even(10), "round_robin", failing_every(ONE_OF_TEN, EVER));
+    let off = off.configure(|balance| balance.ejection.in_a_row = 0);
+    for (mut simulation, rate) in [(rare, 80.0), (off, 300.0)] {
+        simulation.run(secs(60), rate).await;
+        assert_eq!(simulation.ejected(), 0, "{rate}");
+    }
+    // By Envoy's own rule, without a margin, the one that fails a little would be.
+    let simulation = Simulation::new(even(10), "round_robin", failing_every(A_LITTLE, EVER));
+    let mut simulation = simulation.configure(|balance| balance.outliers.margin = 0.0);
+    simulation.run(secs(20), 300.0).await;
+    assert_eq!(simulation.ejected(), 1);
+}
+
+/// Where a third fails nobody is far from what is usual; the part that fails is looked at by itself where that is asked for.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_fail_most_of_their_requests_are_spared_where_that_is_asked_for() {
+    for (failure_share, expected) in [(0.0, 0), (0.85, 2)] {
+        let behaviour: Behaviour = {
+            let counts = RefCell::new([0_u32; 6]);
+            Box::new(move |number, _| {
+                let count = &mut counts.borrow_mut()[usize::from(number)];
+                *count += 1;
+                // Nine of ten requests to two of the six.
+                (Duration::from_millis(10), if number < 2 && !count.is_multiple_of(10) { 500 } else { 200 })
+            })
+        };
+        let mut simulation = Simulation::new(even(6), "round_robin", behaviour).configure(|balance| {
+            // No breaker is in the way.
+            (balance.ejection.in_a_row, balance.ejection.success_ratio) = (1000, 0.0);
+            balance.outliers.failure_share = failure_share;
+        });
+        simulation.run(secs(13), 300.0).await;
+        assert_eq!(simulation.ejected(), expected, "{failure_share}");
     }
 }
 

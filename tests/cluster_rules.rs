@@ -15,7 +15,7 @@ use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
-use pointsman::model::problem::ProblemCode;
+use pointsman::model::problem::{Problem, ProblemCode};
 use pointsman::model::task::{TaskDefinition, TaskFacts, TaskState};
 use pointsman::table::Table;
 use pointsman::table::names::Found;
@@ -828,4 +828,37 @@ fn a_policy_speaks_of_the_role_that_a_task_runs_in() {
         world.say(snapshot(1, vec![at(1), framework, Fact::Task(Box::new(facts))]));
         assert_eq!(route(&world.table(), "x.a.test", "/").is_some(), expected, "{role:?}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_files_is_a_problem_until_it_is_mended() {
+    let fault = |file: &str, message: &str| Problem {
+        code: ProblemCode::InvalidCertificate,
+        subject: file.into(),
+        at: "".into(),
+        message: message.into(),
+        mend: "mend it".into(),
+    };
+    let mut world = world_of(1);
+    let told = |world: &mut World| -> Vec<String> {
+        let table = world.table();
+        let problems = table.problems.values().flat_map(|list| list.iter());
+        let mut told: Vec<_> = problems.map(|problem| format!("{} {}", problem.subject, problem.message)).collect();
+        told.sort();
+        told
+    };
+    let digest = world.table().digest;
+    world.say(ClusterEvent::FileFaults(vec![fault("/a.crt", "one"), fault("/a.crt", "two"), fault("/b.crt", "three")]));
+    assert_eq!(told(&mut world), ["/a.crt one", "/a.crt two", "/b.crt three"]);
+    // Deriving everything anew comes to the same.
+    let incremental = pointsman::table::dump::dump(&world.table());
+    world.say(ClusterEvent::Configured(Arc::new(config())));
+    assert_eq!(pointsman::table::dump::dump(&world.table()), incremental);
+    assert_eq!(world.table().digest, digest, "files are an instance's own: what it sees of the cluster is the same");
+    let fewer = || ClusterEvent::FileFaults(vec![fault("/a.crt", "two")]);
+    assert!(world.say(fewer()).table.is_some());
+    assert_eq!(told(&mut world), ["/a.crt two"]);
+    assert!(world.say(fewer()).table.is_none(), "nothing has changed");
+    world.say(ClusterEvent::FileFaults(Vec::new()));
+    assert_eq!((told(&mut world), world.table().digest), (Vec::new(), digest));
 }

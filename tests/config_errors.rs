@@ -461,3 +461,42 @@ fn authorities_of_certificates() {
         ],
     );
 }
+
+#[test]
+fn certificates_of_clients_come_with_tls_and_revocation_with_them() {
+    let listener = |more: &str| format!("[[proxy.listeners]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n{more}");
+    refused_beside_source(
+        &listener("client_ca = \"ca.pem\"\n"),
+        &[
+            "etc/p.toml:5:13: proxy.listeners[0].client_ca: in clear text no client shows a certificate; add `certificates` or `pairs`, or remove it",
+        ],
+    );
+    refused_beside_source(
+        &listener("certificates = \"c\"\nclient_crl = [\"clients.crl\"]\n"),
+        &[
+            "etc/p.toml:6:14: proxy.listeners[0].client_crl: clients are asked for no certificate; add `client_ca`, or remove it",
+        ],
+    );
+    refused_beside_source(
+        &listener("pairs = [{ key = \"a.key\" }, 1]\n"),
+        &[
+            "etc/p.toml:5:10: proxy.listeners[0].pairs[0].certificate: the setting is missing; add it like `certificate = \"/etc/pointsman/shop.pem\"`",
+            "etc/p.toml:5:29: proxy.listeners[0].pairs: found a whole number, expected a table; write it as [[proxy.listeners.pairs]]",
+        ],
+    );
+    let config = run(&format!(
+        "{SOURCE}{}",
+        listener(
+            "client_ca = \"ca.pem\"\nclient_crl = [\"one.crl\", \"two.crl\"]\n\
+             [[proxy.listeners.pairs]]\ncertificate = \"whole.pem\"\n\
+             [[proxy.listeners.pairs]]\ncertificate = \"shop.crt\"\nkey = \"/k/shop.key\"\n"
+        )
+    ))
+    .unwrap();
+    let listener = &config.proxy.listeners[0];
+    let files = |files: &[&str]| files.iter().map(std::path::PathBuf::from).collect::<Vec<_>>();
+    let pairs: Vec<_> = listener.pairs.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]).collect();
+    assert_eq!(pairs, files(&["etc/whole.pem", "etc/whole.pem", "etc/shop.crt", "/k/shop.key"]));
+    assert_eq!(listener.client_crl, files(&["etc/one.crl", "etc/two.crl"]));
+    assert!(listener.speaks_tls());
+}

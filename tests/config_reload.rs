@@ -68,6 +68,11 @@ fn sources_are_named() {
 fn listeners_are_named() {
     changes(":80", ":81", &[], &["proxy.listeners[http].address"], &[]);
     changes("name = \"http\"", "name = \"web\"", &[], &["proxy.listeners[http]", "proxy.listeners[web]"], &[]);
+    let to = "name = \"http\"\npairs = [{ certificate = \"/c\" }]";
+    changes("name = \"http\"", to, &[], &["proxy.listeners[http].pairs[0]"], &[]);
+    let with_pair = BASE.replacen("name = \"http\"", to, 1);
+    let plan = reload(&config(&with_pair), &config(&with_pair.replace("\"/c\"", "\"/d\""))).unwrap();
+    assert_eq!(plan.listeners, ["proxy.listeners[http].pairs[0].certificate"]);
     changes("[server]", "[dns]\nlisten = [\"127.0.0.1:53\"]\n[server]", &[], &["dns.listen"], &[]);
 }
 

@@ -87,6 +87,24 @@ async fn certificates_in_a_folder() {
 }
 
 #[tokio::test]
+async fn several_files_and_a_folder_by_one_watch() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = [one.path().join("a.crt"), two.path().join("not-yet.key"), two.path().join("folder")];
+    fs::write(&files[0], "1").unwrap();
+    fs::create_dir(&files[2]).unwrap();
+    let watch = Watch::start_all(&files).unwrap();
+    let mut changes = watch.changes();
+    fs::write(&files[1], "1").unwrap();
+    noticed(&mut changes).await;
+    fs::write(&files[0], "22").unwrap();
+    noticed(&mut changes).await;
+    fs::write(files[2].join("c.crt"), "1").unwrap();
+    noticed(&mut changes).await;
+    fs::remove_file(&files[0]).unwrap();
+    noticed(&mut changes).await;
+}
+
+#[tokio::test]
 async fn neighbours_and_readers_are_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let (path, neighbour) = (folder.path().join("p.toml"), folder.path().join("neighbour"));

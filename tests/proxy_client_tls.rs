@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use pointsman::config::checked::ClientDemand;
 use pointsman::model::service::Protocol;
-use pointsman::proxy::tls::clients::ClientAuthorities;
+use pointsman::proxy::tls::clients::{ClientAuthorities, ClientFiles};
 use pointsman::proxy::tls::store::Certificates;
 use pointsman::proxy::tls::tickets::Tickets;
 use pointsman::proxy::tls::{TlsListener, TlsOptions, provider};
@@ -80,7 +80,8 @@ impl World {
 }
 
 fn clients(file: &Path, demand: ClientDemand) -> TlsOptions {
-    TlsOptions { clients: Some(ClientAuthorities::load(file, demand).unwrap()), ..TlsOptions::default() }
+    let files = ClientFiles { authorities: file.to_owned(), revoked: Vec::new() };
+    TlsOptions { clients: Some(ClientAuthorities::load(&files, demand).unwrap()), ..TlsOptions::default() }
 }
 
 /// What the endpoint was told of the certificate.
@@ -232,7 +233,7 @@ async fn an_ocsp_answer_is_shown_while_it_is_good() {
     assert!(shown().await);
     let reload = async || {
         let certificates = world.certificates.clone();
-        tokio::task::spawn_blocking(move || certificates.reload().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || certificates.reload()).await.unwrap()
     };
     // One that is none takes nothing else along, and one that is gone is not shown.
     std::fs::write(world.path("web.ocsp"), "nonsense").unwrap();

@@ -26,9 +26,10 @@ use pointsman::model::service::Protocol;
 use pointsman::server::{Options, Server};
 use proxy_common::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Serves HTTP/1.1 or HTTP/2, as ALPN has it, over TLS: tells what it saw of the connection and the request.
 async fn secure_backend(config: Arc<rustls::ServerConfig>) -> SocketAddr {
@@ -71,6 +72,28 @@ async fn tell(request: Request<Incoming>, seen: String) -> Result<Response<Full<
     Ok(Response::new(format!("{seen} {version:?} {uri} {length}").into()))
 }
 
+/// Takes one connection, reads the head of a request and has a conversation then.
+async fn once<C>(
+    config: Arc<rustls::ServerConfig>,
+    conversation: impl FnOnce(TlsStream<TcpStream>) -> C + Send + 'static,
+) -> SocketAddr
+where
+    C: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        conversation(stream).await;
+    });
+    address
+}
+
 /// A route to one endpoint, with what is configured and what its task says.
 fn cluster(protocol: Protocol, address: SocketAddr, entries: Vec<EndpointTlsConfig>, tls: EndpointTls) -> Cluster {
     let tls = Arc::new(tls);
@@ -84,34 +107,67 @@ fn cluster(protocol: Protocol, address: SocketAddr, entries: Vec<EndpointTlsConf
     .route("*", "/", "web")
 }
 
-fn trusting(folder: &Path, authority: &Authority) -> EndpointTlsConfig {
-    let ca = authority.write(&folder.join("ca.pem"));
-    EndpointTlsConfig { name: "own".into(), ca: Some(ca), ..Default::default() }
+/// An authority that proxies believe by the entry `own`.
+struct Trusted {
+    folder: tempfile::TempDir,
+    authority: Authority,
+    entry: EndpointTlsConfig,
+}
+
+impl Trusted {
+    fn new() -> Self {
+        let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        let ca = authority.write(&folder.path().join("ca.pem"));
+        let entry = EndpointTlsConfig { name: "own".into(), ca: Some(ca), ..Default::default() };
+        Self { folder, authority, entry }
+    }
+
+    /// What a server speaks TLS with, for these names.
+    fn server(&self, names: &[&str], alpn: &[&str]) -> Arc<rustls::ServerConfig> {
+        self.authority.server(&self.authority.issue(names), alpn, false)
+    }
+
+    fn cluster(&self, protocol: Protocol, address: SocketAddr, tls: EndpointTls) -> Cluster {
+        cluster(protocol, address, vec![self.entry.clone()], tls)
+    }
+
+    fn proxy(&self, protocol: Protocol, address: SocketAddr, tls: EndpointTls) -> Proxy {
+        self.cluster(protocol, address, tls).serve()
+    }
 }
 
 fn own(server_name: Option<&str>) -> EndpointTls {
     EndpointTls { profile: "own".into(), server_name: server_name.map(Into::into) }
 }
 
+/// A 502 that the proxy gives by itself, for this reason and with this error of RFC 9209.
+#[track_caller]
+fn assert_502(answer: &str, reason: &str, error: &str, what: &str) {
+    assert_eq!((status(answer), header(answer, "x-pointsman-reason")), (502, Some(reason)), "{what}: {answer}");
+    assert!(header(answer, "proxy-status").unwrap().contains(error), "{what}: {answer}");
+}
+
+/// Handshakes with endpoints that came to this.
+fn handshakes(proxy: &Proxy, outcome: &str) -> f64 {
+    proxy.metric(&format!("pointsman_proxy_upstream_tls_handshakes_total{{outcome=\"{outcome}\"}}"))
+}
+
 #[tokio::test]
 async fn http1_and_http2_are_spoken_over_tls_and_connections_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let issued = authority.issue(&["shop.test", "127.0.0.1"]);
-    let backend = secure_backend(authority.server(&issued, &["h2", "http/1.1"], false)).await;
-    let entry = trusting(folder.path(), &authority);
-    let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], own(Some("shop.test"))).serve();
+    let trusted = Trusted::new();
+    let backend = secure_backend(trusted.server(&["shop.test", "127.0.0.1"], &["h2", "http/1.1"])).await;
+    let proxy = trusted.proxy(Protocol::Https, backend, own(Some("shop.test")));
     assert_eq!(body(&proxy.get("a.test", "/x").await), "1 shop.test false HTTP/1.1 /x 0");
     assert_eq!(body(&proxy.get("b.test", "/y").await), "1 shop.test false HTTP/1.1 /y 0", "the connection is kept");
     let post = "POST /z HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     assert_eq!(body(&proxy.raw(post).await), "1 shop.test false HTTP/1.1 /z 5");
     // Its address is verified where no name is given, and none is sent then; the former connection was for a name.
-    proxy.publish(cluster(Protocol::Https, backend, vec![entry.clone()], own(None)));
+    proxy.publish(trusted.cluster(Protocol::Https, backend, own(None)));
     assert_eq!(body(&proxy.get("a.test", "/").await), "2 - false HTTP/1.1 / 0");
-    proxy.publish(cluster(Protocol::H2, backend, vec![entry], own(Some("shop.test"))));
+    proxy.publish(trusted.cluster(Protocol::H2, backend, own(Some("shop.test"))));
     assert_eq!(body(&proxy.get("a.test", "/x").await), "3 shop.test false HTTP/2.0 https://a.test/x 0");
     assert_eq!(body(&proxy.get("a.test", "/y").await), "3 shop.test false HTTP/2.0 https://a.test/y 0");
-    assert_eq!(proxy.metric("pointsman_proxy_upstream_tls_handshakes_total{outcome=\"made\"}"), 3.0);
+    assert_eq!(handshakes(&proxy, "made"), 3.0);
 }
 
 /// Ends its first connection together with the handshake, before a request can come; on others it tells what it was sent.
@@ -153,12 +209,9 @@ async fn ending_with_the_handshake(config: Arc<rustls::ServerConfig>) -> Backend
 /// Whatever the method and however few attempts there are: nothing was sent the first time, and everything the second.
 #[tokio::test]
 async fn a_request_that_a_new_connection_did_not_take_is_sent_again_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let issued = authority.issue(&["shop.test"]);
-    let backend = ending_with_the_handshake(authority.server(&issued, &["http/1.1"], false)).await;
-    let entry = trusting(folder.path(), &authority);
-    let proxy = cluster(Protocol::Https, backend.address, vec![entry], own(Some("shop.test"))).serve();
+    let trusted = Trusted::new();
+    let backend = ending_with_the_handshake(trusted.server(&["shop.test"], &["http/1.1"])).await;
+    let proxy = trusted.proxy(Protocol::Https, backend.address, own(Some("shop.test")));
     let lines = "Host: shop.test\r\nAuthorization: Basic YTpi\r\nContent-Length: 5\r\nConnection: close\r\n";
     let answer = proxy.raw(&format!("POST /z HTTP/1.1\r\n{lines}\r\nhello")).await;
     let sent = body(&answer);
@@ -169,15 +222,11 @@ async fn a_request_that_a_new_connection_did_not_take_is_sent_again_as_it_was() 
 
 #[tokio::test]
 async fn a_certificate_that_is_not_believed_is_a_502_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    let entry = trusting(folder.path(), &authority);
-    let check = async |issued: authority::Issued, of: &Authority, tls: EndpointTls| {
-        let backend = secure_backend(of.server(&issued, &["http/1.1"], false)).await;
-        let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], tls).serve();
-        let answer = proxy.get("a.test", "/").await;
-        let failed = "pointsman_proxy_upstream_tls_handshakes_total{outcome=\"certificate\"}";
-        (answer, proxy.metric(failed))
+    let (trusted, stranger) = (Trusted::new(), Authority::new());
+    let authority = &trusted.authority;
+    let proxy = async |issued: &authority::Issued, of: &Authority, tls: EndpointTls| {
+        let backend = secure_backend(of.server(issued, &["http/1.1"], false)).await;
+        trusted.proxy(Protocol::Https, backend, tls)
     };
     let expired = authority.issue_with(&["shop.test"], |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -185,61 +234,104 @@ async fn a_certificate_that_is_not_believed_is_a_502_of_its_own() {
     });
     for (what, issued, of, tls) in [
         ("another authority", stranger.issue(&["shop.test"]), &stranger, own(Some("shop.test"))),
-        ("another name", authority.issue(&["other.test"]), &authority, own(Some("shop.test"))),
-        ("out of date", expired, &authority, own(Some("shop.test"))),
-        ("the system's authorities", authority.issue(&["127.0.0.1"]), &authority, EndpointTls::default()),
+        ("another name", authority.issue(&["other.test"]), authority, own(Some("shop.test"))),
+        ("out of date", expired, authority, own(Some("shop.test"))),
+        ("the system's authorities", authority.issue(&["127.0.0.1"]), authority, EndpointTls::default()),
     ] {
-        let (answer, failed) = check(issued, of, tls).await;
-        assert_eq!(status(&answer), 502, "{what}: {answer}");
-        assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-certificate"), "{what}: {answer}");
-        assert!(header(&answer, "proxy-status").unwrap().contains("tls_certificate_error"), "{what}: {answer}");
-        assert_eq!(failed, 1.0, "{what}");
+        let proxy = proxy(&issued, of, tls).await;
+        assert_502(&proxy.get("a.test", "/").await, "upstream-certificate", "tls_certificate_error", what);
+        assert_eq!(handshakes(&proxy, "certificate"), 1.0, "{what}");
     }
     // Only the word itself takes any certificate.
     let insecure = EndpointTls { profile: "insecure".into(), server_name: None };
-    let (answer, _) = check(stranger.issue(&["x.test"]), &stranger, insecure).await;
+    let answer = proxy(&stranger.issue(&["x.test"]), &stranger, insecure).await.get("a.test", "/").await;
     assert_eq!(status(&answer), 200, "{answer}");
+}
+
+/// RFC 5280 section 5: an entry with lists believes nobody whose list says otherwise, is out of date, or is not there.
+#[tokio::test]
+async fn a_certificate_that_was_revoked_is_not_believed_rfc5280_5() {
+    const NOW: (i32, i32) = (2020, 2099);
+    let mut trusted = Trusted::new();
+    let (list, other) = (trusted.folder.path().join("own.crl"), trusted.folder.path().join("other.crl"));
+    let write = |authority: &Authority, file: &Path, serials: &[u64], years: (i32, i32)| {
+        std::fs::write(file, authority.revoking(serials, years).pem().unwrap()).unwrap();
+    };
+    write(&Authority::called("somebody else"), &other, &[1], NOW);
+    write(&trusted.authority, &list, &[], NOW);
+    trusted.entry.crl = vec![other.clone(), list.clone()];
+    let issued = trusted.authority.issue_number(1, &["127.0.0.1"]);
+    let backend = secure_backend(trusted.authority.server(&issued, &["h2", "http/1.1"], false)).await;
+    for protocol in [Protocol::Https, Protocol::H2] {
+        write(&trusted.authority, &list, &[], NOW);
+        let proxy = trusted.proxy(protocol, backend, own(None));
+        assert_eq!(status(&proxy.get("a.test", "/").await), 200);
+        // New lists are read, and what was agreed on under the former ones is used no more.
+        for (what, serials, years, outcome) in [
+            ("it is revoked", &[1, 2][..], NOW, "revoked"),
+            ("the list is out of date", &[], (2020, 2021), "certificate"),
+        ] {
+            write(&trusted.authority, &list, serials, years);
+            assert!(proxy.profiles.reload().is_empty());
+            let is_refused = async || status(&proxy.get("a.test", "/").await) == 502;
+            soon(async { while !is_refused().await {} }).await;
+            let answer = proxy.get("a.test", "/").await;
+            assert_502(&answer, "upstream-certificate", "tls_certificate_error", what);
+            assert!(handshakes(&proxy, outcome) >= 1.0, "{what}");
+        }
+        // One that cannot be read leaves the former ones.
+        write(&trusted.authority, &list, &[1], NOW);
+        proxy.profiles.reload();
+        std::fs::write(&list, "half written").unwrap();
+        let problem = proxy.profiles.reload()[0].problem();
+        assert!(problem.file == list && problem.code.as_str() == "invalid-revocation-list", "{problem:?}");
+        let revoked = handshakes(&proxy, "revoked");
+        assert_502(&proxy.get("a.test", "/").await, "upstream-certificate", "tls_certificate_error", "half written");
+        assert_eq!(handshakes(&proxy, "revoked"), revoked + 1.0);
+        // Two lists of one authority: the newer one counts, wherever it stands.
+        write(&trusted.authority, &list, &[1], (2019, 2099));
+        write(&trusted.authority, &other, &[], NOW);
+        assert!(proxy.profiles.reload().is_empty());
+        assert_eq!(status(&proxy.get("a.test", "/").await), 200);
+        write(&Authority::called("somebody else"), &other, &[1], NOW);
+    }
+    // Lists of others alone say nothing of it.
+    trusted.entry.crl = vec![other];
+    let proxy = trusted.proxy(Protocol::Https, backend, own(None));
+    assert_502(&proxy.get("a.test", "/").await, "upstream-certificate", "tls_certificate_error", "no list");
 }
 
 #[tokio::test]
 async fn what_is_no_tls_is_a_502_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let entry = trusting(folder.path(), &authority);
+    let trusted = Trusted::new();
     let plain = Backend::start(|mut stream, _| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     })
     .await;
-    let http1_only = secure_backend(authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
+    let http1_only = secure_backend(trusted.server(&["127.0.0.1"], &["http/1.1"])).await;
     for (what, protocol, address, tls) in [
         ("clear text", Protocol::Https, plain.address, own(None)),
         ("no HTTP/2", Protocol::H2, http1_only, own(None)),
         ("no such entry", Protocol::Https, http1_only, EndpointTls { profile: "none".into(), server_name: None }),
     ] {
-        let proxy = cluster(protocol, address, vec![entry.clone()], tls).serve();
-        let answer = proxy.get("a.test", "/").await;
-        assert_eq!(status(&answer), 502, "{what}: {answer}");
-        assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-tls"), "{what}: {answer}");
-        assert!(header(&answer, "proxy-status").unwrap().contains("tls_protocol_error"), "{what}: {answer}");
+        let answer = trusted.proxy(protocol, address, tls).get("a.test", "/").await;
+        assert_502(&answer, "upstream-tls", "tls_protocol_error", what);
     }
 }
 
 #[tokio::test]
 async fn an_endpoint_that_asks_for_a_certificate_is_shown_one_and_new_files_count() {
-    let folder = tempfile::tempdir().unwrap();
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    let issued = authority.issue(&["127.0.0.1"]);
-    let backend = secure_backend(authority.server(&issued, &["http/1.1"], true)).await;
-    let without = trusting(folder.path(), &authority);
-    let proxy = cluster(Protocol::Https, backend, vec![without.clone()], own(None)).serve();
-    let answer = proxy.get("a.test", "/").await;
+    let (mut trusted, stranger) = (Trusted::new(), Authority::new());
+    let issued = trusted.authority.issue(&["127.0.0.1"]);
+    let backend = secure_backend(trusted.authority.server(&issued, &["http/1.1"], true)).await;
+    let answer = trusted.proxy(Protocol::Https, backend, own(None)).get("a.test", "/").await;
     assert_eq!(header(&answer, "x-pointsman-reason"), Some("upstream-tls"), "{answer}");
-    let (certificate, key) = stranger.issue(&["proxy.test"]).write(folder.path(), "client");
-    let with = EndpointTlsConfig { certificate: Some(certificate), key: Some(key), ..without };
-    let proxy = cluster(Protocol::Https, backend, vec![with.clone()], own(None)).serve();
+    let (certificate, key) = stranger.issue(&["proxy.test"]).write(trusted.folder.path(), "client");
+    (trusted.entry.certificate, trusted.entry.key) = (Some(certificate), Some(key));
+    let proxy = trusted.proxy(Protocol::Https, backend, own(None));
     let answer = proxy.get("a.test", "/").await;
     assert_eq!(status(&answer), 502, "the authority is another one: {answer}");
-    authority.issue(&["proxy.test"]).write(folder.path(), "client");
+    trusted.authority.issue(&["proxy.test"]).write(trusted.folder.path(), "client");
     proxy.profiles.reload();
     let answer = proxy.get("a.test", "/").await;
     assert!(body(&answer).contains("- true"), "{answer}");
@@ -251,13 +343,11 @@ async fn an_endpoint_that_asks_for_a_certificate_is_shown_one_and_new_files_coun
 
 #[tokio::test]
 async fn another_endpoint_is_tried_whatever_the_method() {
-    let folder = tempfile::tempdir().unwrap();
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    let bad = secure_backend(stranger.server(&stranger.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
-    let good = secure_backend(authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false)).await;
-    let entry = trusting(folder.path(), &authority);
+    let (trusted, stranger) = (Trusted::new(), Trusted::new());
+    let bad = secure_backend(stranger.server(&["127.0.0.1"], &["http/1.1"])).await;
+    let good = secure_backend(trusted.server(&["127.0.0.1"], &["http/1.1"])).await;
     let tls = Arc::new(own(None));
-    let cluster = Cluster::with(|config| config.upstreams.tls = vec![entry])
+    let cluster = Cluster::with(|config| config.upstreams.tls = vec![trusted.entry.clone()])
         .service("web", Protocol::Https, &[bad, good])
         .endpoints("web", |endpoint| endpoint.tls = Some(tls.clone()))
         .route("*", "/", "web");
@@ -271,18 +361,8 @@ async fn another_endpoint_is_tried_whatever_the_method() {
 
 #[tokio::test]
 async fn a_websocket_goes_over_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let config = authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let backend = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
+    let trusted = Trusted::new();
+    let backend = once(trusted.server(&["127.0.0.1"], &["http/1.1"]), |mut stream| async move {
         let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
         let mut bytes = [0; 4];
@@ -290,9 +370,9 @@ async fn a_websocket_goes_over_tls() {
         bytes.reverse();
         stream.write_all(&bytes).await.unwrap();
         stream.shutdown().await.unwrap();
-    });
-    let entry = trusting(folder.path(), &authority);
-    let proxy = cluster(Protocol::Https, backend, vec![entry], own(None)).serve();
+    })
+    .await;
+    let proxy = trusted.proxy(Protocol::Https, backend, own(None));
     let mut client = proxy.connect().await;
     let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -330,7 +410,7 @@ async fn the_whole_program_speaks_tls_with_tasks_and_checks_them_so() {
     let server = tokio::task::spawn_blocking(move || Server::start(first, Options::default()).unwrap()).await.unwrap();
     let address = server.addresses().proxy[0];
     let get = async || {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /x HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n").await.unwrap();
         read_all(&mut stream).await
     };
@@ -373,20 +453,9 @@ async fn the_whole_program_speaks_tls_with_tasks_and_checks_them_so() {
 /// RFC 9112 section 9.8: an answer that ends with its connection is whole only if TLS says so.
 #[tokio::test]
 async fn an_answer_that_tls_does_not_end_is_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let entry = trusting(folder.path(), &authority);
+    let trusted = Trusted::new();
     for says_so in [true, false] {
-        let config = authority.server(&authority.issue(&["127.0.0.1"]), &["http/1.1"], false);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
+        let backend = once(trusted.server(&["127.0.0.1"], &["http/1.1"]), move |mut stream| async move {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall, or a part").await.unwrap();
             stream.flush().await.unwrap();
             if says_so {
@@ -394,8 +463,9 @@ async fn an_answer_that_tls_does_not_end_is_cut() {
             } else {
                 let _ = stream.get_mut().0.shutdown().await;
             }
-        });
-        let proxy = cluster(Protocol::Https, backend, vec![entry.clone()], own(None)).serve();
+        })
+        .await;
+        let proxy = trusted.proxy(Protocol::Https, backend, own(None));
         let answer = proxy.get("a.test", "/").await;
         assert!(status(&answer) == 200 && answer.contains("all, or a part"), "{answer}");
         assert_eq!(answer.ends_with("\r\n0\r\n\r\n"), says_so, "{answer}");

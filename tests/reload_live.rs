@@ -87,6 +87,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("proxy.hedging.", "read from the request's plan"),
     ("proxy.adaptive_concurrency.", "read from the request's plan"),
     ("proxy.zone.", "read from the request's plan"),
+    ("proxy.balance.outliers.", "as proxy.balance.: tests/balance_simulation.rs"),
     ("proxy.balance.", "read from the table's configuration when an endpoint is chosen or judged"),
     ("proxy.limits.connect", "read from the request's plan"),
     ("proxy.limits.per_try", "read from the request's plan"),

@@ -29,6 +29,8 @@ pub struct Changes {
     pub problems: BTreeSet<SourceName>,
     /// Which ports cannot be listened on changed.
     pub ports: bool,
+    /// What is wrong with files of this program's own changed.
+    pub files: bool,
     /// What operators took out of service changed.
     pub drains: bool,
     /// The state of a source changed.
@@ -49,6 +51,7 @@ impl Changes {
         !self.everything
             && !self.sources
             && !self.ports
+            && !self.files
             && !self.drains
             && self.tasks.is_empty()
             && self.agents.is_empty()

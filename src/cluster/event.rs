@@ -26,6 +26,8 @@ pub enum ClusterEvent {
     Command(Command),
     /// The ports of services that cannot be listened on at present, and why.
     PortFaults(BTreeMap<u16, Arc<str>>),
+    /// What is wrong at present with files that this program reads beside its configuration; the subjects are their paths.
+    FileFaults(Vec<Problem>),
     /// Active checks have come to other verdicts.
     Checked(Vec<CheckReport>),
     /// A deadline of the state may have passed; the writer passes the time itself.

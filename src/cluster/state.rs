@@ -69,6 +69,8 @@ pub struct ClusterState {
     pub(crate) deadlines: Deadlines,
     /// Ports of services that cannot be listened on, and why.
     pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
+    /// What is wrong with files of this program's own.
+    pub(crate) file_faults: Vec<Problem>,
     /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources.
     pub(crate) ignored: u64,
     /// When the stored state was taken that this one began with.
@@ -95,6 +97,13 @@ impl ClusterState {
                     changes.cause(|| format!("ports that cannot be listened on: {}", faults.len()));
                     changes.ports = true;
                     self.port_faults = faults;
+                }
+            }
+            ClusterEvent::FileFaults(faults) => {
+                if faults != self.file_faults {
+                    changes.cause(|| format!("files that cannot be used: {}", faults.len()));
+                    changes.files = true;
+                    self.file_faults = faults;
                 }
             }
             ClusterEvent::Checked(reports) => reports.into_iter().for_each(|report| self.check(report, changes)),

@@ -859,6 +859,8 @@ pub struct BalanceConfig {
     pub queue_time: Duration,
     /// When endpoints that fail are spared.
     pub ejection: EjectionConfig,
+    /// When those that do worse than the others are.
+    pub outliers: OutlierConfig,
 }
 
 /// When endpoints that fail are spared.
@@ -876,6 +878,44 @@ pub struct EjectionConfig {
     pub max_share: f64,
     /// When a smaller share is left, all count again.
     pub panic_threshold: f64,
+}
+
+/// When endpoints that do worse than the others of their service are spared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutlierConfig {
+    /// So many tenths of the standard deviation below the mean of the success rates; 0: never for that.
+    pub deviation_tenths: u32,
+    /// … and by so large a part of the answers at least.
+    pub margin: f64,
+    /// Answers of an endpoint in ten seconds below which its success rate says nothing.
+    pub rate_answers: u32,
+    /// So large a part of its answers that is bad, whatever the others do; 0: never for that.
+    pub failure_share: f64,
+    /// Answers of an endpoint in ten seconds below which that says nothing.
+    pub share_answers: u32,
+    /// Endpoints with so many answers below which none is compared.
+    pub min_endpoints: u32,
+    /// For so long the first time, twice and three times as long … when it happens again …
+    pub time: Duration,
+    /// … and at most.
+    pub longest: Duration,
+}
+
+/// Envoy's figures, but for the margin: without one, a service that does not fail would spare an endpoint for a single
+/// failure.
+impl Default for OutlierConfig {
+    fn default() -> Self {
+        Self {
+            deviation_tenths: 19,
+            margin: 0.05,
+            rate_answers: 100,
+            failure_share: 0.0,
+            share_answers: 50,
+            min_endpoints: 5,
+            time: Duration::from_secs(30),
+            longest: Duration::from_secs(300),
+        }
+    }
 }
 
 /// Where the proxy is, and when requests stay there.
@@ -941,10 +981,14 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// The address.
     pub address: SocketAddr,
-    /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); `None`: clear text.
+    /// A folder of certificates (`NAME.crt`/`.pem` with `NAME.key`); without it and `pairs`: clear text.
     pub certificates: Option<PathBuf>,
+    /// Certificates by their files; they go before those of the folder, the first one first.
+    pub pairs: Vec<PairFiles>,
     /// PEM file with the authorities that sign certificates of clients; `None`: clients are asked for none.
     pub client_ca: Option<PathBuf>,
+    /// Files with lists of what these have revoked; none: nothing is looked up.
+    pub client_crl: Vec<PathBuf>,
     /// Whether clients must show one.
     pub client_certificate: ClientDemand,
     /// What requests are routed by.
@@ -962,13 +1006,29 @@ impl ListenerConfig {
             name: name.into(),
             address,
             certificates: None,
+            pairs: Vec::new(),
             client_ca: None,
+            client_crl: Vec::new(),
             client_certificate: ClientDemand::default(),
             route_by: RouteBy::default(),
             proxy_protocol: Vec::new(),
             passthrough: false,
         }
     }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.certificates.is_some() || !self.pairs.is_empty()
+    }
+}
+
+/// A certificate and its key, by their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PairFiles {
+    /// PEM file with the certificate and its chain.
+    pub certificate: PathBuf,
+    /// PEM file with the key; it may be the same one.
+    pub key: PathBuf,
 }
 
 /// Whether clients of a listener must show a certificate.
@@ -1097,6 +1157,8 @@ pub struct EndpointTlsConfig {
     pub name: Arc<str>,
     /// PEM file with the authorities to trust; `None`: those of the system.
     pub ca: Option<PathBuf>,
+    /// Files with lists of what these have revoked; none: nothing is looked up.
+    pub crl: Vec<PathBuf>,
     /// PEM file with the certificate to show, and its chain.
     pub certificate: Option<PathBuf>,
     /// PEM file with its key.
@@ -1107,14 +1169,15 @@ pub struct EndpointTlsConfig {
 
 impl Default for EndpointTlsConfig {
     fn default() -> Self {
-        Self { name: "".into(), ca: None, certificate: None, key: None, server_name: None }
+        Self { name: "".into(), ca: None, crl: Vec::new(), certificate: None, key: None, server_name: None }
     }
 }
 
 impl EndpointTlsConfig {
     /// The files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.ca, &self.certificate, &self.key].into_iter().flatten().map(PathBuf::as_path)
+        let single = [&self.ca, &self.certificate, &self.key].into_iter().flatten();
+        single.chain(&self.crl).map(PathBuf::as_path)
     }
 }
 
@@ -1349,6 +1412,7 @@ impl Default for BalanceConfig {
             max_queue: 1000,
             queue_time: Duration::from_secs(5),
             ejection: EjectionConfig::default(),
+            outliers: OutlierConfig::default(),
         }
     }
 }

@@ -130,12 +130,18 @@ fn external_account(entry: &AcmeConfig, path: &str, reader: &mut Reader<'_>) {
     }
 }
 
-/// Certificates of clients come with TLS.
+/// Certificates of clients come with TLS, and what is revoked of them with those who signed them.
 fn client_certificates(raw: &Raw, reader: &mut Reader<'_>) {
     for (position, listener) in raw.listeners.iter().enumerate() {
-        let path = format!("proxy.listeners[{position}].client_ca");
-        if listener.client_ca.is_some() && !reader.has(&format!("proxy.listeners[{position}].certificates")) {
-            reader.fault_of(&path, "in clear text no client shows a certificate", "add `certificates`, or remove it");
+        let path = format!("proxy.listeners[{position}]");
+        let speaks_tls = reader.has(&format!("{path}.certificates")) || reader.has(&format!("{path}.pairs"));
+        if listener.client_ca.is_some() && !speaks_tls {
+            let mend = "add `certificates` or `pairs`, or remove it";
+            reader.fault_of(&format!("{path}.client_ca"), "in clear text no client shows a certificate", mend);
+        }
+        if !listener.client_crl.is_empty() && !reader.has(&format!("{path}.client_ca")) {
+            let mend = "add `client_ca`, or remove it";
+            reader.fault_of(&format!("{path}.client_crl"), "clients are asked for no certificate", mend);
         }
     }
 }

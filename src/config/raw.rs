@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::acme::AcmeConfig;
 use super::checked::{
     ClientDemand, ClientTls, Config, EndpointTlsConfig, FileConfig, ForwardZone, ListenerConfig, MarathonConfig,
-    MarathonCredentials, Masters, MesosConfig, MesosCredentials, Place, PolicyConfig, RouteBy, Secret,
+    MarathonCredentials, Masters, MesosConfig, MesosCredentials, PairFiles, Place, PolicyConfig, RouteBy, Secret,
 };
 use super::filter::FilterConfig;
 use super::kind::masters::{MastersValue, Scheme};
@@ -92,11 +92,20 @@ pub(crate) struct RawListener {
     pub(crate) name: Arc<str>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) certificates: Option<PathBuf>,
+    pub(crate) pairs: Vec<RawFilePair>,
     pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_crl: Vec<PathBuf>,
     pub(crate) client_certificate: ClientDemand,
     pub(crate) route_by: RouteBy,
     pub(crate) proxy_protocol: Vec<IpNet>,
     pub(crate) passthrough: bool,
+}
+
+/// `[[proxy.listeners.pairs]]`.
+#[derive(Clone, Default)]
+pub(crate) struct RawFilePair {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// A certificate and its key.
@@ -275,7 +284,9 @@ impl RawListener {
             name: self.name,
             address,
             certificates: self.certificates,
+            pairs: self.pairs.into_iter().map(RawFilePair::into_config).collect(),
             client_ca: self.client_ca,
+            client_crl: self.client_crl,
             client_certificate: self.client_certificate,
             route_by: self.route_by,
             proxy_protocol: self.proxy_protocol,
@@ -290,12 +301,27 @@ impl From<&ListenerConfig> for RawListener {
             name: config.name.clone(),
             address: Some(config.address),
             certificates: config.certificates.clone(),
+            pairs: config.pairs.iter().map(RawFilePair::from).collect(),
             client_ca: config.client_ca.clone(),
+            client_crl: config.client_crl.clone(),
             client_certificate: config.client_certificate,
             route_by: config.route_by,
             proxy_protocol: config.proxy_protocol.clone(),
             passthrough: config.passthrough,
         }
+    }
+}
+
+impl RawFilePair {
+    fn into_config(self) -> PairFiles {
+        PairFiles { key: self.key.unwrap_or_else(|| self.certificate.clone()), certificate: self.certificate }
+    }
+}
+
+impl From<&PairFiles> for RawFilePair {
+    fn from(config: &PairFiles) -> Self {
+        let key = Some(&config.key).filter(|key| **key != config.certificate).cloned();
+        Self { certificate: config.certificate.clone(), key }
     }
 }
 
@@ -320,6 +346,12 @@ impl Entry for RawFile {
 impl Entry for RawListener {
     fn name(&self) -> Option<String> {
         Some(self.name.to_string())
+    }
+}
+
+impl Entry for RawFilePair {
+    fn name(&self) -> Option<String> {
+        None
     }
 }
 

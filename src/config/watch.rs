@@ -1,4 +1,4 @@
-//! Tells when a file, or what is in a folder, has changed.
+//! Tells when a file, or what is in a folder, or one of several of these has changed.
 //!
 //! Editors and mounted config maps do not write into a file, they put another one (or a symlink's new target) in its
 //! place: so the folder around the path is watched, and a change is what gives the path another fingerprint. What
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-/// A watched path. Dropping it ends the watching.
+/// Watched paths, by one thread. Dropping it ends the watching.
 #[derive(Debug)]
 pub struct Watch {
     changes: watch::Receiver<u64>,
@@ -40,12 +40,21 @@ impl Watch {
     /// # Errors
     /// The system has no thread for it.
     pub fn start(path: &Path) -> io::Result<Self> {
+        Self::start_all(&[path.to_owned()])
+    }
+
+    /// Watches several files or folders; a change of any of them is one.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn start_all(paths: &[PathBuf]) -> io::Result<Self> {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
         let (wake, woken) = sync_channel(1);
         let (changed, changes) = watch::channel(0);
         let stopping = Arc::new(AtomicBool::new(false));
         let mut watcher = PathWatcher {
-            path: absolute(path),
-            fingerprint: fingerprint(path),
+            fingerprint: fingerprint(&paths),
+            paths,
             woken,
             wake: wake.clone(),
             stopping: stopping.clone(),
@@ -93,7 +102,7 @@ impl Changes {
 
 /// The thread's state.
 struct PathWatcher {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     fingerprint: u64,
     woken: Receiver<()>,
     wake: SyncSender<()>,
@@ -120,10 +129,10 @@ impl PathWatcher {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
-            if watched.as_ref().is_none_or(|watched| watched.folders != folders(&self.path)) {
+            if watched.as_ref().is_none_or(|watched| watched.folders != folders(&self.paths)) {
                 watched = self.watch();
             }
-            let now = fingerprint(&self.path);
+            let now = fingerprint(&self.paths);
             if now != self.fingerprint {
                 self.fingerprint = now;
                 self.changed.send_modify(|count| *count += 1);
@@ -141,7 +150,7 @@ impl PathWatcher {
         }
     }
 
-    /// Sets watches on the folders around and under the path.
+    /// Sets watches on the folders around and under the paths.
     fn watch(&mut self) -> Option<Watched> {
         match self.try_watch() {
             Ok(watched) => {
@@ -150,8 +159,7 @@ impl PathWatcher {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
-                    let path = self.path.display();
-                    tracing::warn!(%path, %error, "cannot watch, looking at the path from time to time");
+                    tracing::warn!(paths = ?self.paths, %error, "cannot watch, looking at the paths from time to time");
                 }
                 None
             }
@@ -159,7 +167,7 @@ impl PathWatcher {
     }
 
     fn try_watch(&self) -> notify::Result<Option<Watched>> {
-        let folders = folders(&self.path);
+        let folders = folders(&self.paths);
         if folders.is_empty() {
             return Ok(None);
         }
@@ -177,30 +185,38 @@ impl PathWatcher {
     }
 }
 
-/// The folders whose entries make the path, with their inodes: the one that it is in, the one where its symlink's
-/// target is, itself if it is one. Those that do not exist are left out.
-fn folders(path: &Path) -> Vec<(PathBuf, u64)> {
-    let real = path.canonicalize().ok();
-    let itself = real.clone().filter(|real| real.is_dir());
-    let around = [path.parent(), real.as_deref().and_then(Path::parent)];
-    let all = around.into_iter().flatten().map(Path::to_owned).chain(itself);
+/// The folders whose entries make the paths, with their inodes, each once. Those that do not exist are left out.
+fn folders(paths: &[PathBuf]) -> Vec<(PathBuf, u64)> {
+    let all = paths.iter().flat_map(|path| folders_of(path));
     let mut folders: Vec<_> = all.filter_map(|folder| Some((folder.canonicalize().ok()?, folder))).collect();
     folders.sort();
     folders.dedup_by(|one, other| one.0 == other.0);
     folders.into_iter().filter_map(|(real, _)| std::fs::metadata(&real).ok().map(|m| (real, m.ino()))).collect()
 }
 
-/// What tells two states of the path apart.
-fn fingerprint(path: &Path) -> u64 {
+/// The folder that a path is in, the one where its symlink's target is, itself if it is one.
+fn folders_of(path: &Path) -> Vec<PathBuf> {
+    let real = path.canonicalize().ok();
+    let itself = real.clone().filter(|real| real.is_dir());
+    let around = [path.parent(), real.as_deref().and_then(Path::parent)];
+    around.into_iter().flatten().map(Path::to_owned).chain(itself).collect()
+}
+
+/// What tells two states of the paths apart.
+fn fingerprint(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    hash_file(path, &mut hasher);
-    if let Ok(entries) = std::fs::read_dir(path) {
-        let mut names: Vec<PathBuf> = entries.flatten().take(MOST_ENTRIES).map(|entry| entry.path()).collect();
-        names.sort();
-        for name in &names {
-            name.hash(&mut hasher);
-            hash_file(name, &mut hasher);
+    for path in paths {
+        hash_file(path, &mut hasher);
+        if let Ok(entries) = std::fs::read_dir(path) {
+            let mut names: Vec<PathBuf> = entries.flatten().take(MOST_ENTRIES).map(|entry| entry.path()).collect();
+            names.sort();
+            for name in &names {
+                name.hash(&mut hasher);
+                hash_file(name, &mut hasher);
+            }
         }
+        // What is under one path is not under the next.
+        hasher.write_u8(0xff);
     }
     hasher.finish()
 }

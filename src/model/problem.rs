@@ -10,7 +10,7 @@ pub struct Problem {
     /// A stable word for the kind of fault, from a closed set: `unknown-label`, `invalid-label`, `host-conflict`,
     /// `address-refused`, `missing-port`, `policy-refused`, `framework-address-unknown`, …
     pub code: ProblemCode,
-    /// Whose fault it is: a task key, a service id, a source, a zone.
+    /// Whose fault it is: a task key, a service id, a source, a zone, a file.
     pub subject: Arc<str>,
     /// The label, field or claim that is at fault; empty if it is the whole subject.
     pub at: Arc<str>,
@@ -75,4 +75,8 @@ codes! {
     RemovalsHeld = "removals-held",
     /// A static record is wrong.
     InvalidRecord = "invalid-record",
+    /// A certificate, its key or a file of authorities cannot be used.
+    InvalidCertificate = "invalid-certificate",
+    /// A list of revoked certificates cannot be read, or is out of date.
+    InvalidRevocationList = "invalid-revocation-list",
 }

@@ -19,6 +19,7 @@ use super::metrics::Shard;
 use super::proxy_protocol::Announcement;
 use super::tls::endpoint::{EndpointIo, TlsFault, secure};
 use super::tls::profiles::{TlsProfiles, Within};
+use super::tls::refusal::Refusal;
 use super::worker::Opened;
 use crate::model::endpoint::Endpoint;
 
@@ -96,6 +97,9 @@ impl Way<'_> {
         let opened = tokio::time::timeout(self.limit, whole).await.unwrap_or(Err(AttemptFault::ConnectTimeout));
         match &opened {
             Ok(_) => self.shard.upstream_tls_made.increment(),
+            Err(AttemptFault::Tls(TlsFault::Certificate(fault))) if Refusal::of(fault) == Some(Refusal::Revoked) => {
+                self.shard.upstream_tls_revoked.increment();
+            }
             Err(AttemptFault::Tls(TlsFault::Certificate(_))) => self.shard.upstream_tls_certificate.increment(),
             Err(AttemptFault::Tls(_)) => self.shard.upstream_tls_failed.increment(),
             Err(_) => {}

@@ -46,6 +46,7 @@ use super::proxy_protocol::receive::receive;
 use super::reason::Reason;
 use super::stream_body::StreamBody;
 use super::tcp;
+use super::tls::refusal::Refusal;
 use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
 use super::worker::{LocalExecutor, Worker};
@@ -304,8 +305,9 @@ async fn serve_secured(
             return worker.shard.answered_locally(Reason::AcmeChallenge);
         }
         Ok(Err(error)) => {
-            debug!(client = %arrival.peer, %error, "TLS handshake failed");
-            return worker.shard.tls_failures.increment();
+            let refusal = Refusal::of_handshake(&error);
+            debug!(client = %arrival.peer, %error, certificate = refusal.map(Refusal::as_str), "TLS handshake failed");
+            return worker.shard.handshake_failed(refusal);
         }
         Err(_) => return worker.shard.timeout_head.increment(),
     };

@@ -15,8 +15,10 @@ use prometheus::proto::{
     Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::balance::outliers::Outlier;
 use super::frame_guard::Flood;
 use super::reason::Reason;
+use super::tls::refusal::Refusal;
 use crate::model::id::ServiceId;
 
 /// Services with counters of their own, per worker.
@@ -177,6 +179,20 @@ shard! {
         "Failed accepts, for want of file descriptors or memory above all.";
     tls_failures "pointsman_proxy_tls_failures_total" counter None
         "TLS handshakes that failed.";
+    refused_revoked "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "revoked")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_no_list "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "no-revocation-list")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_list_outdated "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "revocation-list-outdated")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_unknown_authority "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "unknown-authority")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_out_of_date "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "out-of-date")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_missing "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "missing")))
+        "Certificates of clients that were not accepted, by reason.";
+    refused_invalid "pointsman_proxy_client_certificates_refused_total" counter (Some(("reason", "invalid")))
+        "Certificates of clients that were not accepted, by reason.";
     tls_displaced "pointsman_proxy_tls_handshakes_displaced_total" counter None
         "TLS handshakes that were ended because too many were under way and no other had waited for so long.";
     upstream_opened "pointsman_proxy_upstream_connections_opened_total" counter None
@@ -203,6 +219,10 @@ shard! {
         "Requests that wait no longer: they were sent, refused, or their client went away.";
     ejections "pointsman_proxy_ejections_total" counter None
         "Times that an endpoint was spared because it failed.";
+    outliers_rate "pointsman_proxy_outliers_total" counter (Some(("kind", "success-rate")))
+        "Of the ejections: those of endpoints that did worse than the others of their service, by what it was seen by.";
+    outliers_share "pointsman_proxy_outliers_total" counter (Some(("kind", "failure-share")))
+        "Of the ejections: those of endpoints that did worse than the others of their service, by what it was seen by.";
     restorations "pointsman_proxy_restorations_total" counter None
         "Times that a spared endpoint was taken back.";
     panic_picks "pointsman_proxy_panic_picks_total" counter None
@@ -236,6 +256,8 @@ shard! {
     upstream_tls_made "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "made")))
         "TLS handshakes with endpoints, by what became of them.";
     upstream_tls_certificate "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "certificate")))
+        "TLS handshakes with endpoints, by what became of them.";
+    upstream_tls_revoked "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "revoked")))
         "TLS handshakes with endpoints, by what became of them.";
     upstream_tls_failed "pointsman_proxy_upstream_tls_handshakes_total" counter (Some(("outcome", "failed")))
         "TLS handshakes with endpoints, by what became of them.";
@@ -294,6 +316,30 @@ impl Shard {
             Flood::EmptyData => &self.floods_empty_data,
             Flood::Continuation => &self.floods_continuation,
             Flood::Library => &self.floods_http2_limits,
+        };
+        counter.increment();
+    }
+
+    /// Counts an endpoint that was spared because it did worse than the others.
+    pub fn outlier(&self, outlier: Outlier) {
+        match outlier {
+            Outlier::SuccessRate => self.outliers_rate.increment(),
+            Outlier::FailureShare => self.outliers_share.increment(),
+        }
+    }
+
+    /// Counts a TLS handshake with a client that failed, perhaps for its certificate.
+    pub fn handshake_failed(&self, refusal: Option<Refusal>) {
+        self.tls_failures.increment();
+        let Some(refusal) = refusal else { return };
+        let counter = match refusal {
+            Refusal::Revoked => &self.refused_revoked,
+            Refusal::NoList => &self.refused_no_list,
+            Refusal::ListOutdated => &self.refused_list_outdated,
+            Refusal::UnknownAuthority => &self.refused_unknown_authority,
+            Refusal::OutOfDate => &self.refused_out_of_date,
+            Refusal::Missing => &self.refused_missing,
+            Refusal::Invalid => &self.refused_invalid,
         };
         counter.increment();
     }

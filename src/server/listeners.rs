@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::followed::{Followed, Fresh};
+use super::followed::{self, Followed, Fresh};
 use super::made_folders::MadeFolders;
 use super::notify::Inherited;
 use super::startup::StartError;
@@ -26,7 +26,7 @@ use crate::proxy::challenges::Challenges;
 use crate::proxy::drain::Drain;
 use crate::proxy::listen::{self, Entrance, Listener};
 use crate::proxy::tls::presented::OfServices;
-use crate::proxy::tls::store::Certificates;
+use crate::proxy::tls::store::{Certificates, Places};
 use crate::proxy::tls::{TlsListener, TlsOptions, provider};
 use crate::table::handle::TableHandle;
 
@@ -109,7 +109,7 @@ impl Listeners {
             dns: Vec::new(),
             dns_tls: DnsTlsConfig::default(),
             proxy: HashMap::new(),
-            followed: Followed::new(control.clone(), parts.ends.clone()),
+            followed: Followed::new(control.clone(), parts.ends.clone(), parts.faults.clone()),
             tickets: TicketKeys::new(control),
             challenges: parts.challenges.clone(),
             table: parts.table.clone(),
@@ -266,7 +266,8 @@ impl Listeners {
     fn secure_dns(&self, tls: &DnsTlsConfig, fresh: &mut Fresh) -> Result<Option<Secure>, StartError> {
         let is_wanted = !tls.listen.is_empty() || !tls.https_listen.is_empty();
         let Some(folder) = tls.certificates.as_ref().filter(|_| is_wanted) else { return Ok(None) };
-        let certificates: Arc<dyn rustls::server::ResolvesServerCert> = self.followed.certificates(folder, fresh)?;
+        let certificates: Arc<dyn rustls::server::ResolvesServerCert> =
+            self.followed.certificates(&Places::folder(folder), None, fresh)?;
         Ok(Some(Secure::new(&certificates, &provider(), tls.https_path.clone())?))
     }
 
@@ -364,21 +365,26 @@ impl Listeners {
         named: Option<&PathBuf>,
         fresh: &mut Fresh,
     ) -> Result<Option<TlsListener>, StartError> {
-        let Some(folder) = &wanted.certificates else { return Ok(None) };
+        if !wanted.speaks_tls() {
+            return Ok(None);
+        }
         let mut options = self.tls_options(&wanted.name);
-        if let Some(file) = &wanted.client_ca {
-            options.clients = Some(self.followed.clients(file, wanted.client_certificate, fresh)?);
+        if let Some((files, demand)) = followed::asks(wanted) {
+            options.clients = Some(self.followed.clients(files, demand, fresh)?);
         }
         if let Some(named) = named {
-            options.of_services = Some(OfServices::new(self.table.clone(), self.followed.certificates(named, fresh)?));
+            let certificates = self.followed.certificates(&Places::folder(named), None, fresh)?;
+            options.of_services = Some(OfServices::new(self.table.clone(), certificates));
         }
-        Ok(Some(TlsListener::new(self.followed.certificates(folder, fresh)?, &options)?))
+        let former = self.proxy.get(&wanted.address).map(|open| followed::places(&open.config));
+        let certificates = self.followed.certificates(&followed::places(wanted), former.as_ref(), fresh)?;
+        Ok(Some(TlsListener::new(certificates, &options)?))
     }
 
     /// The certificates of a folder, followed from the first use on.
     pub(super) fn certificates(&mut self, folder: &Path) -> Result<Arc<Certificates>, StartError> {
         let mut fresh = Fresh::default();
-        let certificates = self.followed.certificates(folder, &mut fresh)?;
+        let certificates = self.followed.certificates(&Places::folder(folder), None, &mut fresh)?;
         self.followed.keep(fresh);
         Ok(certificates)
     }
@@ -386,7 +392,7 @@ impl Listeners {
 
 /// The folder of certificates that labels choose from, where a listener is one whose clients name hosts over TLS.
 fn named_certificates<'a>(listener: &ListenerConfig, config: &'a Config) -> Option<&'a PathBuf> {
-    let names_hosts = listener.certificates.is_some() && listener.route_by == RouteBy::Host;
+    let names_hosts = listener.speaks_tls() && listener.route_by == RouteBy::Host;
     config.proxy.service_ports.certificates.as_ref().filter(|_| names_hosts)
 }
 

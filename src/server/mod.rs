@@ -11,6 +11,7 @@
 //! Nothing of control runs on a worker, and every thread is joined by [`Server::stop`].
 
 mod endpoint_tls;
+mod file_faults;
 mod followed;
 mod listeners;
 mod log;

@@ -58,6 +58,7 @@ use crate::proxy::listen::BindError as ProxyBindError;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::tls::clients::AuthoritiesFault;
 use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::faults::FileFaults;
 use crate::proxy::tls::profiles::{BadProfile, TlsProfiles};
 use crate::proxy::tls::tickets::KeysFault;
 use crate::table::Table;
@@ -97,7 +98,7 @@ pub enum StartError {
     #[error(transparent)]
     EndpointTls(#[from] BadProfile),
     /// Authorities of clients.
-    #[error("client_ca: {0}")]
+    #[error("certificates of clients: {0}")]
     Clients(#[from] AuthoritiesFault),
     /// Keys of session tickets.
     #[error("ticket_keys: {0}")]
@@ -187,6 +188,8 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let proxy = proxy_metrics(&registry, workers_count)?;
     let tls: Arc<TlsProfiles> = Arc::default();
     let challenges: Arc<Challenges> = Arc::default();
+    let faults = FileFaults::default();
+    faults.register(&registry)?;
     let (dns_log, log_sender) = dns_log::start(table.clone(), &registry)?;
     let (access_log, access_sender) = access_log::start(table.clone(), &registry)?;
     let (span_sender, spans) = spans::open(&registry)?;
@@ -199,6 +202,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
         spans: span_sender,
         tls: tls.clone(),
         ends: CertificateEnds::register(&registry)?,
+        faults: faults.clone(),
         challenges: challenges.clone(),
         control: runtime.handle().clone(),
     };
@@ -310,6 +314,7 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     let reload = reloader.follow(config_watch.flatten(), runtime.handle(), stop.clone());
     let ports = super::ports::follow(table.clone(), workers.clone(), events.clone(), stop.clone());
     let mut tasks = vec![runtime.spawn(ports)];
+    tasks.push(runtime.spawn(super::file_faults::follow(faults, events.clone(), stop.clone())));
     if let Some((listener, own)) = successors {
         let (table, workers, admin, stop) = (table.clone(), workers.clone(), admin.clone(), stop.clone());
         let giver = Giver { table, workers, admin, given, stop };

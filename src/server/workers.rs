@@ -31,6 +31,7 @@ use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::spans::SpanSender;
 use crate::proxy::tls::TlsListener;
 use crate::proxy::tls::ends::CertificateEnds;
+use crate::proxy::tls::faults::FileFaults;
 use crate::proxy::tls::profiles::TlsProfiles;
 use crate::proxy::tls::store::OnePair;
 use crate::proxy::worker::{self as proxy_worker, ProxyWorker};
@@ -105,6 +106,7 @@ pub(super) struct WorkerParts {
     pub(super) tls: Arc<TlsProfiles>,
     pub(super) challenges: Arc<Challenges>,
     pub(super) ends: CertificateEnds,
+    pub(super) faults: FileFaults,
     pub(super) control: tokio::runtime::Handle,
 }
 
@@ -123,7 +125,7 @@ impl Workers {
             ports: ServicePorts::default(),
             handed: Handed::default(),
             is_given: false,
-            endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), parts.control.clone()),
+            endpoint_tls: EndpointTlsFiles::new(parts.tls.clone(), &parts.faults, parts.control.clone()),
         })
     }
 

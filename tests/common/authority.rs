@@ -24,9 +24,14 @@ pub struct Issued {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::called("an authority of tests")
+    }
+
+    /// With a name of its own: one that has another's is told from it by its key alone.
+    pub fn called(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of tests");
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         Self { certificate, issuer: rcgen::Issuer::new(params, key) }
@@ -47,6 +52,30 @@ impl Authority {
         change(&mut params);
         let key = rcgen::KeyPair::generate().unwrap();
         Issued { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
+    }
+
+    /// A list of what it has revoked, by serial number, good from one year to another.
+    pub fn revoking(&self, serials: &[u64], (from, to): (i32, i32)) -> rcgen::CertificateRevocationList {
+        let revoked = |serial: &u64| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(from, 1, 1),
+            reason_code: Some(rcgen::RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(from, 1, 1),
+            next_update: rcgen::date_time_ymd(to, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap()
+    }
+
+    /// With this serial number.
+    pub fn issue_number(&self, serial: u64, names: &[&str]) -> Issued {
+        self.issue_with(names, |params| params.serial_number = Some(serial.into()))
     }
 
     /// Its own key.

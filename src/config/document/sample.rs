@@ -87,10 +87,19 @@ impl Sample {
     fn subsection(&mut self, section: &SectionDoc) {
         self.text.push('\n');
         self.prose(section.about);
-        self.line("#", &format!("[{}]", section.path));
+        // A list within an entry of a list: one entry of it.
+        let heading = match section.examples {
+            [] => format!("[{}]", section.path),
+            _ => format!("[[{}]]", section.path),
+        };
+        self.line("#", &heading);
+        let shown = section.examples.first().map_or(&[][..], |example| example.values);
         for (doc, default) in &section.settings {
             self.describe(section, doc, default);
-            self.line("#", &assignment(doc, default));
+            match shown.iter().find(|(key, _)| *key == doc.key) {
+                Some((key, value)) => self.line("#", &format!("{key} = {value}")),
+                None => self.line("#", &assignment(doc, default)),
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! `[[upstreams.tls]]`.
 
 use crate::config::checked::EndpointTlsConfig;
-use crate::config::kind::Optional;
 use crate::config::kind::text::{FILE, HOST, NAME};
+use crate::config::kind::{Many, Optional};
 use crate::config::section::{Example, Section};
 use crate::config::setting::setting;
 
@@ -42,6 +42,15 @@ pub(super) fn section() -> Section<EndpointTlsConfig> {
             .by_default("the system's")
             .means("PEM file with the authorities to trust.")
             .costs("Whoever holds the key of one of them can stand in for every endpoint."),
+        setting!(EndpointTlsConfig, "crl", Many::new(FILE, "files", 64), crl)
+            .example("[\"/etc/pointsman/internal.crl\"]")
+            .by_default("none: nothing is looked up")
+            .means(
+                "Files with lists of what the authorities have revoked (CRLs), in PEM or DER. With any, every certificate of \
+                an endpoint's chain, but for the trusted one, needs a list of its issuer's that is not past its `nextUpdate`; \
+                without one it is not accepted.",
+            )
+            .costs("Lists that are not written anew in time shut out every endpoint; the lists in memory."),
         setting!(EndpointTlsConfig, "certificate", Optional(FILE), certificate)
             .example("\"/etc/pointsman/client.pem\"")
             .means("PEM file with the certificate that endpoints are shown, and its chain; needs `key`.")

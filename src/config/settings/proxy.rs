@@ -13,7 +13,7 @@ use crate::config::kind::ports::Ports;
 use crate::config::kind::size::Size;
 use crate::config::kind::text::{FILE, FOLDER, LINE, NAME, PSEUDONYM};
 use crate::config::kind::{Choice, Flag, Many, Optional};
-use crate::config::raw::{Raw, RawListener};
+use crate::config::raw::{Raw, RawFilePair, RawListener};
 use crate::config::section::{Example, ListRules, Section};
 use crate::config::setting::{Reload, Setting, setting};
 
@@ -106,6 +106,7 @@ fn balance() -> Section<Raw> {
                 .costs("Waiting longer than clients do is work for nobody."),
         ])
         .section(ejection())
+        .section(outliers())
 }
 
 fn zone() -> Section<Raw> {
@@ -228,6 +229,60 @@ fn ejection() -> Section<Raw> {
             .unit("part of the endpoints")
             .means("When fewer than this part are left, all count again.")
             .costs("Requests then meet endpoints that fail."),
+    ])
+}
+
+fn outliers() -> Section<Raw> {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+    Section::new(
+        "outliers",
+        "Endpoints that do worse than the others of their service are spared too, by the answers of the last ten seconds, \
+            judged every ten. After Envoy's detectors by success rate and failure percentage, and with its figures. \
+            `max_share` of `ejection` holds for these as well, and so does `in_a_row = 0`.",
+    )
+    .settings([
+        setting!(Raw, "deviation", Whole::between(0, 1000), config.proxy.balance.outliers.deviation_tenths)
+            .unit("tenths of the standard deviation")
+            .means(
+                "Spared is whose part of good answers is so far below the mean of all that have enough of them (19: 1.9 \
+                standard deviations) …; 0: nobody.",
+            )
+            .costs("A smaller number spares more endpoints that are only unlucky."),
+        setting!(Raw, "margin", Share, config.proxy.balance.outliers.margin)
+            .unit("part of the answers")
+            .means(
+                "… and by so much at least. Envoy has none: where nothing fails, an endpoint is spared there for a single \
+                failure.",
+            )
+            .costs("As for `deviation`."),
+        setting!(Raw, "min_answers", Whole::between(1, 1_000_000), config.proxy.balance.outliers.rate_answers)
+            .unit("answers in ten seconds")
+            .means("An endpoint with fewer is not compared.")
+            .costs("Few answers say little."),
+        setting!(Raw, "min_endpoints", Whole::between(2, 1_000_000), config.proxy.balance.outliers.min_endpoints)
+            .unit("endpoints")
+            .means("With fewer that have enough answers none is judged. Of less than five none is ever 1.9 deviations off.")
+            .costs("Few endpoints say little of what is usual."),
+        setting!(Raw, "failure_share", Share, config.proxy.balance.outliers.failure_share)
+            .unit("part of the answers")
+            .means(
+                "Spared is also whose part of bad answers is so large, whatever the others do; 0: nobody. Where Envoy is told \
+                to, it takes 0.85.",
+            )
+            .costs("`success_ratio` of `ejection` decides on less."),
+        setting!(Raw, "failure_min_answers", Whole::between(1, 1_000_000), config.proxy.balance.outliers.share_answers)
+            .unit("answers in ten seconds")
+            .means("An endpoint with fewer is not judged by `failure_share`.")
+            .costs("Few answers say little."),
+        setting!(Raw, "time", Span::between(second, hour), config.proxy.balance.outliers.time)
+            .means(
+                "For how long, half of it at least; twice, three times as long … when an endpoint is found so again, and once \
+                less for each time that it is compared and is not. Then one request tries it, as after any failure.",
+            )
+            .costs("The others carry its load for so long."),
+        setting!(Raw, "longest", Span::between(second, hour), config.proxy.balance.outliers.longest)
+            .means("… up to this.")
+            .costs("An endpoint that has recovered gets nothing for up to so long."),
     ])
 }
 
@@ -465,8 +520,50 @@ fn bounds() -> [Setting<Raw>; 8] {
     ]
 }
 
+const PAIR_EXAMPLES: &[Example] = &[Example {
+    about: "A file with the certificate, its chain and its key, as HAProxy has it.",
+    active: false,
+    values: &[("certificate", "\"/etc/pointsman/shop.pem\"")],
+}];
+
+fn pair() -> Section<RawFilePair> {
+    Section::new(
+        "pairs",
+        "A certificate of the listener by its files, beside or instead of a folder. The files are followed; one that cannot \
+            be used harms no other, and leaves its former version in force.",
+    )
+    .settings([
+        setting!(RawFilePair, "certificate", FILE, certificate)
+            .required()
+            .example("\"/etc/pointsman/shop.pem\"")
+            .means(
+                "PEM file with the certificate and its chain. One whose file is called `default` (`default.pem`) serves \
+                whoever asks for a name that no certificate has; else the first one does.",
+            )
+            .costs("None.")
+            .reloads(Reload::Listener),
+        setting!(RawFilePair, "key", Optional(FILE), key)
+            .example("\"/etc/pointsman/shop.key\"")
+            .by_default("the certificate's file")
+            .means("PEM file with its key.")
+            .costs("None.")
+            .reloads(Reload::Listener),
+    ])
+}
+
 fn listener() -> Section<RawListener> {
-    Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.").settings([
+    let section =
+        Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.");
+    section.settings(listener_settings()).list(
+        &ListRules { most: 1000, reload: Reload::Listener, examples: PAIR_EXAMPLES },
+        pair(),
+        |listener: &RawListener| &listener.pairs,
+        |listener: &mut RawListener| &mut listener.pairs,
+    )
+}
+
+fn listener_settings() -> [Setting<RawListener>; 9] {
+    [
         setting!(RawListener, "name", NAME, name)
             .required()
             .example("\"http\"")
@@ -481,10 +578,11 @@ fn listener() -> Section<RawListener> {
             .reloads(Reload::Listener),
         setting!(RawListener, "certificates", Optional(FOLDER), certificates)
             .example("\"/etc/pointsman/certificates\"")
-            .by_default("clear text")
+            .by_default("clear text, but for `pairs`")
             .means(
                 "A folder of certificates for TLS, NAME.crt or NAME.pem each with NAME.key, chosen by SNI. The \
-                folder is watched; new ones are taken up without a reload.",
+                folder is watched; new ones are taken up without a reload. Of several for one name the exact one goes before \
+                the wildcard, then `pairs` in their order, then the folder's in the order of their names.",
             )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
@@ -496,6 +594,17 @@ fn listener() -> Section<RawListener> {
                 the field `Client-Cert` (RFC 9440). The file is followed.",
             )
             .costs("A verification in each handshake that resumes no session.")
+            .reloads(Reload::Listener),
+        setting!(RawListener, "client_crl", Many::new(FILE, "files", 64), client_crl)
+            .example("[\"/etc/pointsman/clients.crl\"]")
+            .by_default("none: nothing is looked up")
+            .means(
+                "Files with lists of what the authorities of `client_ca` have revoked (CRLs), in PEM or DER. With any, every \
+                certificate of a client's chain, but for the trusted one, needs a list of its issuer's that is not past its \
+                `nextUpdate`; without one the handshake fails. The files are followed; new lists end sessions that could be \
+                resumed, not connections.",
+            )
+            .costs("Lists that are not written anew in time shut out every client that shows a certificate; the lists in memory.")
             .reloads(Reload::Listener),
         setting!(
             RawListener,
@@ -534,5 +643,5 @@ fn listener() -> Section<RawListener> {
             )
             .costs("Whoever is in these networks can claim any client address.")
             .reloads(Reload::Listener),
-    ])
+    ]
 }

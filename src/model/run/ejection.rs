@@ -95,7 +95,17 @@ impl Ejection {
     pub fn eject(&self, (shortest, longest): (Duration, Duration), now: Moment, random: f64) {
         let times = State::unpack(self.state.load(Relaxed)).times.saturating_add(1);
         let doubled = shortest.saturating_mul(1 << u32::from(times - 1).min(16)).min(longest);
-        let time = doubled.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
+        self.spare(doubled, times, now, random);
+    }
+
+    /// Spares the endpoint for `longest` at most, drawn from the upper half of that. If the probe then fails, the whiles of
+    /// [`Ejection::eject`] follow.
+    pub fn eject_for(&self, longest: Duration, now: Moment, random: f64) {
+        self.spare(longest, 1, now, random);
+    }
+
+    fn spare(&self, longest: Duration, times: u8, now: Moment, random: f64) {
+        let time = longest.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
         self.state.store(State { at: now.plus(time), times, probing: false }.pack(), Relaxed);
     }
 
@@ -160,6 +170,16 @@ mod tests {
         assert_eq!(ejection.admission(at(3), true), Admission::Probe);
         ejection.restore(at(4));
         assert_eq!((ejection.admission(at(4), true), ejection.restored()), (Admission::Open, at(4)));
+    }
+
+    #[test]
+    fn a_while_that_was_chosen_is_followed_by_those_of_failed_probes() {
+        let ejection = Ejection::default();
+        ejection.eject_for(Duration::from_secs(60), at(0), 0.0);
+        assert_eq!(ejection.left(at(0)), Some(Duration::from_secs(30)));
+        assert!(ejection.admission(at(30), true) == Admission::Probe && ejection.take_probe(at(30)));
+        ejection.eject(TIMES, at(30), 1.0);
+        assert_eq!(ejection.left(at(30)), Some(Duration::from_secs(2)));
     }
 
     #[test]

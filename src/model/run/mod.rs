@@ -5,6 +5,7 @@
 
 mod ejection;
 mod estimate;
+mod judgement;
 mod window;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use ejection::{Admission, Ejection};
 pub use estimate::Estimate;
+pub use judgement::Judgement;
 pub use window::Window;
 
 /// A moment in the life of the process, in milliseconds since its beginning; wraps after 49 days, so only differences
@@ -49,6 +51,8 @@ pub struct EndpointRun {
     lines: OnceLock<Box<[WorkerLine]>>,
     /// Whether it is spared because it failed.
     pub ejection: Ejection,
+    /// How it does beside the others of its service.
+    pub judgement: Judgement,
 }
 
 /// What one worker knows of an endpoint.

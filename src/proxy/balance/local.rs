@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::budget::{Budget, Grant};
 use super::gradient::Gradient;
 use super::hedging::Hedging;
+use super::outliers::{self, Outlier};
 use super::queue::Queue;
 use super::rotation::Rotation;
 use super::zones::Zones;
@@ -28,6 +29,8 @@ use crate::proxy::metrics::{ServiceCounters, ServiceTally, Shard};
 
 /// How long what depends on time is believed.
 const RECHECK: Duration = Duration::from_millis(200);
+/// How often endpoints are compared: as long as their answers are counted for.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// One worker's view of one service.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub struct ServiceLocal {
     pub queue: Rc<Queue>,
     /// Requests of the service under way at this worker.
     pub in_flight: Cell<u32>,
+    /// When this worker last compared the service's endpoints.
+    judged: Cell<Option<Moment>>,
     view: RefCell<Option<View>>,
 }
 
@@ -124,6 +129,7 @@ impl ServiceLocal {
             asking: Cell::new(0),
             queue: Rc::default(),
             in_flight: Cell::new(0),
+            judged: Cell::new(None),
             view: RefCell::new(None),
         }
     }
@@ -200,6 +206,42 @@ impl ServiceLocal {
         }
         endpoint.run.ejection.eject((config.shortest, config.longest), now, random);
         true
+    }
+
+    /// Spares endpoints that do worse than the others, if it is time to compare them, and as far as that leaves enough.
+    /// `random` draws from 0 to 1.
+    pub fn judge(&self, now: Moment, random: impl Fn() -> f64) -> Vec<(Arc<Endpoint>, Outlier)> {
+        let is_due = self.judged.get().is_none_or(|last| now.since(last).is_some_and(|age| age >= INTERVAL));
+        let view = self.view.borrow();
+        let Some(view) = view.as_ref().filter(|_| is_due) else { return Vec::new() };
+        let BalanceConfig { ejection, outliers, .. } = &view.config.proxy.balance;
+        let is_off = outliers.deviation_tenths == 0 && outliers.failure_share <= 0.0;
+        if ejection.in_a_row == 0 || is_off {
+            return Vec::new();
+        }
+        self.judged.set(Some(now));
+        let compared: Vec<_> = view.service.available.iter().filter(|e| !e.run.ejection.is_ejected()).collect();
+        let counts: Vec<_> = compared.iter().map(|endpoint| endpoint.run.recent(now)).collect();
+        let found = outliers::find(outliers, &counts);
+        let mut spared = Vec::new();
+        for (at, (endpoint, (good, bad))) in compared.into_iter().zip(counts).enumerate() {
+            // Workers compare one after the other: each endpoint is judged once in an interval, by whoever comes first.
+            if !endpoint.run.judgement.claim(now, INTERVAL) {
+                continue;
+            }
+            let Some((_, outlier)) = found.iter().find(|(found, _)| *found == at) else {
+                if good + bad >= u64::from(outliers.rate_answers) {
+                    endpoint.run.judgement.passed();
+                }
+                continue;
+            };
+            if eject::may_eject(ejection, ejected(&view.service), view.service.available.len()) {
+                let time = outliers.time.saturating_mul(endpoint.run.judgement.failed()).min(outliers.longest);
+                endpoint.run.ejection.eject_for(time, now, random());
+                spared.push((endpoint.clone(), *outlier));
+            }
+        }
+        spared
     }
 
     /// The configuration that the service is looked at with.

@@ -13,6 +13,7 @@ pub mod hedging;
 pub mod limit;
 pub mod local;
 pub mod outcome;
+pub mod outliers;
 pub mod p2c;
 pub mod queue;
 pub mod rotation;
@@ -160,6 +161,12 @@ impl InFlight {
         if !run.ejection.is_ejected() && is_failing() && local.eject(&self.endpoint, now, fastrand::f64()) {
             local.shard.ejections.increment();
             info!(endpoint = %self.endpoint.id, in_a_row, "endpoint fails and is spared for a while");
+        }
+        // Where nothing fails nobody does worse than the others: who has failed looks at all of them.
+        for (endpoint, outlier) in local.judge(now, fastrand::f64) {
+            local.shard.ejections.increment();
+            local.shard.outlier(outlier);
+            info!(endpoint = %endpoint.id, by = outlier.as_str(), "endpoint does worse than the others and is spared for a while");
         }
     }
 }

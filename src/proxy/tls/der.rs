@@ -4,6 +4,7 @@
 
 /// Tags that are looked for.
 const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const ENUMERATED: u8 = 0x0a;
 const UTC_TIME: u8 = 0x17;
@@ -29,6 +30,20 @@ pub fn validity(certificate: &[u8]) -> Option<(Seconds, Seconds)> {
     fields.skip(3)?;
     let mut validity = Der(fields.expect(SEQUENCE)?);
     Some((validity.time()?, validity.time()?))
+}
+
+/// When a list of revoked certificates was issued, and when it is out of date (RFC 5280 section 5.1.2.4 and 5.1.2.5: "Conforming
+/// CRL issuers MUST include the nextUpdate field in all CRLs"); `None`: it is none, or does not say.
+pub fn list_times(list: &[u8]) -> Option<(Seconds, Seconds)> {
+    let list = Der(list).expect(SEQUENCE)?;
+    let mut fields = Der(Der(list).expect(SEQUENCE)?);
+    if fields.tag() == Some(INTEGER) {
+        // The version.
+        fields.next()?;
+    }
+    // The signature's algorithm, the issuer.
+    fields.skip(2)?;
+    Some((fields.time()?, fields.time()?))
 }
 
 /// Until when an OCSP answer may be shown (RFC 6960 section 4.2.1): its earliest `nextUpdate`. `None`: it says nothing of a
@@ -135,7 +150,8 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 pub fn fuzz_der(data: &[u8]) {
     // Times have four digits of a year at most.
     let bounds = -62_200_000_000..253_500_000_000;
-    for found in [not_after(data), ocsp_until(data)].into_iter().flatten() {
+    let list = list_times(data).unzip();
+    for found in [not_after(data), ocsp_until(data), list.0, list.1].into_iter().flatten() {
         assert!(bounds.contains(&found), "{found}");
     }
 }

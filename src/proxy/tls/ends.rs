@@ -6,15 +6,15 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts, Registry};
 
-use super::store::Certificates;
+use super::store::{Certificates, stem};
 
 /// Pairs that are shown; of more folders or pairs the rest is left out.
 const MOST: usize = 1000;
 
-/// The folders that are in use; one that is not any more is forgotten.
+/// The files and folders that are in use; what is not any more is forgotten.
 #[derive(Clone, Debug)]
 pub struct CertificateEnds {
-    folders: Arc<Mutex<Vec<Weak<Certificates>>>>,
+    stores: Arc<Mutex<Vec<Weak<Certificates>>>>,
     gauge: IntGaugeVec,
 }
 
@@ -25,14 +25,14 @@ impl CertificateEnds {
     /// If they are part of it already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let opts = Opts::new("pointsman_proxy_certificate_ends_seconds", "When a certificate ends, since 1970.");
-        let ends = Self { folders: Arc::default(), gauge: IntGaugeVec::new(opts, &["folder", "pair"])? };
+        let ends = Self { stores: Arc::default(), gauge: IntGaugeVec::new(opts, &["folder", "pair"])? };
         registry.register(Box::new(ends.clone()))?;
         Ok(ends)
     }
 
-    /// Shows the pairs of a folder for as long as it is in use.
-    pub fn show(&self, folder: &Arc<Certificates>) {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(folder));
+    /// Shows pairs for as long as they are in use.
+    pub fn show(&self, certificates: &Arc<Certificates>) {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(certificates));
     }
 }
 
@@ -43,16 +43,13 @@ impl Collector for CertificateEnds {
 
     fn collect(&self) -> Vec<MetricFamily> {
         // Held to the end: another scrape at the same time would find half of it.
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        folders.retain(|folder| folder.strong_count() > 0);
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.retain(|store| store.strong_count() > 0);
         self.gauge.reset();
-        let used = folders.iter().filter_map(Weak::upgrade);
-        let pairs = used.flat_map(|folder| {
-            let name = folder.folder().display().to_string();
-            folder.ends().into_iter().map(move |(pair, at)| (name.clone(), pair, at))
-        });
-        for (folder, pair, at) in pairs.take(MOST) {
-            self.gauge.with_label_values(&[&*folder, &*pair]).set(at);
+        let pairs = stores.iter().filter_map(Weak::upgrade).flat_map(|store| store.ends());
+        for (file, at) in pairs.take(MOST) {
+            let folder = file.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+            self.gauge.with_label_values(&[&*folder, stem(&file).unwrap_or_default()]).set(at);
         }
         self.gauge.collect()
     }

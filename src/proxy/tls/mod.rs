@@ -1,14 +1,17 @@
-//! TLS towards clients: certificates from folders, chosen by the server name that the client asks for. TLS towards
-//! endpoints: what is verified of them, and what they are shown.
+//! TLS towards clients: certificates from files and folders, chosen by the server name that the client asks for. TLS
+//! towards endpoints: what is verified of them, and what they are shown. Lists of what is revoked, towards both.
 
 pub mod client_hello;
 pub mod clients;
 pub mod der;
 pub mod endpoint;
 pub mod ends;
+pub mod faults;
 pub mod pair;
 pub mod presented;
 pub mod profiles;
+pub mod refusal;
+pub mod revocation;
 pub mod sniff;
 pub mod store;
 pub mod tickets;

@@ -4,13 +4,13 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::der::{self, Seconds};
+use super::faults::now;
 use super::provider;
 use crate::labels::host::HostPattern;
 
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Pair {
 }
 
 impl Pair {
-    /// Reads the files of a pair. Blocks.
+    /// Reads the files of a pair, which may be one file. Blocks.
     ///
     /// # Errors
     /// Why they cannot be used.
@@ -137,11 +137,6 @@ fn stapled(key: &CertifiedKey, file: &Path) -> Result<Option<(Arc<CertifiedKey>,
     let mut stapled = key.clone();
     stapled.ocsp = Some(answer);
     Ok(Some((Arc::new(stapled), until)))
-}
-
-fn now() -> Seconds {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Seconds::try_from(now).unwrap_or(Seconds::MAX)
 }
 
 /// The names of a certificate, else what its file's name says.

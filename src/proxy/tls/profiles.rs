@@ -4,21 +4,26 @@
 //! A profile whose files cannot be read is not taken up: what was read before goes on being used.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tracing::{info, warn};
 
+use super::faults::FileFault;
 use super::provider;
-use crate::cluster::sources::mesos::tls::{TlsError, client_config};
+use super::revocation::{ListEnd, ListFault, RevocationLists};
+use crate::cluster::sources::mesos::tls::{TlsError, authorities, client_config, shown};
 use crate::config::checked::{ClientTls, EndpointTlsConfig};
 use crate::model::endpoint_tls::{DEFAULT, INSECURE};
+use crate::model::problem::ProblemCode;
 
 /// What is spoken within TLS, as ALPN names it (RFC 7301 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,22 @@ pub struct Profile {
     anything: Arc<ClientConfig>,
     /// The name that certificates must be for, where a task says none.
     pub server_name: Option<Arc<str>>,
+    /// When the lists of what is revoked are out of date.
+    ends: Arc<[ListEnd]>,
+}
+
+/// Why an entry cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileFault {
+    /// Authorities, certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A list of what is revoked.
+    #[error(transparent)]
+    Revoked(#[from] ListFault),
+    /// The library takes no list together with these authorities.
+    #[error("the authorities cannot be used: {0}")]
+    Verifier(#[from] VerifierBuilderError),
 }
 
 /// An entry of the configuration that cannot be used.
@@ -47,9 +68,37 @@ pub struct Profile {
 pub struct BadProfile {
     /// The entry.
     pub name: Arc<str>,
+    /// The file of it that stands for the others in a problem: the list at fault, else the authorities.
+    pub file: Option<PathBuf>,
     /// Why.
     #[source]
-    pub fault: TlsError,
+    pub fault: ProfileFault,
+}
+
+impl BadProfile {
+    fn of(entry: &EndpointTlsConfig, fault: ProfileFault) -> Self {
+        let file = match &fault {
+            ProfileFault::Revoked(fault) => Some(fault.path().to_owned()),
+            ProfileFault::Tls(TlsError::Pem { path, .. } | TlsError::Empty(path)) => Some(path.clone()),
+            ProfileFault::Tls(_) | ProfileFault::Verifier(_) => entry.ca.clone(),
+        };
+        Self { name: entry.name.clone(), file, fault }
+    }
+
+    /// The problem that it is while what was read before goes on.
+    pub fn problem(&self) -> FileFault {
+        let code = match self.fault {
+            ProfileFault::Revoked(_) => ProblemCode::InvalidRevocationList,
+            ProfileFault::Tls(_) | ProfileFault::Verifier(_) => ProblemCode::InvalidCertificate,
+        };
+        FileFault {
+            code,
+            file: self.file.clone().unwrap_or_else(|| format!("upstreams.tls {}", self.name).into()),
+            message: format!("{self}; what was read before goes on being used"),
+            mend: "write the file anew, whole and in PEM form (lists of what is revoked: PEM or DER)",
+            from: None,
+        }
+    }
 }
 
 /// All profiles at one time.
@@ -84,7 +133,7 @@ impl Profiles {
             profiles.0.insert(DEFAULT.into(), profile);
         }
         if let Ok(config) = unverified() {
-            profiles.0.insert(INSECURE.into(), Profile::new(&config, None));
+            profiles.0.insert(INSECURE.into(), Profile::new(&config, None, Vec::new()));
         }
         profiles
     }
@@ -112,8 +161,14 @@ impl TlsProfiles {
         self.store(profiles);
     }
 
-    /// Reads the files again. Blocks.
-    pub fn reload(&self) {
+    /// When the lists of what is revoked are out of date.
+    pub fn ends(&self) -> Vec<ListEnd> {
+        self.current.load().0.values().flat_map(|profile| profile.ends.iter().cloned()).collect()
+    }
+
+    /// Reads the files again; the entries that cannot be used as they are now. Blocks.
+    pub fn reload(&self) -> Vec<BadProfile> {
+        let mut bad = Vec::new();
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut profiles = Profiles::clone(&self.current.load());
         for entry in entries.iter() {
@@ -122,10 +177,14 @@ impl TlsProfiles {
                     info!(name = %entry.name, "TLS towards endpoints: files read");
                     profiles.0.insert(entry.name.clone(), profile);
                 }
-                Err(error) => warn!(%error, "TLS towards endpoints: what was read before goes on being used"),
+                Err(error) => {
+                    warn!(%error, "TLS towards endpoints: what was read before goes on being used");
+                    bad.push(error);
+                }
             }
         }
         self.store(profiles);
+        bad
     }
 }
 
@@ -137,18 +196,22 @@ impl Profile {
             key: entry.key.clone(),
             server_name: None,
         };
-        let config = client_config(&tls).map_err(|fault| BadProfile { name: entry.name.clone(), fault })?;
-        Ok(Self::new(&config, entry.server_name.clone()))
+        let (config, ends) = match entry.crl.is_empty() {
+            true => client_config(&tls).map(|config| (config, Vec::new())).map_err(ProfileFault::from),
+            false => with_lists(&tls, &entry.crl),
+        }
+        .map_err(|fault| BadProfile::of(entry, fault))?;
+        Ok(Self::new(&config, entry.server_name.clone(), ends))
     }
 
-    fn new(config: &ClientConfig, server_name: Option<Arc<str>>) -> Self {
+    fn new(config: &ClientConfig, server_name: Option<Arc<str>>, ends: Vec<ListEnd>) -> Self {
         let with = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             Arc::new(config)
         };
         let (http1, http2, anything) = (with(&[b"http/1.1"]), with(&[b"h2"]), with(&[b"h2", b"http/1.1"]));
-        Self { http1, http2, anything, server_name }
+        Self { http1, http2, anything, server_name, ends: ends.into() }
     }
 
     /// What connections are made with.
@@ -159,6 +222,22 @@ impl Profile {
             Within::Anything => self.anything.clone(),
         }
     }
+}
+
+/// What an entry with lists of what is revoked comes to, and when these end: each certificate of a chain needs a list that is
+/// not past its `nextUpdate`.
+fn with_lists(tls: &ClientTls, files: &[PathBuf]) -> Result<(Arc<ClientConfig>, Vec<ListEnd>), ProfileFault> {
+    let lists = RevocationLists::read(files)?;
+    let roots = Arc::new(authorities(tls)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .with_crls(lists.ders())
+        .enforce_revocation_expiration()
+        .build()?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::from)?
+        .with_webpki_verifier(verifier);
+    Ok((Arc::new(shown(builder, tls)?), lists.ends()))
 }
 
 /// For tasks that say that nobody is to look at their certificate.

@@ -20,6 +20,9 @@ pub(crate) struct EndpointRecord {
     latency: Option<f64>,
     /// How often in a row it was spared, and for how long it still is, in milliseconds.
     spared: Option<(u8, u64)>,
+    /// How often of late it did worse than the others of its service; a program of before says nothing of that.
+    #[serde(default)]
+    outlier_times: u32,
 }
 
 /// What is worth keeping of a table's endpoints.
@@ -29,12 +32,14 @@ pub(super) fn records(table: &Table, now: Moment) -> Vec<EndpointRecord> {
         let left = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let spared = endpoint.run.ejection.left(now).map(|time| (endpoint.run.ejection.times(), left(time)));
         let latency = endpoint.run.latency(now);
-        (latency.is_some() || spared.is_some()).then(|| EndpointRecord {
+        let outlier_times = endpoint.run.judgement.times();
+        (latency.is_some() || spared.is_some() || outlier_times > 0).then(|| EndpointRecord {
             service: endpoint.service.clone(),
             endpoint: endpoint.id.clone(),
             address: endpoint.address,
             latency,
             spared,
+            outlier_times,
         })
     };
     endpoints.filter_map(record).collect()
@@ -50,6 +55,7 @@ pub(crate) fn apply(records: &[EndpointRecord], table: &Table, workers: usize, n
                 endpoint.run.line(worker, workers).latency.observe(latency, now, Moment(0));
             }
         }
+        endpoint.run.judgement.go_on(record.outlier_times);
         if let Some((times, left)) = record.spared {
             endpoint.run.ejection.go_on(times, Duration::from_millis(left.min(3_600_000)), now);
         }

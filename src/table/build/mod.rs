@@ -49,6 +49,8 @@ pub struct Builder {
     ill_named: BTreeMap<ClusterName, BTreeSet<Arc<str>>>,
     /// Zones whose records from files do not go together, by the subject of their problems.
     ill_zones: BTreeSet<Arc<str>>,
+    /// Files that cannot be used, by the subject of their problems.
+    ill_files: BTreeSet<Arc<str>>,
     /// Claims of declarations, by the declared service.
     declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
     apps: Apps,
@@ -64,6 +66,7 @@ impl Builder {
             claims: Claims::default(),
             ill_named: BTreeMap::new(),
             ill_zones: BTreeSet::new(),
+            ill_files: BTreeSet::new(),
             declared: PersistentMap::new(),
             apps: Apps::default(),
             assigned: Assigned::default(),
@@ -98,6 +101,9 @@ impl Builder {
             let problems = state.sources.get(source).map(|s| s.problems.clone()).unwrap_or_default();
             self.set_problems(&source.shared(), problems);
         }
+        if changes.files {
+            self.judge_files(state);
+        }
         if changes.sources {
             self.table.sources = state.statuses();
         }
@@ -120,6 +126,7 @@ impl Builder {
         self.claims = Claims::default();
         self.ill_named = BTreeMap::new();
         self.ill_zones = BTreeSet::new();
+        self.ill_files = BTreeSet::new();
         self.declared = PersistentMap::new();
         self.apps = Apps::default();
         self.assigned = Assigned::of(state.config.proxy.service_ports.assigned);
@@ -147,6 +154,7 @@ impl Builder {
         for cluster in state.config.mesos.iter().map(|mesos| mesos.cluster.clone()).collect::<BTreeSet<_>>() {
             self.judge_frameworks(state, &cluster);
         }
+        self.judge_files(state);
         let problems: Vec<_> = state.sources.iter().map(|(name, s)| (name.shared(), s.problems.clone())).collect();
         for (name, problems) in problems {
             self.set_problems(&name, problems);
@@ -377,6 +385,22 @@ impl Builder {
         }
         for (subject, problems) in found {
             self.set_problems(&subject, problems);
+        }
+    }
+
+    /// Says what is wrong with files of this program's own.
+    fn judge_files(&mut self, state: &ClusterState) {
+        let mut found: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
+        for problem in &state.file_faults {
+            found.entry(problem.subject.clone()).or_default().push(problem.clone());
+        }
+        let former = std::mem::replace(&mut self.ill_files, found.keys().cloned().collect());
+        // The digest is of the cluster: files are this instance's own.
+        for subject in former.into_iter().filter(|subject| !found.contains_key(subject)) {
+            self.table.problems.remove(&subject);
+        }
+        for (subject, problems) in found {
+            self.table.problems.insert(subject, problems.into());
         }
     }
 

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WantsClientCert;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -55,6 +56,17 @@ pub enum TlsError {
 /// # Errors
 /// A file cannot be read or used.
 pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities(tls)?);
+    Ok(Arc::new(shown(builder, tls)?))
+}
+
+/// The authorities that `tls` trusts.
+///
+/// # Errors
+/// A file cannot be read or used.
+pub fn authorities(tls: &ClientTls) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let authorities = match &tls.ca {
         Some(path) => certificates(path)?,
@@ -62,18 +74,21 @@ pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
     };
     // Single authorities of a system's bundle may be of forms that are not supported: the others count.
     roots.add_parsable_certificates(authorities);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let config = match (&tls.certificate, &tls.key) {
-        (None, None) => builder.with_no_client_auth(),
+    Ok(roots)
+}
+
+/// The configuration with the certificate that `tls` shows, if it shows one.
+///
+/// # Errors
+/// A file cannot be read or used.
+pub fn shown(builder: ConfigBuilder<ClientConfig, WantsClientCert>, tls: &ClientTls) -> Result<ClientConfig, TlsError> {
+    match (&tls.certificate, &tls.key) {
+        (None, None) => Ok(builder.with_no_client_auth()),
         (Some(certificate), Some(key)) => {
-            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
+            Ok(builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?)
         }
-        _ => return Err(TlsError::Half),
-    };
-    Ok(Arc::new(config))
+        _ => Err(TlsError::Half),
+    }
 }
 
 fn system_authorities() -> Option<&'static Path> {
