@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::records::StaticRecords;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::check::CheckReport;
@@ -85,7 +86,7 @@ pub enum Fact {
     /// An app that exists no more, by its key.
     AppGone(TaskKey),
     /// DNS records served as they are: the source's complete list, replacing the former one.
-    Records(Arc<[StaticRecord]>),
+    Records(StaticRecords),
     /// Something the source said could not be used.
     Problem(Box<Problem>),
 }

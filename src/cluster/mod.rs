@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod event;
 pub mod guard;
 pub mod ledger;
+pub mod records;
 pub mod source;
 pub mod sources;
 pub mod state;

@@ -21,7 +21,7 @@ use crate::table::names::label::{LABEL, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
 use crate::table::names::{
-    AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, ill_named, settings,
+    AgentNames, Around, Content, Names, Pointers, Shown, Spread, StaticNames, Zone, ZoneNames, ill_named, settings,
 };
 use crate::table::task::TaskView;
 
@@ -128,11 +128,10 @@ fn refresh_agents(table: &mut Table, state: &ClusterState, cluster: &ClusterName
 pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) -> BTreeMap<Arc<str>, Vec<Problem>> {
     let mut problems = BTreeMap::new();
     let zones: Vec<Arc<str>> = table.names.zones().map(|zone| zone.name.clone()).collect();
-    let closest = |name: &str| zones.iter().find(|zone| below(name, zone).is_some());
-    for zone in &mut table.names.zones {
-        let records = state.sources.values().flat_map(|source| source.records.iter());
-        let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
-        let (fresh, crowded) = StaticNames::new(ours, &zone.zone.name);
+    let with_records = state.sources.values().filter(|source| !source.records.is_empty());
+    let sources: Vec<Spread<'_>> = with_records.map(|source| Spread::of(&source.records, &zones)).collect();
+    for (at, zone) in table.names.zones.iter_mut().enumerate() {
+        let (fresh, crowded) = StaticNames::of_zone(&zones, at, &sources);
         if !crowded.is_empty() {
             let subject: Arc<str> = format!("zone {}", zone.zone.name).into();
             let of_zone = crowded.iter().map(|name| alias_problem(&subject, name, *name == zone.zone.name)).collect();

@@ -365,16 +365,15 @@ fn absolute(text: &str) -> String {
 }
 
 fn record_data(kind: Type, value: &str) -> Result<RecordData, InvalidRecord> {
-    let mut shared = |text: String| text.into();
     if kind == Type::Txt {
-        return record::data(kind, &pieces(value), None, &mut shared);
+        return record::data(kind, &pieces(value), None);
     }
     let mut fields: Vec<String> = value.split_ascii_whitespace().map(str::to_owned).collect();
     if let (Type::Cname | Type::Srv | Type::Ptr | Type::Mx | Type::Ns, Some(target)) = (kind, fields.last_mut()) {
         *target = absolute(target);
     }
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-    record::data(kind, &fields, None, &mut shared)
+    record::data(kind, &fields, None)
 }
 
 /// A text in strings of at most 255 bytes, each whole characters.

@@ -188,29 +188,24 @@ pub(super) fn ttl(text: &str) -> Result<u32, InvalidRecord> {
     u32::try_from(total).ok().filter(|_| !text.is_empty() && total <= MAX_TTL).ok_or_else(fault)
 }
 
-/// Reads a record's data from its fields. `shared` gives the text of a target name.
-pub(super) fn data(
-    kind: Type,
-    fields: &[&str],
-    origin: Option<&str>,
-    shared: &mut dyn FnMut(String) -> Arc<str>,
-) -> Result<RecordData, InvalidRecord> {
+/// Reads a record's data from its fields.
+pub(super) fn data(kind: Type, fields: &[&str], origin: Option<&str>) -> Result<RecordData, InvalidRecord> {
     match (kind, fields) {
         (Type::A, [address]) => value(address, "IPv4 address").map(RecordData::A),
         (Type::Aaaa, [address]) => value(address, "IPv6 address").map(RecordData::Aaaa),
-        (Type::Cname, [target]) => Ok(RecordData::Cname(shared(name(target, origin)?))),
-        (Type::Ptr, [target]) => Ok(RecordData::Ptr(shared(name(target, origin)?))),
-        (Type::Ns, [target]) => Ok(RecordData::Ns(shared(name(target, origin)?))),
+        (Type::Cname, [target]) => Ok(RecordData::Cname(name(target, origin)?.into())),
+        (Type::Ptr, [target]) => Ok(RecordData::Ptr(name(target, origin)?.into())),
+        (Type::Ns, [target]) => Ok(RecordData::Ns(name(target, origin)?.into())),
         (Type::Srv, [priority, weight, port, target]) => Ok(RecordData::Srv {
             priority: value(priority, "priority from 0 to 65535")?,
             weight: value(weight, "weight from 0 to 65535")?,
             port: value(port, "port from 0 to 65535")?,
-            target: shared(name(target, origin)?),
+            target: name(target, origin)?.into(),
         }),
         (Type::Txt, texts) if !texts.is_empty() => text(texts),
         (Type::Mx, [preference, exchange]) => Ok(RecordData::Mx {
             preference: value(preference, "preference from 0 to 65535")?,
-            exchange: shared(name(exchange, origin)?),
+            exchange: name(exchange, origin)?.into(),
         }),
         (Type::Caa, [flags, tag, said]) => caa(flags, tag, said),
         (Type::Sshfp, [algorithm, kind, fingerprint @ ..]) if !fingerprint.is_empty() => {
