@@ -211,6 +211,7 @@ fn type_of(data: &RecordData) -> &'static str {
         RecordData::Txt(_) => "TXT",
         RecordData::Mx { .. } => "MX",
         RecordData::Opaque(data) => match data.record_type {
+            43 => "DS",
             257 => "CAA",
             44 => "SSHFP",
             52 => "TLSA",

@@ -154,11 +154,11 @@ fn read_fields(
         }
         return Ok(());
     }
-    record::check_zone(name, zones).map_err(|error| (first.at, error))?;
-    let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))))?;
-    if kind_read == Type::Ns {
-        record::check_delegation(name, zones).map_err(|error| (first.at, error))?;
-    }
+    let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))));
+    // Where a name lies is told before what is said of it.
+    let owned = kind_read.as_ref().map_or(Type::A, |kind| *kind);
+    record::check_owner(owned, name, zones).map_err(|error| (first.at, error))?;
+    let kind_read = kind_read?;
     let at = data.first().map_or(kind.at, |field| field.at);
     let texts: SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
     if kind_read != Type::Txt && texts.iter().any(|text| text.contains(['(', ')'])) {
@@ -395,6 +395,32 @@ mod tests {
         faulty("*.test. NS ns.test.", "zone:1:1: the name \"*.test\" cannot be delegated: it is a wildcard");
         faulty("a.test. NS", "zone:1:9: NS takes one name");
         faulty("a.other. NS ns.test.", "zone:1:1: the name \"a.other\" is in none of the source's zones");
+    }
+
+    #[test]
+    fn the_keys_of_zones_below_are_told_of() {
+        let digest = "49FD46E6C4B45C55D4AC69CBD3CD34AC1AFE51DE";
+        let octets: Vec<u8> = [0xec, 0x45, 5, 1].into_iter().chain(hex(digest)).collect();
+        let ds = RecordData::Opaque(Box::new(Opaque { record_type: 43, octets: octets.into() }));
+        // The example of RFC 4034 §5.4.
+        let text = format!(
+            "dskey.test. 86400 IN NS ns.dskey.test.\ndskey.test. 86400 IN DS 60485 5 1 ( {}\n {} )\n",
+            &digest[..24],
+            &digest[24..]
+        );
+        let ns = RecordData::Ns("ns.dskey.test".into());
+        check(&text, &[("dskey.test", ns, Some(86_400)), ("dskey.test", ds, Some(86_400))]);
+        faulty(&format!("test. DS 60485 5 1 {digest}"), "zone:1:1: the name \"test\" is a zone's own: its DS record");
+        faulty("test. TYPE43 \\# 5 ec45050101", "zone:1:1: the name \"test\" is a zone's own: its DS record");
+        faulty("a.test. DS 60485 5 1 49FD", "zone:1:12: \"49FD\" is no digest of the length");
+        faulty("a.test. DS 60485 5 1", "zone:1:12: DS takes key tag");
+        faulty(&format!("a.test. DS 70000 5 1 {digest}"), "zone:1:12: \"70000\" is no key tag");
+        faulty(&format!("a.other. DS 60485 5 1 {digest}"), "zone:1:1: the name \"a.other\" is in none");
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
     }
 
     #[test]
