@@ -29,9 +29,14 @@ pub enum ClusterEvent {
     PortFaults(BTreeMap<u16, Arc<str>>),
     /// Active checks have come to other verdicts.
     Checked(Vec<CheckReport>),
+    /// Addresses of hosts that schedulers are known by alone: all that are known.
+    HostsFound(Arc<HostAddresses>),
     /// A deadline of the state may have passed; the writer passes the time itself.
     DeadlineReached,
 }
+
+/// Addresses by host name, sorted.
+pub type HostAddresses = BTreeMap<Arc<str>, Arc<[std::net::IpAddr]>>;
 
 /// Facts from one stream of one source, in the order the source gave them.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::by_source::{BySource, SourceRank, merge_tasks};
 use super::change::Changes;
 use super::deadline::Deadlines;
-use super::event::{ClusterEvent, DeclaredApp, DeclaredService, Fact, SourceEvent};
+use super::event::{ClusterEvent, DeclaredApp, DeclaredService, Fact, HostAddresses, SourceEvent};
 use super::ledger::Ledger;
 use super::source::{IncomingSnapshot, PROBLEMS, Source, SourceKind};
 use super::status::{SourceState, SourceStatus};
@@ -66,6 +66,8 @@ pub struct ClusterState {
     leaving: HashSet<(ClusterName, AgentId)>,
     pub(crate) ledger: Ledger,
     pub(crate) deadlines: Deadlines,
+    /// Addresses of hosts that schedulers are known by alone.
+    pub(crate) hosts: Arc<HostAddresses>,
     /// Ports of services that cannot be listened on, and why.
     pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
     /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources.
@@ -94,6 +96,13 @@ impl ClusterState {
                     changes.cause(|| format!("ports that cannot be listened on: {}", faults.len()));
                     changes.ports = true;
                     self.port_faults = faults;
+                }
+            }
+            ClusterEvent::HostsFound(hosts) => {
+                if hosts != self.hosts {
+                    changes.cause(|| format!("hosts of schedulers that are found: {}", hosts.len()));
+                    changes.frameworks.extend(self.config.mesos.iter().map(|mesos| mesos.cluster.clone()));
+                    self.hosts = hosts;
                 }
             }
             ClusterEvent::Checked(reports) => reports.into_iter().for_each(|report| self.check(report, changes)),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
-use super::event::{DeclaredApp, DeclaredService, StaticRecord};
+use super::event::{DeclaredApp, DeclaredService, HostAddresses, StaticRecord};
 use super::guard::{Doubt, Held};
 use super::ledger::{Claim, Ledger, Place, ServiceRecord, ZoneVersion};
 use super::records::{RecordsBuilder, StaticRecords};
@@ -88,6 +88,7 @@ pub struct StateView {
     declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
     apps: PersistentMap<TaskKey, BySource<DeclaredApp>>,
     records: Vec<(SourceName, StaticRecords)>,
+    hosts: Arc<HostAddresses>,
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
     verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
@@ -150,6 +151,8 @@ enum Record {
     App(Vec<(SourceRank, DeclaredApp)>),
     /// More records of a source. After those that come first.
     MoreRecords(SourceName, Vec<StaticRecord>),
+    /// Addresses of hosts that schedulers are known by alone.
+    Hosts(HostAddresses),
 }
 
 impl ClusterState {
@@ -184,6 +187,7 @@ impl ClusterState {
             declared: self.declared.clone(),
             apps: self.apps.clone(),
             records: self.sources.iter().map(|(name, source)| (name.clone(), source.records.clone())).collect(),
+            hosts: self.hosts.clone(),
             ledger: self.ledger.clone(),
             deadlines: self.deadlines.iter().cloned().collect(),
             verdicts: self.verdicts.clone(),
@@ -283,6 +287,9 @@ impl StateView {
         }
         for (service, order) in self.weights.iter() {
             writer.put(&Record::Weights(service.clone(), order.clone()))?;
+        }
+        if !self.hosts.is_empty() {
+            writer.put(&Record::Hosts((*self.hosts).clone()))?;
         }
         let records = writer.records;
         writer.put(&Record::End { records })?;
@@ -413,6 +420,7 @@ impl Loading {
                 self.records.insert(name.clone(), RecordsBuilder::default());
                 self.add_records(&name, &records);
             }
+            Record::Hosts(hosts) => self.state.hosts = Arc::new(hosts),
             Record::MoreRecords(name, records) => self.add_records(&name, &records),
             Record::Service(id, record) => {
                 self.state.ledger.retained += usize::from(record.empty_since.is_some());

@@ -26,6 +26,7 @@ mod tickets;
 mod workers;
 mod writer;
 
+pub mod host_names;
 pub mod notify;
 pub mod signals;
 

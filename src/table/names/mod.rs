@@ -30,9 +30,10 @@ pub(crate) use reverse::{AddressNames, own_addresses};
 pub(crate) use shown::{Around, Pointers, Shown, settings};
 pub(crate) use statics::{Spread, StaticNames};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cluster::event::RecordData;
+use crate::cluster::event::{HostAddresses, RecordData};
 use crate::config::checked::DcosConfig;
 use crate::model::dcos::ZoneKind;
 use crate::model::id::ClusterName;
@@ -137,6 +138,8 @@ pub struct Names {
     pub(crate) zones: Vec<ZoneNames>,
     /// What the zones of DC/OS say of this node.
     pub(crate) dcos: Arc<DcosConfig>,
+    /// Addresses of hosts that schedulers are known by alone.
+    pub(crate) hosts: Arc<HostAddresses>,
     /// What the settings add to every zone's content, see [`settings`].
     pub(crate) settings: u64,
 }
@@ -224,6 +227,20 @@ impl Names {
             Content::Cluster(names) if names.cluster == *cluster => Some(names),
             _ => None,
         })
+    }
+
+    /// Hosts that schedulers are known by alone, whose addresses are to be looked up.
+    pub fn wanted_hosts(&self) -> BTreeSet<Arc<str>> {
+        let clusters = self.zones.iter().filter_map(|zone| match &zone.content {
+            Content::Cluster(names) => Some(&names.wanted_hosts),
+            _ => None,
+        });
+        clusters.flat_map(|hosts| hosts.iter().cloned()).collect()
+    }
+
+    /// What is known of such hosts.
+    pub fn hosts(&self) -> &Arc<HostAddresses> {
+        &self.hosts
     }
 
     /// The zones, longest name first.
