@@ -285,6 +285,23 @@ fn a_restart_keeps_the_serials_of_zones_that_are_as_they_were() {
     assert!(serials(&other.table()).iter().all(|(zone, serial)| *serial > before[zone]));
 }
 
+#[test]
+fn records_of_a_file_are_stored_in_pieces_and_come_back_whole() {
+    let mut world = World::with(every_kind());
+    let names: Vec<String> = (0..1000).map(|n| format!("h{n}.a.test")).collect();
+    let all: Vec<(&str, u8)> = names.iter().map(|name| (&**name, u8::try_from(name.len()).unwrap())).collect();
+    world.say(records(&all));
+    world.say(snapshot(1, Vec::new()));
+    let before = lists(&world.table());
+    assert_eq!(world.table().names.list("a.test").unwrap().len(), 1000);
+    let mut again = restarted(&world, every_kind(), world.now.plus(Duration::from_secs(5)));
+    assert_eq!(lists(&again.table()), before);
+    // The file that is read again says nothing new.
+    let serials_before = serials(&again.table());
+    again.say(records(&all));
+    assert_eq!(serials(&again.table()), serials_before);
+}
+
 /// A life that knows nothing of any other, with one address in the cluster.
 fn fresh(now: Timestamp) -> World {
     let mut world = World { writer: Writer::new(ClusterState::new(Arc::new(every_kind()), now), 3, now), now };
