@@ -314,6 +314,7 @@ odd TYPE65280 \# 2 0102
 1.2.3.4 PTR www
 sub NS ns.sub
 sub NS mail
+sub DS 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118
 ns.sub A 192.0.2.20
 ns.sub AAAA 2001:db8::20
 deep.sub TXT "occluded"

@@ -132,6 +132,11 @@ fn our_own_names_and_those_of_strangers_are_never_forwarded() {
     assert_eq!(strict.metric("pointsman_dns_forward_denied_total", "client"), 1.0);
     assert!(ask(&strict, "web.marathon.mesos.").metadata.authoritative);
 
+    let silent = self::server(&[&upstream], |forward| forward.says_available = false);
+    assert!(!ask(&silent, "web.marathon.mesos.").metadata.recursion_available);
+    assert!(!ask(&silent, "gone.mesos.").metadata.recursion_available);
+    assert!(ask(&silent, "www.example.com.").metadata.recursion_available, "these come from others");
+
     let off = Server::start(names(ForwardConfig::default()));
     assert_eq!(ask(&off, "www.example.com.").metadata.response_code, ResponseCode::Refused);
 }

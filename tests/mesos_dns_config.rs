@@ -123,6 +123,16 @@ fn masters_zookeeper_tls_and_credentials() {
     let basic = MesosCredentials::Basic { principal: "p\"q".into(), secret: Secret("s\\#e".into()) };
     assert_eq!(config.mesos[0].credentials, Some(basic));
     assert_eq!(config_with(&json!({"CACertFile": "/ca.pem"})).mesos[0].tls, None);
+    let account = json!({"MesosAuthentication": "iam", "IAMConfigFile": "account.json"});
+    let account = config_with(&account).mesos[0].credentials.clone();
+    assert_eq!(account, Some(MesosCredentials::ServiceAccount("/etc/mesos-dns/account.json".into())));
+    assert_eq!(config_with(&json!({"IAMConfigFile": "account.json"})).mesos[0].credentials, None);
+}
+
+#[test]
+fn recursion_is_said_to_be_available_as_it_is_wanted() {
+    assert!(config_with(&json!({})).dns.forward.says_available);
+    assert!(!config_with(&json!({"recurseOn": false})).dns.forward.says_available);
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn what_is_not_obeyed_is_warned_about_by_name() {
         (json!({"nonsense\n": 1}), "nonsense\n"),
         (json!({"MesosHTTPSOn": true}), "MesosHTTPSOn"),
         (json!({"CACertFile": "/x"}), "CACertFile"),
-        (json!({"MesosAuthentication": "iam", "IAMConfigFile": "/x"}), "IAMConfigFile"),
+        (json!({"IAMConfigFile": "/x"}), "IAMConfigFile"),
         (json!({"MesosCredentials": {"Principal": "p", "Secret": "s"}}), "MesosCredentials"),
         (json!({"ttl": 100_000}), "ttl"),
         (json!({"SOARefresh": 0}), "SOARefresh"),
@@ -159,7 +169,8 @@ fn every_warning_stands_where_it_belongs_and_nowhere_else() {
     for (options, expected) in [
         (json!({}), set(&["externalOn"])),
         // recurseOn: RA goes with forwarding.
-        (json!({"recurseOn": false}), set(&["externalOn", "recurseOn"])),
+        (json!({"recurseOn": false}), set(&["externalOn"])),
+        (json!({"MesosAuthentication": "iam", "IAMConfigFile": "/x"}), set(&["externalOn"])),
         (json!({"recurseOn": true}), set(&["externalOn"])),
         (json!({"externalOn": false, "recurseOn": true}), set(&["recurseOn"])),
         (json!({"externalOn": false}), set(&[])),

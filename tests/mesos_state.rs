@@ -231,6 +231,48 @@ fn the_real_source_reads_at_an_interval_and_tells_what_changed() {
     source.stop();
 }
 
+/// Mesos-DNS's `IAMConfigFile`: a login for a token, which goes to the masters, and another one when it is refused.
+#[test]
+fn a_service_account_logs_in_and_again_when_its_token_is_taken_back() {
+    let mut random = fastrand::Rng::with_seed(8);
+    let document = state(&[("a", "TASK_RUNNING")], &[]).to_string();
+    let said = |random: &mut fastrand::Rng| answer(document.as_bytes(), true, random);
+    let token = |token: &str| {
+        let body = json!({ "token": token }).to_string();
+        Answer::Bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    };
+    let login = Master::start(vec![token("one"), token("two")], None);
+    let script = vec![said(&mut random), recorded("errors-auth/auth-get-master-state"), said(&mut random)];
+    let master = Master::start(script, None);
+    let folder = tempfile::tempdir().unwrap();
+    let account = json!({
+        "uid": "pointsman", "private_key": include_str!("data/service-account.pem"), "scheme": "RS256",
+        "login_endpoint": format!("http://{}/acs/api/v1/auth/login", login.address),
+    });
+    std::fs::write(folder.path().join("account.json"), account.to_string()).unwrap();
+    let mut config = polling(&[&master.address.to_string()]);
+    config.poll_interval = Duration::from_millis(10);
+    config.credentials = Some(MesosCredentials::ServiceAccount(folder.path().join("account.json")));
+    let mut source = Source::start(config);
+    source.until(|fact| matches!(fact, Fact::Live));
+    assert!(source.next_loss().contains("does not accept the credentials (401)"));
+    source.until(|fact| matches!(fact, Fact::Live));
+    source.stop();
+    let sent = |request: &String| {
+        let line = request.lines().find(|line| line.to_ascii_lowercase().starts_with("authorization: "));
+        line.map(|line| line["authorization: ".len()..].to_owned())
+    };
+    let sent: Vec<_> = master.requests().iter().take(3).map(sent).collect();
+    assert_eq!(sent, ["token=one", "token=one", "token=two"].map(|token| Some(token.to_owned())));
+    let logins = login.requests();
+    assert_eq!(logins.len(), 2);
+    assert!(logins[0].starts_with("POST /acs/api/v1/auth/login HTTP/1.1\r\n"), "{}", logins[0]);
+    let body = logins[0].split_once("\r\n\r\n").unwrap().1;
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["uid"], body["exp"].is_u64()), (&json!("pointsman"), true));
+    assert_eq!(body["token"].as_str().unwrap().split('.').count(), 3, "signed: tests/marathon_tls.rs checks by what");
+}
+
 #[test]
 fn a_master_that_does_not_lead_redirects_or_names_the_leader() {
     let mut random = fastrand::Rng::with_seed(6);

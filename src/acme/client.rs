@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use tokio::time::timeout;
 
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
 use crate::proxy::outbound::{self, Whom};
 

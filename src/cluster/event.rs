@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::records::StaticRecords;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::check::CheckReport;
@@ -30,9 +31,14 @@ pub enum ClusterEvent {
     FileFaults(Vec<Problem>),
     /// Active checks have come to other verdicts.
     Checked(Vec<CheckReport>),
+    /// Addresses of hosts that schedulers are known by alone: all that are known.
+    HostsFound(Arc<HostAddresses>),
     /// A deadline of the state may have passed; the writer passes the time itself.
     DeadlineReached,
 }
+
+/// Addresses by host name, sorted.
+pub type HostAddresses = BTreeMap<Arc<str>, Arc<[std::net::IpAddr]>>;
 
 /// Facts from one stream of one source, in the order the source gave them.
 #[derive(Clone, Debug)]
@@ -87,7 +93,7 @@ pub enum Fact {
     /// An app that exists no more, by its key.
     AppGone(TaskKey),
     /// DNS records served as they are: the source's complete list, replacing the former one.
-    Records(Arc<[StaticRecord]>),
+    Records(StaticRecords),
     /// Something the source said could not be used.
     Problem(Box<Problem>),
 }

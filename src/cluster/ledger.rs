@@ -14,6 +14,7 @@ use crate::model::id::{ClusterName, ServiceId};
 use crate::model::persistent::PersistentMap;
 use crate::model::refinement::Refinement;
 use crate::model::rules::Rules;
+use crate::model::serial::LEAD;
 use crate::model::service::Protocol;
 use crate::model::time::Timestamp;
 
@@ -35,7 +36,7 @@ impl Ledger {
     pub(super) fn doubt_serials(&mut self) {
         let known: Vec<_> = self.serials.iter().map(|(zone, version)| (zone.clone(), version.serial)).collect();
         for (zone, serial) in known {
-            self.serials.insert(zone, ZoneVersion { serial: serial.wrapping_add(UNKNOWN_SERIALS), content: None });
+            self.serials.insert(zone, ZoneVersion { serial: serial.wrapping_add(LEAD), content: None });
         }
     }
 }
@@ -136,10 +137,6 @@ impl fmt::Display for Place {
         }
     }
 }
-
-/// Serials that a zone may have been given since the state was stored: a change each, thousands a second for several
-/// seconds.
-const UNKNOWN_SERIALS: u32 = 1 << 16;
 
 /// Services and names without tasks that are remembered at most; beyond, they are forgotten with their last task.
 pub const RETAINED_LIMIT: usize = 100_000;

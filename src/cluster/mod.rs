@@ -8,6 +8,7 @@ pub mod event;
 pub mod guard;
 pub mod ledger;
 mod presentation;
+pub mod records;
 pub mod source;
 pub mod sources;
 pub mod state;

@@ -19,6 +19,7 @@ impl RecordData {
             Self::Txt(_) => "TXT",
             Self::Mx { .. } => "MX",
             Self::Opaque(data) => match data.record_type {
+                43 => "DS",
                 257 => "CAA",
                 44 => "SSHFP",
                 52 => "TLSA",

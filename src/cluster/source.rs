@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::StaticRecord;
 use super::guard::Held;
+use super::records::StaticRecords;
 use super::status::SourceState;
 use crate::model::id::{AgentId, ClusterName, TaskKey};
 use crate::model::network::MastersFacts;
@@ -65,7 +65,7 @@ pub struct Source {
     /// Masters and leader.
     pub masters: MastersFacts,
     /// DNS records from it.
-    pub records: Arc<[StaticRecord]>,
+    pub records: StaticRecords,
     /// What it said that could not be used, the newest last.
     pub problems: Vec<Problem>,
 }
@@ -107,7 +107,7 @@ impl Source {
             held: None,
             tasks: 0,
             masters: MastersFacts::default(),
-            records: Arc::new([]),
+            records: StaticRecords::default(),
             problems: Vec::new(),
         }
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::by_source::{BySource, SourceRank, merge_tasks};
 use super::change::Changes;
 use super::deadline::Deadlines;
-use super::event::{ClusterEvent, DeclaredApp, DeclaredService, Fact, SourceEvent};
+use super::event::{ClusterEvent, DeclaredApp, DeclaredService, Fact, HostAddresses, SourceEvent};
 use super::ledger::Ledger;
 use super::source::{IncomingSnapshot, PROBLEMS, Source, SourceKind};
 use super::status::{SourceState, SourceStatus};
@@ -67,6 +67,8 @@ pub struct ClusterState {
     leaving: HashSet<(ClusterName, AgentId)>,
     pub(crate) ledger: Ledger,
     pub(crate) deadlines: Deadlines,
+    /// Addresses of hosts that schedulers are known by alone.
+    pub(crate) hosts: Arc<HostAddresses>,
     /// Ports of services that cannot be listened on, and why.
     pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
     /// What is wrong with files of this program's own.
@@ -104,6 +106,13 @@ impl ClusterState {
                     changes.cause(|| format!("files that cannot be used: {}", faults.len()));
                     changes.files = true;
                     self.file_faults = faults;
+                }
+            }
+            ClusterEvent::HostsFound(hosts) => {
+                if hosts != self.hosts {
+                    changes.cause(|| format!("hosts of schedulers that are found: {}", hosts.len()));
+                    changes.frameworks.extend(self.config.mesos.iter().map(|mesos| mesos.cluster.clone()));
+                    self.hosts = hosts;
                 }
             }
             ClusterEvent::Checked(reports) => reports.into_iter().for_each(|report| self.check(report, changes)),

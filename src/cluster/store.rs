@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::by_source::{BySource, SourceRank};
 use super::deadline::Deadline;
-use super::event::{DeclaredApp, DeclaredService, StaticRecord};
+use super::event::{DeclaredApp, DeclaredService, HostAddresses, StaticRecord};
 use super::guard::{Doubt, Held};
 use super::ledger::{Claim, Ledger, Place, ServiceRecord, ZoneVersion};
+use super::records::{RecordsBuilder, StaticRecords};
 use super::source::SourceKind;
 use super::state::ClusterState;
 use crate::config::Config;
@@ -39,7 +40,7 @@ use crate::model::weights::{WeightOrder, Weights};
 
 const MAGIC: &[u8; 8] = b"PNTSMAN\0";
 const VERSION: u32 = 6;
-/// A record is one thing (a task, an agent, a list of DNS records): none is larger than this.
+/// A record is one thing (a task, an agent, some DNS records): none is larger than this.
 const MAX_RECORD: u32 = 256 << 20;
 
 /// Why a stored state cannot be used.
@@ -86,7 +87,8 @@ pub struct StateView {
     frameworks: PersistentMap<(ClusterName, FrameworkId), BySource<FrameworkFacts>>,
     declared: PersistentMap<ServiceId, BySource<DeclaredService>>,
     apps: PersistentMap<TaskKey, BySource<DeclaredApp>>,
-    records: Vec<(SourceName, Arc<[StaticRecord]>)>,
+    records: Vec<(SourceName, StaticRecords)>,
+    hosts: Arc<HostAddresses>,
     ledger: Ledger,
     deadlines: Vec<(Timestamp, Deadline)>,
     verdicts: PersistentMap<TaskKey, Arc<Verdicts>>,
@@ -147,6 +149,10 @@ enum Record {
     Content(Arc<str>, u64),
     /// An app that exists with or without tasks.
     App(Vec<(SourceRank, DeclaredApp)>),
+    /// More records of a source. After those that come first.
+    MoreRecords(SourceName, Vec<StaticRecord>),
+    /// Addresses of hosts that schedulers are known by alone.
+    Hosts(HostAddresses),
 }
 
 impl ClusterState {
@@ -181,6 +187,7 @@ impl ClusterState {
             declared: self.declared.clone(),
             apps: self.apps.clone(),
             records: self.sources.iter().map(|(name, source)| (name.clone(), source.records.clone())).collect(),
+            hosts: self.hosts.clone(),
             ledger: self.ledger.clone(),
             deadlines: self.deadlines.iter().cloned().collect(),
             verdicts: self.verdicts.clone(),
@@ -246,8 +253,8 @@ impl StateView {
         for entry in self.apps.values() {
             writer.put(&Record::App(owned(entry)))?;
         }
-        for (name, records) in self.records.iter().filter(|(_, records)| !records.is_empty()) {
-            writer.put(&Record::Records(name.clone(), records.to_vec()))?;
+        for (name, records) in &self.records {
+            writer.put_records(name, records)?;
         }
         for (id, record) in self.ledger.services.iter() {
             writer.put(&Record::Service(id.clone(), (**record).clone()))?;
@@ -280,6 +287,9 @@ impl StateView {
         }
         for (service, order) in self.weights.iter() {
             writer.put(&Record::Weights(service.clone(), order.clone()))?;
+        }
+        if !self.hosts.is_empty() {
+            writer.put(&Record::Hosts((*self.hosts).clone()))?;
         }
         let records = writer.records;
         writer.put(&Record::End { records })?;
@@ -329,6 +339,9 @@ pub fn read(
 const BATCH: usize = 256;
 const WAITING: usize = 8;
 
+/// DNS records of a source in one record of the file. Many batches of these wait at a time.
+const RECORDS_AT_ONCE: usize = 256;
+
 /// Some records, or why there are no more.
 type Batch = Result<Vec<Record>, StoreError>;
 
@@ -342,6 +355,8 @@ struct Loading {
     interner: Interner,
     definitions: HashMap<Arc<TaskDefinition>, ()>,
     networks: HashSet<Arc<TaskNetworks>>,
+    /// Records of sources: they come in several pieces.
+    records: HashMap<SourceName, RecordsBuilder>,
 }
 
 impl Loading {
@@ -360,6 +375,7 @@ impl Loading {
             interner: Interner::new(1 << 20),
             definitions: HashMap::new(),
             networks: HashSet::new(),
+            records: HashMap::new(),
         }
     }
 
@@ -401,10 +417,11 @@ impl Loading {
                 }
             }
             Record::Records(name, records) => {
-                if let Some(source) = self.state.sources.get_mut(&name) {
-                    source.records = records.into();
-                }
+                self.records.insert(name.clone(), RecordsBuilder::default());
+                self.add_records(&name, &records);
             }
+            Record::Hosts(hosts) => self.state.hosts = Arc::new(hosts),
+            Record::MoreRecords(name, records) => self.add_records(&name, &records),
             Record::Service(id, record) => {
                 self.state.ledger.retained += usize::from(record.empty_since.is_some());
                 self.state.ledger.services.insert(id, Arc::new(record));
@@ -507,6 +524,12 @@ impl Loading {
         }
     }
 
+    fn add_records(&mut self, source: &SourceName, records: &[StaticRecord]) {
+        if let Some(known) = self.records.get_mut(source) {
+            records.iter().for_each(|record| known.push(&record.name, &record.data, record.ttl));
+        }
+    }
+
     fn entry<T: PartialEq>(&self, facts: Vec<(SourceRank, T)>) -> Option<BySource<T>> {
         let mut entry = BySource::default();
         for (rank, facts) in facts {
@@ -535,6 +558,11 @@ impl Loading {
                 doubt: if held.filtered { Doubt::Filtered } else { Doubt::Many },
             });
         }
+        for (name, records) in self.records {
+            if let Some(source) = self.state.sources.get_mut(&name) {
+                source.records = records.finish();
+            }
+        }
         self.state.index();
         self.state
     }
@@ -550,6 +578,21 @@ struct RecordWriter<W> {
 }
 
 impl<W: Write> RecordWriter<W> {
+    /// Writes a source's DNS records, some at a time: millions at once would take as much memory again.
+    fn put_records(&mut self, source: &SourceName, records: &StaticRecords) -> std::io::Result<()> {
+        let mut records = records.iter().peekable();
+        let mut is_first = true;
+        while records.peek().is_some() {
+            let some = records.by_ref().take(RECORDS_AT_ONCE).collect();
+            self.put(&match is_first {
+                true => Record::Records(source.clone(), some),
+                false => Record::MoreRecords(source.clone(), some),
+            })?;
+            is_first = false;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, record: &Record) -> std::io::Result<()> {
         let bytes = postcard::to_stdvec(record).map_err(std::io::Error::other)?;
         let length = u32::try_from(bytes.len()).map_err(std::io::Error::other)?;

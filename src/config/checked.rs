@@ -183,6 +183,8 @@ pub enum MesosCredentials {
     },
     /// `Authorization: token=…` (DC/OS).
     Token(Secret),
+    /// The file of a DC/OS service account, which such a token is had with.
+    ServiceAccount(PathBuf),
 }
 
 /// A value that is never shown.
@@ -636,6 +638,8 @@ pub struct ForwardConfig {
     pub prefetch: bool,
     /// Whether names are spelt at random in queries over UDP, which guesses of an answer have to match.
     pub random_case: bool,
+    /// Whether answers about our own names say that others are asked too (RA).
+    pub says_available: bool,
     /// PEM file with the authorities to trust for `tls://`; `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// The search path of clients, in its order; lower case, without final dots.
@@ -1365,6 +1369,7 @@ impl Default for ForwardConfig {
             max_stale: Duration::from_secs(86_400),
             prefetch: true,
             random_case: true,
+            says_available: true,
             ca: None,
             search: Vec::new(),
         }

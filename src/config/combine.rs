@@ -275,6 +275,12 @@ fn is_within(zone: &str, other: &str) -> bool {
 }
 
 fn credentials(mesos: &RawMesos, path: &str, reader: &mut Reader<'_>) {
+    let has_other = mesos.token.is_some() || mesos.principal.is_some() || mesos.secret.is_some();
+    if mesos.service_account.is_some() && has_other {
+        let message = "a service account and other credentials are both given";
+        reader.fault_of(&format!("{path}.service_account"), message, "leave one of them");
+        return;
+    }
     if mesos.token.is_some() && (mesos.principal.is_some() || mesos.secret.is_some()) {
         let message = "a token and a principal with its secret are both given";
         reader.fault_of(&format!("{path}.token"), message, "remove one of the two");

@@ -42,6 +42,7 @@ pub(crate) struct RawMesos {
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) secret: Option<Secret>,
     pub(crate) token: Option<Secret>,
+    pub(crate) service_account: Option<PathBuf>,
     /// Whether there is a section for TLS.
     pub(crate) has_tls: bool,
     pub(crate) tls_ca: Option<PathBuf>,
@@ -126,6 +127,7 @@ impl Default for RawMesos {
             principal: None,
             secret: None,
             token: None,
+            service_account: None,
             has_tls: false,
             tls_ca: None,
             tls: RawPair::default(),
@@ -174,9 +176,10 @@ impl RawMesos {
             key: self.tls.key,
             server_name: self.tls_server_name.map(|name| name.to_string()),
         });
-        let credentials = match (self.token, self.principal, self.secret) {
-            (Some(token), _, _) => Some(MesosCredentials::Token(token)),
-            (None, Some(principal), Some(secret)) => {
+        let credentials = match (self.service_account, self.token, self.principal, self.secret) {
+            (Some(path), ..) => Some(MesosCredentials::ServiceAccount(path)),
+            (None, Some(token), _, _) => Some(MesosCredentials::Token(token)),
+            (None, None, Some(principal), Some(secret)) => {
                 Some(MesosCredentials::Basic { principal: principal.to_string(), secret })
             }
             _ => None,
@@ -192,11 +195,15 @@ impl RawMesos {
 
 impl From<&MesosConfig> for RawMesos {
     fn from(config: &MesosConfig) -> Self {
-        let (principal, secret, token) = match config.credentials.clone() {
-            Some(MesosCredentials::Basic { principal, secret }) => (Some(principal.into()), Some(secret), None),
-            Some(MesosCredentials::Token(token)) => (None, None, Some(token)),
-            None => (None, None, None),
-        };
+        let (mut principal, mut secret, mut token, mut service_account) = (None, None, None, None);
+        match config.credentials.clone() {
+            Some(MesosCredentials::Basic { principal: name, secret: given }) => {
+                (principal, secret) = (Some(name.into()), Some(given));
+            }
+            Some(MesosCredentials::Token(given)) => token = Some(given),
+            Some(MesosCredentials::ServiceAccount(path)) => service_account = Some(path),
+            None => {}
+        }
         let mut masters = config.masters.clone();
         let zookeeper_auth = match &mut masters {
             Masters::ZooKeeper { auth, .. } => auth.take(),
@@ -212,6 +219,7 @@ impl From<&MesosConfig> for RawMesos {
             principal,
             secret,
             token,
+            service_account,
             has_tls: config.tls.is_some(),
             tls_ca: tls.ca,
             tls: RawPair { certificate: tls.certificate, key: tls.key },

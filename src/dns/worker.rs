@@ -333,7 +333,10 @@ impl<N: NameSource> Answering<'_, N> {
                     Forwarded::Later(waiting) => Reply::Later(waiting),
                 };
             }
-            if is_allowed && let Some(octet) = out.get_mut(start + 3) {
+            if is_allowed
+                && forwarder.says_available()
+                && let Some(octet) = out.get_mut(start + 3)
+            {
                 *octet |= RA.to_be_bytes()[1];
             }
         }

@@ -151,6 +151,7 @@ impl Writer<'_> {
         // Mesos-DNS takes none for its default.
         let timeout = self.seconds("timeout", if options.timeout == 0 { 5 } else { options.timeout }, 1, 30);
         self.set("timeout", &timeout, "timeout");
+        self.set("recursion_available", &options.recurse_on.to_string(), "recurseOn");
         let most = options.zone_resolvers.iter().map(|(_, resolvers)| resolvers.len()).fold(servers.len(), usize::max);
         self.warn_if_given_as(
             most > 1,
@@ -166,7 +167,6 @@ impl Writer<'_> {
         }
         let reason = "only clients in private networks are served (`dns.forward.allow`); Mesos-DNS is an open resolver";
         self.warn("externalOn", reason);
-        self.warn_if_given_as(!options.recurse_on, "recurseOn", "RA is set for clients that names are forwarded for");
     }
 
     /// The system's resolvers, as they are now.
@@ -230,11 +230,10 @@ impl Writer<'_> {
                 self.set("principal", &text(&options.principal), "MesosCredentials");
                 self.set("secret", &text(&options.secret), "MesosCredentials");
             }
-            "iam" => self.warn(
-                "IAMConfigFile",
-                "logging in with a service account is not done here; give the source a token (`token_file`), or the \
-                 masters will refuse",
-            ),
+            "iam" => {
+                let file = self.machine.folder.join(&options.iam_config_file);
+                self.set("service_account", &text(&file.to_string_lossy()), "IAMConfigFile");
+            }
             _ => {
                 let reason = "`MesosAuthentication` is empty, so Mesos-DNS does not use it";
                 self.warn_if_given("MesosCredentials", reason);

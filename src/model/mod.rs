@@ -25,6 +25,7 @@ pub mod reverse;
 pub mod ring;
 pub mod rules;
 pub mod run;
+pub mod serial;
 pub mod service;
 pub mod sorted;
 pub mod task;

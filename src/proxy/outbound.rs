@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::tls::client_config;
 use crate::config::checked::ClientTls;
 

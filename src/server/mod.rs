@@ -30,6 +30,7 @@ mod tickets;
 mod workers;
 mod writer;
 
+pub mod host_names;
 pub(crate) mod notices;
 pub mod notify;
 pub mod signals;

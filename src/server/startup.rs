@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::host_names;
 use super::machine::on_this_machine;
 use super::metrics::{StoreMetrics, WriterMetrics};
 use super::notify::HalfInherited;
@@ -359,18 +360,20 @@ pub(super) fn start(config: Config, mut options: Options) -> Result<Server, Star
     })
 }
 
-/// Starts what looks at each table: health checks, the ledger of deploys, the notification of secondaries.
+/// Starts what looks at each table: health checks, the ledger of deploys, the notification of secondaries, look-ups of
+/// schedulers' hosts.
 fn follow_tables(
     runtime: &tokio::runtime::Runtime,
     registry: &prometheus::Registry,
     ledger: DeployParts,
     (events, tls): (EventSender, Arc<TlsProfiles>),
-) -> Result<[JoinHandle<()>; 3], StartError> {
+) -> Result<[JoinHandle<()>; 4], StartError> {
     let (table, stop) = (ledger.table.clone(), ledger.stop.clone());
     let metrics = HealthMetrics::register(registry)?;
-    let checks = HealthParts { table: table.clone(), events, tls, metrics, stop: stop.clone() };
+    let checks = HealthParts { table: table.clone(), events: events.clone(), tls, metrics, stop: stop.clone() };
     let metrics = NotifyMetrics::register(registry)?;
     Ok([
+        runtime.spawn(host_names::follow(table.clone(), events, stop.clone())),
         runtime.spawn(health::run::run(checks)),
         runtime.spawn(crate::deploys::run::run(ledger)),
         runtime.spawn(notify::follow(table, metrics, stop)),

@@ -12,7 +12,8 @@ use crate::table::names::{Found, Node, Record};
 /// The most records that are listed.
 const MAX_RECORDS: usize = 1000;
 /// The record types that can be asked for.
-const TYPES: [&str; 12] = ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS", "MX", "CAA", "SSHFP", "TLSA"];
+const TYPES: [&str; 13] =
+    ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS", "MX", "DS", "CAA", "SSHFP", "TLSA"];
 
 /// How DNS answers one name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +79,11 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
             out.zone = Some(zone.name.to_string());
             out.conclude("nxdomain", "the zone is served here and has no such name, nor one below it");
             out.suggest(table, &zone.name);
+        }
+        // RFC 4035 §3.1.4.1: what DS says of a zone is the zone's above it.
+        Found::Delegated(zone, delegation) if wanted == Some("DS") && *delegation.name == *out.name => {
+            out.zone = Some(zone.name.to_string());
+            out.take(&Node::new(false, delegation.above), table.config.dns.ttl_seconds);
         }
         Found::Delegated(zone, delegation) => {
             out.zone = Some(zone.name.to_string());

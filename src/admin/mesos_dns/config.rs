@@ -87,11 +87,14 @@ pub(super) fn document(api: &Api<'_>) -> Document {
     let tls = mesos.tls.clone().unwrap_or_default();
     let path =
         |path: Option<std::path::PathBuf>| path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let (mesos_credentials, mesos_authentication) = match &mesos.credentials {
+    let (mesos_credentials, iam_config_file, mesos_authentication) = match &mesos.credentials {
         Some(MesosCredentials::Basic { principal, .. }) => {
-            (Credentials { principal: principal.clone(), secret: HIDDEN }, "basic")
+            (Credentials { principal: principal.clone(), secret: HIDDEN }, String::new(), "basic")
         }
-        _ => (Credentials::default(), ""),
+        Some(MesosCredentials::ServiceAccount(file)) => {
+            (Credentials::default(), file.to_string_lossy().into_owned(), "iam")
+        }
+        _ => (Credentials::default(), String::new(), ""),
     };
     let servers = |servers: &[UpstreamServer]| servers.iter().map(ToString::to_string).collect();
     let forwards = !dns.forward.upstreams.is_empty() || !dns.forward.zones.is_empty();
@@ -127,7 +130,7 @@ pub(super) fn document(api: &Api<'_>) -> Document {
         file: String::new(),
         listener: listener.map(|address| address.ip().to_string()).unwrap_or_default(),
         http_listener: http.map(|address| address.ip().to_string()).unwrap_or_default(),
-        recurse_on: forwards,
+        recurse_on: forwards && dns.forward.says_available,
         dns_on: listener.is_some(),
         http_on: http.is_some(),
         external_on: forwards,
@@ -139,7 +142,7 @@ pub(super) fn document(api: &Api<'_>) -> Document {
         cert_file: path(tls.certificate),
         key_file: path(tls.key),
         mesos_credentials,
-        iam_config_file: String::new(),
+        iam_config_file,
         mesos_authentication,
     }
 }

@@ -464,7 +464,7 @@ fn forward() -> Section<Raw> {
     )
 }
 
-fn asking() -> [Setting<Raw>; 7] {
+fn asking() -> [Setting<Raw>; 8] {
     [
         setting!(Raw, "upstreams", Many::new(Upstream, "servers", 16), config.dns.forward.upstreams)
             .example("[\"10.0.0.2\", \"10.0.0.3\"]")
@@ -496,6 +496,12 @@ fn asking() -> [Setting<Raw>; 7] {
         setting!(Raw, "random_case", Flag, config.dns.forward.random_case)
             .means("Whether names are spelt with random case over UDP: who guesses an answer has to guess that too.")
             .costs("A server that changes the case is asked again over TCP."),
+        setting!(Raw, "recursion_available", Flag, config.dns.forward.says_available)
+            .means(
+                "Whether answers about names that are served here, too, say that others are asked (RA), to clients for \
+                whom they are. Those of others always say so.",
+            )
+            .costs("None; some clients take a server without it for one that knows its own names only."),
         setting!(Raw, "ca", Optional(FILE), config.dns.forward.ca)
             .example("\"/etc/pointsman/dns-ca.pem\"")
             .by_default("the system's authorities")

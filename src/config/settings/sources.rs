@@ -162,7 +162,7 @@ fn polling() -> [Setting<RawMesos>; 3] {
     ]
 }
 
-fn credentials() -> [Setting<RawMesos>; 4] {
+fn credentials() -> [Setting<RawMesos>; 5] {
     [
         setting!(RawMesos, "principal", Optional(LINE), principal)
             .example("\"pointsman\"")
@@ -177,6 +177,14 @@ fn credentials() -> [Setting<RawMesos>; 4] {
             .alternative()
             .means("A token sent as `Authorization: token=…` (DC/OS), in place of `principal` and `secret`.")
             .costs("None; kept out of logs and the API."),
+        setting!(RawMesos, "service_account", Optional(FILE), service_account)
+            .alternative()
+            .example("\"/etc/pointsman/account.json\"")
+            .means(
+                "The file of a DC/OS service account (`uid`, `private_key`, `login_endpoint`), in place of a token: one is \
+                had by logging in, and renewed. A login over https:// trusts the authorities of `tls.ca`.",
+            )
+            .costs("A login an hour."),
         setting!(RawMesos, "zookeeper_auth", Optional(Hidden), zookeeper_auth)
             .secret()
             .alternative()

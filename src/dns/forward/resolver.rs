@@ -133,6 +133,11 @@ impl Forwarder {
         self.settings.borrow().allows(client)
     }
 
+    /// Whether answers about our own names say that others are asked too.
+    pub(crate) fn says_available(&self) -> bool {
+        self.settings.borrow().config.says_available
+    }
+
     /// Whether the name is one of our own probes: the server that it was for leads back to us.
     pub(crate) fn is_own_probe(&self, name: &str) -> bool {
         let Some(server) = loops::probed(name) else { return false };

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::Granted;
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
 use crate::config::filter::ForwardAuthConfig;
 use crate::proxy::forwarded::{self, Hop};

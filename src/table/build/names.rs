@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{digest, ids, serials};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
@@ -17,11 +19,11 @@ use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::names::cluster::{ClusterNames, SchedulerAddresses};
 use crate::table::names::group::{Member, TaskGroup, group_names};
-use crate::table::names::label::{LABEL, service_label};
+use crate::table::names::label::{LABEL, NAME, service_label};
 use crate::table::names::rules::NamingRules;
 use crate::table::names::services::member_parents;
 use crate::table::names::{
-    AgentNames, Around, Content, Names, Pointers, Shown, StaticNames, Zone, ZoneNames, below, ill_named, settings,
+    AgentNames, Around, Content, Names, Pointers, Shown, Spread, StaticNames, Zone, ZoneNames, ill_named, settings,
 };
 use crate::table::task::TaskView;
 
@@ -61,7 +63,8 @@ pub(super) fn layout(table: &mut Table, state: &ClusterState) {
         })
         .collect();
     zones.sort_by_key(|zone| std::cmp::Reverse(zone.zone.name.len()));
-    table.names = Names { zones, dcos: Arc::new(config.dns.dcos.clone()), settings: settings(config) };
+    let (dcos, hosts) = (Arc::new(config.dns.dcos.clone()), state.hosts.clone());
+    table.names = Names { zones, dcos, hosts, settings: settings(config) };
 }
 
 /// Fills everything that does not hang on single tasks; what is wrong with records of files, by subject.
@@ -84,6 +87,7 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
     let masters = masters.map(|source| Arc::new(source.masters.clone())).unwrap_or_default();
     let agents = agent_addresses(state, cluster);
     refresh_agents(table, state, cluster);
+    table.names.hosts = state.hosts.clone();
     with_cluster(table, cluster, |names| {
         let frameworks = framework_addresses(state, cluster, &names.rules);
         let called = frameworks.iter().map(|(part, addresses)| (&**part, addresses));
@@ -91,6 +95,7 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
         names.masters = masters;
         names.agents = agents;
         names.framework_names = framework_names(state, cluster);
+        names.wanted_hosts = wanted_hosts(state, cluster);
         names.dotted_frameworks = dotted_frameworks(&names.framework_names, &names.rules);
         let former = std::mem::take(&mut names.frameworks);
         for (frag, _) in former.iter().filter(|(frag, _)| !frameworks.contains_key(*frag)) {
@@ -128,11 +133,10 @@ fn refresh_agents(table: &mut Table, state: &ClusterState, cluster: &ClusterName
 pub(super) fn refresh_records(table: &mut Table, state: &ClusterState) -> BTreeMap<Arc<str>, Vec<Problem>> {
     let mut problems = BTreeMap::new();
     let zones: Vec<Arc<str>> = table.names.zones().map(|zone| zone.name.clone()).collect();
-    let closest = |name: &str| zones.iter().find(|zone| below(name, zone).is_some());
-    for zone in &mut table.names.zones {
-        let records = state.sources.values().flat_map(|source| source.records.iter());
-        let ours = records.filter(|record| closest(&record.name) == Some(&zone.zone.name)).cloned();
-        let (fresh, crowded) = StaticNames::new(ours, &zone.zone.name);
+    let with_records = state.sources.values().filter(|source| !source.records.is_empty());
+    let sources: Vec<Spread<'_>> = with_records.map(|source| Spread::of(&source.records, &zones)).collect();
+    for (at, zone) in table.names.zones.iter_mut().enumerate() {
+        let (fresh, crowded) = StaticNames::of_zone(&zones, at, &sources);
         if !crowded.is_empty() {
             let subject: Arc<str> = format!("zone {}", zone.zone.name).into();
             let of_zone = crowded.iter().map(|name| alias_problem(&subject, name, *name == zone.zone.name)).collect();
@@ -403,12 +407,12 @@ fn framework_addresses(
     let mut by_name: BTreeMap<Arc<str>, BTreeSet<(IpAddr, Option<u16>)>> = BTreeMap::new();
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };
-        let address = framework_address(state, framework);
-        if address.is_none() && !rules.hold {
+        let addresses = addresses_of(state, framework);
+        if addresses.is_empty() && !rules.hold {
             continue;
         }
         for part in rules.framework_parts(&framework.name) {
-            by_name.entry(part).or_default().extend(address.map(|address| (address, framework.port)));
+            by_name.entry(part).or_default().extend(addresses.iter().map(|address| (*address, framework.port)));
         }
     }
     by_name.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
@@ -424,7 +428,7 @@ pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) ->
     let mut found: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };
-        let is_unaddressed = framework.connected && framework_address(state, framework).is_none();
+        let is_unaddressed = framework.connected && addresses_of(state, framework).is_empty();
         let unaddressed = is_unaddressed.then(|| unaddressed_problem(framework));
         let problems: Vec<Problem> = unaddressed.into_iter().chain(long_name_problem(framework, &rules)).collect();
         if let Some(first) = problems.first() {
@@ -471,13 +475,16 @@ fn long_name_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<
 
 fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
     let (name, host) = (&framework.name, &framework.hostname);
-    let mend = "let the scheduler register with an address as its hostname (Marathon: --hostname), or run it on an agent's host";
+    let mend = "let the scheduler register with an address as its hostname (Marathon: --hostname), or with a name that is known here";
     Problem {
         code: ProblemCode::FrameworkAddressUnknown,
         subject: format!("{}/{}", framework.cluster, framework.id).into(),
         at: host.clone(),
-        message: format!("the name of framework {name} has no address: {host:?} is no address and no agent's host")
-            .into(),
+        message: format!(
+            "the name of framework {name} has no address: {host:?} is no address and no agent's host, and the system's \
+             resolver does not know it"
+        )
+        .into(),
         mend: mend.into(),
     }
 }
@@ -496,11 +503,33 @@ fn dotted_frameworks(names: &[(FrameworkId, Arc<str>)], rules: &NamingRules) -> 
     dotted.into_iter().collect()
 }
 
-/// A framework's address: what its source knows, else its host's where an agent has that host name.
-fn framework_address(state: &ClusterState, framework: &FrameworkFacts) -> Option<IpAddr> {
+/// A framework's addresses: what its source knows, else its host's: that of the agent of this host name, else what was found
+/// for it.
+fn addresses_of(state: &ClusterState, framework: &FrameworkFacts) -> SmallVec<[IpAddr; 1]> {
+    if let Some(address) = known_address(state, framework) {
+        return smallvec![address];
+    }
+    state.hosts.get(&framework.hostname).into_iter().flat_map(|found| found.iter().copied()).collect()
+}
+
+fn known_address(state: &ClusterState, framework: &FrameworkFacts) -> Option<IpAddr> {
     if framework.address.is_some() {
         return framework.address;
     }
     let agents = state.agents.iter().filter(|((of, _), _)| *of == framework.cluster);
     agents.filter_map(|(_, entry)| entry.first()).find(|agent| agent.hostname == framework.hostname)?.address
+}
+
+/// Hosts of frameworks of which nothing else is known: what could be a host's name is looked up.
+fn wanted_hosts(state: &ClusterState, cluster: &ClusterName) -> Arc<[Arc<str>]> {
+    let ours = state.frameworks.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    let unknown = ours.filter(|framework| known_address(state, framework).is_none());
+    let hosts: BTreeSet<Arc<str>> = unknown.map(|framework| framework.hostname.clone()).collect();
+    hosts.into_iter().filter(|host| is_host(host)).collect()
+}
+
+fn is_host(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| (1..=LABEL).contains(&label.len()) && label.bytes().all(is_plain);
+    name.len() <= NAME && name.strip_suffix('.').unwrap_or(name).split('.').all(is_label)
 }

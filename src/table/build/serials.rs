@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::cluster::ledger::ZoneVersion;
 use crate::cluster::state::ClusterState;
-use crate::model::reverse;
 use crate::model::time::Timestamp;
+use crate::model::{reverse, serial};
 use crate::table::Table;
 use crate::table::names::{Content, Names, Zone, below};
 
-/// Gives each zone whose content changed its next serial: the time in seconds, or one more than before. It rises with the
-/// content, and never falls. What is not ready has not been said to anybody.
+/// Gives each zone whose content changed its next serial (`model::serial`). It rises with the content, and never falls. What is
+/// not ready has not been said to anybody.
 pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp) {
     let names = &table.names;
     let looked_at: Vec<(usize, u64)> = names
@@ -28,8 +28,7 @@ pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp)
         if former.is_some_and(|former| former.content == Some(content)) {
             continue;
         }
-        let seconds = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
-        let serial = former.map_or(seconds, |former| seconds.max(former.serial.wrapping_add(1)));
+        let serial = former.map_or_else(|| serial::first(now), |former| serial::next(former.serial, now));
         state.ledger.serials.insert(zone.zone.name.clone(), ZoneVersion { serial, content: Some(content) });
         zone.zone = Arc::new(Zone { serial, ..(*zone.zone).clone() });
     }

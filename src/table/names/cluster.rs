@@ -51,6 +51,8 @@ pub struct ClusterNames {
     pub(crate) shortened: PersistentMap<Arc<str>, Arc<str>>,
     /// Addresses and ports of the schedulers, by the framework's part of the name.
     pub(crate) frameworks: PersistentMap<Arc<str>, SchedulerAddresses>,
+    /// Hosts that schedulers are known by alone.
+    pub(crate) wanted_hosts: Arc<[Arc<str>]>,
     /// Names that exist for those below them.
     pub(crate) parents: Parents,
     /// Addresses and ports of the agents.

@@ -53,14 +53,14 @@ impl Names {
         }
     }
 
-    /// Tells `visit` of names that files have records of. Costs as much as the difference.
+    /// Tells `visit` of names that files have records of. Costs a look at each name of the files that differ.
     pub(crate) fn diff_records(&self, later: &Self, visit: Visit<'_>) {
         for (_, before, after) in self.pairs(later) {
             let nothing = StaticNames::default();
             let (a, b) = (before.map(ZoneNames::statics), after.map(ZoneNames::statics));
-            let text = |records: &Arc<[StaticRecord]>| list(records.iter().map(record));
-            a.unwrap_or(&nothing).records.diff(&b.unwrap_or(&nothing).records, &mut |name, a, b| {
-                tell(name, a.map(text), b.map(text), visit);
+            let text = |records: Vec<StaticRecord>| list(records.iter().map(record));
+            a.unwrap_or(&nothing).diff(b.unwrap_or(&nothing), &mut |name, a, b| {
+                tell(&name, a.map(text), b.map(text), visit);
             });
         }
     }

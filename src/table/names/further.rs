@@ -63,7 +63,7 @@ impl Names {
         let zone = self.zones.iter().find_map(|zone| Some((zone, below(name, &zone.zone.name)?)));
         match zone {
             // A name that a file has is the file's alone.
-            Some((zone, below)) if zone.ready && zone.beside.records(name).is_none() => match &zone.content {
+            Some((zone, below)) if zone.ready && !zone.beside.has(name) => match &zone.content {
                 Content::Cluster(names) => names.rare(below, record_type),
                 _ => Vec::new(),
             },

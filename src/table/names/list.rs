@@ -22,11 +22,11 @@ impl Names {
             Content::Cluster(names) => {
                 names.list().into_iter().map(|name| format!("{name}.{}", zone.zone.name)).collect()
             }
-            Content::Static(names) => names.records.keys().map(|name| name.to_string()).collect(),
+            Content::Static(names) => names.names().map(str::to_owned).collect(),
             Content::Reverse(_) => self.list_reverse(&zone.zone.name),
             Content::Dcos(cluster, kind) => self.list_dcos(&zone.zone, cluster, *kind),
         };
-        names.extend(zone.beside.records.keys().map(|name| name.to_string()));
+        names.extend(zone.beside.names().map(str::to_owned));
         let records = |name: String| match self.find(&name) {
             super::Found::Node(_, mut node) => {
                 node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));

@@ -22,24 +22,25 @@ mod reverse;
 pub mod rules;
 pub(crate) mod services;
 mod shown;
+mod statics;
 mod weights;
 
 pub(crate) use agents::{AgentNames, ill_named};
 pub(crate) use dcos::Vips;
 pub(crate) use reverse::{AddressNames, own_addresses};
 pub(crate) use shown::{Around, Pointers, Shown, settings};
+pub(crate) use statics::{Spread, StaticNames};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cluster::event::{RecordData, StaticRecord};
+use crate::cluster::event::{HostAddresses, RecordData};
 use crate::config::checked::DcosConfig;
 use crate::model::dcos::ZoneKind;
 use crate::model::id::ClusterName;
-use crate::model::persistent::PersistentMap;
 use crate::model::zone_slot::ZoneSlot;
 
 use cluster::ClusterNames;
-use parents::Parents;
 
 /// A zone this server is authoritative for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,8 @@ pub struct Names {
     pub(crate) zones: Vec<ZoneNames>,
     /// What the zones of DC/OS say of this node.
     pub(crate) dcos: Arc<DcosConfig>,
+    /// Addresses of hosts that schedulers are known by alone.
+    pub(crate) hosts: Arc<HostAddresses>,
     /// What the settings add to every zone's content, see [`settings`].
     pub(crate) settings: u64,
 }
@@ -171,18 +174,6 @@ pub(crate) enum Content {
     Dcos(ClusterName, ZoneKind),
 }
 
-/// Records from files.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StaticNames {
-    records: PersistentMap<Arc<str>, Arc<[StaticRecord]>>,
-    parents: Parents,
-    has_wildcards: bool,
-    /// Whether zones below are delegated.
-    has_cuts: bool,
-    /// A number for all of them.
-    shown: u64,
-}
-
 impl Names {
     /// Finds a name: lower case, absolute, without the final dot.
     pub fn find(&self, name: &str) -> Found {
@@ -209,19 +200,19 @@ impl Names {
     fn find_in(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Vec<Record>> {
         let made = || match &zone.content {
             Content::Cluster(names) => names.find(below),
-            Content::Static(names) => names.find(name, below),
+            Content::Static(names) => names.find(name),
             Content::Reverse(_) => self.find_reverse(name),
             Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
         };
         let records = zone.beside.records(name).or_else(made);
-        records.or_else(|| zone.beside.is_above(below).then(Vec::new))
+        records.or_else(|| zone.beside.is_above(name).then(Vec::new))
     }
 
     /// What a wildcard gives a name which does not exist: that of its closest ancestor that does, and of no other (RFC 4592
     /// §3.3.1).
     fn wildcard(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Node> {
         let statics = zone.statics();
-        if !statics.has_wildcards || below.is_empty() {
+        if !statics.has_wildcards() || below.is_empty() {
             return None;
         }
         let apex = name.len() - zone.zone.name.len();
@@ -237,6 +228,20 @@ impl Names {
             Content::Cluster(names) if names.cluster == *cluster => Some(names),
             _ => None,
         })
+    }
+
+    /// Hosts that schedulers are known by alone, whose addresses are to be looked up.
+    pub fn wanted_hosts(&self) -> BTreeSet<Arc<str>> {
+        let clusters = self.zones.iter().filter_map(|zone| match &zone.content {
+            Content::Cluster(names) => Some(&names.wanted_hosts),
+            _ => None,
+        });
+        clusters.flat_map(|hosts| hosts.iter().cloned()).collect()
+    }
+
+    /// What is known of such hosts.
+    pub fn hosts(&self) -> &Arc<HostAddresses> {
+        &self.hosts
     }
 
     /// The zones, longest name first.
@@ -257,97 +262,6 @@ impl ZoneNames {
             Content::Static(names) => names,
             _ => &self.beside,
         }
-    }
-}
-
-impl StaticNames {
-    /// The names that `records` make, and those whose aliases are left out: they have other records too.
-    pub(crate) fn new(records: impl Iterator<Item = StaticRecord>, zone: &str) -> (Self, Vec<Arc<str>>) {
-        let mut sorted: Vec<StaticRecord> = records.collect();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let (mut names, mut crowded) = (Self::default(), Vec::new());
-        for same in sorted.chunk_by(|a, b| a.name == b.name) {
-            let Some(owner) = below(&same[0].name, zone) else { continue };
-            let (kept, is_crowded) = consistent(same, owner.is_empty());
-            if is_crowded {
-                crowded.push(same[0].name.clone());
-            }
-            if kept.is_empty() {
-                continue;
-            }
-            names.shown = names.shown.wrapping_add(Self::sum(kept.iter()));
-            names.parents.add_ancestors(owner);
-            names.has_wildcards |= owner.starts_with("*.") || owner == "*";
-            names.has_cuts |= kept.iter().any(|record| matches!(record.data, RecordData::Ns(_)));
-            names.records.insert(same[0].name.clone(), kept);
-        }
-        (names, crowded)
-    }
-
-    /// The zone of others that a name lies in, or is: the one nearest to the apex, below which nothing is ours to tell.
-    fn delegation(&self, name: &str, below: &str) -> Option<Delegation> {
-        // Nearly always.
-        if !self.has_cuts || below.is_empty() {
-            return None;
-        }
-        let starts = below.rmatch_indices('.').map(|(dot, _)| dot + 1).chain([0]);
-        starts.map(|start| &name[start..]).find_map(|cut| {
-            let records = self.records(cut)?;
-            let (servers, above): (Vec<_>, Vec<_>) =
-                records.into_iter().partition(|record| matches!(record.data, RecordData::Ns(_)));
-            let hosts = servers.iter().filter_map(|record| match &record.data {
-                RecordData::Ns(host) if self::below(host, cut).is_some() => Some(host),
-                _ => None,
-            });
-            let glue = hosts.filter_map(|host| Some((host.clone(), self.records(host)?))).collect();
-            (!servers.is_empty()).then(|| Delegation { name: cut.to_owned(), servers, above, glue })
-        })
-    }
-
-    fn find(&self, name: &str, below: &str) -> Option<Vec<Record>> {
-        self.records(name).or_else(|| self.is_above(below).then(Vec::new))
-    }
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// What files say of a name; absolute.
-    fn records(&self, name: &str) -> Option<Vec<Record>> {
-        // Nearly always, beside a cluster's names.
-        if self.is_empty() {
-            return None;
-        }
-        let records = self.records.get(name)?;
-        Some(records.iter().map(|r| Record { data: r.data.clone(), ttl: r.ttl }).collect())
-    }
-
-    /// Whether files have names below this one; below the zone.
-    fn is_above(&self, below: &str) -> bool {
-        self.parents.contains(below)
-    }
-}
-
-/// The records of one name without those that cannot be beside the others, and whether that is an alias: where there is one,
-/// there is nothing else (RFC 1034 §3.6.2), and at the apex there are SOA and NS (RFC 1912 §2.4), which are the program's own.
-fn consistent(same: &[StaticRecord], is_apex: bool) -> (Arc<[StaticRecord]>, bool) {
-    let alias = |record: &&StaticRecord| matches!(record.data, RecordData::Cname(_));
-    let is_single = same.len() == 1 && !is_apex;
-    // Nearly every name.
-    if is_single || !same.iter().any(|record| matches!(record.data, RecordData::Cname(_) | RecordData::Ns(_))) {
-        return (same.into(), false);
-    }
-    let is_own = |record: &&StaticRecord| is_apex && matches!(record.data, RecordData::Ns(_));
-    let others: Arc<[StaticRecord]> = same.iter().filter(|record| !alias(record) && !is_own(record)).cloned().collect();
-    let aliases: Vec<&StaticRecord> = same.iter().filter(alias).collect();
-    match aliases.first() {
-        // Of several, the first in their order; two that differ in their time alone are one.
-        Some(first) if others.is_empty() && !is_apex => {
-            ([(*first).clone()].into(), aliases.iter().any(|other| other.data != first.data))
-        }
-        first => (others, first.is_some()),
     }
 }
 

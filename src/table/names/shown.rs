@@ -14,7 +14,7 @@ use super::cluster::{ClusterNames, SchedulerAddresses};
 use super::group::{NameRank, rank};
 use super::own_addresses;
 use super::rules::NamingRules;
-use super::{Content, Names, StaticNames, ZoneNames};
+use super::{Content, Names, ZoneNames};
 use crate::config::Config;
 use crate::config::checked::ExtraName;
 use crate::model::dcos::ZoneKind;
@@ -156,11 +156,11 @@ impl Names {
                 let (around, tasks) = (&names.around, &names.shown);
                 stable_hash(&[around.masters, around.hosts, around.rare, tasks.rare])
             }
-            Content::Static(names) => names.shown,
+            Content::Static(names) => names.shown(),
             Content::Reverse(pointers) => stable_hash(&[pointers.tasks, pointers.agents]),
             Content::Dcos(cluster, kind) => self.dcos_content(cluster, *kind),
         };
-        stable_hash(&[self.settings, made, zone.beside.shown])
+        stable_hash(&[self.settings, made, zone.beside.shown()])
     }
 
     fn dcos_content(&self, cluster: &ClusterName, kind: ZoneKind) -> u64 {
@@ -173,13 +173,6 @@ impl Names {
             // All that they say is in the settings.
             ZoneKind::ThisNode | ZoneKind::Spartan | ZoneKind::Localhost => 0,
         }
-    }
-}
-
-impl StaticNames {
-    /// A number for these records.
-    pub(super) fn sum<'a>(records: impl Iterator<Item = &'a crate::cluster::event::StaticRecord>) -> u64 {
-        records.map(stable_hash).fold(0, u64::wrapping_add)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::cluster::event::{DeclaredService, Fact, SnapshotScope, StaticRecord};
+use crate::cluster::records::StaticRecords;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{ClusterName, FrameworkId, ServiceId, TaskKey};
 use crate::model::service::Protocol;
@@ -17,7 +18,7 @@ use crate::model::task::{
 /// The namespace of services that name none.
 pub const DEFAULT_NAMESPACE: &str = "static";
 
-/// Everything that a file and the files it names say.
+/// What a file says; records of a zone file apart, which are packed as they are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileContents {
     /// Services, in the file's order.
@@ -50,7 +51,17 @@ pub struct StaticEndpoint {
 
 impl FileContents {
     /// A complete snapshot: everything the file says, and that this is all.
-    pub fn into_facts(self, cluster: &ClusterName) -> impl Iterator<Item = Fact> + use<> {
+    pub fn into_facts(mut self, cluster: &ClusterName) -> impl Iterator<Item = Fact> + use<> {
+        let records = std::mem::take(&mut self.records).into_iter().collect();
+        self.into_facts_with(records, cluster)
+    }
+
+    /// The same, with these records in place of its own.
+    pub(super) fn into_facts_with(
+        self,
+        records: StaticRecords,
+        cluster: &ClusterName,
+    ) -> impl Iterator<Item = Fact> + use<> {
         let namespaces: BTreeSet<Arc<str>> =
             self.services.iter().map(|service| service.id.namespace().into()).collect();
         let cluster = cluster.clone();
@@ -59,7 +70,7 @@ impl FileContents {
         let services = self.services.into_iter().flat_map(move |service| service_facts(&service, &mut definitions));
         let end = SnapshotScope { recovered_agents: Vec::new(), authoritative: true };
         std::iter::once(Fact::SnapshotStarted).chain(frameworks).chain(services).chain([
-            Fact::Records(self.records.into()),
+            Fact::Records(records),
             Fact::SnapshotFinished(end),
             Fact::Live,
         ])

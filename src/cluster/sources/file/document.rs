@@ -334,13 +334,13 @@ impl Reader<'_> {
             let span = find(table, key).map_or(span.clone(), Spanned::span);
             self.fault(span, &join(at, key), error.to_string(), error.mend());
         };
-        let owner = record::name(&absolute(&name), None)
-            .and_then(|name| record::check_zone(&name, &source.zones).map(|()| name));
+        let owner = record::name(&absolute(&name), None);
+        let parsed = Type::parse(&kind);
+        // Where a name lies is told before what is said of it.
+        let owned = parsed.unwrap_or(Type::A);
+        let owner = owner.and_then(|name| record::check_owner(owned, &name, &source.zones).map(|()| name));
         let owner = owner.map_err(|error| check("name", error)).ok()?;
-        let kind = Type::parse(&kind).ok_or_else(|| check("type", InvalidRecord::Type(record::clip(&kind)))).ok()?;
-        if kind == Type::Ns {
-            record::check_delegation(&owner, &source.zones).map_err(|error| check("name", error)).ok()?;
-        }
+        let kind = parsed.ok_or_else(|| check("type", InvalidRecord::Type(record::clip(&kind)))).ok()?;
         let data = record_data(kind, &value).map_err(|error| check("value", error)).ok()?;
         Some(StaticRecord { name: owner.into(), data, ttl: ttl? })
     }
@@ -365,16 +365,15 @@ fn absolute(text: &str) -> String {
 }
 
 fn record_data(kind: Type, value: &str) -> Result<RecordData, InvalidRecord> {
-    let mut shared = |text: String| text.into();
     if kind == Type::Txt {
-        return record::data(kind, &pieces(value), None, &mut shared);
+        return record::data(kind, &pieces(value), None);
     }
     let mut fields: Vec<String> = value.split_ascii_whitespace().map(str::to_owned).collect();
     if let (Type::Cname | Type::Srv | Type::Ptr | Type::Mx | Type::Ns, Some(target)) = (kind, fields.last_mut()) {
         *target = absolute(target);
     }
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-    record::data(kind, &fields, None, &mut shared)
+    record::data(kind, &fields, None)
 }
 
 /// A text in strings of at most 255 bytes, each whole characters.

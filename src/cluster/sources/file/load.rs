@@ -1,6 +1,6 @@
 //! Reads a source's files from the disk, whole or not at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use super::contents::FileContents;
 use super::document::{self, Document, Reference};
 use super::error::FileErrors;
 use super::{routes, zone};
-use crate::cluster::event::{RecordData, StaticRecord};
+use crate::cluster::records::{NameRecords, RecordsBuilder, StaticRecords};
 use crate::config::checked::FileConfig;
 use crate::model::id::ServiceId;
 
@@ -55,7 +55,10 @@ pub(super) struct Attempt {
 /// What was read.
 #[derive(Debug)]
 pub(super) struct Loaded {
+    /// Services; its records are in the other place.
     pub contents: FileContents,
+    /// All records, those of the zone file among them.
+    pub records: StaticRecords,
     /// Records of zone files that the program makes itself.
     pub skipped_records: usize,
     /// What a zone file's own SOA says, which the program does not take.
@@ -105,15 +108,13 @@ fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors
     let mut errors = FileErrors::default();
     let mut contents = document.contents;
     let (mut skipped_records, mut soa) = (0, None);
+    let mut records = RecordsBuilder::default();
     if let Some(reference) = &document.zone_file {
         let origin = document.origin.as_deref();
-        let read =
-            open(reference).and_then(|(input, path)| zone::read(input, &path, origin, &config.zones, &mut errors));
+        let read = open(reference)
+            .and_then(|(input, size, path)| zone::read((input, size), &path, origin, &config.zones, &mut errors));
         match read {
-            Ok(mut zone) => {
-                (skipped_records, soa) = (zone.skipped, zone.soa.take());
-                contents.records.append(&mut zone.records);
-            }
+            Ok(zone) => (skipped_records, soa, records) = (zone.skipped, zone.soa, zone.records),
             Err(error) => unreadable(reference, &error, &mut errors),
         }
     }
@@ -121,7 +122,7 @@ fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors
         let cluster = config.name.as_str().into();
         let protocol = document.routes_protocol;
         let read =
-            open(reference).and_then(|(input, path)| routes::read(input, &path, &cluster, protocol, &mut errors));
+            open(reference).and_then(|(input, _, path)| routes::read(input, &path, &cluster, protocol, &mut errors));
         match read {
             Ok(mut services) => contents.services.append(&mut services),
             Err(error) => unreadable(reference, &error, &mut errors),
@@ -129,13 +130,20 @@ fn include(document: Document, config: &FileConfig) -> Result<Loaded, FileErrors
     }
     let path: Arc<Path> = config.path.as_path().into();
     check_services(&contents, &path, &mut errors);
-    check_aliases(&contents.records, &config.zones, &path, &mut errors);
-    if errors.is_empty() { Ok(Loaded { contents, skipped_records, soa }) } else { Err(errors) }
+    for record in std::mem::take(&mut contents.records) {
+        records.push(&record.name, &record.data, record.ttl);
+    }
+    let records = records.finish();
+    check_aliases(&records, &config.zones, &path, &mut errors);
+    if errors.is_empty() { Ok(Loaded { contents, records, skipped_records, soa }) } else { Err(errors) }
 }
 
-fn open(reference: &Reference) -> io::Result<(BufReader<File>, Arc<Path>)> {
+/// A file, about how long it is, and its path.
+fn open(reference: &Reference) -> io::Result<(BufReader<File>, usize, Arc<Path>)> {
     let file = File::open(&reference.path)?;
-    Ok((BufReader::with_capacity(256 * 1024, file), reference.path.as_path().into()))
+    // Of what is no regular file nothing is known.
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    Ok((BufReader::with_capacity(256 * 1024, file), size, reference.path.as_path().into()))
 }
 
 fn unreadable(reference: &Reference, error: &io::Error, errors: &mut FileErrors) {
@@ -156,26 +164,19 @@ fn check_services(contents: &FileContents, path: &Arc<Path>, errors: &mut FileEr
 
 /// RFC 1034 section 3.6.2: where there is an alias, there is nothing else; at a zone's own name there are SOA and NS (RFC 1912
 /// section 2.4). What only several files together say is the table's to judge.
-fn check_aliases(records: &[StaticRecord], zones: &[Arc<str>], path: &Arc<Path>, errors: &mut FileErrors) {
-    let is_alias = |record: &&StaticRecord| matches!(record.data, RecordData::Cname(_));
-    let mut counts: HashMap<&str, usize> = records.iter().filter(is_alias).map(|alias| (&*alias.name, 0)).collect();
-    if counts.is_empty() {
+fn check_aliases(records: &StaticRecords, zones: &[Arc<str>], path: &Arc<Path>, errors: &mut FileErrors) {
+    if !records.has_aliases() {
         return;
     }
-    for record in records {
-        if let Some(count) = counts.get_mut(&*record.name) {
-            *count += 1;
-        }
-    }
     let is_zone = |name: &str| zones.iter().any(|zone| **zone == *name);
-    let mut own: Vec<&str> = counts.keys().copied().filter(|name| is_zone(name)).collect();
-    own.sort_unstable();
+    let aliases = records.names().filter(NameRecords::has_alias);
+    let (mut own, others): (Vec<_>, Vec<_>) = aliases.partition(|name| is_zone(name.name));
+    own.sort_unstable_by_key(|name| name.name);
     for name in own {
-        let message = format!("the zone's own name {name} has a CNAME record, beside its SOA and NS");
+        let message = format!("the zone's own name {} has a CNAME record, beside its SOA and NS", name.name);
         errors.add_file(path, message, "write the addresses themselves, or an alias below the zone");
     }
-    counts.retain(|name, _| !is_zone(name));
-    let mut crowded: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
+    let mut crowded: Vec<&str> = others.into_iter().filter(|name| name.len() > 1).map(|name| name.name).collect();
     crowded.sort_unstable();
     for name in crowded {
         let message = format!("the name {name} has a CNAME record and others");

@@ -116,7 +116,7 @@ impl Source {
                 info!(
                     %source,
                     services = loaded.contents.services.len(),
-                    records = loaded.contents.records.len(),
+                    records = loaded.records.len(),
                     skipped_records = loaded.skipped_records,
                     "file read"
                 );
@@ -125,7 +125,7 @@ impl Source {
                     info!(%source, %soa, "the SOA of a zone file is not taken: the zone has the server's own (`dns.soa`)");
                 }
                 let cluster = source.as_str().into();
-                self.send(loaded.contents.into_facts(&cluster)).await
+                self.send(loaded.contents.into_facts_with(loaded.records, &cluster)).await
             }
             Err(errors) => {
                 let error = errors.summary();
@@ -198,8 +198,11 @@ pub fn fuzz_zone(data: &[u8]) {
     let path: Arc<Path> = Path::new("zone").into();
     let mut errors = FileErrors::default();
     let zones = [Arc::from("test")];
-    let zone = zone::read(data, &path, Some("test"), &zones, &mut errors).unwrap_or_default();
-    assert!(zone.records.iter().all(|record| record.name.len() <= 253 && record.name.ends_with("test")));
+    let zone = zone::read((data, data.len()), &path, Some("test"), &zones, &mut errors).unwrap_or_default();
+    let noted = zone.records.len();
+    let records = zone.records.finish();
+    assert!(records.len() <= noted);
+    assert!(records.iter().all(|record| record.name.len() <= 253 && record.name.ends_with("test")));
 }
 
 /// Reads a TOML file from a text: no text panics.

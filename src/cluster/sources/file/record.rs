@@ -36,10 +36,16 @@ pub enum InvalidRecord {
     /// A name that is not delegated.
     #[error("the name {0:?} cannot be delegated: {1}")]
     Delegation(String, &'static str),
+    /// A record that the zone above has.
+    #[error("the name {0:?} is a zone's own: its DS record is the zone's above it")]
+    Signer(String),
     /// Something that a line cannot have here.
     #[error("{0}")]
     Syntax(&'static str),
 }
+
+/// The type of a DS record.
+const DS: u16 = 43;
 
 /// The highest time to live: RFC 2181 section 8.
 const MAX_TTL: u64 = 0x7fff_ffff;
@@ -55,13 +61,14 @@ impl InvalidRecord {
             Self::Relative(_) => "end the name with a dot, or give an origin (`$ORIGIN example.com.`)",
             Self::OutsideZones(_) => "add the zone to the source's `zones` setting, or correct the name",
             Self::Type(_) => {
-                "use A, AAAA, SRV, CNAME, PTR, TXT, MX, NS, CAA, SSHFP, TLSA, or TYPE and a number (RFC 3597)"
+                "use A, AAAA, SRV, CNAME, PTR, TXT, MX, NS, DS, CAA, SSHFP, TLSA, or TYPE and a number (RFC 3597)"
             }
             Self::Fields(..) => "write the fields separated by spaces",
             Self::Value(..) => "correct the value",
             Self::Ttl(_) => "write seconds, or numbers with the units s, m, h, d, w",
             Self::Text(_) => "write at most 4096 bytes, in strings of at most 255",
             Self::Delegation(..) => "remove the NS record; a zone's own name server is set by `dns.soa`",
+            Self::Signer(_) => "write it into the zone above, where the zone is delegated (RFC 4035 section 2.4)",
             Self::Syntax(_) => "write `name [ttl] [class] type data`, on one line or within parentheses",
         }
     }
@@ -78,6 +85,7 @@ pub(super) enum Type {
     Txt,
     Mx,
     Ns,
+    Ds,
     Caa,
     Sshfp,
     Tlsa,
@@ -87,7 +95,7 @@ pub(super) enum Type {
 
 impl Type {
     pub fn parse(text: &str) -> Option<Self> {
-        const ALL: [(&str, Type); 11] = [
+        const ALL: [(&str, Type); 12] = [
             ("A", Type::A),
             ("AAAA", Type::Aaaa),
             ("SRV", Type::Srv),
@@ -96,6 +104,7 @@ impl Type {
             ("TXT", Type::Txt),
             ("MX", Type::Mx),
             ("NS", Type::Ns),
+            ("DS", Type::Ds),
             ("CAA", Type::Caa),
             ("SSHFP", Type::Sshfp),
             ("TLSA", Type::Tlsa),
@@ -147,20 +156,33 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 /// Whether a name lies in one of the zones.
-pub(super) fn check_zone(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
+fn check_zone(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
     let is_below = |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     if zones.iter().any(|zone| is_below(zone)) { Ok(()) } else { Err(InvalidRecord::OutsideZones(clip(name))) }
 }
 
 /// Whether a name may have NS records: a zone's own are the program's, and RFC 4592 §4.2 leaves open what a wildcard's would
 /// mean.
-pub(super) fn check_delegation(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
+fn check_delegation(name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
     if zones.iter().any(|zone| **zone == *name) {
         return Err(InvalidRecord::Delegation(clip(name), "it is a zone's own"));
     }
     match name.starts_with("*.") {
         true => Err(InvalidRecord::Delegation(clip(name), "it is a wildcard")),
         false => Ok(()),
+    }
+}
+
+/// Whether a name may have records of a type in these zones.
+pub(super) fn check_owner(kind: Type, name: &str, zones: &[Arc<str>]) -> Result<(), InvalidRecord> {
+    check_zone(name, zones)?;
+    match kind {
+        Type::Ns => check_delegation(name, zones),
+        // RFC 4035 §2.4: these stand where a zone is delegated, never in the zone itself.
+        Type::Ds | Type::Number(DS) if zones.iter().any(|zone| **zone == *name) => {
+            Err(InvalidRecord::Signer(clip(name)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -188,30 +210,26 @@ pub(super) fn ttl(text: &str) -> Result<u32, InvalidRecord> {
     u32::try_from(total).ok().filter(|_| !text.is_empty() && total <= MAX_TTL).ok_or_else(fault)
 }
 
-/// Reads a record's data from its fields. `shared` gives the text of a target name.
-pub(super) fn data(
-    kind: Type,
-    fields: &[&str],
-    origin: Option<&str>,
-    shared: &mut dyn FnMut(String) -> Arc<str>,
-) -> Result<RecordData, InvalidRecord> {
+/// Reads a record's data from its fields.
+pub(super) fn data(kind: Type, fields: &[&str], origin: Option<&str>) -> Result<RecordData, InvalidRecord> {
     match (kind, fields) {
         (Type::A, [address]) => value(address, "IPv4 address").map(RecordData::A),
         (Type::Aaaa, [address]) => value(address, "IPv6 address").map(RecordData::Aaaa),
-        (Type::Cname, [target]) => Ok(RecordData::Cname(shared(name(target, origin)?))),
-        (Type::Ptr, [target]) => Ok(RecordData::Ptr(shared(name(target, origin)?))),
-        (Type::Ns, [target]) => Ok(RecordData::Ns(shared(name(target, origin)?))),
+        (Type::Cname, [target]) => Ok(RecordData::Cname(name(target, origin)?.into())),
+        (Type::Ptr, [target]) => Ok(RecordData::Ptr(name(target, origin)?.into())),
+        (Type::Ns, [target]) => Ok(RecordData::Ns(name(target, origin)?.into())),
         (Type::Srv, [priority, weight, port, target]) => Ok(RecordData::Srv {
             priority: value(priority, "priority from 0 to 65535")?,
             weight: value(weight, "weight from 0 to 65535")?,
             port: value(port, "port from 0 to 65535")?,
-            target: shared(name(target, origin)?),
+            target: name(target, origin)?.into(),
         }),
         (Type::Txt, texts) if !texts.is_empty() => text(texts),
         (Type::Mx, [preference, exchange]) => Ok(RecordData::Mx {
             preference: value(preference, "preference from 0 to 65535")?,
-            exchange: shared(name(exchange, origin)?),
+            exchange: name(exchange, origin)?.into(),
         }),
+        (Type::Ds, [tag, algorithm, kind, digest @ ..]) if !digest.is_empty() => ds(tag, algorithm, kind, digest),
         (Type::Caa, [flags, tag, said]) => caa(flags, tag, said),
         (Type::Sshfp, [algorithm, kind, fingerprint @ ..]) if !fingerprint.is_empty() => {
             opaque(44, &[number(algorithm)?, number(kind)?], fingerprint)
@@ -233,12 +251,31 @@ pub(super) fn data(
         (Type::Srv, _) => Err(InvalidRecord::Fields("SRV", "priority, weight, port and target")),
         (Type::Txt, _) => Err(InvalidRecord::Fields("TXT", "at least one text")),
         (Type::Mx, _) => Err(InvalidRecord::Fields("MX", "preference and host")),
+        (Type::Ds, _) => Err(InvalidRecord::Fields("DS", "key tag, algorithm, digest type and digest")),
         (Type::Caa, _) => Err(InvalidRecord::Fields("CAA", "flags, tag and value")),
         (Type::Sshfp, _) => Err(InvalidRecord::Fields("SSHFP", "algorithm, type and fingerprint")),
         (Type::Tlsa, _) => Err(InvalidRecord::Fields("TLSA", "usage, selector, matching type and data")),
         (Type::Number(_), _) => {
             Err(InvalidRecord::Fields("a type by number", "`\\#`, the number of octets, and these in hexadecimal"))
         }
+    }
+}
+
+/// RFC 4034 §5.1: which key of the zone below, and its digest; how long that is, as far as its type is known (RFC 4509, RFC
+/// 5933, RFC 6605).
+fn ds(tag: &str, algorithm: &str, kind: &str, digest: &[&str]) -> Result<RecordData, InvalidRecord> {
+    const LENGTHS: [(u8, usize); 4] = [(1, 20), (2, 32), (3, 32), (4, 48)];
+    let tag: u16 = value(tag, "key tag from 0 to 65535")?;
+    let kind = number(kind)?;
+    let [high, low] = tag.to_be_bytes();
+    let first = [high, low, number(algorithm)?, kind];
+    let data = opaque(DS, &first, digest)?;
+    let length = LENGTHS.iter().find(|(known, _)| *known == kind).map(|(_, length)| length + first.len());
+    match (&data, length) {
+        (RecordData::Opaque(said), Some(length)) if said.octets.len() != length => {
+            Err(InvalidRecord::Value(clip(&digest.join(" ")), "digest of the length that its type has"))
+        }
+        _ => Ok(data),
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! `name [ttl] [class] type data` on a line, or on several within parentheses; `$ORIGIN`, `$TTL`, comments, quoted texts,
 //! and lines that begin with a space for the owner before. The zone's own SOA and NS are skipped: the program makes its own. Nothing
-//! is held but the records themselves.
+//! is held but the records themselves, packed.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::error::{FileErrors, Place};
 use super::record::{self, InvalidRecord, Type, clip};
-use crate::cluster::event::StaticRecord;
+use crate::cluster::records::RecordsBuilder;
 
 /// The longest line, in bytes.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -18,10 +20,13 @@ pub const MAX_LINE: usize = 16 * 1024;
 /// The most records of one source.
 pub const MAX_RECORDS: usize = 10_000_000;
 
+/// The most octets that are made room for before a file is read: of a larger one the rest is when it comes.
+const MOST_ROOM: usize = 1 << 30;
+
 /// What a zone file came to.
 #[derive(Debug, Default)]
 pub(super) struct Zone {
-    pub records: Vec<StaticRecord>,
+    pub records: RecordsBuilder,
     /// The zone's own SOA and NS records, which were left out.
     pub skipped: usize,
     /// What the last SOA among them says.
@@ -35,21 +40,21 @@ struct State {
     ttl: Option<u32>,
     /// As the last record had it that said one, which counts without `$TTL` (RFC 1035 §5.1).
     stated_ttl: Option<u32>,
-    owner: Option<Arc<str>>,
+    owner: Option<String>,
 }
 
-/// Reads a zone file. `origin` completes relative names until the file says another.
+/// Reads a zone file of about `size` octets. `origin` completes relative names until the file says another.
 ///
 /// # Errors
 /// Only reading itself fails; what is wrong with lines is added to `errors`.
 pub(super) fn read(
-    mut input: impl BufRead,
+    (mut input, size): (impl BufRead, usize),
     path: &Arc<Path>,
     origin: Option<&str>,
     zones: &[Arc<str>],
     errors: &mut FileErrors,
 ) -> io::Result<Zone> {
-    let mut zone = Zone::default();
+    let mut zone = Zone { records: RecordsBuilder::with_room_for(size.min(MOST_ROOM)), ..Zone::default() };
     let mut state = State { origin: origin.map(str::to_owned), ttl: None, stated_ttl: None, owner: None };
     let mut line = Vec::new();
     let mut number = 0;
@@ -95,9 +100,11 @@ type LineFault = (usize, InvalidRecord);
 
 fn read_line(line: &str, state: &mut State, zones: &[Arc<str>], zone: &mut Zone) -> Result<(), LineFault> {
     let line = line.trim_end_matches(['\n', '\r']);
-    if !line.contains(['"', '\\', ';', '(']) {
+    let has_marks = memchr::memchr3(b'"', b'\\', b';', line.as_bytes()).is_some();
+    if !has_marks && !line.as_bytes().contains(&b'(') {
         // The common case needs no copy of any field.
-        let fields: Vec<Field<'_>> = line.split_ascii_whitespace().map(|text| Field::plain(line, text)).collect();
+        let fields: SmallVec<[Field<'_>; 8]> =
+            line.split_ascii_whitespace().map(|text| Field::plain(line, text)).collect();
         return read_fields(line, &fields, state, zones, zone);
     }
     let quoted = fields(line)?;
@@ -135,47 +142,32 @@ fn read_fields(
     let rest = if is_continued { fields } else { &fields[1..] };
     let (ttl, kind, data) = split(rest, first.at)?;
     state.stated_ttl = ttl.or(state.stated_ttl);
-    let name = match &state.owner {
-        Some(owner) if is_continued => owner.clone(),
-        None if is_continued => return Err((first.at, InvalidRecord::Syntax("no name comes before this line"))),
-        _ => owner(first, state)?,
-    };
-    state.owner = Some(name.clone());
+    if !is_continued {
+        state.owner = Some(record::name(first.text, state.origin.as_deref()).map_err(|error| (first.at, error))?);
+    }
+    let name = state.owner.as_deref();
+    let name = name.ok_or((first.at, InvalidRecord::Syntax("no name comes before this line")))?;
     let is = |kind_name: &str| kind.text.eq_ignore_ascii_case(kind_name);
-    if is("SOA") || is("NS") && zones.contains(&name) {
+    if is("SOA") || is("NS") && zones.iter().any(|zone| **zone == *name) {
         zone.skipped += 1;
         if is("SOA") {
             zone.soa = Some(data.iter().map(|field| field.text).collect::<Vec<_>>().join(" "));
         }
         return Ok(());
     }
-    record::check_zone(&name, zones).map_err(|error| (first.at, error))?;
-    let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))))?;
-    if kind_read == Type::Ns {
-        record::check_delegation(&name, zones).map_err(|error| (first.at, error))?;
-    }
+    let kind_read = Type::parse(kind.text).ok_or_else(|| (kind.at, InvalidRecord::Type(clip(kind.text))));
+    // Where a name lies is told before what is said of it.
+    let owned = kind_read.as_ref().map_or(Type::A, |kind| *kind);
+    record::check_owner(owned, name, zones).map_err(|error| (first.at, error))?;
+    let kind_read = kind_read?;
     let at = data.first().map_or(kind.at, |field| field.at);
-    let texts: smallvec::SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
+    let texts: SmallVec<[&str; 4]> = data.iter().map(|field| field.text).collect();
     if kind_read != Type::Txt && texts.iter().any(|text| text.contains(['(', ')'])) {
         return Err((at, InvalidRecord::Syntax("a parenthesis closes what was not opened")));
     }
-    let previous = zone.records.last().map(|record| record.name.clone());
-    let mut shared = |target: String| share(target, [Some(&name), previous.as_ref()]);
-    let data = record::data(kind_read, &texts, state.origin.as_deref(), &mut shared).map_err(|error| (at, error))?;
-    zone.records.push(StaticRecord { name, data, ttl: ttl.or(state.ttl).or(state.stated_ttl) });
+    let data = record::data(kind_read, &texts, state.origin.as_deref()).map_err(|error| (at, error))?;
+    zone.records.push(name, &data, ttl.or(state.ttl).or(state.stated_ttl));
     Ok(())
-}
-
-/// The owner that a line names, shared with the one before where it is the same.
-fn owner(field: &Field<'_>, state: &State) -> Result<Arc<str>, LineFault> {
-    let name = record::name(field.text, state.origin.as_deref()).map_err(|error| (field.at, error))?;
-    Ok(share(name, [state.owner.as_ref(), None]))
-}
-
-/// The text in shared form, without a new copy where it is one of `known`.
-fn share(text: String, known: [Option<&Arc<str>>; 2]) -> Arc<str> {
-    let found = known.into_iter().flatten().find(|known| ***known == *text);
-    found.cloned().unwrap_or_else(|| text.into())
 }
 
 /// `[ttl] [class] type data…`, time and class in either order.
@@ -319,7 +311,7 @@ mod tests {
     fn parse(text: &str) -> (Zone, FileErrors) {
         let mut errors = FileErrors::default();
         let path: Arc<Path> = Path::new("zone").into();
-        let zone = read(text.as_bytes(), &path, None, &["test".into()], &mut errors).unwrap();
+        let zone = read((text.as_bytes(), text.len()), &path, None, &["test".into()], &mut errors).unwrap();
         (zone, errors)
     }
 
@@ -327,7 +319,9 @@ mod tests {
     fn check(text: &str, expected: &[(&str, RecordData, Option<u32>)]) {
         let (zone, errors) = parse(text);
         assert_eq!(errors.to_string(), "");
-        let found: Vec<_> = zone.records.iter().map(|r| (&*r.name, r.data.clone(), r.ttl)).collect();
+        let found: Vec<_> = zone.records.iter().map(|r| (r.name, r.data, r.ttl)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(name, data, ttl)| (Arc::from(*name), data.clone(), *ttl)).collect();
         assert_eq!(found, expected);
     }
 
@@ -367,7 +361,8 @@ mod tests {
         let text = "test. 60 IN SOA ns. root. ( 1 ; serial\n 2 3 4\n 5 ) ; end\n NS ns.test.\n A 10.0.0.1\n";
         let (zone, errors) = parse(text);
         assert!(errors.is_empty(), "{errors}");
-        assert_eq!((zone.skipped, zone.records.len(), &*zone.records[0].name), (2, 1, "test"));
+        let names: Vec<_> = zone.records.iter().map(|record| record.name).collect();
+        assert_eq!((zone.skipped, names), (2, vec!["test".into()]));
         assert_eq!(zone.soa.as_deref(), Some("ns. root. 1 2 3 4 5"), "what is not taken is told");
     }
 
@@ -404,6 +399,32 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_zones_below_are_told_of() {
+        let digest = "49FD46E6C4B45C55D4AC69CBD3CD34AC1AFE51DE";
+        let octets: Vec<u8> = [0xec, 0x45, 5, 1].into_iter().chain(hex(digest)).collect();
+        let ds = RecordData::Opaque(Box::new(Opaque { record_type: 43, octets: octets.into() }));
+        // The example of RFC 4034 §5.4.
+        let text = format!(
+            "dskey.test. 86400 IN NS ns.dskey.test.\ndskey.test. 86400 IN DS 60485 5 1 ( {}\n {} )\n",
+            &digest[..24],
+            &digest[24..]
+        );
+        let ns = RecordData::Ns("ns.dskey.test".into());
+        check(&text, &[("dskey.test", ns, Some(86_400)), ("dskey.test", ds, Some(86_400))]);
+        faulty(&format!("test. DS 60485 5 1 {digest}"), "zone:1:1: the name \"test\" is a zone's own: its DS record");
+        faulty("test. TYPE43 \\# 5 ec45050101", "zone:1:1: the name \"test\" is a zone's own: its DS record");
+        faulty("a.test. DS 60485 5 1 49FD", "zone:1:12: \"49FD\" is no digest of the length");
+        faulty("a.test. DS 60485 5 1", "zone:1:12: DS takes key tag");
+        faulty(&format!("a.test. DS 70000 5 1 {digest}"), "zone:1:12: \"70000\" is no key tag");
+        faulty(&format!("a.other. DS 60485 5 1 {digest}"), "zone:1:1: the name \"a.other\" is in none");
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
+    #[test]
     fn a_record_may_span_lines_within_parentheses() {
         let mx = |preference, exchange: &str| RecordData::Mx { preference, exchange: exchange.into() };
         check(
@@ -431,13 +452,6 @@ mod tests {
         faulty("a.test. TYPE1 \\# 4 0a000001", "zone:1:9: records of type \"TYPE1\"");
         faulty("a.test. CAA 0 is-sue x", "zone:1:13: \"is-sue\" is no tag");
         faulty("a.test. MX 70000 b.test.", "zone:1:12: \"70000\" is no preference");
-    }
-
-    #[test]
-    fn a_target_shares_its_text_with_the_record_before() {
-        let (zone, _) = parse("a.test. A 10.0.0.1\n_a._tcp.test. SRV 0 0 1 a.test.\n");
-        let RecordData::Srv { target, .. } = &zone.records[1].data else { panic!() };
-        assert!(Arc::ptr_eq(target, &zone.records[0].name));
     }
 
     #[test]

@@ -19,7 +19,6 @@ mod ports;
 mod readiness;
 mod reads;
 pub mod run;
-pub mod service_account;
 pub mod sse;
 pub mod translate;
 pub mod wire;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::changes::{self, Changed, SUBSCRIBED};
-use super::client::{Client, ClientError, Target};
+use super::client::Client;
 use super::ended::Ended;
 use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::pods;
@@ -31,6 +31,7 @@ use super::wire::Info;
 use crate::cluster::event::{
     ClusterEvent, DeclaredApp, EventSender, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent,
 };
+use crate::cluster::sources::http::{ClientError, Target};
 use crate::cluster::sources::mesos::backoff;
 use crate::cluster::sources::mesos::subscribe::{SourceControl, SourceThread};
 use crate::config::checked::MarathonConfig;

@@ -35,7 +35,9 @@ use super::schema::Item;
 use super::session::Request;
 use super::tls::{CIPHERS_MEND, TlsError, client_config};
 use super::wire;
-use crate::config::checked::{Masters, MesosConfig, MesosCredentials, MesosEncoding, MesosMode};
+use crate::cluster::sources::http::ClientError;
+use crate::cluster::sources::service_account::Login;
+use crate::config::checked::{ClientTls, Masters, MesosConfig, MesosCredentials, MesosEncoding, MesosMode};
 
 /// For name look-up, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,6 +126,9 @@ pub enum ConnectionError {
         /// Why.
         source: DecodeError,
     },
+    /// The service account cannot be logged in.
+    #[error(transparent)]
+    Login(#[from] ClientError),
     /// The answer lists more than is accepted.
     #[error("{target} lists more than {MAX_LISTED} elements")]
     TooMany {
@@ -136,6 +141,8 @@ pub enum ConnectionError {
 #[derive(Debug)]
 pub struct Caller {
     config: Arc<MesosConfig>,
+    /// Of a service account, where there is one.
+    login: Option<Login>,
 }
 
 /// A granted or refused subscription.
@@ -171,7 +178,15 @@ struct Connection {
 impl Caller {
     /// A caller for the masters of `config`.
     pub fn new(config: Arc<MesosConfig>) -> Self {
-        Self { config }
+        let login = match &config.credentials {
+            Some(MesosCredentials::ServiceAccount(path)) => {
+                // The name in the masters' certificates is not that of the host that logs in.
+                let tls = ClientTls { server_name: None, ..config.tls.clone().unwrap_or_default() };
+                Some(Login::new(path.clone(), tls))
+            }
+            _ => None,
+        };
+        Self { config, login }
     }
 
     /// Asks for the stream of events, or for the state. How long the answer takes is bounded by the caller: a master
@@ -181,15 +196,17 @@ impl Caller {
     /// The master cannot be asked.
     pub async fn open(&self, request: Request) -> Result<Opened, ConnectionError> {
         let target = &request.target;
+        let authorization = self.authorization(&request).await?;
         let mut connection = self.connect(target).await?;
         let message = match self.config.mode {
-            MesosMode::Subscribe => self.request(&request, "SUBSCRIBE")?,
-            MesosMode::State => self.state_request(&request)?,
+            MesosMode::Subscribe => self.request(target, authorization, "SUBSCRIBE")?,
+            MesosMode::State => state_request(target, authorization)?,
         };
         let mut response = connection.call(message, target).await?;
         let mut head = head(&response);
         if head.status != 200 {
             head.body = connection.refusal(&mut response).await;
+            self.refused(head.status);
         }
         let masters = if head.status == 200 { self.resolve_masters().await } else { Vec::new() };
         let peer = connection.peer;
@@ -211,11 +228,14 @@ impl Caller {
 
     async fn read_agents(&self, request: &Request) -> Result<Vec<Item>, ConnectionError> {
         let target = &request.target;
+        let authorization = self.authorization(request).await?;
         let mut connection = self.connect(target).await?;
-        let mut response = connection.call(self.request(request, "GET_AGENTS")?, target).await?;
+        let message = self.request(target, authorization, "GET_AGENTS")?;
+        let mut response = connection.call(message, target).await?;
         let mut head = head(&response);
         if head.status != 200 {
             head.body = connection.refusal(&mut response).await;
+            self.refused(head.status);
         }
         let credentials = Credentials::of(self.config.credentials.is_some(), request.sends_credentials);
         if let Some(error) = refusal::explain(&head, self.media_type(), target, credentials) {
@@ -277,13 +297,17 @@ impl Caller {
             .map_err(|source| handshake_error(target, source))
     }
 
-    fn request(&self, request: &Request, call: &str) -> Result<HttpRequest<Full<Bytes>>, ConnectionError> {
-        let target = &request.target;
+    fn request(
+        &self,
+        target: &Target,
+        authorization: Option<HeaderValue>,
+        call: &str,
+    ) -> Result<HttpRequest<Full<Bytes>>, ConnectionError> {
         let mut builder = HttpRequest::post(target.path.as_str())
             .header(HOST, target.to_string())
             .header(CONTENT_TYPE, self.media_type())
             .header(ACCEPT, self.media_type());
-        if let Some(authorization) = self.authorization().filter(|_| request.sends_credentials) {
+        if let Some(authorization) = authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
         let body = wire::Call { r#type: Some(wire::call_type::number(call)) };
@@ -296,33 +320,36 @@ impl Caller {
             .map_err(|error| ConnectionError::Http { target: target.clone(), what: error.to_string() })
     }
 
-    fn state_request(&self, request: &Request) -> Result<HttpRequest<Full<Bytes>>, ConnectionError> {
-        let target = &request.target;
-        let mut builder = HttpRequest::get(target.path.as_str())
-            .header(HOST, target.to_string())
-            .header(ACCEPT, refusal::JSON)
-            .header(ACCEPT_ENCODING, "gzip")
-            .header(CONNECTION, "close");
-        if let Some(authorization) = self.authorization().filter(|_| request.sends_credentials) {
-            builder = builder.header(AUTHORIZATION, authorization);
+    /// What goes with a request to a configured master; others get nothing.
+    async fn authorization(&self, request: &Request) -> Result<Option<HeaderValue>, ConnectionError> {
+        if !request.sends_credentials {
+            return Ok(None);
         }
-        builder
-            .body(Full::default())
-            .map_err(|error| ConnectionError::Http { target: target.clone(), what: error.to_string() })
-    }
-
-    fn authorization(&self) -> Option<HeaderValue> {
-        let text = match self.config.credentials.as_ref()? {
-            MesosCredentials::Basic { principal, secret } => {
+        let text = match self.config.credentials.as_ref() {
+            None => return Ok(None),
+            Some(MesosCredentials::Basic { principal, secret }) => {
                 let pair = base64::engine::general_purpose::STANDARD.encode(format!("{principal}:{}", secret.0));
                 format!("Basic {pair}")
             }
-            MesosCredentials::Token(token) => format!("token={}", token.0),
+            Some(MesosCredentials::Token(token)) => format!("token={}", token.0),
+            Some(MesosCredentials::ServiceAccount(_)) => {
+                return match &self.login {
+                    Some(login) => Ok(Some(login.authorization().await?)),
+                    None => Ok(None),
+                };
+            }
         };
         // A token with characters that a header cannot have is not sent; the master's 401 then tells.
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        let mut value = HeaderValue::from_str(&text).ok();
+        value.iter_mut().for_each(|value| value.set_sensitive(true));
+        Ok(value)
+    }
+
+    /// A token that is not accepted is not used again.
+    fn refused(&self, status: u16) {
+        if status == 401 {
+            self.login.iter().for_each(Login::forget);
+        }
     }
 
     fn media_type(&self) -> &'static str {
@@ -365,6 +392,23 @@ impl Stream {
             }
         }
     }
+}
+
+fn state_request(
+    target: &Target,
+    authorization: Option<HeaderValue>,
+) -> Result<HttpRequest<Full<Bytes>>, ConnectionError> {
+    let mut builder = HttpRequest::get(target.path.as_str())
+        .header(HOST, target.to_string())
+        .header(ACCEPT, refusal::JSON)
+        .header(ACCEPT_ENCODING, "gzip")
+        .header(CONNECTION, "close");
+    if let Some(authorization) = authorization {
+        builder = builder.header(AUTHORIZATION, authorization);
+    }
+    builder
+        .body(Full::default())
+        .map_err(|error| ConnectionError::Http { target: target.clone(), what: error.to_string() })
 }
 
 impl Connection {

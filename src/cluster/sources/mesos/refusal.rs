@@ -80,10 +80,14 @@ pub fn explain(head: &Head, expected: &str, target: &Target, credentials: Creden
 fn unauthorized(target: &Target, credentials: Credentials) -> String {
     match credentials {
         Credentials::None => {
-            format!("{target} asks for credentials (401): set the principal and secret, or the token, of this source")
+            format!(
+                "{target} asks for credentials (401): set the principal and secret, the token or the service account of this source"
+            )
         }
         Credentials::Sent => {
-            format!("{target} does not accept the credentials (401): check the principal and secret, or the token")
+            format!(
+                "{target} does not accept the credentials (401): check the principal and secret, the token or the service account"
+            )
         }
         Credentials::KeptBack => format!(
             "{target} asks for credentials (401), which were kept back as it was reached by a redirect and is not \

@@ -180,7 +180,7 @@ impl Translator {
         })
     }
 
-    /// A framework whose scheduler's pid is known, from which its address comes. Names of hosts are not looked up: the
+    /// A framework whose scheduler's pid is known, from which its address comes. Names of hosts are not looked up here: the
     /// address behind one is that of the agent on the host, if there is one.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::keys::KeySet;
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
 use crate::config::filter::{FilterConfig, JwtConfig};
 use crate::proxy::outbound::{self, Whom};

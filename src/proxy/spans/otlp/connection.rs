@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::proxy::outbound::{self, OutboundFault, Sender, Whom};
 
 /// A connection, or none yet.

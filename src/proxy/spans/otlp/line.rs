@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::retry;
-use crate::cluster::sources::marathon::client::Target;
+use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
 use crate::config::otlp::OtlpConfig;
 use crate::proxy::outbound::Whom;

@@ -1,21 +1,29 @@
-//! Service accounts of DC/OS: a private key signs for a token, which then goes with every request.
+//! Service accounts of DC/OS: a private key signs for a token, which then goes with every request. Sources log in so
+//! towards Marathon and towards masters.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, Method};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::time::Instant;
 
-use super::client::Target;
+use super::http::{ClientError, Target, ask};
+use crate::config::checked::ClientTls;
 
 /// How long what was signed may be used to log in.
 const LOGIN_TIME: Duration = Duration::from_secs(60);
+
+/// How long a token is used; DC/OS gives them for five days.
+const TOKEN_TIME: Duration = Duration::from_secs(3600);
 
 /// A service account cannot be used.
 #[derive(Debug, Error)]
@@ -54,10 +62,60 @@ struct File {
 }
 
 /// What a login answers.
-#[derive(Debug, Deserialize)]
-pub struct LoggedIn {
-    /// The token.
-    pub token: String,
+#[derive(Deserialize)]
+struct LoggedIn {
+    token: String,
+}
+
+/// A token that an account is logged in for, again when its time is over.
+#[derive(Debug)]
+pub struct Login {
+    path: PathBuf,
+    tls: ClientTls,
+    /// The header with the token, and until when it is used. Held for moments, never while somebody is waited for.
+    known: Mutex<Option<(HeaderValue, Instant)>>,
+}
+
+impl Login {
+    /// A login by the account in a file; `tls` is for its URL, where that is `https://`.
+    pub fn new(path: PathBuf, tls: ClientTls) -> Self {
+        Self { path, tls, known: Mutex::default() }
+    }
+
+    /// What goes with a request as `Authorization`; never shown.
+    ///
+    /// # Errors
+    /// The file is no account, or the login is refused or not answered.
+    pub async fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        let now = Instant::now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((token, _)) = known.filter(|(_, until)| *until > now) {
+            return Ok(token);
+        }
+        let token = self.log_in().await?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), now + TOKEN_TIME));
+        Ok(token)
+    }
+
+    /// Uses the token no more: it was not accepted.
+    pub fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn log_in(&self) -> Result<HeaderValue, ClientError> {
+        let account = ServiceAccount::read(&self.path)?;
+        let refused = || ClientError::Login(account.login.clone());
+        let body = account.login_body(SystemTime::now()).ok_or_else(refused)?;
+        let answer = ask(&self.tls, &account.login, Method::POST, "application/json", None, body.into()).await?;
+        if answer.response.status() != 200 {
+            return Err(refused());
+        }
+        let said = answer.whole().await?;
+        let token = serde_json::from_slice::<LoggedIn>(&said).map_err(|_| refused())?.token;
+        let mut value = HeaderValue::from_str(&format!("token={token}")).map_err(|_| refused())?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl std::fmt::Debug for ServiceAccount {
