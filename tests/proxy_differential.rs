@@ -143,11 +143,19 @@ async fn backend() -> (Backend, Arc<Mutex<Vec<String>>>) {
     (backend.await, seen)
 }
 
-/// What the backend was asked, without the port that the client connected to.
+/// What the backend was asked, without the port that the client connected to. The order of fields with different names
+/// "is not significant" (RFC 9110 section 5.3).
 fn heads(seen: &Mutex<Vec<String>>, proxy: &Proxy) -> Vec<String> {
     let port = format!("x-forwarded-port: {}\r\n", proxy.address.port());
     let heads = std::mem::take(&mut *seen.lock().unwrap());
-    heads.iter().map(|head| head.replace(&port, "x-forwarded-port: ours\r\n")).collect()
+    let in_order = |head: &String| {
+        let head = head.replace(&port, "x-forwarded-port: ours\r\n");
+        let (first, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let mut fields: Vec<_> = fields.split_inclusive("\r\n").collect();
+        fields.sort_by_key(|field| field.split(':').next());
+        format!("{first}\r\n{}", fields.concat())
+    };
+    heads.iter().map(in_order).collect()
 }
 
 /// An answer without what may differ.

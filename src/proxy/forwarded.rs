@@ -80,8 +80,6 @@ pub fn write_lines(head: &mut Vec<u8>, hop: &Hop<'_>) {
     // One by one: what is known beforehand is copied by a move or two.
     head.extend_from_slice(b"x-forwarded-for: ");
     head.extend_from_slice(peer);
-    head.extend_from_slice(b"\r\nx-real-ip: ");
-    head.extend_from_slice(peer);
     head.extend_from_slice(b"\r\nforwarded: for=");
     head.extend_from_slice(open);
     head.extend_from_slice(peer);
@@ -98,6 +96,8 @@ pub fn write_lines(head: &mut Vec<u8>, hop: &Hop<'_>) {
     head.extend_from_slice(authority);
     head.extend_from_slice(b"\r\nx-forwarded-port: ");
     head.extend_from_slice(port);
+    head.extend_from_slice(b"\r\nx-real-ip: ");
+    head.extend_from_slice(peer);
     head.extend_from_slice(b"\r\n");
     if let Some(certificate) = hop.certificate {
         for part in [&b"client-cert: "[..], certificate.as_bytes(), b"\r\n"] {
