@@ -13,10 +13,10 @@ use super::record::{self, InvalidRecord, Type, clip};
 use crate::cluster::event::StaticRecord;
 
 /// The longest line, in bytes.
-pub const MAX_LINE: usize = 16 * 1024;
+pub(crate) const MAX_LINE: usize = 16 * 1024;
 
 /// The most records of one source.
-pub const MAX_RECORDS: usize = 10_000_000;
+pub(crate) const MAX_RECORDS: usize = 10_000_000;
 
 /// What a zone file came to.
 #[derive(Debug, Default)]
