@@ -1,6 +1,7 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
 mod hedge;
+mod pushback;
 
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -368,11 +369,16 @@ impl Forwarding {
             match answer {
                 Ok(begun) => {
                     self.measure(&begun);
-                    if !self.is_refusal(&begun) || !Box::pin(self.may_be_repeated(None)).await {
+                    let pause = self.repeat_after(&begun);
+                    if pause.is_none() || !Box::pin(self.may_be_repeated(None)).await {
                         self.ask_for_replacement(&begun).await;
                         return self.pass_on(begun, &endpoint);
                     }
                     self.set_aside(begun, endpoint);
+                    if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+                        // Boxed: few requests wait here.
+                        Box::pin(tokio::time::sleep(pause)).await;
+                    }
                 }
                 // Boxed: few requests need it.
                 Err(fault) => {
@@ -745,8 +751,12 @@ impl Forwarding {
         let mut headers = self.headers.clone();
         headers.remove(HOST);
         if let Some(time) = self.plan.call {
+            // Of the whole call, and not of this attempt alone: `per_try` is a time for the beginning of its answer.
             let left = (self.account.started() + time).saturating_duration_since(Instant::now());
             headers.insert(grpc::TIMEOUT, grpc::timeout_value(left));
+        }
+        if self.account.is_call() {
+            grpc::count_attempts(&mut headers, self.attempts - self.unanswered);
         }
         *request.headers_mut() = headers;
         request
@@ -896,12 +906,6 @@ impl Forwarding {
         let total = self.body.last_progress().map_or(started, |progress| progress.max(started)) + self.plan.total;
         // A call's own time goes on while its messages come.
         self.plan.call.map_or(total, |time| total.min(started + time))
-    }
-
-    /// Whether the answer says that the endpoint has no time, and another may have.
-    fn is_refusal(&self, begun: &Begun) -> bool {
-        let status = begun.head.status;
-        status.is_server_error() && self.proxy().retry_statuses.contains(&status.as_u16()) && self.may_go_elsewhere()
     }
 
     fn set_aside(&mut self, begun: Begun, endpoint: Arc<Endpoint>) {
