@@ -61,7 +61,8 @@ use super::retry::{self, Decision, Situation};
 use super::rules::{self, Content, Refusal};
 use super::spans::request::{Outcome, RecordedTry, RequestSpan};
 use super::trace;
-use super::upgrade;
+use super::upgrade::{self, Tunnel};
+use super::uploads::Upload;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
 use crate::model::endpoint::Endpoint;
@@ -73,7 +74,7 @@ use crate::model::time::Timestamp;
 const MOST_KEPT: usize = 32;
 
 /// Answers a request of a client.
-pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn answer(client: Rc<Client>, request: Request<Upload>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
     // As a plain one, if it asks for nothing but an answer: trailers are what only hyper passes on.
     let is_plain = hyper::body::Body::is_end_stream(&body) && !head.headers.contains_key(TE);
@@ -87,7 +88,7 @@ pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBod
 }
 
 /// Answers a request that hyper has read.
-async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
+async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
     if head.method == Method::CONNECT
         && upgrade::translate(&mut head, client.worker.rng.borrow_mut().u128(..).to_ne_bytes())
     {
@@ -101,7 +102,7 @@ async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>
     answer_parts(client, head, body).await
 }
 
-async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
+async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
     if grpc::is_call(&head) {
@@ -113,6 +114,9 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     let made = plan::make(&client, number, &head, has_body);
     account.note = match &made {
         Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan), account.started()),
+        Err(refusal) if client.watch.is_unread(number) => {
+            note::unread(&client, &client.worker.config(), refusal.reason)
+        }
         Err(_) => note::begin(&client, &client.worker.config(), &head, None, account.started()),
     };
     let mut answer = match made {
@@ -286,7 +290,7 @@ impl Forwarding {
         client: Rc<Client>,
         plan: Plan,
         mut head: Parts,
-        body: Option<Incoming>,
+        body: Option<Upload>,
         mut account: Account,
         granted: &Granted,
     ) -> Self {
@@ -628,8 +632,7 @@ impl Forwarding {
     }
 
     fn is_websocket(&self) -> bool {
-        let asked = self.plan.upgrade.as_ref().filter(|_| self.upgrade.is_some());
-        asked.is_some_and(|asked| asked.as_bytes().trim_ascii().eq_ignore_ascii_case(upgrade::WEBSOCKET.as_bytes()))
+        self.upgrade.is_some() && self.plan.upgrade.as_ref().is_some_and(upgrade::is_websocket)
     }
 
     /// A WebSocket as a stream (RFC 8441); where the endpoint takes none, what it makes of the request without.
@@ -1019,16 +1022,27 @@ impl Forwarding {
             head.status = StatusCode::OK;
             head.headers.remove(SEC_WEBSOCKET_ACCEPT);
         } else {
-            if let Some(protocol) = protocol {
+            if let Some(protocol) = protocol.clone() {
                 upgrade::write(&mut head.headers, protocol);
             }
             self.client.watch.switch();
         }
-        if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
-            let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
+        if let Some(endpoint) = head.extensions.remove::<OnUpgrade>() {
+            let is_websocket = protocol.as_ref().is_some_and(upgrade::is_websocket);
+            let tunnel = Tunnel {
+                client: client_side,
+                endpoint,
+                idle: limits.idle,
+                // What is a stream of a connection goes with it.
+                drain: if self.over_http2 { self.client.drain() } else { worker.drain.clone() },
+                websocket: is_websocket.then(|| worker.rng.borrow_mut().u32(..).to_ne_bytes()),
+                uploads: self.client.uploads.get().cloned(),
+            };
+            let open = is_websocket.then(|| worker.websockets.clone());
+            let account = self.account;
             worker.tasks.spawn_local(async move {
-                tunnel.await;
-                drop(carrier);
+                tunnel.run(account).await;
+                drop((carrier, open));
             });
         }
         Response::from_parts(head, AnswerBody::Switched)
