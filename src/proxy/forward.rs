@@ -92,8 +92,9 @@ pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBod
 pub async fn resume(client: Rc<Client>, head: Parts, resumed: Resumed) -> Response<AnswerBody> {
     let Resumed { account, endpoint, first } = resumed;
     // The table may be another by now, and ask for more.
-    let made = plan::make(&client, client.watch.requests(), &head, false);
-    answer_made(client, made, head, None, account, Some((endpoint, first))).await
+    let number = client.watch.requests();
+    let made = plan::make(&client, number, &head, false);
+    answer_made(client, number, made, head, None, account, Some((endpoint, first))).await
 }
 
 /// Answers a request that hyper has read.
@@ -121,7 +122,7 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Upload>) -> 
     let is_headless = head.version == Version::HTTP_2 && head.method == Method::HEAD;
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
-    let mut answer = answer_made(client, made, head, body, account, None).await;
+    let mut answer = answer_made(client, number, made, head, body, account, None).await;
     if is_headless
         && let Some(length) = answer.body_mut().withhold()
         // RFC 9110 section 8.6.
@@ -135,9 +136,10 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Upload>) -> 
 /// Does what a plan says, or answers in its place; `first`: a try that was made already.
 async fn answer_made(
     client: Rc<Client>,
+    number: u32,
     made: Result<Plan, Refusal>,
     head: Parts,
-    body: Option<Incoming>,
+    body: Option<Upload>,
     mut account: Account,
     first: Option<(Arc<Endpoint>, FirstTry)>,
 ) -> Response<AnswerBody> {
