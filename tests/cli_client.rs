@@ -108,7 +108,7 @@ fn watch_prints_changes_as_they_come() {
     assert_eq!(lines.next().unwrap().unwrap(), "watching; Ctrl-C ends");
     admin.publish("mesos: task new.1 running", |table| {
         add_service(table, "f-3", "new", &[EndpointState::Ready]);
-        let way = Way { owner: service_id("f-3", "new"), since: Timestamp(1) };
+        let way = Way { owner: service_id("f-3", "new"), since: Timestamp(1), priority: 0 };
         table.ways.ports.insert(10_000, Arc::new(way));
     });
     let rest: Vec<String> = lines.map(Result::unwrap).collect();

@@ -287,7 +287,9 @@ mod tests {
             (HeaderName::from_bytes(field.name.as_bytes()).unwrap(), HeaderValue::from_bytes(field.value).unwrap())
         };
         let mut map = HeaderMap::new();
-        fields.iter().map(pair).for_each(|(name, value)| drop(map.append(name, value)));
+        for (name, value) in fields.iter().map(pair) {
+            map.append(name, value);
+        }
         map
     }
 
