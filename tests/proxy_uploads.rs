@@ -102,12 +102,22 @@ async fn hold(proxy: &Proxy) -> tokio::net::TcpStream {
     holder
 }
 
+/// A client that knows how much its connection may carry: more than RFC 9113 section 6.9.2 has it begin with.
+async fn started(stream: tokio::net::TcpStream) -> Client {
+    let mut client = Client::start(stream, &[]).await;
+    let update = soon(client.next_of(&[WINDOW_UPDATE])).await.expect("a larger window");
+    assert_eq!(update.stream, 0);
+    // Larger windows of streams count once they are acknowledged (section 6.5.3).
+    client.send(SETTINGS, ACK, 0, &[]).await.unwrap();
+    client
+}
+
 #[tokio::test]
 async fn what_waits_is_counted_until_it_is_taken_or_thrown_away() {
     let (release, released) = watch::channel(false);
     let (_backends, proxy) = proxy(1 << 30, released).await;
     let _holder = hold(&proxy).await;
-    let mut client = Client::start(proxy.connect().await, &[]).await;
+    let mut client = started(proxy.connect().await).await;
     for stream in [1, 3] {
         client.send(HEADERS, END_HEADERS, stream, &block(&post("/wait"))).await.unwrap();
         for _ in 0..3 {
@@ -133,7 +143,9 @@ async fn what_waits_is_counted_until_it_is_taken_or_thrown_away() {
 
 /// A connection that fills all of its window, for requests that wait.
 async fn fill(stream: tokio::net::TcpStream) -> Client {
-    let mut client = Client::start(stream, &[]).await;
+    // An orderly end stands behind what the proxy does not read; this one breaks the connection.
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    let mut client = started(stream).await;
     for stream in [1, 3, 5, 7] {
         client.send(HEADERS, END_HEADERS, stream, &block(&post("/wait"))).await.unwrap();
     }

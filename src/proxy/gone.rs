@@ -1,7 +1,9 @@
 //! Whether a client has gone whose octets nobody reads.
 //!
 //! An end stands behind what was sent before it, and who does not read does not come to it. What the system tells of a
-//! socket apart from its octets says so all the same.
+//! socket apart from its octets says so all the same, once the end has come: one for which there is no room behind what was
+//! sent (a window of TCP's that is shut) waits at the client, and only a reset comes at once. Until then the times that
+//! requests have are what ends them.
 
 use std::future::Future;
 use std::pin::pin;
