@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Asked, Step};
 use super::direct::{self, Direct, FirstTry};
 use super::head::{Found, PLAIN_BYTES, PlainHead, read_request, take_none};
+use super::scratch::Scratch;
 use super::upstream::poll_some;
 use crate::config::checked::ProxyLimits;
 use crate::proxy::answer_body::AnswerBody;
@@ -24,6 +25,8 @@ use crate::proxy::connection::Client;
 use crate::proxy::deadlines::Deadline;
 use crate::proxy::forward;
 
+/// Octets that are written in one piece.
+const SMALL: usize = 4096;
 /// How often a head is looked at before it has ended.
 const PARTIALS: u32 = 16;
 
@@ -350,8 +353,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 count += 1;
             }
         }
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let polled = match count {
             1 => Pin::new(&mut self.stream).poll_write(context, &slices[0]),
+            // A copy of what is small costs less than handing its pieces to the kernel one by one.
+            _ if length <= SMALL => {
+                let mut joined = Scratch::take();
+                let mut at = 0;
+                for slice in &slices[..count] {
+                    joined.bytes_mut()[at..at + slice.len()].copy_from_slice(slice);
+                    at += slice.len();
+                }
+                Pin::new(&mut self.stream).poll_write(context, &joined.bytes()[..length])
+            }
             _ => Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]),
         };
         match ready!(self.watch_write(context, polled)) {
