@@ -48,11 +48,11 @@ pub fn fuzz_head_scan(data: &[u8]) {
 pub fn fuzz_head_gate(data: &[u8]) {
     let gated = |piece: usize| {
         let (watch, mut gate, mut out) = (Watch::default(), HeadGate::new(0, HEAD, 100), Vec::new());
-        let mut context = Context::from_waker(Waker::noop());
+        let context = Context::from_waker(Waker::noop());
         for piece in data.chunks(piece) {
             let passed = gate.receive(piece, &watch).expect("no request has begun");
             out.extend_from_slice(&piece[..passed]);
-            while gate.turn(&watch, &mut context).expect("no request has begun") == Turn::Give {
+            while gate.turn(&watch, &context).expect("no request has begun") == Turn::Give {
                 let mut room = [0; 64];
                 let mut buffer = ReadBuf::new(&mut room);
                 gate.give(&mut buffer);

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn answer(&mut self, head: Box<PlainHead>) -> Flow {
         let PlainHead { parts, closes, .. } = *head;
         let is_head = parts.method == Method::HEAD;
-        let answer = forward::answer_plain(self.client.clone(), parts);
+        let answer = Box::pin(forward::answer_plain(self.client.clone(), parts));
         self.answer_with(answer, is_head, closes).await
     }
 
@@ -255,17 +255,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let found = read_request(&direct.raw, self.max_fields, take_none);
         let (Found::Plain(head), Some(resumed)) = (found, direct.resumed(first)) else { return Flow::Ends };
         drop(direct);
-        let answer = forward::resume(self.client.clone(), head.parts, resumed);
+        let answer = Box::pin(forward::resume(self.client.clone(), head.parts, resumed));
         self.answer_with(answer, false, head.closes).await
     }
 
     async fn answer_with(
         &mut self,
-        answer: impl Future<Output = Response<AnswerBody>>,
+        mut answer: Pin<Box<impl Future<Output = Response<AnswerBody>>>>,
         is_head: bool,
         closes: bool,
     ) -> Flow {
-        let mut answer = pin!(answer);
         let answer = poll_fn(|context| match answer.as_mut().poll(context) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_client(context).map(Err),

@@ -99,7 +99,8 @@ pub fn request<'a>(fields: &[Header<'a>], head: &mut Vec<u8>) -> Option<Asked<'a
                 continue;
             }
             Kind::Host => {
-                if authority.replace(std::str::from_utf8(field.value).ok()?).is_some() {
+                let former = authority.replace(std::str::from_utf8(field.value).ok()?);
+                if former.is_some() {
                     return None;
                 }
             }

@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long the end of a frame that has begun, and the way of the last words to whoever reads late, are waited for.
-pub const BOUNDARY: Duration = Duration::from_millis(250);
+pub(crate) const BOUNDARY: Duration = Duration::from_millis(250);
 /// How long both have to answer (RFC 6455 section 7.1.2: each side sends a Close frame), and then to take the end.
-pub const ANSWER: Duration = Duration::from_millis(200);
+pub(crate) const ANSWER: Duration = Duration::from_millis(200);
 /// The longest time from a deadline to the end of a tunnel, with some for the machine.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(700);
 /// How often it is looked whether all have ended, and how long their last words take to leave.
@@ -20,16 +20,16 @@ const LOOK: Duration = Duration::from_millis(10);
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
 
 /// A Close frame to a client: never masked (RFC 6455 section 5.1).
-pub const TO_CLIENT: [u8; 4] = [0x88, 2, GOING_AWAY[0], GOING_AWAY[1]];
+pub(crate) const TO_CLIENT: [u8; 4] = [0x88, 2, GOING_AWAY[0], GOING_AWAY[1]];
 
 /// A Close frame to an endpoint, whose client the proxy is: always masked, with a key of its own (RFC 6455 section 5.3).
-pub fn to_endpoint([a, b, c, d]: [u8; 4]) -> [u8; 8] {
+pub(crate) fn to_endpoint([a, b, c, d]: [u8; 4]) -> [u8; 8] {
     [0x88, 0x82, a, b, c, d, GOING_AWAY[0] ^ a, GOING_AWAY[1] ^ b]
 }
 
 /// Waits for the WebSockets that hold `open` to end, as long as that may take: whoever is about to cut the connections that
 /// carry them as streams (RFC 8441) cuts their last words otherwise. Each of them has heard of the deadline by itself.
-pub async fn goodbyes(open: &Rc<()>) {
+pub(crate) async fn goodbyes(open: &Rc<()>) {
     let limit = Instant::now() + LONGEST_GOODBYE;
     while Rc::strong_count(open) > 1 && Instant::now() < limit {
         tokio::time::sleep(LOOK).await;
@@ -38,25 +38,25 @@ pub async fn goodbyes(open: &Rc<()>) {
 
 /// Tells both ways of one tunnel that it has to end.
 #[derive(Debug, Default)]
-pub struct Ending {
+pub(crate) struct Ending {
     is_asked: Cell<bool>,
     asked: Notify,
 }
 
 impl Ending {
     /// It has to end.
-    pub fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.is_asked.set(true);
         self.asked.notify_waiters();
     }
 
     /// Whether it has to end.
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.is_asked.get()
     }
 
     /// Waits until it has to end. Cancel safe. Of one thread, so that nothing is said between the look and the waiting.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         while !self.is_asked() {
             self.asked.notified().await;
         }

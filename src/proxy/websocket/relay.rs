@@ -42,7 +42,7 @@ enum Outcome {
 
 /// Copies both ways until both have ended, nothing was said for `idle`, or `end` is there: then both are told, with `mask`
 /// as the key of the frame that goes to the endpoint. What breaks one way breaks both.
-pub async fn relay(
+pub(crate) async fn relay(
     client: impl Abort,
     endpoint: impl Abort,
     idle: Duration,
