@@ -36,6 +36,9 @@ pub const MAX_APPS: usize = 10_000;
 /// Actions that are known of one step.
 pub const MAX_ACTIONS: usize = 100;
 
+/// Where problems with what is said of deployments are: a list that can be read takes them away.
+pub const PROBLEMS_AT: &str = "deployments";
+
 /// What a step does with an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeploymentAction {

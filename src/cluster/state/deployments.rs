@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ClusterState;
 use crate::cluster::change::Changes;
 use crate::cluster::deployments::{AllDeployments, Taken};
-use crate::model::framework_deployment::{DeploymentEnd, FrameworkDeployment};
+use crate::model::framework_deployment::{DeploymentEnd, FrameworkDeployment, PROBLEMS_AT};
 use crate::model::id::SourceName;
 use crate::model::time::Timestamp;
 
@@ -47,6 +47,12 @@ impl ClusterState {
         changes: &mut Changes,
     ) {
         let Some(source) = self.sources.get_mut(name) else { return };
+        // What was wrong with the former list, and with events before this one, is no more.
+        let problems = source.problems.len();
+        source.problems.retain(|problem| *problem.at != *PROBLEMS_AT);
+        if source.problems.len() < problems {
+            changes.problems.insert(name.clone());
+        }
         let (changed, ignored) = Arc::make_mut(&mut source.deployments).list(all, unread, now);
         self.ignored += ignored as u64;
         if changed {

@@ -14,7 +14,7 @@ use super::translate::Scope;
 use crate::cluster::event::Fact;
 use crate::cluster::source::PROBLEMS;
 use crate::model::framework_deployment::{
-    DeploymentAction, DeploymentEnd, DeploymentOutcome, FrameworkDeployment, MAX_ACTIONS, MAX_APPS,
+    DeploymentAction, DeploymentEnd, DeploymentOutcome, FrameworkDeployment, MAX_ACTIONS, MAX_APPS, PROBLEMS_AT,
 };
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::time::Timestamp;
@@ -208,7 +208,7 @@ fn problem(id: &str, message: String) -> Problem {
     Problem {
         code: ProblemCode::InvalidFact,
         subject: id.into(),
-        at: "deployments".into(),
+        at: PROBLEMS_AT.into(),
         message: message.into(),
         mend: "look at Marathon's /v2/deployments; deploys are recorded without it, nothing else is affected".into(),
     }

@@ -208,6 +208,7 @@ impl Source {
         let client = Client::new(self.config.clone());
         let mut on = Following::new(info, scope, Instant::now());
         let (mut reading, mut listing) = (None, None);
+        self.unread_deployments.clear();
         let mut heard = Instant::now();
         let snapshot = self.snapshot.clone();
         loop {
