@@ -47,7 +47,7 @@ struct App {
 impl Cluster {
     /// So many apps with so many tasks each. Must be called within a runtime.
     pub async fn start(apps: usize, tasks: usize) -> Arc<Self> {
-        let ports = serve().await;
+        let ports = serve();
         let mut model = ClusterModel::new(1);
         model.connect_framework();
         let mut free = VecDeque::new();
@@ -156,19 +156,33 @@ impl Truth {
     }
 }
 
-/// Starts the servers behind all tasks; their ports.
-async fn serve() -> Vec<u16> {
-    let mut ports = Vec::new();
-    for _ in 0..PORTS {
-        let port = super::super::common::ports::unused().port();
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.unwrap();
-        ports.push(port);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream));
+/// Starts the servers behind all tasks; their ports. They have a thread of their own: no answer waits for what the cluster
+/// does, which would be taken for the program's.
+fn serve() -> Vec<u16> {
+    let listeners: Vec<std::net::TcpListener> = (0..PORTS)
+        .map(|_| {
+            let port = super::super::common::ports::unused().port();
+            let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        })
+        .collect();
+    let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            for listener in listeners {
+                let listener = TcpListener::from_std(listener).unwrap();
+                tokio::spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        tokio::spawn(answer(stream));
+                    }
+                });
             }
+            // As long as the program of the test.
+            std::future::pending::<()>().await;
         });
-    }
+    });
     ports
 }
 
