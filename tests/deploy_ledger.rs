@@ -34,6 +34,8 @@ struct Book {
     ledger: DeployLedger,
     seen: Arc<Table>,
     tally: Tally,
+    /// What readings said of the end of deploys.
+    ended: Vec<Outcome>,
 }
 
 impl Book {
@@ -48,7 +50,7 @@ impl Book {
         ledger.begin(&before);
         ledger.follow(&before, &seen, &|_| Tally::default());
         assert_eq!(ledger.running(), 0, "what is there at first is no deploy");
-        Self { world, ledger, seen, tally: Tally::default() }
+        Self { world, ledger, seen, tally: Tally::default(), ended: Vec::new() }
     }
 
     fn say(&mut self, facts: Vec<Fact>) {
@@ -58,10 +60,18 @@ impl Book {
     }
 
     fn look(&mut self) {
+        let next = self.follow();
+        let tally = self.tally;
+        let ended = self.ledger.read(&next, next.built_at, &|_| tally);
+        self.ended.extend(ended.iter().map(|deploy| deploy.outcome));
+    }
+
+    /// Takes a table over without a reading.
+    fn follow(&mut self) -> Arc<Table> {
         let (next, tally) = (self.world.table(), self.tally);
         self.ledger.follow(&self.seen, &next, &|_| tally);
-        self.ledger.read(&next, next.built_at, &|_| tally);
-        self.seen = next;
+        self.seen = next.clone();
+        next
     }
 
     fn set(&mut self, task: &str, state: TaskState) {
@@ -144,6 +154,8 @@ fn deploys_that_do_not_end_well_say_so() {
     book.say(vec![running("c1", "web", 1, V3)]);
     let outcomes: Vec<_> = book.ledger.deploys().iter().map(|deploy| (deploy.id, deploy.outcome)).collect();
     assert_eq!(outcomes, [(3, Outcome::Running), (2, Outcome::Superseded), (1, Outcome::RolledBack)]);
+    // Each is told once, for the metrics.
+    assert_eq!(book.ended, [Outcome::RolledBack, Outcome::Superseded]);
     assert_eq!(book.newest().from.len(), 2);
     // Back to a version that was there is no new deploy.
     book.say(vec![running("a3", "web", 1, V1)]);
@@ -154,6 +166,22 @@ fn deploys_that_do_not_end_well_say_so() {
     // The last one was gone with v3, or all were.
     assert!(matches!(book.newest().outcome, Outcome::Withdrawn | Outcome::RolledBack | Outcome::Finished));
     assert_eq!(book.ledger.running(), 0);
+}
+
+#[test]
+fn a_deploy_that_was_over_is_not_superseded_by_the_next_one() {
+    let mut book = Book::new();
+    book.say(vec![running("b1", "web", 1, V2)]);
+    // Nobody reads between the last old task's end and the first one of a third version.
+    for task in ["a1", "a2"] {
+        book.world.facts(1, vec![Fact::Status(Box::new(status(task, TaskState::Ended, None)))]);
+        book.follow();
+    }
+    book.world.facts(1, vec![running("c1", "web", 1, V3)]);
+    book.look();
+    let outcomes: Vec<_> = book.ledger.deploys().iter().map(|deploy| (deploy.id, deploy.outcome)).collect();
+    assert_eq!(outcomes, [(2, Outcome::Running), (1, Outcome::Finished)]);
+    assert_eq!(book.ended, [Outcome::Finished]);
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl Stage {
             Sources::BesideMesos => cluster.source() + &play.source("mesos"),
         };
         let world = World::serving(cluster, &config);
-        let mut stage = Self { world, play, sources, versions: 0, deploys: 0 };
+        // The first version comes to services that did not have any: that is a deploy, too.
+        let mut stage = Self { world, play, sources, versions: 0, deploys: 1 };
         let first = stage.next_version();
         stage.play(move |play| play.deploy(&first, TASKS, Kill::WithGrace)).await;
         stage.world.until_available(TASKS);

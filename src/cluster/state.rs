@@ -11,6 +11,7 @@
 mod agents;
 mod commands;
 mod deadlines;
+mod declared;
 mod deployments;
 mod frameworks;
 mod retime;

@@ -31,6 +31,8 @@ pub struct DeployLedger {
     versions: HashMap<ServiceId, Vec<(Version, usize)>>,
     running: HashMap<ServiceId, Running>,
     over: VecDeque<Deploy>,
+    /// Those that are over since the last reading.
+    ended: Vec<Deploy>,
     last_id: u64,
     /// Deploys that there was no room to record.
     pub unrecorded: u64,
@@ -97,17 +99,17 @@ impl DeployLedger {
         });
     }
 
-    /// Reads the counters of what is under way, and ends what is over.
+    /// Reads the counters of what is under way, and ends what is over. Returns what is over since the last reading.
     pub fn read(&mut self, table: &Table, now: Timestamp, tally: ReadTally<'_>) -> Vec<Deploy> {
         let mut ended = Vec::new();
         for (service, running) in &mut self.running {
-            running.deploy.tally = tally(service).since(&running.base);
-            running.deploy.endpoints.iter_mut().for_each(|record| record.read(now));
+            running.read(now, tally);
             if let Some((outcome, at)) = running.outcome(table, now) {
                 ended.push((service.clone(), outcome, at));
             }
         }
-        ended.into_iter().filter_map(|(service, outcome, at)| self.end(&service, outcome, at)).collect()
+        ended.into_iter().for_each(|(service, outcome, at)| self.end(&service, outcome, at));
+        std::mem::take(&mut self.ended)
     }
 
     /// Takes over what changed in frameworks' deployments, also of deploys that are over by now.
@@ -221,7 +223,12 @@ impl DeployLedger {
 
     fn start(&mut self, endpoint: &Endpoint, (former, next): (&Table, &Table), tally: ReadTally<'_>) {
         let (service, at) = (&endpoint.service, next.built_at);
-        self.end(service, Outcome::Superseded, at);
+        if let Some(running) = self.running.get_mut(service) {
+            running.read(at, tally);
+            // It may be over, and nobody has looked since.
+            let (outcome, ended) = running.outcome(former, at).unwrap_or((Outcome::Superseded, at));
+            self.end(service, outcome, ended);
+        }
         if self.running.len() >= MAX_RUNNING {
             self.unrecorded += 1;
             return;
@@ -260,19 +267,25 @@ impl DeployLedger {
         self.running.insert(service.clone(), Running { deploy, base: tally(service), unsettled: None });
     }
 
-    fn end(&mut self, service: &ServiceId, outcome: Outcome, at: Timestamp) -> Option<Deploy> {
-        let mut deploy = self.running.remove(service)?.deploy;
+    fn end(&mut self, service: &ServiceId, outcome: Outcome, at: Timestamp) {
+        let Some(Running { mut deploy, .. }) = self.running.remove(service) else { return };
         deploy.outcome = outcome;
         deploy.ended = Some(at);
         if self.over.len() == REMEMBERED {
             self.over.pop_front();
         }
         self.over.push_back(deploy.clone());
-        Some(deploy)
+        self.ended.push(deploy);
     }
 }
 
 impl Running {
+    /// Reads the counters.
+    fn read(&mut self, now: Timestamp, tally: ReadTally<'_>) {
+        self.deploy.tally = tally(&self.deploy.service).since(&self.base);
+        self.deploy.endpoints.iter_mut().for_each(|record| record.read(now));
+    }
+
     /// How it has ended and when, if it has.
     fn outcome(&mut self, table: &Table, now: Timestamp) -> Option<(Outcome, Timestamp)> {
         if link::is_held(table, &self.deploy) {

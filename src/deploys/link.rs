@@ -62,6 +62,10 @@ impl<'a> UnderWay<'a> {
     /// Gives a deploy the deployments of its apps that it does not have yet.
     pub(super) fn join(&self, deploy: &mut Deploy) {
         let mut new: Vec<Known<'_>> = deploy.apps.iter().flat_map(|app| self.of_app(app)).copied().collect();
+        // One that ended as the next one began is not the next one's.
+        if new.iter().any(|(_, deployment)| deployment.is_under_way()) {
+            new.retain(|(_, deployment)| deployment.is_under_way());
+        }
         new.sort_by_key(|(_, deployment)| deployment.began);
         for (source, deployment) in new {
             if deploy.deployments.iter().any(|record| is(record, source, &deployment.id)) {
