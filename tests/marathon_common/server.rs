@@ -40,6 +40,8 @@ pub struct State {
     pub asked: Vec<String>,
     /// Does not answer at all.
     pub down: bool,
+    /// How long answers about one app take to arrive.
+    pub slow: Duration,
 }
 
 /// A running Marathon.
@@ -196,7 +198,7 @@ async fn converse(
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let (follow, answer) = {
+    let (follow, answer, pause) = {
         let mut state = state.lock().unwrap();
         if state.down {
             return;
@@ -204,8 +206,10 @@ async fn converse(
         state.asked.push(path.clone());
         let sent = head.lines().find_map(|line| line.strip_prefix("authorization: "));
         state.credentials.push(sent.map(str::to_owned));
-        answer(&state, &path, &head)
+        let (follow, answer) = answer(&state, &path, &head);
+        (follow, answer, if path.starts_with("/v2/apps/") { state.slow } else { Duration::ZERO })
     };
+    tokio::time::sleep(pause).await;
     if !follow {
         let _ = stream.write_all(answer.as_bytes()).await;
         return;

@@ -15,6 +15,7 @@ mod checks;
 pub mod client;
 pub mod deployments;
 mod ended;
+mod killing;
 mod listing;
 pub mod metrics;
 pub mod pods;

@@ -21,6 +21,7 @@ use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::Client;
 use super::deployments::{self, DeploymentEvent};
 use super::ended::Ended;
+use super::killing::Killing;
 use super::listing::Listing;
 use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::pods;
@@ -119,6 +120,7 @@ struct Following {
     decoder: Decoder,
     reads: Reads,
     listing: Listing,
+    killing: Killing,
     /// When everything was read last.
     whole_at: Instant,
     /// Everything was read once.
@@ -131,7 +133,7 @@ impl Following {
         let mut reads = Reads::default();
         reads.want_everything();
         let (decoder, listing) = (Decoder::default(), Listing::new(now));
-        Self { info, scope, decoder, reads, listing, whole_at: now, live: false }
+        Self { info, scope, decoder, reads, listing, killing: Killing::default(), whole_at: now, live: false }
     }
 
     /// Everything may have changed without a word.
@@ -240,6 +242,10 @@ impl Source {
                 }
                 () = until(retry) => {}
                 () = until(on.listing.due()) => {}
+                () = until(on.killing.due()) => {
+                    let overdue = on.killing.overdue(Instant::now());
+                    self.withdraw(&overdue, TaskState::Killing, &on.scope).await?;
+                }
                 () = snapshot.notified() => on.want_all(Instant::now()),
                 () = tokio::time::sleep_until(heard + self.config.silence) => {
                     let silence = self.config.silence.as_secs_f64();
@@ -261,7 +267,7 @@ impl Source {
         for event in on.decoder.push(bytes)? {
             self.metrics.events.inc();
             let changed = changes::of(&event.name, event.data.as_bytes());
-            self.leaving(&changed, &on.scope).await?;
+            self.leaving(&changed, on).await?;
             if let Some(event) = &changed.deployment {
                 self.hear_of_deployment(event, on).await?;
             }
@@ -290,6 +296,11 @@ impl Source {
     /// An answer came, or did not.
     async fn take(&mut self, read: Read, on: &mut Following) -> Result<(), Over> {
         self.count(&read);
+        on.reads.end();
+        let leaving = on.killing.release(match &read {
+            Read::Everything(_) => None,
+            Read::One(id, _) => Some(id),
+        });
         match read {
             Read::Everything(read) => {
                 let (apps, pods) = read?;
@@ -312,7 +323,7 @@ impl Source {
                 on.reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
             }
         }
-        Ok(())
+        self.withdraw(&leaving, TaskState::Killing, &on.scope).await
     }
 
     /// The list of deployments came, or did not: nothing else waits for it. A Marathon without one says nothing of them.
@@ -368,25 +379,38 @@ impl Source {
         self.metrics.bytes.inc_by(octets as u64);
     }
 
-    /// A task that an event says is going: nothing new is sent there while its app is read.
-    async fn leaving(&mut self, changed: &Changed, scope: &Scope) -> Result<(), Over> {
+    /// A task that an event says is going: nothing new is sent there while its app is read. One that has its grace waits for
+    /// what was said of its app before.
+    async fn leaving(&mut self, changed: &Changed, on: &mut Following) -> Result<(), Over> {
         let Some((id, state)) = &changed.leaving else { return Ok(()) };
+        let is_early = || changed.ids.iter().any(|app| on.reads.is_awaited(app));
         if state.is_final() {
             self.ended.add(id);
+        } else if is_early() && on.killing.hold(id, &changed.ids, Instant::now()) {
+            return Ok(());
         }
-        let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
-        let known = self.known.values().any(|known| known.tasks.contains_key(&key));
-        let status = TaskStatus {
-            key,
-            state: *state,
-            health: None,
-            addresses: None,
-            networks: None,
-            labelled: None,
-            agent: None,
-            unreachable_since: None,
-        };
-        if known { self.say(vec![Fact::Status(Box::new(status))]).await } else { Ok(()) }
+        self.withdraw(std::slice::from_ref(id), *state, &on.scope).await
+    }
+
+    /// These tasks, as far as they are known, are going away or gone.
+    async fn withdraw(&self, tasks: &[String], state: TaskState, scope: &Scope) -> Result<(), Over> {
+        let mut facts = Vec::new();
+        for id in tasks {
+            let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
+            if self.known.values().any(|known| known.tasks.contains_key(&key)) {
+                facts.push(Fact::Status(Box::new(TaskStatus {
+                    key,
+                    state,
+                    health: None,
+                    addresses: None,
+                    networks: None,
+                    labelled: None,
+                    agent: None,
+                    unreachable_since: None,
+                })));
+            }
+        }
+        self.say(facts).await
     }
 
     async fn take_everything(&mut self, apps: &[u8], pods: Option<&[u8]>, on: &Following) -> Result<(), Over> {
