@@ -24,6 +24,8 @@ pub struct State {
     pub apps: BTreeMap<String, Value>,
     /// Statuses of pods, by id.
     pub pods: BTreeMap<String, Value>,
+    /// What `/v2/deployments` lists; nothing: this Marathon has no such list.
+    pub deployments: Option<Vec<Value>>,
     /// Text in place of the list of apps.
     pub garbage: Option<String>,
     /// A status and text in place of what is at a path, without its query.
@@ -266,6 +268,10 @@ fn answer(state: &State, path: &str, head: &str) -> (bool, String) {
                 let apps: Vec<&Value> = state.apps.values().collect();
                 plain("200 OK", &json!({ "apps": apps }).to_string())
             }
+        },
+        "/v2/deployments" => match &state.deployments {
+            Some(all) => plain("200 OK", &json!(all).to_string()),
+            None => plain("404 Not Found", r#"{"message":"does not exist"}"#),
         },
         "/v2/pods::status" => plain("200 OK", &json!(state.pods.values().collect::<Vec<_>>()).to_string()),
         _ => {

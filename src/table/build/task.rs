@@ -717,10 +717,11 @@ fn version(spec: &TaskSpec, definition: &TaskDefinition) -> Version {
     if let Some(version) = spec.version.clone().or_else(|| definition.version.clone()) {
         return version;
     }
-    // Port numbers differ from task to task of one version; names and protocols do not.
+    // Port numbers differ from task to task of one version; names and protocols do not. Whether there is a health check does
+    // not count: of Marathon's own Mesos knows nothing, and a task must not change its version when Marathon tells of it.
     let ports: Vec<_> =
         definition.discovery.iter().flat_map(|d| d.ports.iter()).map(|p| (&p.name, &p.protocol)).collect();
-    let hash = stable_hash(&(&definition.name, &definition.labels, ports, definition.has_health_check));
+    let hash = stable_hash(&(&definition.name, &definition.labels, ports));
     format!("h{:08x}", hash >> 32).into()
 }
 
