@@ -7,7 +7,7 @@
 //!  cluster sources            one writer                 readers (a thread per core)
 //!  ┌───────────────┐   events   ┌────────────┐  publish   ┌──────────────┐
 //!  │ mesos (stream)│──────────▶│ ClusterState│──────────▶│ Table (Arc)  │──▶ dns
-//!  │ file          │  bounded   │  → derive   │  ArcSwap   │ immutable    │──▶ proxy
+//!  │ marathon, file│  bounded   │  → Builder  │  ArcSwap   │ immutable    │──▶ proxy
 //!  └───────────────┘  channel   └────────────┘            └──────────────┘──▶ admin
 //! ```
 //!

@@ -13,7 +13,9 @@ use pointsman::admin::Phase;
 use pointsman::cluster::event::{ClusterEvent, Command};
 use pointsman::model::endpoint::{Endpoint, EndpointState};
 use pointsman::model::service::Protocol;
+use pointsman::model::task::Label;
 use pointsman::table::Table;
+use pointsman::table::routes::Route;
 use pointsman::table::status::SourceState;
 use serde_json::Value;
 
@@ -97,6 +99,24 @@ fn requests_are_explained() {
     assert_eq!((none["outcome"].as_str(), none["status"].as_u64()), (Some("no-route"), Some(404)));
     assert_eq!(none["nearest"][0]["host"], "web.example.com");
     assert_eq!(explain("url=http://127.0.0.1/&header=Host:web.example.com")["outcome"], "routed");
+    // A route for one method is found with it alone; GET is meant where none is named.
+    admin.publish("a route for PUT", |table| {
+        let label = |(key, value): (&str, &str)| Label { key: key.into(), value: value.into() };
+        let labels =
+            [("pointsman.route.put.host", "web.example.com"), ("pointsman.route.put.method", "PUT")].map(label);
+        let reading = pointsman::labels::read_declared(&labels, "http", &[]);
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        let asked = reading.spec.ports[0].routes[0].clone();
+        let plain = table.routes.sorted().into_iter().find(|route| route.owner.name() == "web").unwrap();
+        let route = Route { name: asked.name, refined: asked.refined, ..(**plain).clone() };
+        table.routes.insert(Arc::new(route));
+    });
+    let put = explain("url=http://web.example.com/&method=PUT");
+    assert_eq!((&put["method"], &put["route"]["name"]), (&"PUT".into(), &"put".into()), "{put}");
+    for query in ["url=http://web.example.com/&method=POST", "url=http://web.example.com/"] {
+        assert_eq!(explain(query)["route"]["name"], "default", "{query}");
+    }
+    assert_eq!(admin.get("/v1/explain?url=http://web.example.com/&method=P%20T").0, 400);
     // Over TLS and as HTTP/2 it is HTTP all the same.
     for (protocol, outcome) in
         [(Protocol::Https, "routed"), (Protocol::H2, "routed"), (Protocol::H2c, "routed"), (Protocol::Tcp, "not-http")]

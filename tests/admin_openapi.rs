@@ -98,7 +98,7 @@ fn every_path_answers_as_the_document_says() {
         let id = admin_common::service_id("f-1", "api");
         table.services.remove(&id);
         // So that the difference that is asked for below has a change of another kind.
-        table.ways.ports.insert(10_000, Arc::new(Way { owner: id, since: Timestamp(1) }));
+        table.ways.ports.insert(10_000, Arc::new(Way { owner: id, since: Timestamp(1), priority: 0 }));
     });
     admin.publish("back", |table| admin_common::add_service(table, "f-1", "api", &[EndpointState::Unhealthy]));
     let mut document = Document::of(&admin);
@@ -195,7 +195,7 @@ fn events(admin: &TestAdmin, document: &mut Document) {
         admin.publish("a change", |table| {
             admin_common::add_service(table, "f-4", "late", &[EndpointState::Ready]);
             let owner = admin_common::service_id("f-4", "late");
-            table.ways.ports.insert(10_001, Arc::new(Way { owner, since: Timestamp(1) }));
+            table.ways.ports.insert(10_001, Arc::new(Way { owner, since: Timestamp(1), priority: 0 }));
         });
     }
     document.seen.insert(("/v1/events".to_owned(), "get".to_owned()));

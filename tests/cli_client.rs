@@ -1,6 +1,8 @@
 //! The commands that ask an instance, run as the program against a whole admin server.
 
 mod admin_common;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -106,7 +108,7 @@ fn watch_prints_changes_as_they_come() {
     assert_eq!(lines.next().unwrap().unwrap(), "watching; Ctrl-C ends");
     admin.publish("mesos: task new.1 running", |table| {
         add_service(table, "f-3", "new", &[EndpointState::Ready]);
-        let way = Way { owner: service_id("f-3", "new"), since: Timestamp(1) };
+        let way = Way { owner: service_id("f-3", "new"), since: Timestamp(1), priority: 0 };
         table.ways.ports.insert(10_000, Arc::new(way));
     });
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
@@ -114,4 +116,42 @@ fn watch_prints_changes_as_they_come() {
     assert!(rest[1].contains("service prod/f-3/new/http: new: 1 of 1 endpoints available"), "{rest:?}");
     assert!(rest.contains(&"  way port 10000: new: prod/f-3/new/http".to_owned()), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn watch_prints_an_object_a_line_for_machines() {
+    let admin = TestAdmin::start();
+    let mut command = program(admin.socket.to_str().unwrap(), &["watch", "--json", "--count", "2"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Nothing but objects: what begins the stream is for people. So it is not known when it has begun.
+    let publish = |cause: &str| admin.publish(cause, |table| add_service(table, "f-3", "new", &[EndpointState::Ready]));
+    let begun = std::time::Instant::now();
+    let metrics = || admin.send("GET", "/metrics", &[], "").body;
+    while !metrics().contains("pointsman_admin_event_streams 1") {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "nobody watches: {}", metrics());
+    }
+    for (cause, from, to) in [("first", 1, 2), ("second", 2, 3)] {
+        publish(cause);
+        let change: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!((&change["from"], &change["to"]), (&Value::from(from), &Value::from(to)), "{change}");
+        assert_eq!(change["causes"][0], cause, "{change}");
+    }
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn where_no_demo_runs_that_is_told_like_any_instance_that_is_not_there() {
+    let nowhere = ports::unused().to_string();
+    for order in [&["--do", "failover"], &["--deploy", "web"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(["demo", "--control", &nowhere]).args(order);
+        let (code, _, err) = text(command.output().unwrap());
+        assert_eq!(code, 3, "{err}");
+        assert!(err.contains(&format!("no demo answers at {nowhere}")) && err.contains("--control"), "{err}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    let (code, _, err) = text(command.args(["demo", "--do", "jump web"]).output().unwrap());
+    assert!(code == 2 && err.contains("commands are"), "{code} {err}");
 }

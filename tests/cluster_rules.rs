@@ -3,12 +3,13 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::facts::{CLUSTER, FRAMEWORK, agent, config, framework, key, snapshot, status, task};
 use common::world::{World, at, many, marathon, route, running, world_of};
 use pointsman::cluster::event::{ClusterEvent, Command, DeclaredApp, Fact, SnapshotScope};
 use pointsman::cluster::status::SourceState;
-use pointsman::config::checked::{ListenerConfig, PolicyConfig};
+use pointsman::config::checked::{GuardConfig, ListenerConfig, PolicyConfig};
 use pointsman::dns::answer::{Authority, answer};
 use pointsman::dns::wire::Transport;
 use pointsman::labels::host::HostPattern;
@@ -114,6 +115,22 @@ fn agents_that_never_come_back_lose_their_tasks_in_the_end() {
 }
 
 #[test]
+fn agents_that_a_leader_waits_for_have_as_long_as_the_setting_says() {
+    let mut config = config();
+    config.mesos[0].guard.recovered_keep = Duration::from_secs(30);
+    let mut world = World::with(config);
+    world.say(snapshot(1, vec![at(1), at(2), marathon(), running("a", "web", 1, &[]), running("b", "web", 2, &[])]));
+    let scope = SnapshotScope { recovered_agents: vec!["A-S2".into()], authoritative: false };
+    let said =
+        vec![Fact::SnapshotStarted, at(1), running("a", "web", 1, &[]), Fact::SnapshotFinished(scope), Fact::Live];
+    world.facts(2, said);
+    world.pass(29);
+    assert_eq!(world.tasks(), 2);
+    world.pass(1);
+    assert_eq!(world.tasks(), 1);
+}
+
+#[test]
 fn many_implied_removals_are_held_until_a_second_read_a_minute_later_agrees() {
     let mut world = world_of(30);
     let partial = || {
@@ -150,6 +167,48 @@ fn held_removals_end_after_ten_minutes_or_when_an_operator_accepts() {
         }
         assert_eq!((world.tasks(), world.held()), (1, None));
     }
+}
+
+/// A world of 30 tasks with another guard, after a snapshot that has only the first so many.
+fn guarded(change: impl FnOnce(&mut GuardConfig), left: usize) -> World {
+    let mut config = config();
+    change(&mut config.mesos[0].guard);
+    let mut world = World::with(config);
+    let listed = |count: usize| {
+        let mut facts = many(count, 1);
+        facts.extend([at(1), marathon()]);
+        facts
+    };
+    world.say(snapshot(1, listed(30)));
+    world.say(snapshot(2, listed(left)));
+    world
+}
+
+#[test]
+fn the_guard_is_as_narrow_or_wide_as_the_settings_say() {
+    // 12 of 30 are held by default: more than a fifth, and more than ten.
+    assert_eq!(guarded(|_| (), 18).held(), Some(12));
+    // Half of them is what may go, or 12 tasks; and a guard without allowance holds a single one.
+    assert_eq!(guarded(|guard| guard.max_share = 0.5, 18).tasks(), 18);
+    assert_eq!(guarded(|guard| guard.max_share = 0.5, 14).held(), Some(16));
+    assert_eq!(guarded(|guard| guard.max_count = 12, 18).tasks(), 18);
+    assert_eq!(guarded(|guard| guard.max_count = 12, 17).held(), Some(13));
+    let narrow = |guard: &mut GuardConfig| (guard.max_share, guard.max_count) = (0.0, 0);
+    assert_eq!(guarded(narrow, 29).held(), Some(1));
+}
+
+#[test]
+fn held_removals_end_when_the_settings_say() {
+    let mut world = guarded(|guard| guard.confirm_after = Duration::from_secs(5), 1);
+    assert!(world.pass(4).wanted_snapshots.is_empty());
+    assert_eq!(world.pass(1).wanted_snapshots, vec![CLUSTER.into()], "a second read");
+    world.say(snapshot(3, vec![running("t0", "web", 1, &[]), at(1), marathon()]));
+    assert_eq!((world.tasks(), world.held()), (1, None));
+    let mut world = guarded(|guard| guard.give_up_after = Duration::from_secs(100), 1);
+    world.pass(99);
+    assert_eq!((world.tasks(), world.held()), (30, Some(29)));
+    world.pass(1);
+    assert_eq!((world.tasks(), world.held()), (1, None));
 }
 
 #[test]
@@ -203,6 +262,52 @@ fn tasks_of_a_lost_agent_are_kept_for_a_while_and_come_back_whole() {
     world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Lost, None)))]);
     world.pass(300);
     assert_eq!(state(&mut world), None);
+}
+
+#[test]
+fn tasks_of_a_lost_agent_are_kept_as_long_as_the_setting_says() {
+    for (keep, before) in [(30, Some(29)), (0, None)] {
+        let mut config = config();
+        config.routing.unreachable_keep = Duration::from_secs(keep);
+        let mut world = World::with(config);
+        world.say(snapshot(1, vec![at(1), marathon(), running("t0", "web", 1, &[]), running("t1", "web", 1, &[])]));
+        world.facts(1, vec![Fact::Status(Box::new(status("t0", TaskState::Unreachable, None)))]);
+        if let Some(before) = before {
+            world.pass(before);
+            assert_eq!(world.tasks(), 2, "{keep}");
+            world.pass(1);
+        } else {
+            world.pass(0);
+        }
+        assert_eq!(world.tasks(), 1, "{keep}");
+    }
+}
+
+#[test]
+fn a_task_without_a_verdict_is_served_at_once_where_the_setting_says_so() {
+    for serve_unverified in [false, true] {
+        let mut config = config();
+        config.routing.serve_unverified = serve_unverified;
+        let mut world = World::with(config);
+        let mut fresh = task("fresh", "web", 1, 9000, &[("pointsman.host", "web.test")]);
+        Arc::make_mut(&mut fresh.definition).has_health_check = true;
+        world.say(snapshot(1, vec![at(1), marathon(), Fact::Task(Box::new(fresh))]));
+        let available = |world: &mut World| {
+            let table = world.table();
+            let owner = route(&table, "web.test", "/").unwrap().owner.clone();
+            (table.tasks.get(&key("fresh")).unwrap().state, table.service(&owner).unwrap().available.len())
+        };
+        let expected = if serve_unverified { (EndpointState::Ready, 1) } else { (EndpointState::Unverified, 0) };
+        assert_eq!(available(&mut world), expected);
+        // Its name is there either way: names are of what runs.
+        assert_eq!(named(&world.table(), &["web.marathon.mesos"]), [true]);
+        // A bad verdict counts in both cases, and a good one. (The only task of its service: in panic it would be served.)
+        world.facts(1, vec![running("other", "web", 1, &[])]);
+        for (healthy, state) in [(false, EndpointState::Unhealthy), (true, EndpointState::Ready)] {
+            world.facts(1, vec![Fact::Status(Box::new(status("fresh", TaskState::Running, Some(healthy))))]);
+            assert_eq!(available(&mut world), (state, if healthy { 2 } else { 1 }));
+        }
+    }
 }
 
 #[test]

@@ -104,6 +104,46 @@ fn websockets_talk_as_they_would_without_us() {
     program.stop();
 }
 
+/// Connections of the library's, open until `end` makes the proxy end them: each hears that its server goes away.
+fn websockets_are_left(settings: &str, end: impl FnOnce(&mut Program, &Folder)) {
+    if !has("websockets", "python3-websockets") {
+        return;
+    }
+    let (_peer, task) = Peer::start("websockets_peer.py");
+    let folder = Folder::new();
+    folder.serve_web(&[task]);
+    let proxy = unused();
+    folder.configure(&format!(
+        "{settings}[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
+         [[proxy.listeners]]\nname = \"http\"\naddress = \"{proxy}\"\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    let mut command = Command::new(PYTHON);
+    command.arg(script("websockets_peer.py")).args(["leave", &proxy.port().to_string(), "web.test"]);
+    let mut client = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(client.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "open\n");
+    end(&mut program, &folder);
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(client.wait().unwrap().success() && line == "good\n", "it said {line:?}");
+}
+
+#[test]
+fn websockets_hear_that_their_task_goes_away() {
+    let settings = "[routing]\ndrain_time = \"100ms\"\n";
+    websockets_are_left(settings, |_, folder| folder.serve_web(&[unused()]));
+}
+
+#[test]
+fn websockets_hear_that_the_program_ends() {
+    let settings = "[server]\nworkers = 1\ndrain_time = \"100ms\"\n";
+    websockets_are_left(settings, |program, _| program.signal(nix::sys::signal::Signal::SIGTERM));
+}
+
 #[test]
 fn h2_is_content_and_malformed_frames_are_answered_as_rfc9113_says() {
     if !has("h2, hyperframe", "python3-h2") {

@@ -845,7 +845,7 @@ async fn health_checks_of_apps_are_made_here_where_that_is_asked_for() {
     says.store(500, SeqCst);
     let marathon = Marathon::start().await;
     let mut app = web("/web", "web.test", &[&backend]);
-    app["healthChecks"] = well(json!({ "portIndex": 0 }));
+    app["healthChecks"] = well(&json!({ "portIndex": 0 }));
     app["tasks"][0]["healthCheckResults"] = json!([{ "alive": true }]);
     marathon.put(app);
     let server = following(&[&marathon], |config| config.routing.panic = false);
@@ -887,7 +887,7 @@ async fn checked(name: &'static str) -> (Backend, Arc<AtomicU16>, Arc<AtomicUsiz
 }
 
 /// A check of the app, every second, that takes a task out at its first failure.
-fn well(at: Value) -> Value {
+fn well(at: &Value) -> Value {
     let mut check = json!({ "protocol": "HTTP", "path": "/well", "intervalSeconds": 1, "timeoutSeconds": 1,
         "maxConsecutiveFailures": 0 });
     for (key, value) in at.as_object().unwrap() {
@@ -918,7 +918,7 @@ async fn a_check_of_another_port_is_asked_there_and_takes_the_task_out() {
     // What is checked is no service of its own.
     app["labels"]["HAPROXY_1_ENABLED"] = "false".into();
     app["labels"]["HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX"] = "1".into();
-    app["healthChecks"] = well(json!({ "portIndex": 1 }));
+    app["healthChecks"] = well(&json!({ "portIndex": 1 }));
     marathon.put(app.clone());
     let server = following(&[&marathon], |config| {
         config.marathon[0].active_checks = true;
@@ -961,7 +961,7 @@ async fn a_check_with_a_port_of_its_own_is_asked_there_if_requests_might_be() {
     let ((web_port, _, asked), (own, says, counts)) = (checked("web").await, checked("x").await);
     let marathon = Marathon::start().await;
     let mut app = web("/web", "web.test", &[&web_port]);
-    app["healthChecks"] = well(json!({ "port": own.address.port() }));
+    app["healthChecks"] = well(&json!({ "port": own.address.port() }));
     marathon.put(app);
     let server = following(&[&marathon], |config| {
         config.marathon[0].active_checks = true;

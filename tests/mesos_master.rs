@@ -12,7 +12,7 @@ use mesos_support::facts::{Model, Source, config};
 use mesos_support::master::{Answer, Body, End, Master, recorded};
 use mesos_support::recordings::{bytes, records};
 use pointsman::cluster::event::Fact;
-use pointsman::config::checked::{ClientTls, MesosConfig, MesosCredentials, MesosEncoding, Secret};
+use pointsman::config::checked::{ClientTls, MesosConfig, MesosCredentials, MesosEncoding, MesosMode, Secret};
 
 fn stream(recording: &str, end: End) -> Answer {
     Answer::Stream(Body::by_record(&bytes(recording), true, end))
@@ -130,6 +130,60 @@ fn credentials_go_to_configured_masters_only() {
         assert_eq!(has(&leader.requests()[0]), is_configured);
         source.stop();
     }
+}
+
+#[test]
+fn a_token_goes_to_configured_masters_only_whatever_is_asked() {
+    // What DC/OS's own components write: the scheme is `token`, with an equals sign (no `Bearer`).
+    let token = |request: &String| {
+        let line = |line: &str| line.to_ascii_lowercase().starts_with("authorization: ").then(|| line[15..].to_owned());
+        request.lines().find_map(line)
+    };
+    let sent = Some("token=abc.DEF-123".to_owned());
+    for is_configured in [true, false] {
+        let agents = bytes("scenario/calls-agent2-unreachable/GET_AGENTS.json");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", agents.len());
+        let leader = Master::start(vec![populated()], Some([head.as_bytes(), &agents].concat()));
+        let place = format!("//{}/master/api/v1", leader.address);
+        let follower = Master::start(vec![redirect_to(&place)], None);
+        let mut masters = vec![follower.address.to_string()];
+        masters.extend(is_configured.then(|| leader.address.to_string()));
+        let masters: Vec<_> = masters.iter().map(String::as_str).collect();
+        let mut config = config(&masters, MesosEncoding::Json);
+        config.credentials = Some(MesosCredentials::Token(Secret("abc.DEF-123".into())));
+        config.agents_interval = Duration::from_millis(1);
+        let mut source = Source::start(config);
+        source.until(|fact| matches!(fact, Fact::AgentsListed(_)));
+        source.stop();
+        assert!(!follower.requests().is_empty() && follower.requests().iter().all(|request| token(request) == sent));
+        // SUBSCRIBE and GET_AGENTS.
+        let asked = leader.requests();
+        assert!(asked.len() >= 2 && asked[1].contains("GET_AGENTS"), "{asked:?}");
+        let expected = if is_configured { sent.clone() } else { None };
+        assert!(asked.iter().all(|request| token(request) == expected), "{asked:?}");
+    }
+    // A state that is polled is asked for with it too.
+    let master = Master::start(
+        vec![Answer::Bytes(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec())],
+        None,
+    );
+    let mut config = config(&[&master.address.to_string()], MesosEncoding::Json);
+    config.credentials = Some(MesosCredentials::Token(Secret("abc.DEF-123".into())));
+    config.mode = MesosMode::State;
+    let mut source = Source::start(config);
+    source.next_loss();
+    source.stop();
+    let asked = master.requests();
+    assert!(asked[0].starts_with("GET /") && token(&asked[0]) == sent, "{asked:?}");
+}
+
+#[test]
+fn a_token_that_no_header_can_have_is_not_sent() {
+    let loss = refused(recorded("errors-auth/auth-subscribe-none"), |config| {
+        config.credentials = Some(MesosCredentials::Token(Secret("two\nlines".into())));
+    });
+    assert!(loss.starts_with("MASTER does not accept the credentials (401)"), "{loss}");
 }
 
 #[test]

@@ -99,15 +99,22 @@ fn launch(folder: &Path, address: SocketAddr) -> Child {
 /// The nodes that masters would make.
 struct Nodes {
     client: zk::Client,
+    acls: zk::Acls<'static>,
 }
 
 impl Nodes {
     async fn connect(address: SocketAddr) -> Self {
-        Self { client: zk::Client::connect(&address.to_string()).await.unwrap() }
+        Self { client: zk::Client::connect(&address.to_string()).await.unwrap(), acls: zk::Acls::anyone_all() }
+    }
+
+    /// What they make as this user is that user's alone.
+    async fn connect_as(address: SocketAddr, auth: &str) -> Self {
+        let connector = zk::Client::connector().with_auth("digest", auth.as_bytes());
+        Self { client: connector.connect(&address.to_string()).await.unwrap(), acls: zk::Acls::creator_all() }
     }
 
     async fn make_path(&self) {
-        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+        let options = zk::CreateMode::Persistent.with_acls(self.acls);
         self.client.create("/mesos", b"", &options).await.unwrap();
         self.client.create("/mesos/log_replicas", b"", &options).await.unwrap();
     }
@@ -116,7 +123,7 @@ impl Nodes {
     async fn add(&self, master: SocketAddr) -> String {
         let value = String::from_utf8(bytes("zookeeper/znode-A-alone-json.info_0000000001")).unwrap();
         let value = value.replace("5050", &master.port().to_string());
-        let options = zk::CreateMode::EphemeralSequential.with_acls(zk::Acls::anyone_all());
+        let options = zk::CreateMode::EphemeralSequential.with_acls(self.acls);
         let (_, sequence) = self.client.create("/mesos/json.info_", value.as_bytes(), &options).await.unwrap();
         format!("/mesos/json.info_{sequence}")
     }
@@ -196,5 +203,39 @@ fn the_leader_is_followed_from_change_to_change() {
     runtime.block_on(nodes.add(third.address));
     let facts = source.until(|fact| matches!(fact, Fact::Live));
     assert_eq!(masters(&facts).unwrap().leader, Some(third.address));
+    source.stop();
+}
+
+#[test]
+fn nodes_that_are_their_makers_alone_are_read_with_its_name_and_password() {
+    let Some(zookeeper) = ZooKeeper::start() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let spawner = OnRuntime(runtime.handle().clone());
+    let _scope = spawns_core::enter(&spawner);
+    let leader = populated();
+    let nodes = runtime.block_on(Nodes::connect_as(zookeeper.address, "mesos:s3cret"));
+    runtime.block_on(nodes.make_path());
+    runtime.block_on(nodes.add(leader.address));
+
+    // As the file says it: the setting, its check, the source.
+    let configured = |auth: &str| {
+        let text = format!(
+            "[[sources.mesos]]\nname = \"prod\"\nzone = \"mesos\"\nmasters = \"zk://{}/mesos\"\nencoding = \"json\"\n\
+             agents_interval = \"0s\"\nmax_backoff = \"100ms\"\n{auth}",
+            zookeeper.address
+        );
+        let checked = pointsman::config::check(&text, Path::new("p.toml"), pointsman::config::Environment::empty());
+        checked.unwrap_or_else(|errors| panic!("{errors}")).mesos.remove(0)
+    };
+    for auth in ["", "zookeeper_auth = \"mesos:wrong\"\n"] {
+        let mut source = Source::start(configured(auth));
+        let loss = source.next_loss();
+        assert!(loss.contains("cannot be asked for the masters at /mesos") && loss.contains("auth"), "{auth}: {loss}");
+        assert!(!loss.contains("wrong"), "the password is told: {loss}");
+        source.stop();
+    }
+    let mut source = Source::start(configured("zookeeper_auth = \"mesos:s3cret\"\n"));
+    let facts = source.until(|fact| matches!(fact, Fact::Live));
+    assert_eq!(masters(&facts).unwrap().leader, Some(leader.address));
     source.stop();
 }

@@ -174,6 +174,135 @@ async fn a_repeat_brings_the_time_that_is_left() {
     assert!(least <= 60_000_000 - 50_000, "no repeat had less: {least}");
 }
 
+/// A task that has no time for calls, and says when to come again; what it was told of earlier attempts.
+async fn refusing_with(pushback: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<Option<String>>) {
+    let (told, seen) = mpsc::channel(100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let told = told.clone();
+            let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                let before = request.headers().get("grpc-previous-rpc-attempts");
+                let _ = told.try_send(before.map(|before| before.to_str().unwrap().to_owned()));
+                let mut answer = Response::builder().header("content-type", "application/grpc");
+                answer = answer.header("grpc-status", "14");
+                if let Some(pushback) = pushback {
+                    answer = answer.header("grpc-retry-pushback-ms", pushback);
+                }
+                std::future::ready(answer.body(Full::<Bytes>::default()))
+            });
+            let serve = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            connections.spawn(serve.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, seen)
+}
+
+const KEY: (&str, &str) = ("idempotency-key", "\"7\"");
+
+/// Two tasks that have their turns.
+fn two(first: SocketAddr, second: SocketAddr, per_try: Duration) -> Proxy {
+    Cluster::with(|config| {
+        config.proxy.balance.algorithm = Algorithm::RoundRobin;
+        config.proxy.limits.per_try = per_try;
+    })
+    .service("web", Protocol::H2c, &[first, second])
+    .route("*", "/", "web")
+    .serve()
+}
+
+/// A call that meets the task first of which `told` tells: what that was told, the answer's fields, and how long it took.
+/// Whose turn it is is not known; `other` forgets what the other one was told without it.
+async fn call_meeting(
+    client: &mut Client,
+    told: &mut mpsc::Receiver<Option<String>>,
+    other: &mut mpsc::Receiver<Option<String>>,
+    fields: &[(&'static str, &str)],
+) -> (Option<String>, HeaderMap, Duration) {
+    for _ in 0..10 {
+        while other.try_recv().is_ok() {}
+        let begun = tokio::time::Instant::now();
+        let (_, fields, _) = call(client, fields).await;
+        if let Ok(before) = told.try_recv() {
+            return (before, fields, begun.elapsed());
+        }
+    }
+    unreachable!("its turn does not come")
+}
+
+/// gRFC A6, "Pushback": what the server says of a repeat is obeyed by whoever makes it.
+#[tokio::test]
+async fn a_call_is_repeated_when_its_server_says_so_and_not_otherwise() {
+    // Without a word at once; after a time; not within the time that the call has; not at all.
+    for (pushback, repeats, least) in [
+        (None, true, 0),
+        (Some("0"), true, 0),
+        (Some("300"), true, 300),
+        (Some("60000"), false, 0),
+        (Some("-1"), false, 0),
+        (Some("later"), false, 0),
+    ] {
+        let (busy, mut told) = refusing_with(pushback).await;
+        let (good, mut seen) = timed(Duration::ZERO).await;
+        let proxy = two(busy, good, Duration::from_secs(5));
+        let mut client = client(&proxy).await;
+        let asks = [GRPC, KEY, ("grpc-timeout", "10S")];
+        let (before, fields, took) = call_meeting(&mut client, &mut told, &mut seen, &asks).await;
+        assert_eq!(before, None, "{pushback:?}");
+        let expected = if repeats { "0" } else { "14" };
+        assert_eq!(fields["grpc-status"], expected, "{pushback:?}");
+        assert_eq!(seen.try_recv().is_ok(), repeats, "{pushback:?}");
+        assert!(took >= Duration::from_millis(least) && took < Duration::from_secs(9), "{pushback:?}: {took:?}");
+        if !repeats {
+            assert_eq!(fields["grpc-retry-pushback-ms"], pushback.unwrap(), "the client is told, too");
+        }
+        // What may not be sent twice is not, whatever the server says.
+        let (_, fields, _) = call_meeting(&mut client, &mut told, &mut seen, &[GRPC]).await;
+        assert_eq!(fields["grpc-status"], "14", "{pushback:?}");
+    }
+}
+
+/// gRFC A6, "Exposed Retry Metadata".
+#[tokio::test]
+async fn a_repeat_tells_how_many_attempts_there_were() {
+    let ((one, mut first), (other, mut second)) = (refusing_with(None).await, refusing_with(None).await);
+    let proxy = two(one, other, Duration::from_secs(5));
+    let mut client = client(&proxy).await;
+    let (_, fields, _) = call(&mut client, &[GRPC, KEY, ("grpc-previous-rpc-attempts", "2")]).await;
+    assert_eq!(fields["grpc-status"], "14");
+    let mut told = [soon(first.recv()).await.unwrap().unwrap(), soon(second.recv()).await.unwrap().unwrap()];
+    told.sort();
+    assert_eq!(told, ["2", "3"]);
+}
+
+/// The time of one attempt ends it, and the next one has what is left of the call's; each is told of the whole call's.
+#[tokio::test]
+async fn a_slow_attempt_of_a_call_is_given_up_within_the_calls_time() {
+    let (slow, mut seen) = timed(Duration::from_secs(3600)).await;
+    let (good, mut repeated) = timed(Duration::ZERO).await;
+    let proxy = two(slow, good, Duration::from_millis(200));
+    let mut client = client(&proxy).await;
+    let asks = [GRPC, KEY, ("grpc-timeout", "15S")];
+    let (whole, fields, _) = call_meeting(&mut client, &mut seen, &mut repeated, &asks).await;
+    assert_eq!(fields["grpc-status"], "0");
+    let (whole, left) = (micros(whole), micros(soon(repeated.recv()).await.unwrap()));
+    assert!(whole > 200_000, "an answer that goes on may take longer than its beginning: {whole}");
+    assert!(left <= whole - 200_000, "{left} of {whole}");
+    // A call that has less than one attempt may take ends by its own time.
+    let proxy = Cluster::with(|config| config.proxy.limits.per_try = Duration::from_secs(10))
+        .service("web", Protocol::H2c, &[slow])
+        .route("*", "/", "web")
+        .serve();
+    let mut client = self::client(&proxy).await;
+    let (_, fields, _) = call(&mut client, &[GRPC, KEY, ("grpc-timeout", "100m")]).await;
+    assert_eq!(
+        (&fields["grpc-status"], &fields["x-pointsman-reason"]),
+        (&"4".parse().unwrap(), &"response-timeout".parse().unwrap())
+    );
+}
+
 #[tokio::test]
 async fn refusals_are_told_as_calls_are_told_them() {
     let proxy = Cluster::new().service("web", Protocol::H2c, &[refusing()]).route("a", "/", "web").serve();

@@ -17,6 +17,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::model::service::Protocol;
 use pointsman::proxy::drain::Drain;
+use pointsman::proxy::tls::faults::FileFaults;
 use pointsman::proxy::tls::store::Certificates;
 use pointsman::proxy::tls::{TlsListener, TlsOptions, provider};
 use proxy_common::*;
@@ -379,7 +380,7 @@ async fn certificates_are_chosen_by_name_and_reloaded() {
 
     // Reloaded without dropping a connection.
     let (changed, signal) = tokio::sync::watch::channel(0);
-    let following = tokio::spawn(certificates.clone().follow(signal));
+    let following = tokio::spawn(certificates.clone().follow(signal, Arc::new(FileFaults::default().reader())));
     let renewed = write_pair(folder.path(), "one", &["one.example"]);
     changed.send_replace(1);
     let deadline = tokio::time::Instant::now() + PATIENCE;

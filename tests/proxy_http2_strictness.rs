@@ -294,6 +294,78 @@ async fn header_bombs_are_refused_cve_2026_49975() {
     assert_eq!(backend.connections(), 0, "something was forwarded");
 }
 
+/// The implementation of HTTP/2 answers such a request alone; the reason is there all the same, the first time and, where
+/// the status comes out of the table, again, and beside other answers.
+#[tokio::test]
+async fn lists_of_fields_that_are_too_long_are_refused_with_the_reason_rfc6585_5() {
+    let (backend, proxy) = proxy_with_status().await;
+    let (mut client, connection) = soon(h2::client::handshake(proxy.connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    for round in 0..4 {
+        client = soon(client.ready()).await.unwrap();
+        let long = "x".repeat(20_000);
+        let request = http::Request::get("http://a/").header("x", &long).body(()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let answer = soon(answer).await.unwrap();
+        assert_eq!(answer.status(), 431, "{round}");
+        let fields = answer.headers();
+        assert_eq!(fields["x-pointsman-reason"], "head-too-large", "{round}");
+        assert!(fields["proxy-status"].to_str().unwrap().contains("details=\"head-too-large\""), "{fields:?}");
+        assert!(fields.contains_key("date"), "{fields:?}");
+        // The compression's state is what both sides take it for.
+        client = soon(client.ready()).await.unwrap();
+        let request = http::Request::get("http://a/").body(()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let answer = soon(answer).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("x-pointsman-reason")), (200, false));
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_local_answers_total{reason=\"head-too-large\"}"), 4.0);
+    assert_eq!(proxy.metric("pointsman_proxy_requests_total{code=\"4xx\",service=\"other\"}"), 4.0);
+    assert_eq!(backend.connections(), 1);
+}
+
+/// RFC 9110 section 15.2: they may be left out where there is no way to send them, and what follows is not.
+#[tokio::test]
+async fn interim_answers_are_left_out_and_do_no_harm() {
+    let backend = Backend::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.is_some() {
+            let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, early.as_bytes()).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, ok("done").as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = client(&proxy).await;
+    for stream in [1, 3, 5] {
+        client.request(stream, &get()).await;
+        // The first header block is the answer's.
+        assert_eq!(client.outcome(stream).await, Some(200));
+        assert_eq!(client.next_of(&[DATA]).await.unwrap().payload, b"done");
+    }
+}
+
+async fn proxy_with_status() -> (Backend, Proxy) {
+    let backend = Backend::echoing_heads().await;
+    let proxy = proxy_with(&backend, |config| config.proxy.proxy_status = true);
+    (backend, proxy)
+}
+
+/// Four times as long, and the connection ends (CVE-2026-49975): nobody is answered then.
+#[tokio::test]
+async fn lists_of_fields_without_end_end_the_connection() {
+    let (backend, proxy) = proxy().await;
+    let mut client = client(&proxy).await;
+    let mut bomb = block(&get());
+    bomb.push(0x40);
+    bomb.extend(block(&[("x", &"y".repeat(3000))]).split_off(1));
+    bomb.extend([0xbe; 10_000]);
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, &bomb).await.unwrap();
+    let frame = client.next_of(&[HEADERS, GOAWAY]).await.unwrap();
+    assert_eq!(frame.kind, GOAWAY, "{frame:?}");
+    assert_eq!(backend.connections(), 0);
+}
+
 #[tokio::test]
 async fn streams_are_bounded_rfc9113_5_1_2() {
     let backend = Backend::start(|mut stream, _| async move {

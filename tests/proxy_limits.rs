@@ -84,7 +84,8 @@ async fn what_the_parser_refuses_is_counted() {
     ] {
         let name = format!("pointsman_proxy_local_answers_total{{reason=\"{reason}\"}}");
         let before = proxy.metric(&name);
-        assert_eq!(status(&proxy.raw(text).await), code, "{reason}");
+        let answer = proxy.raw(text).await;
+        assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (code, Some(reason)), "{answer}");
         until("it is counted", || proxy.metric(&name) == before + 1.0).await;
     }
     assert_eq!(proxy.metric("pointsman_proxy_requests_total{code=\"4xx\",service=\"other\"}"), 3.0);

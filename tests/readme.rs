@@ -140,8 +140,9 @@ fn the_tests_it_names_exist() {
     let text = readme();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut found = 0;
-    let words = text.split('`').filter(|word| word.starts_with("proxy_"));
-    for (file, function) in words.filter_map(|word| word.split_once("::")) {
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let pairs = text.split('`').filter_map(|word| word.split_once("::"));
+    for (file, function) in pairs.filter(|(file, function)| is_word(file) && is_word(function)) {
         let source = std::fs::read_to_string(folder.join(file).with_extension("rs"));
         let source = source.unwrap_or_else(|error| panic!("{file}::{function}: {error}"));
         assert!(source.contains(&format!("fn {function}()")), "{file} has no test {function}");

@@ -43,74 +43,353 @@ const SEEN: &[&str] = &[
     "admin.hosts",
 ];
 
-/// Settings that are read from the table (or asked for by it) at each use, where other tests show their effect; and
-/// those that a source is opened anew with.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("server.drain_time", "read from the table when the stop begins"),
-    ("server.service_retention", "what is under way has new deadlines: tests/cluster_absence.rs"),
-    ("log.level", "set through the handle of the log, tests/server_lifecycle.rs starts the program with one"),
-    ("state.interval", "passed with each table that is published"),
-    ("sources.mesos.guard.", "what is under way has new deadlines: tests/cluster_absence.rs"),
-    ("routing.unreachable_keep", "as sources.mesos.guard."),
-    ("sources.", "a changed source is opened anew: tests/config_reload.rs, has_same_stream"),
-    ("dns.forward.", "the forwarder makes its settings anew when the configuration differs"),
-    ("dns.ip_sources", "everything is derived anew: tests/table_properties.rs"),
-    ("dns.srv_weight", "everything is derived anew"),
-    ("dns.name_unhealthy", "everything is derived anew"),
-    ("dns.hold_names", "everything is derived anew"),
-    ("dns.label_rule", "everything is derived anew"),
-    ("dns.extra_names", "everything is derived anew"),
-    ("dns.locality.", "as dns.allow, tests/dns_locality.rs"),
-    ("dns.dcos.", "everything is derived anew, the zones included"),
-    ("dns.reverse", "everything is derived anew, the zones included"),
-    ("dns.max_tcp_connections", "read at each accept"),
-    ("dns.tcp_idle", "read at each connection"),
-    ("dns.cookies", "read from the table's configuration at each answer: tests/dns_compliance.rs"),
-    ("dns.cookie_secret", "as dns.cookies"),
-    ("dns.identity", "as dns.cookies"),
-    ("dns.tell_version", "as dns.cookies"),
-    ("dns.allow", "as dns.cookies, tests/dns_access.rs"),
-    ("dns.rate_limit.", "as dns.allow"),
-    ("dns.log.", "followed by the thread that writes: tests/dns_log.rs"),
-    ("dns.transfer.", "as dns.allow, tests/dns_transfer.rs"),
-    ("proxy.max_attempts", "read from the request's plan: tests/proxy_retry.rs"),
-    ("proxy.proxy_status_relayed", "read at each answer: tests/proxy_routing.rs"),
-    ("proxy.proxy_status", "read at each answer: tests/proxy_routing.rs"),
-    ("proxy.error_pages", "followed by who reads the pages, and read with each request: tests/proxy_pages.rs"),
-    ("proxy.request_id", "read with each request: tests/proxy_access_log.rs"),
-    ("proxy.access_log.", "read with each request, and followed by the thread that writes: tests/proxy_access_log.rs"),
-    ("proxy.trace.otlp.", "read with each request, and followed by the task that sends: tests/proxy_otlp.rs"),
-    ("proxy.trace.", "read with each request: tests/proxy_access_log.rs"),
-    ("proxy.retry_body_size", "read from the request's plan"),
-    ("proxy.retry_statuses", "read from the request's plan: tests/proxy_retry.rs"),
-    ("proxy.retry_ratio", "read from the request's plan"),
-    ("proxy.hedging.", "read from the request's plan"),
-    ("proxy.adaptive_concurrency.", "read from the request's plan"),
-    ("proxy.zone.", "read from the request's plan"),
-    ("proxy.balance.outliers.", "as proxy.balance.: tests/balance_simulation.rs"),
-    ("proxy.balance.", "read from the table's configuration when an endpoint is chosen or judged"),
-    ("proxy.limits.connect", "read from the request's plan"),
-    ("proxy.limits.per_try", "read from the request's plan"),
-    ("proxy.limits.upstream_idle", "read at each sweep"),
-    ("proxy.limits.connections_per_network", "read at each accept"),
-    ("proxy.limits.buffer_size", "read when a request begins"),
-    ("proxy.limits.connections_per_endpoint", "read when an endpoint is chosen: tests/proxy_limits.rs"),
-    ("proxy.limits.streams", "read at each connection"),
-    ("proxy.filters.", "read from the request's plan: tests/proxy_filters.rs reloads one"),
-    ("proxy.acme.", "an entry that differs is begun anew: tests/proxy_acme.rs reloads some"),
-    ("proxy.https_port", "read when a request is redirected"),
-    ("proxy.limits.tcp_idle", "read at each connection"),
-    ("proxy.service_ports.", "listeners follow the table, tests/marathon_ways.rs; claims are derived anew"),
-    ("proxy.tls.", "keys of tickets are changed where they differ: tests/proxy_client_tls.rs"),
-    ("admin.mesos_dns_enumeration", "read from the table at each call"),
-    ("routing.drain_time", "tests/proxy_drain_time.rs changes it"),
-    ("health.check", "everything is derived anew"),
-    ("health.path", "everything is derived anew"),
-    ("health.", "read with each table by the checks: tests/health_checks.rs"),
-    ("routing.", "everything is derived anew"),
-    ("upstreams.tls.", "profiles are made anew where they differ: tests/proxy_endpoint_tls.rs reloads them"),
-    ("upstreams.", "everything is derived anew"),
-    ("policy.", "everything is derived anew"),
+/// All other live settings, each once: where it is read, from the table of the moment or by whoever follows it (for what is
+/// derived or opened anew: who does so), and the test that shows its effect, in a table or a server that has it or after a
+/// reload. `reload_derived` and `config_reload` go through theirs one by one.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("server.drain_time", "src/cli/serve.rs", "serve_reload::the_time_of_a_stop_is_the_one_last_read"),
+    (
+        "server.service_retention",
+        "src/table/build",
+        "cluster_absence::a_service_is_retained_as_long_as_the_setting_says_that_holds_in_the_end",
+    ),
+    ("log.level", "src/server/reload.rs", "serve_reload::the_level_of_the_log_changes_with_the_file"),
+    (
+        "state.interval",
+        "src/server/writer.rs",
+        "src/server/store.rs::the_last_change_within_an_interval_is_stored_when_it_ends",
+    ),
+    // Sources.
+    ("sources.{mesos,marathon,file}.name", "src/config/reload.rs", "config_reload::sources_are_named"),
+    (
+        "sources.mesos.{masters,principal,secret,token,service_account,zookeeper_auth,mode,poll_interval,poll_timeout,encoding,missed_heartbeats,max_backoff,agents_interval}",
+        "src/server/sources.rs",
+        "config_reload::a_source_is_opened_anew_for_each_of_its_settings",
+    ),
+    (
+        "sources.mesos.tls.{ca,certificate,key,server_name}",
+        "src/server/sources.rs",
+        "config_reload::a_source_is_opened_anew_for_each_of_its_settings",
+    ),
+    ("sources.mesos.zone", "src/table/build", "reload_sources::a_new_token_is_sent_and_a_new_zone_needs_no_new_stream"),
+    (
+        "sources.mesos.guard.{max_share,max_count}",
+        "src/cluster/guard.rs",
+        "cluster_rules::the_guard_is_as_narrow_or_wide_as_the_settings_say",
+    ),
+    (
+        "sources.mesos.guard.{confirm_after,give_up_after}",
+        "src/cluster/guard.rs",
+        "cluster_rules::held_removals_end_when_the_settings_say",
+    ),
+    (
+        "sources.mesos.guard.recovered_keep",
+        "src/cluster/state",
+        "cluster_rules::agents_that_a_leader_waits_for_have_as_long_as_the_setting_says",
+    ),
+    (
+        "sources.marathon.{urls,credentials,token,service_account,use_health,active_checks,resync,max_backoff}",
+        "src/server/sources.rs",
+        "config_reload::a_source_is_opened_anew_for_each_of_its_settings",
+    ),
+    (
+        "sources.marathon.tls.{ca,certificate,key,server_name}",
+        "src/server/sources.rs",
+        "config_reload::a_source_is_opened_anew_for_each_of_its_settings",
+    ),
+    (
+        "sources.file.{path,zones}",
+        "src/server/sources.rs",
+        "config_reload::a_source_is_opened_anew_for_each_of_its_settings",
+    ),
+    // DNS.
+    (
+        "dns.{srv_weight,ip_sources,name_unhealthy,hold_names,label_rule,extra_names,reverse}",
+        "src/table/build",
+        "reload_derived::a_reload_gives_the_table_that_a_start_gives",
+    ),
+    ("dns.dcos.source", "src/table/build/names.rs", "reload_derived::a_reload_gives_the_table_that_a_start_gives"),
+    ("dns.dcos.cluster_key", "src/table/build/names.rs", "dcos_zones::renamed_zones_answer_as_themselves"),
+    (
+        "dns.dcos.{node_addresses,public_addresses}",
+        "src/table/names/dcos/mod.rs",
+        "dcos_zones::the_fixed_names_of_a_node",
+    ),
+    (
+        "dns.{max_tcp_connections,tcp_idle}",
+        "src/dns/worker.rs",
+        "reload_limits::dns_over_tcp_has_the_new_number_of_connections_and_the_new_time",
+    ),
+    ("dns.{identity,tell_version}", "src/dns/chaos.rs", "dns_compliance::dig_and_kdig_see_cookies_ids_and_versions"),
+    ("dns.cookies", "src/dns/answer.rs", "dns_compliance::cookies_can_be_left_alone"),
+    (
+        "dns.cookie_secret",
+        "src/dns/cookies.rs",
+        "src/dns/cookies.rs::a_cookie_counts_for_its_client_its_time_and_its_keys",
+    ),
+    ("dns.allow", "src/dns/worker.rs", "dns_access::clients_outside_the_list_are_refused_with_the_reason"),
+    (
+        "dns.rate_limit.{responses_per_second,slip,ipv4_prefix,ipv6_prefix,exempt}",
+        "src/dns/limit.rs",
+        "dns_access::a_flood_of_one_question_is_limited_and_a_real_client_still_gets_through",
+    ),
+    (
+        "dns.transfer.{allow,keys}",
+        "src/dns/transfer/mod.rs",
+        "dns_transfer::nobody_gets_a_zone_by_default_and_with_keys_only_who_signs",
+    ),
+    ("dns.transfer.notify", "src/dns/transfer", "dns_transfer::a_secondary_is_told_of_changes_and_fetches_them_signed"),
+    (
+        "dns.log.{path,format,sample}",
+        "src/dns/log/mod.rs",
+        "dns_log::json_lines_are_objects_and_a_sample_is_one_of_so_many",
+    ),
+    ("dns.log.dnstap", "src/dns/log/dnstap.rs", "dns_log::a_collector_at_a_socket_gets_the_stream"),
+    ("dns.locality.trusted_resolvers", "src/dns/asker.rs", "dns_locality::a_trusted_resolver_says_where_its_client_is"),
+    (
+        "dns.locality.place.{networks,region,zone}",
+        "src/dns/asker.rs",
+        "dns_locality::addresses_of_the_same_zone_come_first_and_then_of_the_region",
+    ),
+    (
+        "dns.forward.{upstreams,timeout,random_case,ca,cache_size,min_ttl,max_ttl,max_negative_ttl,max_stale,prefetch,max_in_flight}",
+        "src/dns/forward/settings.rs",
+        "dns_forward::servers_change_while_it_runs",
+    ),
+    (
+        "dns.forward.zone.{zone,upstreams}",
+        "src/dns/forward/settings.rs",
+        "dns_forward::a_zone_has_servers_of_its_own_and_what_no_one_knows_is_refused",
+    ),
+    (
+        "dns.forward.allow",
+        "src/dns/forward/settings.rs",
+        "dns_forward::our_own_names_and_those_of_strangers_are_never_forwarded",
+    ),
+    (
+        "dns.forward.recursion_available",
+        "src/dns/answer.rs",
+        "mesos_dns_config::recursion_is_said_to_be_available_as_it_is_wanted",
+    ),
+    (
+        "dns.forward.search",
+        "src/dns/search.rs",
+        "dns_forward::the_first_question_along_a_search_path_is_answered_with_its_end",
+    ),
+    // The proxy.
+    ("proxy.proxy_status", "src/proxy/forward.rs", "proxy_routing::answers_of_its_own_carry_a_proxy_status"),
+    (
+        "proxy.proxy_status_relayed",
+        "src/proxy/forward.rs",
+        "proxy_routing::answers_of_endpoints_say_where_they_come_from_by_choice",
+    ),
+    ("proxy.error_pages", "src/proxy/filters/pages.rs", "proxy_pages::errors_have_pages_and_stay_what_they_are"),
+    (
+        "proxy.request_id",
+        "src/proxy/account.rs",
+        "proxy_access_log::ids_are_kept_from_trusted_proxies_and_made_for_others",
+    ),
+    ("proxy.max_attempts", "src/proxy/forward.rs", "proxy_retry::attempts_are_bounded_and_never_at_the_same_endpoint"),
+    ("proxy.retry_ratio", "src/proxy/forward.rs", "proxy_retry::repeats_are_bounded_by_the_budget"),
+    ("proxy.retry_statuses", "src/proxy/forward.rs", "proxy_retry::an_endpoint_without_time_is_not_the_last_word"),
+    ("proxy.retry_body_size", "src/proxy/forward.rs", "proxy_retry::a_body_that_was_not_kept_is_not_sent_again"),
+    ("proxy.https_port", "src/proxy/plan.rs", "reload_limits::requests_are_sent_to_the_new_port_of_https"),
+    (
+        "proxy.balance.{algorithm,hash_balance}",
+        "src/proxy/balance/choose.rs",
+        "balance_simulation::a_key_stays_with_its_endpoint_and_a_hot_one_spreads",
+    ),
+    ("proxy.balance.slow_start", "src/proxy/balance/choose.rs", "balance_simulation::a_new_endpoint_starts_slowly"),
+    (
+        "proxy.balance.{max_requests,max_queue,queue_time}",
+        "src/proxy/balance/limit.rs",
+        "proxy_queue::the_line_is_bounded_in_number_and_time",
+    ),
+    (
+        "proxy.balance.outliers.{deviation,margin,min_answers,min_endpoints,failure_share,failure_min_answers,time,longest}",
+        "src/proxy/balance/outliers.rs",
+        "balance_simulation::an_endpoint_that_does_worse_than_the_others_is_spared_ever_longer_and_taken_back",
+    ),
+    (
+        "proxy.balance.ejection.{in_a_row,success_ratio,shortest,longest,max_share,panic_threshold}",
+        "src/proxy/balance/eject.rs",
+        "src/proxy/balance/eject.rs::rows_and_shares_decide",
+    ),
+    (
+        "proxy.zone.{name,region,share,min_endpoints,stay_from}",
+        "src/proxy/balance/zones.rs",
+        "balance_simulation::enough_endpoints_in_the_zone_keep_everything",
+    ),
+    (
+        "proxy.hedging.{ratio,quantile,shortest}",
+        "src/proxy/forward/hedge.rs",
+        "proxy_hedging::the_budget_bounds_copies_and_none_is_off",
+    ),
+    (
+        "proxy.adaptive_concurrency.{enabled,least,most}",
+        "src/proxy/balance/gradient.rs",
+        "proxy_hedging::requests_beyond_what_is_found_out_are_refused_at_once",
+    ),
+    (
+        "proxy.limits.connect",
+        "src/proxy/forward.rs",
+        "reload_limits::an_endpoint_that_does_not_accept_is_waited_for_as_long_as_the_setting_says",
+    ),
+    ("proxy.limits.per_try", "src/proxy/forward.rs", "proxy_retry::a_slow_attempt_goes_elsewhere"),
+    (
+        "proxy.limits.upstream_idle",
+        "src/proxy/worker.rs",
+        "reload_limits::idle_connections_to_endpoints_are_kept_for_the_new_time",
+    ),
+    ("proxy.limits.tcp_idle", "src/proxy/tcp.rs", "reload_limits::silent_tcp_is_cut_after_the_new_time"),
+    (
+        "proxy.limits.connections_per_network",
+        "src/proxy/connection.rs",
+        "reload_limits::connections_of_a_network_are_counted_against_the_new_limit",
+    ),
+    (
+        "proxy.limits.streams",
+        "src/proxy/connection.rs",
+        "reload_limits::streams_of_new_http2_connections_follow_the_setting",
+    ),
+    ("proxy.limits.buffer_size", "src/proxy/plan.rs", "proxy_strictness::memory_for_bodies_is_capped"),
+    (
+        "proxy.limits.connections_per_endpoint",
+        "src/proxy/route.rs",
+        "proxy_limits::connections_in_use_to_an_endpoint_are_bounded",
+    ),
+    (
+        "proxy.service_ports.addresses",
+        "src/server/ports.rs",
+        "marathon_ways::a_port_is_bound_to_the_one_address_that_its_label_names",
+    ),
+    ("proxy.service_ports.allowed", "src/table/build", "reload_derived::a_reload_gives_the_table_that_a_start_gives"),
+    (
+        "proxy.service_ports.assigned",
+        "src/table/build/assigned.rs",
+        "marathon_source::apps_with_addresses_of_their_own_are_assigned_the_ports_that_there_are",
+    ),
+    (
+        "proxy.service_ports.certificates",
+        "src/server/ports.rs",
+        "marathon_ways::a_port_has_the_certificate_that_its_label_names_and_follows_the_file",
+    ),
+    ("proxy.service_ports.proxy_protocol", "src/server/ports.rs", "proxy_protocol::plain_tcp_is_announced_too"),
+    (
+        "proxy.access_log.{path,format,sample,errors,query}",
+        "src/proxy/access_log",
+        "proxy_access_log::samples_keep_errors_and_filters_say_otherwise",
+    ),
+    ("proxy.trace.{context,sample}", "src/proxy/trace.rs", "proxy_access_log::traces_pass_and_begin_by_choice"),
+    (
+        "proxy.trace.otlp.{endpoint,headers,ca,service,attributes,queue,batch,delay,timeout}",
+        "src/proxy/spans",
+        "proxy_otlp::it_begins_changes_and_ends_with_the_configuration",
+    ),
+    (
+        "proxy.tls.{ticket_rotation,ticket_keys}",
+        "src/server/tickets.rs",
+        "proxy_client_tls::sessions_are_resumed_until_their_key_is_forgotten",
+    ),
+    (
+        "proxy.filters.{name,allow,deny,rate,rate_period,rate_burst,rate_by,max_body,max_head,security_headers}",
+        "src/proxy/filters/named.rs",
+        "proxy_filters::a_changed_filter_counts_at_once",
+    ),
+    (
+        "proxy.filters.access_log",
+        "src/proxy/access_log",
+        "proxy_access_log::samples_keep_errors_and_filters_say_otherwise",
+    ),
+    (
+        "proxy.filters.cors.{origins,methods,headers,expose,credentials,max_age}",
+        "src/proxy/filters/cors.rs",
+        "proxy_filters::pages_of_other_origins_may_ask_as_far_as_is_said",
+    ),
+    (
+        "proxy.filters.forward_auth.{url,ca,request_headers,copy_headers,timeout}",
+        "src/proxy/filters/forward_auth.rs",
+        "proxy_ask::somebody_else_says_who_passes",
+    ),
+    (
+        "proxy.filters.jwt.{keys,ca,refresh,issuer,audience,leeway,cookie,claims}",
+        "src/proxy/filters/jwt",
+        "proxy_ask::tokens_of_a_set_in_a_file_let_requests_pass",
+    ),
+    (
+        "proxy.filters.errors.{pages,replace}",
+        "src/proxy/filters/pages.rs",
+        "proxy_pages::errors_have_pages_and_stay_what_they_are",
+    ),
+    (
+        "proxy.filters.errors.{service,path,timeout}",
+        "src/proxy/filters/page_service.rs",
+        "proxy_pages::a_service_of_the_table_gives_the_page",
+    ),
+    (
+        "proxy.filters.compress.{codings,min_size,types}",
+        "src/proxy/filters/compress/mod.rs",
+        "proxy_ask::answers_are_compressed_as_the_client_likes",
+    ),
+    (
+        "proxy.acme.{name,directory,contacts,terms_agreed,folder,ca,certificates,challenge,renew_before,retry,max_retry,max_orders,settle}",
+        "src/acme/run.rs",
+        "proxy_acme::what_is_there_is_served_while_the_authority_is_away_or_forgets_us",
+    ),
+    (
+        "proxy.acme.{route_hosts,max_route_hosts}",
+        "src/acme/wanted.rs",
+        "proxy_acme::hosts_of_routes_get_certificates_within_their_number",
+    ),
+    (
+        "proxy.acme.external_account.{key_id,hmac_key}",
+        "src/acme/order.rs",
+        "proxy_acme::an_account_of_a_customer_is_bound_rfc8555_7_3_4",
+    ),
+    // The rest.
+    (
+        "routing.{serve_unverified,panic,groups,require_port_resource,strict_mode}",
+        "src/table/build",
+        "reload_derived::a_reload_gives_the_table_that_a_start_gives",
+    ),
+    (
+        "routing.unreachable_keep",
+        "src/cluster/state/tasks.rs",
+        "cluster_rules::tasks_of_a_lost_agent_are_kept_as_long_as_the_setting_says",
+    ),
+    (
+        "routing.drain_time",
+        "src/proxy/leash.rs",
+        "proxy_drain_time::what_hangs_on_a_draining_endpoint_is_cut_when_its_time_is_over",
+    ),
+    ("health.check", "src/table/build", "reload_derived::a_reload_gives_the_table_that_a_start_gives"),
+    ("health.path", "src/table/build/task.rs", "health_checks::redirects_are_not_followed"),
+    (
+        "health.{interval,timeout,rise,fall,concurrency}",
+        "src/health/run.rs",
+        "health_checks::an_endpoint_that_fails_its_checks_gets_nothing_until_it_passes_again",
+    ),
+    (
+        "upstreams.allowed_networks",
+        "src/table/build/accept.rs",
+        "reload_derived::a_reload_gives_the_table_that_a_start_gives",
+    ),
+    (
+        "upstreams.tls.crl",
+        "src/proxy/tls/profiles.rs",
+        "proxy_endpoint_tls::a_certificate_that_was_revoked_is_not_believed_rfc5280_5",
+    ),
+    (
+        "upstreams.tls.{name,ca,certificate,key,server_name}",
+        "src/proxy/tls/profiles.rs",
+        "proxy_endpoint_tls::an_endpoint_that_asks_for_a_certificate_is_shown_one_and_new_files_count",
+    ),
+    ("admin.mesos_dns_enumeration", "src/admin/mesos_dns/mod.rs", "mesos_dns_api::enumeration_can_be_off"),
+    (
+        "policy.{frameworks,principals,roles,apps,hosts,paths,ports,names}",
+        "src/table/build/policy.rs",
+        "reload_derived::a_reload_gives_the_table_that_a_start_gives",
+    ),
 ];
 
 /// Every setting that the reference calls live.
@@ -129,16 +408,43 @@ fn live() -> Vec<String> {
     out
 }
 
+/// `a.{b,c}` is `a.b` and `a.c`.
+fn expanded(keys: &str) -> Vec<String> {
+    let Some((before, rest)) = keys.split_once('{') else { return vec![keys.to_owned()] };
+    let (among, after) = rest.split_once('}').unwrap_or_else(|| panic!("{keys}: a brace is open"));
+    among.split(',').flat_map(|one| expanded(&format!("{before}{one}{after}"))).collect()
+}
+
 #[test]
-fn every_live_setting_is_accounted_for() {
-    let live = live();
-    assert!(live.len() > 50, "{live:?}");
-    let unknown =
-        |key: &&String| !SEEN.contains(&key.as_str()) && !ELSEWHERE.iter().any(|(start, _)| key.starts_with(start));
-    let missing: Vec<_> = live.iter().filter(unknown).collect();
-    assert!(missing.is_empty(), "show that these reload live, or say where that is shown: {missing:?}");
-    let stale: Vec<_> = SEEN.iter().filter(|key| !live.iter().any(|known| known == *key)).collect();
+fn every_live_setting_is_accounted_for_once() {
+    let mut live = live();
+    let elsewhere = ELSEWHERE.iter().flat_map(|(keys, _, _)| expanded(keys));
+    let mut accounted: Vec<String> = SEEN.iter().map(|key| (*key).to_owned()).chain(elsewhere).collect();
+    live.sort_unstable();
+    accounted.sort_unstable();
+    let missing: Vec<_> = live.iter().filter(|key| !accounted.contains(key)).collect();
+    assert!(missing.is_empty(), "show that these reload live, and say where that is shown: {missing:?}");
+    let stale: Vec<_> = accounted.iter().filter(|key| !live.contains(key)).collect();
     assert!(stale.is_empty(), "not live settings: {stale:?}");
+    assert_eq!(accounted, live, "each once");
+}
+
+#[test]
+fn what_accounts_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (keys, reader, test) in ELSEWHERE {
+        assert!(root.join(reader).exists(), "{keys}: there is no {reader}");
+        let (file, function) = test.rsplit_once("::").unwrap();
+        let file = if file.starts_with("src/") { file.to_owned() } else { format!("tests/{file}.rs") };
+        let text = std::fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{keys}: {file}: {error}"));
+        assert!(text.contains(&format!("fn {function}()")), "{keys}: {file} has no test {function}");
+        // Those go through their settings one by one.
+        if test.starts_with("reload_derived::") || test.contains("a_source_is_opened_anew") {
+            for key in expanded(keys) {
+                assert!(text.contains(&format!("\"{key}\"")), "{file} has no line for {key}");
+            }
+        }
+    }
 }
 
 /// A server under test, and its file.

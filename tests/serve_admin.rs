@@ -90,7 +90,7 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
     let document: Value = serde_json::from_str(pointsman::admin::OPENAPI).unwrap();
     let program = &world.program;
     // What is asked, its exit code, what people read, and the schema of what machines read.
-    let cases: [(&[&str], i32, &str, &str); 26] = [
+    let cases: [(&[&str], i32, &str, &str); 31] = [
         (&["services"], 0, "AVAILABLE", "ServiceList"),
         (&["services", "web"], 0, "web.test", "ServiceDetails"),
         (&["services", "wob"], 1, "did you mean", ""),
@@ -104,6 +104,12 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
         (&["tasks", "--state", "sleeping"], 2, "there is no state", ""),
         (&["resolve", "web.marathon.mesos"], 0, "TTL", "Explanation"),
         (&["resolve", "web.marathon.mesos", "SRV"], 1, "it has records of type A", "Explanation"),
+        (&["resolve", "mesos", "SOA"], 0, "ns1.mesos. root.ns1.mesos. ", "Explanation"),
+        (&["resolve", "mesos", "ns"], 0, "ns1.mesos.", "Explanation"),
+        (&["resolve", "mesos", "TXT"], 1, "it has SOA and NS", "Explanation"),
+        (&["resolve", "web.marathon.mesos", "SOA"], 1, "nodata", "Explanation"),
+        // The name server's name is in no table; without listeners it has no addresses.
+        (&["resolve", "ns1.mesos", "A"], 1, "nodata", "Explanation"),
         (&["resolve", "nobody.marathon.mesos", "A"], 1, "nxdomain", "Explanation"),
         (&["explain", "http://web.test/x"], 0, "routed", "Explanation"),
         (&["explain", "http://nobody.test/"], 1, "no-route", "Explanation"),
@@ -155,6 +161,33 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
         "{out}"
     );
 
+    // The files that a configuration names are looked at too: at every fault, with its place and mend.
+    let mesos = "[[sources.mesos]]\nname = \"m\"\nzone = \"mesos\"\nmasters = [\"127.0.0.1:5050\"]\n";
+    let source = |name: &str| format!("[[sources.file]]\nname = \"{name}\"\npath = \"{name}.toml\"\n");
+    world.folder.write("with-files.toml", format!("{mesos}{}{}", source("bent"), source("gone")));
+    world.folder.write(
+        "bent.toml",
+        "[[services]]\nnane = \"shop\"\n\n[[services]]\nname = \"web\"\nendpoints = [\"nowhere\"]\n",
+    );
+    let whole = world.folder.path("with-files.toml");
+    let whole = whole.to_str().unwrap();
+    let (code, out, err) = program.ask(&["check", whole]);
+    let bent = world.folder.path("bent.toml").display().to_string();
+    let gone = world.folder.path("gone.toml").display().to_string();
+    assert!(code == 2 && out.is_empty(), "{out}{err}");
+    for part in [&*format!("{bent}:2:"), "did you mean", &format!("{bent}:6:"), &format!("{gone}: cannot be read")] {
+        assert!(err.contains(part), "{part} is not in {err}");
+    }
+    let (code, out, _) = program.ask(&["check", "--json", whole]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    let files: Vec<&str> = json["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(code == 2 && json["valid"] == false && files.len() == 2, "{out}");
+    assert!(files[0].starts_with(&bent) && files[1].starts_with(&gone), "{out}");
+    world.folder.write("bent.toml", "[[services]]\nname = \"shop\"\n");
+    world.folder.write("gone.toml", "[[services]]\nname = \"other\"\n");
+    let (code, out, _) = program.ask(&["check", "--json", whole]);
+    assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["valid"].as_bool()), (0, Some(true)), "{out}");
+
     // Nobody there, refused by a program that fails to start.
     let nowhere = world.folder.path("nowhere.sock");
     assert_eq!(run(pointsman().arg("--admin").arg(nowhere).arg("table")).0, 3);
@@ -172,6 +205,17 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
     assert!(change.contains(" version "), "{change}");
     lines.by_ref().for_each(drop);
     assert_eq!(watching.wait().unwrap().code(), Some(0));
+    world.program.until("it is replaced", |program| program.api("/v1/services/api").1["service"]["available"] == 1);
+    // For machines: an object a line, and nothing else.
+    let mut watch = pointsman();
+    watch.arg("--admin").arg(world.folder.path("admin.sock")).args(["watch", "--json", "--count", "1"]);
+    let watching = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    world.program.until("it watches", |program| program.metric("pointsman_admin_event_streams") == Some(1.0));
+    world.cluster.scheduler().crash("api").unwrap();
+    let said = watching.wait_with_output().unwrap();
+    assert_eq!(said.status.code(), Some(0));
+    let schema = serde_json::json!({"$ref": "#/components/schemas/TableChanged"});
+    validate(&document, &schema, &serde_json::from_slice(&said.stdout).unwrap(), "watch --json");
     world.program.until("it is replaced", |program| program.api("/v1/services/api").1["service"]["available"] == 1);
     world.stop();
 }

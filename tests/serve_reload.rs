@@ -121,6 +121,42 @@ fn a_bad_file_is_refused_with_place_key_and_mend_and_the_old_one_goes_on() {
 }
 
 #[test]
+fn the_level_of_the_log_changes_with_the_file() {
+    let (folder, backend) = (Folder::new(), Backend::start("web"));
+    let log = |level: &str| format!("[log]\nlevel = \"{level}\"\n");
+    let mut program = start(&folder, &backend, &log("error"));
+    // Each reload that is applied says so at the level `info`, once the new level holds.
+    let told = |program: &Program| program.log().matches("configuration applied").count();
+    let levels = [("error", "1s", 0), ("info", "2s", 1), ("info,pointsman::server=warn", "3s", 1), ("info", "4s", 2)];
+    for (level, time, expected) in levels {
+        folder.configure(&format!("{FILE_SOURCE}{}[routing]\ndrain_time = \"{time}\"\n", log(level)));
+        program
+            .until("it is in force", |program| program.api("/v1/config").1["config"]["routing"]["drain_time"] == time);
+        program.until("it is told as its level says", |program| told(program) == expected);
+    }
+    program.stop();
+    assert_eq!(told(&program), 2, "{}", program.log());
+}
+
+#[test]
+fn the_time_of_a_stop_is_the_one_last_read() {
+    let (folder, backend, address) = (Folder::new(), Backend::start("web"), unused());
+    let settings = |time: &str| format!("[server]\nworkers = 1\ndrain_time = \"{time}\"\n{}", listener("a", address));
+    let mut program = start(&folder, &backend, &settings("1h"));
+    let in_flight = std::thread::spawn(move || get(address, "web.test", "/held"));
+    until("the request is in flight", || backend.held() == 1);
+    folder.configure(&format!("{FILE_SOURCE}{}", settings("200ms")));
+    program.until("it is in force", |program| program.api("/v1/config").1["config"]["server"]["drain_time"] == "200ms");
+    let begun = std::time::Instant::now();
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.ended().code(), Some(0));
+    assert!(begun.elapsed() < PATIENCE / 2, "it waited for an hour's part: {:?}", begun.elapsed());
+    backend.release();
+    // What was in flight then was cut.
+    assert!(in_flight.join().unwrap().is_none_or(|reply| reply.status != 200));
+}
+
+#[test]
 fn a_change_that_needs_a_restart_is_refused_whole_and_named() {
     let (folder, backend) = (Folder::new(), Backend::start("web"));
     let (first, second) = (unused(), unused());

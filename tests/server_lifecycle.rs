@@ -46,7 +46,10 @@ fn a_second_instance_names_the_address_that_is_taken() {
     let _first = folder.start();
     until("the proxy answers", || TcpStream::connect(proxy).is_ok());
     let (code, _, said) = run(&mut folder.command());
-    assert!(code != 0 && said.contains(&proxy.to_string()), "{said}");
+    assert_eq!(code, 5, "{said}");
+    let whole =
+        format!("{proxy} is in use by another process (perhaps another instance of this program); stop it (`ss -ltnp`");
+    assert!(said.contains(&whole) && said.contains("or configure another port"), "the address and both mends: {said}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use pointsman::cluster::event::ClusterEvent;
 use pointsman::demo::cluster::{AgentStanding, TaskState};
-use simulation_support::cluster::{Later, Process};
+use pointsman::model::check::CheckState;
+use simulation_support::cluster::{Later, PROBED, Process};
 use simulation_support::network::{Lie, Link, junk};
 use simulation_support::seeds::each_seed;
 use simulation_support::world::World;
@@ -59,7 +60,8 @@ fn act(world: &mut World) {
     let step: (&str, fn(&mut World)) = match what {
         0..20 => ("launch", launch_some),
         20..40 => ("tasks go on", go_on),
-        40..50 => ("verdicts", judge),
+        40..46 => ("verdicts", judge),
+        46..50 => ("checks", check_some),
         50..60 => ("end", end_some),
         60..64 => ("agent lost", lose_agent),
         64..72 => ("agent back", return_agent),
@@ -137,6 +139,20 @@ fn judge(world: &mut World) {
     }
 }
 
+/// The program's own checks come to verdicts: of tasks that are in the table, and late of one that has ended.
+fn check_some(world: &mut World) {
+    let mut ids: Vec<String> = world.ids().filter(|id| id.starts_with(&format!("{PROBED}."))).collect();
+    world.random.shuffle(&mut ids);
+    ids.truncate(world.random.usize(1..=15));
+    if world.random.u8(..4) == 0 {
+        ids.extend(world.knowledge.ends_received.first().cloned());
+    }
+    for id in ids {
+        let state = if world.random.u8(..5) > 0 { CheckState::Good } else { CheckState::Bad };
+        world.judge_by_check(&id, state);
+    }
+}
+
 fn end_some(world: &mut World) {
     for id in some(world, TaskState::Running, 4) {
         let state = [TaskState::Killing, TaskState::Failed, TaskState::Finished][world.random.usize(..3)];
@@ -155,6 +171,7 @@ fn storm(world: &mut World) {
         end_some(world);
     }
     judge(world);
+    check_some(world);
 }
 
 fn any_agent(world: &mut World, standing: AgentStanding, connected: bool) -> Option<String> {

@@ -85,7 +85,7 @@ fn every_way_in_is_told_when_it_comes_and_when_it_goes() {
             running("any", "any", 1, &[("pointsman.host", "*")]),
             running("port", "port", 1, &[("pointsman.http.listen", "10001")]),
             running("name", "name", 1, &[("pointsman.host", "db.test"), ("pointsman.protocol", "tls")]),
-            running(app, "app", 1, &[]),
+            running(app, "app", 1, &[("pointsman.weight", "2")]),
         ];
         world.facts(1, facts);
     });

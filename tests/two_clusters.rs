@@ -81,8 +81,8 @@ struct World {
 
 impl World {
     fn start(clusters: [&Cluster; 2]) -> Self {
-        let mut config = Config::default();
-        config.mesos = clusters.iter().map(|cluster| cluster.source()).collect();
+        let mesos = clusters.iter().map(|cluster| cluster.source()).collect();
+        let mut config = Config { mesos, ..Config::default() };
         config.upstreams.allowed_networks.push("127.0.0.0/8".parse().unwrap());
         config.dns.listen.push(([127, 0, 0, 1], 0).into());
         config.proxy.listeners.push(ListenerConfig::plain("http", ([127, 0, 0, 1], 0).into()));

@@ -62,6 +62,13 @@ pub(crate) struct Follower {
 /// Counts a stream for as long as it lives.
 struct OpenStream(IntGauge);
 
+impl OpenStream {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.dec();
@@ -77,7 +84,6 @@ impl Follower {
         permit: OwnedSemaphorePermit,
         open: &IntGauge,
     ) -> Self {
-        open.inc();
         let mut generations = context.table.watch();
         // The version known from before counts as news if it is not the current one.
         generations.mark_changed();
@@ -96,7 +102,8 @@ impl Follower {
             last,
             greeting: Some(greeting),
             _permit: permit,
-            _open: OpenStream(open.clone()),
+            // Counted once it follows: whoever sees the number knows that from now on nothing is missed.
+            _open: OpenStream::new(open),
         }
     }
 

@@ -186,7 +186,7 @@ fn socket(api: SocketAddr) -> PathBuf {
 fn act(arguments: &Arguments, line: &str, output: &mut Output<'_>) -> Result<Verdict, Failure> {
     let command: Command = line.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(program)?;
-    let said = runtime.block_on(control::send(arguments.control, &command)).map_err(program)?;
+    let said = runtime.block_on(control::send(arguments.control, &command))?;
     writeln!(output.out, "{said}")?;
     Ok(Verdict::Positive)
 }

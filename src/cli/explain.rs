@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// For a URL: a header, `Name: value`; Host counts instead of the URL's
     #[arg(long = "header", short = 'H')]
     headers: Vec<String>,
-    /// For a name: A, AAAA, SRV, CNAME or TXT
+    /// For a name: the type of records, as `resolve` has them; all if left out
     #[arg(long = "type")]
     record_type: Option<String>,
 }

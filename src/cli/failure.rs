@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::admin::reply::ErrorDetail;
+use crate::demo::control::ControlError;
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub(super) enum Failure {
     /// The instance refuses.
     #[error("{}", show(.0))]
     Refused(ErrorDetail),
+    /// The demo does not answer, or refuses.
+    #[error(transparent)]
+    Demo(#[from] ControlError),
     /// The program itself failed.
     #[error("{0}")]
     Program(String),
@@ -32,8 +36,8 @@ impl Failure {
         match self {
             Self::Negative(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } => 3,
-            Self::Refused(_) => 4,
+            Self::Unreachable { .. } | Self::Demo(ControlError::Connect { .. } | ControlError::Broken { .. }) => 3,
+            Self::Refused(_) | Self::Demo(ControlError::Refused(_)) => 4,
             Self::Program(_) | Self::Output(_) => 5,
         }
     }

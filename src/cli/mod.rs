@@ -80,6 +80,7 @@ struct Instance {
 impl Instance {
     /// Takes from the environment what the command line leaves open; an empty variable counts as unset.
     fn or_environment(mut self) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the two variables that the help names")]
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         self.admin = self.admin.or_else(|| variable("POINTSMAN_ADMIN").map(|v| v.to_string_lossy().into_owned()));
         self.token_file = self.token_file.or_else(|| variable("POINTSMAN_TOKEN_FILE").map(PathBuf::from));

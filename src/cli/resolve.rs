@@ -12,7 +12,7 @@ use crate::admin::query::encode;
 pub(super) struct Arguments {
     /// The name
     name: String,
-    /// A, AAAA, SRV, CNAME, PTR, TXT, SVCB or HTTPS; all if left out
+    /// A, AAAA, SRV, CNAME, PTR, TXT, SVCB, HTTPS, SOA, NS, MX, CAA, SSHFP or TLSA; all if left out
     #[arg(value_name = "TYPE")]
     record_type: Option<String>,
 }

@@ -31,6 +31,7 @@ impl Environment<'static> {
     /// The process's own variables and the real files.
     pub fn process() -> Self {
         // A variable that is not UTF-8 is refused for its replacement characters, not taken for one that is not set.
+        #[expect(clippy::disallowed_methods, reason = "the one place where secrets come from the environment")]
         let variable = &|name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Self { variable, file: &|path| read_bounded(path, LONGEST_SECRET) }
     }

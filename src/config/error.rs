@@ -32,7 +32,7 @@ pub struct ConfigError {
 }
 
 /// Faults that are told one by one; a file of garbage does not fill the log.
-pub const MOST_ERRORS: usize = 100;
+pub(crate) const MOST_ERRORS: usize = 100;
 
 impl ConfigErrors {
     /// Orders faults by place and cuts what is too much.

@@ -297,11 +297,23 @@ impl<S: 'static, E: Entry> Entries<S> for TypedEntries<S, E> {
     }
 }
 
+/// A path as the header of a table has it: without the places of entries in their lists.
+fn header(path: &str) -> String {
+    let mut depth = 0;
+    let outside = |character: &char| {
+        depth += u32::from(*character == '[');
+        let is_outside = depth == 0;
+        depth -= u32::from(*character == ']');
+        is_outside
+    };
+    path.chars().filter(outside).collect()
+}
+
 impl<S: 'static> List<S> {
     fn read(&self, target: &mut S, item: &Item<'_>, place: &Place, reader: &mut Reader<'_>) {
         let DeValue::Array(items) = item.get_ref() else {
             let message = format!("found {}, expected a list of tables", type_noun(item.get_ref()));
-            return reader.fault(place, message, format!("write [[{}]] with double brackets", place.path));
+            return reader.fault(place, message, format!("write [[{}]] with double brackets", header(&place.path)));
         };
         if items.len() > self.most {
             let message = format!("{} entries are here, {} are allowed", items.len(), self.most);
@@ -310,7 +322,7 @@ impl<S: 'static> List<S> {
         for (position, item) in items.iter().enumerate() {
             let Some(table) = as_table(item) else {
                 let message = format!("found {}, expected a table", type_noun(item.get_ref()));
-                reader.fault(&place.at(item.span()), message, format!("write it as [[{}]]", place.path));
+                reader.fault(&place.at(item.span()), message, format!("write it as [[{}]]", header(&place.path)));
                 continue;
             };
             let name = table.get("name").and_then(|name| name.get_ref().as_str());

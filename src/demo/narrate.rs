@@ -44,7 +44,7 @@ State:    curl http://{admin}/v1/services
 Deploys:  curl http://{admin}/v1/deploys
 Orders:   pointsman --admin {orders} drain agent 127.0.0.2
           pointsman --admin {orders} undrain agent 127.0.0.2
-Act:      curl -X POST 'http://{control}/demo/deploy?app=web'    (answers when the deploy is over: ask from another terminal)
+Act:      curl -X POST 'http://{control}/demo/deploy?app=web'    # answers when the deploy is over: ask from another terminal
           curl -X POST 'http://{control}/demo/scale?app=web&n=5'
           curl -X POST 'http://{control}/demo/crash?app=web'
           curl -X POST http://{control}/demo/kill-agent

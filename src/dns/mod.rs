@@ -27,6 +27,7 @@ pub mod forward;
 pub mod limit;
 pub mod log;
 pub mod metrics;
+pub(crate) mod nameserver;
 pub mod resolve;
 #[doc(hidden)]
 pub mod sample;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::answer::Authority;
+use super::nameserver;
 use super::source::NameSource;
 use super::wire::query::Question;
 use super::wire::record::{Data, Owner, Soa, type_of};
@@ -139,7 +140,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         loop {
             let name = visited.last().map_or(asked, |name| name);
             let owner = if visited.is_empty() { Owner::Question } else { Owner::Name(name) };
-            let found = self.find(name);
+            let found = self.authority.find(name);
             if visited.is_empty() {
                 self.resolution.zone = found.zone().map_or(ZoneSlot::OUTSIDE, |zone| zone.slot);
             }
@@ -220,40 +221,6 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             RecordData::Cname(target) => Some((target.clone(), self.ttl(record))),
             _ => None,
         })
-    }
-
-    /// Finds a name, the name server's own included: that one is not in the table.
-    fn find(&self, name: &str) -> Found {
-        let found = self.authority.names.find(name);
-        let zone = match &found {
-            Found::Outside | Found::Unready(_) | Found::Delegated(..) => return found,
-            Found::Missing(zone) | Found::Node(zone, _) => zone,
-        };
-        let Some(nameserver) = nameserver_below(&self.config().nameserver, &zone.name) else { return found };
-        let wildcard = match &found {
-            Found::Node(_, node) => node.wildcard,
-            _ => None,
-        };
-        match labels_below(name, &zone.name).unwrap_or_default() {
-            // The name is the program's own: it takes no additions from tasks.
-            below if below == nameserver => Found::Node(zone.clone(), self.nameserver_node(below.is_empty())),
-            // RFC 8020: what lies above an existing name exists.
-            below if is_below(nameserver, below) && (wildcard.is_some() || matches!(found, Found::Missing(_))) => {
-                Found::Node(zone.clone(), Node::default())
-            }
-            // RFC 4592 §3.3.1: below a name that exists no wildcard further up counts.
-            below if wildcard.is_some_and(|encloser| is_nearer(nameserver, below, encloser)) => {
-                Found::Missing(zone.clone())
-            }
-            _ => found,
-        }
-    }
-
-    fn nameserver_node(&self, is_apex: bool) -> Node {
-        let configured = &self.config().nameserver_addresses;
-        let addresses = if configured.is_empty() { self.authority.own_addresses } else { configured };
-        let records = addresses.iter().map(|address| Record { data: (*address).into(), ttl: None });
-        Node::new(is_apex, records.collect())
     }
 
     /// The answer of a name that exists and is no alias to be followed.
@@ -340,14 +307,9 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
 
     fn write_ns(&mut self, owner: Owner<'_>, zone: &Zone) {
         let config = self.config();
-        let (nameserver, ttl) = (&*config.nameserver, config.ttl_seconds);
-        if self.write_answer(owner, ttl, Data::Ns(nameserver, &zone.name)) {
-            let host = match nameserver.strip_suffix('.') {
-                Some(absolute) => absolute.into(),
-                None if zone.name.is_empty() => nameserver.into(),
-                None => format!("{nameserver}.{}", zone.name).into(),
-            };
-            self.targets.push(host);
+        let (below, ttl) = (&*config.nameserver, config.ttl_seconds);
+        if self.write_answer(owner, ttl, Data::Ns(below, &zone.name)) {
+            self.targets.push(nameserver::absolute(below, &zone.name).into());
         }
     }
 
@@ -432,7 +394,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     /// Addresses of the hosts that the answer names, as room allows: whole sets only.
     fn write_addresses_of_targets(&mut self) {
         for target in std::mem::take(&mut self.targets) {
-            let Found::Node(_, node) = self.find(&lower(&target)) else { continue };
+            let Found::Node(_, node) = self.authority.find(&lower(&target)) else { continue };
             for wanted in [record_type::A, record_type::AAAA] {
                 if !self.write_additional_set(&target, &node, wanted) {
                     return;
@@ -493,34 +455,6 @@ fn at_distance(data: &RecordData, distance: u8) -> Cow<'_, RecordData> {
 /// RFC 8482 §4.1: to "whatever there is", one record set is answer enough.
 fn one_type_of(node: &Node) -> Option<u16> {
     if node.is_apex { Some(record_type::SOA) } else { node.records.first().map(|record| type_of(&record.data)) }
-}
-
-/// The name server's labels below the zone, empty where it is the zone's own name; `None`: it lies elsewhere.
-fn nameserver_below<'n>(nameserver: &'n str, zone: &str) -> Option<&'n str> {
-    match nameserver.strip_suffix('.') {
-        Some(absolute) if absolute == zone => Some(""),
-        Some(absolute) => labels_below(absolute, zone),
-        None => Some(nameserver),
-    }
-}
-
-/// The labels of `name` below `zone`; `None`: it is the zone itself, or elsewhere.
-fn labels_below<'n>(name: &'n str, zone: &str) -> Option<&'n str> {
-    if zone.is_empty() {
-        return (!name.is_empty()).then_some(name);
-    }
-    name.strip_suffix(zone)?.strip_suffix('.')
-}
-
-/// Whether `name` lies below `above`.
-fn is_below(name: &str, above: &str) -> bool {
-    name.strip_suffix(above).is_some_and(|labels| labels.ends_with('.'))
-}
-
-/// Whether the name server's name, or one above it, lies between `below` and the ancestor of it that begins at `encloser`.
-fn is_nearer(nameserver: &str, below: &str, encloser: usize) -> bool {
-    let ancestors = below.match_indices('.').map(|(dot, _)| dot + 1).take_while(|at| *at < encloser);
-    ancestors.map(|at| &below[at..]).any(|above| above == nameserver || is_below(nameserver, above))
 }
 
 fn lower(name: &Arc<str>) -> Arc<str> {

@@ -85,7 +85,7 @@ const PROTECTED: &[&str] = &[
 
 impl Act {
     /// How the value is described to people.
-    pub fn describe(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Location => "a URL or a path, with places",
             Self::RedirectStatus => "301, 302, 303, 307 or 308",
@@ -100,7 +100,7 @@ impl Act {
     }
 
     /// Reads a value.
-    pub fn read(self, text: &str) -> Result<Acted, Fault> {
+    pub(crate) fn read(self, text: &str) -> Result<Acted, Fault> {
         match self {
             Self::Location => Template::location(text).map(Acted::Template).map_err(|error| template_fault(&error)),
             Self::Rewrite => Template::path(text).map(Acted::Template).map_err(|error| template_fault(&error)),

@@ -18,12 +18,12 @@ pub(super) struct Complaints {
 
 impl Complaints {
     /// Whether no more are listed, so that finding good words for them is in vain.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= MAX_PROBLEMS - 1
     }
 
     /// Adds a problem of the label `at`.
-    pub fn add(&mut self, code: ProblemCode, at: &str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn add(&mut self, code: ProblemCode, at: &str, message: impl Into<String>, mend: impl Into<String>) {
         if self.is_full() {
             self.omitted += 1;
             return;
@@ -38,7 +38,7 @@ impl Complaints {
     }
 
     /// Adds a value that could not be understood.
-    pub fn value(&mut self, at: &str, value: &str, fault: Fault) {
+    pub(crate) fn value(&mut self, at: &str, value: &str, fault: Fault) {
         // A part of the value may be quoted in what is wrong with it.
         let message = match is_secret(at) {
             true => "the value [hidden] cannot be used".to_owned(),
@@ -48,7 +48,7 @@ impl Complaints {
     }
 
     /// All of them, sorted: the order of labels does not show.
-    pub fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.omitted > 0 {
             self.list.push(Problem {
                 code: ProblemCode::InvalidLabel,

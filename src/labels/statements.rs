@@ -49,7 +49,7 @@ pub(super) struct Statements {
 
 impl Statements {
     /// Adds a statement. What was said first counts; a contradiction is a problem.
-    pub fn say(&mut self, place: Place, field: Field, said: Said) {
+    pub(crate) fn say(&mut self, place: Place, field: Field, said: Said) {
         let Some(first) = self.said.get(&(place.clone(), field)) else {
             self.said.insert((place, field), said);
             return;
@@ -66,12 +66,12 @@ impl Statements {
     }
 
     /// Adds a statement unless something is said already: how labels of marathon-lb give way to native ones.
-    pub fn say_if_silent(&mut self, place: Place, field: Field, said: Said) {
+    pub(crate) fn say_if_silent(&mut self, place: Place, field: Field, said: Said) {
         self.said.entry((place, field)).or_insert(said);
     }
 
     /// Takes a statement back if this label has made it.
-    pub fn unsay(&mut self, place: &Place, field: Field, label: &str) {
+    pub(crate) fn unsay(&mut self, place: &Place, field: Field, label: &str) {
         let key = (place.clone(), field);
         if self.said.get(&key).is_some_and(|said| &*said.label == label) {
             self.said.remove(&key);
@@ -79,17 +79,17 @@ impl Statements {
     }
 
     /// What is said at a place.
-    pub fn at(&self, place: Place, field: Field) -> Option<&Said> {
+    pub(crate) fn at(&self, place: Place, field: Field) -> Option<&Said> {
         self.said.get(&(place, field))
     }
 
     /// What is said of a port: its own statement, else that of every port.
-    pub fn of_port(&self, port: usize, field: Field) -> Option<&Said> {
+    pub(crate) fn of_port(&self, port: usize, field: Field) -> Option<&Said> {
         self.at(Place::Port(port), field).or_else(|| self.at(Place::EveryPort, field))
     }
 
     /// Whether anything is said of a port or its routes.
-    pub fn mention(&self, port: usize) -> bool {
+    pub(crate) fn mention(&self, port: usize) -> bool {
         self.said.keys().any(|(place, _)| match place {
             Place::EveryPort => true,
             Place::Port(at) | Place::Route(at, _) => *at == port,
@@ -98,7 +98,7 @@ impl Statements {
     }
 
     /// The names of a port's routes: the default one first, the others sorted.
-    pub fn routes(&self, port: usize) -> Vec<Arc<str>> {
+    pub(crate) fn routes(&self, port: usize) -> Vec<Arc<str>> {
         let mut names: Vec<Arc<str>> = Vec::new();
         for (place, _) in self.said.keys() {
             if let Place::Route(at, name) = place

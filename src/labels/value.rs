@@ -99,7 +99,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub fn new(wrong: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(crate) fn new(wrong: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { wrong: wrong.into(), mend: mend.into() }
     }
 }
@@ -115,7 +115,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
 impl Kind {
     /// How the value is described to people.
-    pub fn describe(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Name | Self::Certificate => "a name",
             Self::Version => "a text",
@@ -148,7 +148,7 @@ impl Kind {
     }
 
     /// Reads a value. Of a list, what is good counts and what is not becomes a fault.
-    pub fn read(self, text: &str, faults: &mut Vec<Fault>) -> Option<Value> {
+    pub(crate) fn read(self, text: &str, faults: &mut Vec<Fault>) -> Option<Value> {
         let text = text.trim();
         match self {
             Self::Hosts => return hosts(text, faults).map(Value::Hosts),

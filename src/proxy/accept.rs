@@ -18,6 +18,7 @@ use super::connection::{self, Arrival};
 use super::drain::{self, Drain, DrainSignal};
 use super::listen::{Entrance, Listener};
 use super::tls::TlsListener;
+use super::websocket;
 use super::worker::Worker;
 use crate::socket::{HANDSHAKES, refuse_new};
 
@@ -74,10 +75,13 @@ impl Acceptor {
         } else {
             drop(socket);
         }
-        let Self { mut drain, mut connections, .. } = self;
+        let Self { worker, mut drain, mut connections, .. } = self;
         tokio::select! {
             () = async { while connections.join_next().await.is_some() {} } => {}
-            () = drain::expired(&mut drain) => connections.shutdown().await,
+            () = drain::expired(&mut drain) => {
+                websocket::goodbyes(&worker.websockets).await;
+                connections.shutdown().await;
+            }
         }
     }
 

@@ -16,11 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::frame_guard::{ABANDONED, Flood, FrameGuard};
-use super::head_scan::HeadScan;
+use super::head_gate::{HeadGate, Turn};
 use super::idle::Watch;
-
-/// What ends a request line, and its head.
-const LINE_END: &[u8] = b" HTTP/1.1\r\n\r\n";
 
 /// A client's socket.
 #[derive(Debug)]
@@ -39,17 +36,23 @@ pub struct ClientIo<S> {
 /// Who looks at what comes in.
 #[derive(Debug)]
 enum Look {
-    Http1(Box<HeadScan>),
+    Http1(Box<HeadGate>),
     Http2(Box<FrameGuard>),
     /// Nobody: it is another protocol.
     Away,
 }
 
 impl<S> ClientIo<S> {
-    /// A socket that speaks HTTP/1, with heads of `most` octets; `first` was read from it already, behind the requests
-    /// that `watch` has counted.
-    pub fn http1(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration, most: usize) -> Self {
-        let look = Look::Http1(Box::new(HeadScan::after(watch.requests(), most)));
+    /// A socket that speaks HTTP/1, with heads of `most` octets and `max_fields` fields; `first` was read from it already,
+    /// behind the requests that `watch` has counted.
+    pub fn http1(
+        stream: S,
+        first: Bytes,
+        watch: Arc<Watch>,
+        stall: Duration,
+        (most, max_fields): (usize, usize),
+    ) -> Self {
+        let look = Look::Http1(Box::new(HeadGate::new(watch.requests(), most, max_fields)));
         Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None }
     }
 
@@ -63,49 +66,22 @@ impl<S> ClientIo<S> {
         &self.stream
     }
 
-    fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Looks at what came over HTTP/2.
+    fn received_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Look::Http2(guard) = &mut self.look else { return Ok(()) };
         if bytes.is_empty() {
             return Ok(());
         }
-        match &mut self.look {
-            Look::Http1(_) if self.watch.has_switched() => self.look = Look::Away,
-            Look::Http1(scan) => {
-                self.watch.received();
-                scan.feed(bytes);
-                if let Some(violation) = scan.violation() {
-                    // Whose head is still to be parsed can be told what is wrong with its body, and gets an answer; nothing
-                    // of it is passed on. What has begun breaks off.
-                    if scan.is_in_body() && violation.request <= self.watch.requests() {
-                        let what = violation.reason.entry().meaning;
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-                    }
-                    self.watch.report(violation);
-                }
-            }
-            Look::Http2(guard) => {
-                let fed = guard.feed(bytes, Instant::now);
-                let abandoned = if self.watch.abandoned() > ABANDONED { Err(Flood::Abandoned) } else { Ok(()) };
-                fed.and(abandoned).map_err(|flood| {
-                    self.watch.report_flood(flood);
-                    io::Error::new(io::ErrorKind::InvalidData, flood)
-                })?;
-                self.watch.received_blocks(guard.blocks(), guard.is_in_block());
-            }
-            Look::Away => {}
-        }
+        let fed = guard.feed(bytes, Instant::now);
+        let abandoned = if self.watch.abandoned() > ABANDONED { Err(Flood::Abandoned) } else { Ok(()) };
+        fed.and(abandoned).map_err(|flood| {
+            self.watch.report_flood(flood);
+            io::Error::new(io::ErrorKind::InvalidData, flood)
+        })?;
+        self.watch.received_blocks(guard.blocks(), guard.is_in_block());
+        let (whole, partial) = guard.data_so_far();
+        self.watch.received_data(whole, partial);
         Ok(())
-    }
-
-    /// A request line that is too long is ended here for the parser behind: it would refuse the request by itself, as one
-    /// whose fields are too long, and without our reason.
-    fn end_long_line(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
-        let Look::Http1(scan) = &mut self.look else { return };
-        let Some(cut) = scan.take_cut() else { return };
-        // Room for what is added; of what came in crumbs, more than this last one is not there to be taken back.
-        buffer.set_filled(before + cut.saturating_sub(LINE_END.len()));
-        if buffer.remaining() >= LINE_END.len() {
-            buffer.put_slice(LINE_END);
-        }
     }
 
     fn watch_write<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -138,22 +114,68 @@ impl<S: AsyncWrite + Unpin> ClientIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// What was read before, then what the socket has.
+    fn poll_raw(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.has_remaining() {
+            let length = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+
+    /// HTTP/1: what the gate lets through.
+    fn poll_gated(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Look::Http1(gate) = &mut self.look else { return self.poll_raw(context, buffer) };
+            if self.watch.has_switched() {
+                self.first = [&gate.let_go()[..], &self.first].concat().into();
+                self.look = Look::Away;
+                continue;
+            }
+            match gate.turn(&self.watch, context)? {
+                Turn::Read => {}
+                Turn::Wait => return Poll::Pending,
+                Turn::Give => {
+                    gate.give(buffer);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let has_refused = gate.has_refused();
+            let before = buffer.filled().len();
+            ready!(self.poll_raw(context, buffer))?;
+            let octets = &buffer.filled()[before..];
+            if octets.is_empty() {
+                // A request that was refused has its answer, also if its client has said all: it comes by itself.
+                return if has_refused { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            self.watch.received();
+            let Look::Http1(gate) = &mut self.look else { continue };
+            let passed = gate.receive(octets, &self.watch)?;
+            buffer.set_filled(before + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if self.first.has_remaining() {
-            let length = self.first.len().min(buffer.remaining());
-            buffer.put_slice(&self.first.split_to(length));
-        } else {
-            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        match self.look {
+            Look::Http1(_) => self.poll_gated(context, buffer),
+            Look::Away => self.poll_raw(context, buffer),
+            Look::Http2(_) => {
+                let before = buffer.filled().len();
+                ready!(self.poll_raw(context, buffer))?;
+                Poll::Ready(self.received_frames(&buffer.filled()[before..]))
+            }
         }
-        let received = self.received(&buffer.filled()[before..]);
-        self.end_long_line(before, buffer);
-        Poll::Ready(received)
     }
 }
 

@@ -5,6 +5,9 @@
 //! quarter less processor time per request where many streams are busy. The buffer is bounded; beyond it the
 //! connection waits. A turn without anything to send gives a large buffer back. What is left after a turn waits for a
 //! slow reader, and counts as such.
+//!
+//! Towards clients it is also where what the implementation says by itself is seen ([`super::own_answers`]), and where
+//! nothing more is read while too much waits to be taken ([`super::uploads`]).
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,8 +21,12 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
+use super::connection::Client;
 use super::frame_guard::{self, Flood};
+use super::gone::Gone;
 use super::held::Held;
+use super::own_answers::{Finder, OwnAnswers};
+use super::uploads::Uploads;
 
 /// What waits at most to be sent.
 const MAX_BYTES: usize = 256 * 1024;
@@ -44,13 +51,57 @@ struct Gathered<S> {
     held: Held,
     /// Why sending failed; said to the connection when it next reads or writes.
     failed: Option<io::Error>,
+    /// Where the other end is a client.
+    facing: Option<Box<Facing>>,
+    /// Whether the other end has gone, where that is asked.
+    is_gone: fn(&S) -> bool,
+}
+
+/// What is known of a client on the other end.
+#[derive(Debug)]
+struct Facing {
+    client: Rc<Client>,
+    uploads: Rc<Uploads>,
+    answers: OwnAnswers,
 }
 
 /// A socket that gathers writes, and what sends them; what waits is counted in `held`.
 pub fn coalesce<S>(stream: S, held: Held) -> (Coalesced<S>, Flusher<S>) {
-    let gathered = Gathered { stream, buffer: BytesMut::new(), dirty: false, held, failed: None };
+    gather(stream, held, None, |_| false)
+}
+
+/// The same towards a client.
+pub fn coalesce_for<S: Gone>(client: &Rc<Client>, uploads: &Rc<Uploads>, stream: S) -> (Coalesced<S>, Flusher<S>) {
+    let held = Held::nothing(client.worker.shard.clone());
+    let facing = Facing { client: client.clone(), uploads: uploads.clone(), answers: OwnAnswers::default() };
+    gather(stream, held, Some(Box::new(facing)), S::is_gone)
+}
+
+fn gather<S>(
+    stream: S,
+    held: Held,
+    facing: Option<Box<Facing>>,
+    is_gone: fn(&S) -> bool,
+) -> (Coalesced<S>, Flusher<S>) {
+    let gathered = Gathered { stream, buffer: BytesMut::new(), dirty: false, held, failed: None, facing, is_gone };
     let gathered = Rc::new(RefCell::new(gathered));
     (Coalesced(gathered.clone()), Flusher(gathered))
+}
+
+/// What is found among the frames that go to a client.
+struct Findings<'a> {
+    client: &'a Client,
+    uploads: &'a Uploads,
+}
+
+impl Finder for Findings<'_> {
+    fn refuses(&mut self) -> Vec<(String, String)> {
+        self.client.has_refused_alone()
+    }
+
+    fn allows(&mut self, octets: u32) {
+        self.uploads.allow(octets.into());
+    }
 }
 
 impl<S> Clone for Flusher<S> {
@@ -63,6 +114,9 @@ impl<S: AsyncWrite + Unpin> Flusher<S> {
     /// Sends what it can; the task is woken when more can be sent.
     pub fn flush(&self, context: &mut Context<'_>) {
         let mut gathered = self.0.borrow_mut();
+        if let Some(facing) = &gathered.facing {
+            facing.uploads.settle();
+        }
         if gathered.buffer.is_empty() && !gathered.dirty {
             if gathered.buffer.capacity() > KEPT_BYTES {
                 gathered.buffer = BytesMut::new();
@@ -104,6 +158,17 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Takes what is to be sent.
+    fn add(&mut self, octets: &[u8]) {
+        match &mut self.facing {
+            Some(facing) => {
+                let Facing { client, uploads, answers } = &mut **facing;
+                answers.write(octets, &mut self.buffer, &mut Findings { client, uploads });
+            }
+            None => self.buffer.extend_from_slice(octets),
+        }
+    }
+
     /// Makes room for another write.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.failed.take() {
@@ -120,7 +185,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
         if let Some(error) = gathered.failed.take() {
             return Poll::Ready(Err(error));
         }
+        if gathered.facing.as_ref().is_some_and(|facing| !facing.uploads.may_read(context)) {
+            // Looked at now and then, whenever the connection is woken: what it has sent need not wait for anybody then.
+            return match (gathered.is_gone)(&gathered.stream) {
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                false => Poll::Pending,
+            };
+        }
         let read = ready!(Pin::new(&mut gathered.stream).poll_read(context, buffer));
+        if let Some(facing) = &gathered.facing {
+            facing.uploads.look();
+        }
         if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|error| error.is::<Flood>())) {
             // The implementation behind sees a broken connection and says nothing; the client is to know why.
             gathered.buffer.extend_from_slice(&frame_guard::farewell());
@@ -133,7 +208,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut gathered = self.0.borrow_mut();
         ready!(gathered.poll_room(context))?;
-        gathered.buffer.extend_from_slice(bytes);
+        gathered.add(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -145,7 +220,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         let mut gathered = self.0.borrow_mut();
         ready!(gathered.poll_room(context))?;
         for slice in slices {
-            gathered.buffer.extend_from_slice(slice);
+            gathered.add(slice);
         }
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }

@@ -1,6 +1,6 @@
 //! One client's connection: TLS, which HTTP it speaks, and its life until it is closed.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -30,16 +30,17 @@ use super::access_log::note;
 use super::answer_body::AnswerBody;
 use super::client_address;
 use super::client_io::ClientIo;
-use super::coalesce::{Turns, coalesce};
+use super::coalesce::{Turns, coalesce_for};
 use super::drain::{self, DrainSignal};
 use super::forward;
 use super::forwarded;
 use super::frame_guard::Flood;
-use super::held::Held;
+use super::gone::Gone;
 use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
 use super::idle::{Deadline, Times, Verdict, Watch};
 use super::listen::Entrance;
+use super::local;
 use super::pool::Place;
 use super::proxy_protocol::Addresses;
 use super::proxy_protocol::receive::receive;
@@ -49,6 +50,7 @@ use super::tcp;
 use super::tls::refusal::Refusal;
 use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
+use super::uploads::{Taker, Upload, Uploads};
 use super::worker::{LocalExecutor, Worker};
 use crate::config::Config;
 use crate::config::checked::ProxyLimits;
@@ -60,7 +62,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 4096;
 /// The smallest buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
-/// HTTP/2 windows towards clients.
+/// HTTP/2 windows towards clients; what they let in is counted while it waits (`uploads.rs`).
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Resets that a client may provoke (CVE-2025-8671), and that may wait to be accepted (CVE-2023-44487).
@@ -95,6 +97,8 @@ pub struct Client {
     pub watch: Arc<Watch>,
     /// Connections to endpoints that are kept for it alone.
     pub kept: RefCell<Vec<Place>>,
+    /// What it has sent and nobody has taken yet; over HTTP/2 only.
+    pub uploads: OnceCell<Rc<Uploads>>,
     /// Its place among the worker's connections; also held by what it was upgraded to.
     _permit: OwnedSemaphorePermit,
 }
@@ -134,24 +138,45 @@ impl Client {
             drain,
             watch: Arc::default(),
             kept: RefCell::default(),
+            uploads: OnceCell::new(),
             _permit: permit,
         }
     }
 }
 
 impl Client {
-    /// Counts what the HTTP implementation has refused by itself, before any rule of ours saw it.
+    /// Draining of the worker, or of the listener that it came by, for as long as its connection is open.
+    pub fn drain(&self) -> DrainSignal {
+        self.drain.clone()
+    }
+
+    /// Notes how its connection ended.
     fn has_ended(&self, result: Option<hyper::Result<()>>) {
         let Some(Err(error)) = result else { return };
         debug!(client = %self.peer, %error, flood = ?self.watch.flood(), "connection ended");
         if is_too_much(&error) {
-            return self.watch.report_flood(Flood::Library);
+            self.watch.report_flood(Flood::Library);
         }
-        let reason = match () {
-            () if error.is_parse_too_large() => Reason::HeadTooLarge,
-            () if error.is_parse() => Reason::BadHead,
-            () => return,
-        };
+        // Heads of HTTP/1 are looked at before the implementation sees them (`head_gate.rs`); should it refuse one all the
+        // same, that counts.
+        if error.is_parse() {
+            let reason = if error.is_parse_too_large() { Reason::HeadTooLarge } else { Reason::BadHead };
+            self.count_unread(reason);
+        }
+    }
+
+    /// The implementation of HTTP/2 answers a request alone, whose fields are too long: the fields that tell the reason.
+    pub fn has_refused_alone(&self) -> Vec<(String, String)> {
+        let reason = Reason::HeadTooLarge;
+        debug!(client = %self.peer, reason = reason.code(), "request refused");
+        self.count_unread(reason);
+        let fields = local::own_fields(&self.worker, reason);
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    }
+
+    /// Counts a request that the HTTP implementation has refused by itself, before any rule of ours saw it.
+    fn count_unread(&self, reason: Reason) {
         let shard = &self.worker.shard;
         shard.answered_locally(reason);
         shard.other().finished(reason.status(), Duration::ZERO);
@@ -378,7 +403,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let most = limits.head_bytes.max(SMALLEST_BUFFER);
-    let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle, most);
+    let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle, (most, limits.head_fields));
     let connection = http1::Builder::new()
         .auto_date_header(false)
         .header_read_timeout(None)
@@ -391,12 +416,14 @@ where
 
 async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Gone + Unpin + Send + 'static,
 {
-    let (socket, flusher) = coalesce(
-        ClientIo::http2(stream, first, client.watch.clone(), limits.idle),
-        Held::nothing(client.worker.shard.clone()),
-    );
+    let worker = &client.worker;
+    let (watch, shard, crowd) = (client.watch.clone(), worker.shard.clone(), worker.crowd.clone());
+    let uploads = Uploads::new(watch, shard, crowd, CONNECTION_WINDOW, limits.buffer_bytes);
+    let uploads = client.uploads.get_or_init(|| Rc::new(uploads)).clone();
+    let io = ClientIo::http2(stream, first, client.watch.clone(), limits.idle);
+    let (socket, flusher) = coalesce_for(&client, &uploads, io);
     let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -424,7 +451,7 @@ fn service(
 > {
     service_fn(move |request| {
         // Boxed: over HTTP/2 whoever spawns the stream moves it several times, and it is kilobytes large.
-        let answer = Box::pin(forward::answer(client.clone(), request));
+        let answer = Box::pin(forward::answer(client.clone(), request.map(|body| Upload::new(body, None))));
         async move { Ok(answer.await) }
     })
 }
@@ -439,9 +466,17 @@ fn stream_service(
 > {
     service_fn(move |request| {
         let client = client.clone();
+        // Before anything waits: what comes is counted from the first octet on (`uploads.rs`).
+        let uploads = client.uploads.get();
+        let is_tunnel = request.method() == Method::CONNECT;
+        // What is to become a tunnel has no body; the tunnel goes on with the count by itself.
+        let tunnel = uploads.filter(|_| is_tunnel).cloned().map(Taker::new);
+        let request = request.map(|body| Upload::new(body, uploads));
         async move {
             let shard = client.worker.shard.clone();
-            Ok(forward::answer(client, request).await.map(|body| StreamBody::new(body, shard)))
+            let answer = forward::answer(client, request).await.map(|body| StreamBody::new(body, shard));
+            drop(tunnel);
+            Ok(answer)
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
 mod hedge;
+mod pushback;
 
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,8 @@ use super::retry::{self, Decision, Situation};
 use super::rules::{self, Content, Refusal};
 use super::spans::request::{Outcome, RecordedTry, RequestSpan};
 use super::trace;
-use super::upgrade;
+use super::upgrade::{self, Tunnel};
+use super::uploads::Upload;
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
 use crate::model::endpoint::Endpoint;
@@ -73,7 +75,7 @@ use crate::model::time::Timestamp;
 const MOST_KEPT: usize = 32;
 
 /// Answers a request of a client.
-pub async fn answer(client: Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn answer(client: Rc<Client>, request: Request<Upload>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
     // As a plain one, if it asks for nothing but an answer: trailers are what only hyper passes on.
     let is_plain = hyper::body::Body::is_end_stream(&body) && !head.headers.contains_key(TE);
@@ -90,12 +92,13 @@ pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBod
 pub async fn resume(client: Rc<Client>, head: Parts, resumed: Resumed) -> Response<AnswerBody> {
     let Resumed { account, endpoint, first } = resumed;
     // The table may be another by now, and ask for more.
-    let made = plan::make(&client, client.watch.requests(), &head, false);
-    answer_made(client, made, head, None, account, Some((endpoint, first))).await
+    let number = client.watch.requests();
+    let made = plan::make(&client, number, &head, false);
+    answer_made(client, number, made, head, None, account, Some((endpoint, first))).await
 }
 
 /// Answers a request that hyper has read.
-async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
+async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
     if head.method == Method::CONNECT
         && upgrade::translate(&mut head, client.worker.rng.borrow_mut().u128(..).to_ne_bytes())
     {
@@ -109,7 +112,7 @@ async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Incoming>
     answer_parts(client, head, body).await
 }
 
-async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -> Response<AnswerBody> {
+async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
     if grpc::is_call(&head) {
@@ -119,7 +122,7 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
     let is_headless = head.version == Version::HTTP_2 && head.method == Method::HEAD;
     let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
     let made = plan::make(&client, number, &head, has_body);
-    let mut answer = answer_made(client, made, head, body, account, None).await;
+    let mut answer = answer_made(client, number, made, head, body, account, None).await;
     if is_headless
         && let Some(length) = answer.body_mut().withhold()
         // RFC 9110 section 8.6.
@@ -133,14 +136,18 @@ async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Incoming>) -
 /// Does what a plan says, or answers in its place; `first`: a try that was made already.
 async fn answer_made(
     client: Rc<Client>,
+    number: u32,
     made: Result<Plan, Refusal>,
     head: Parts,
-    body: Option<Incoming>,
+    body: Option<Upload>,
     mut account: Account,
     first: Option<(Arc<Endpoint>, FirstTry)>,
 ) -> Response<AnswerBody> {
     account.note = match &made {
         Ok(plan) => note::begin(&client, &plan.config, &head, Some(plan), account.started()),
+        Err(refusal) if client.watch.is_unread(number) => {
+            note::unread(&client, &client.worker.config(), refusal.reason)
+        }
         Err(_) => note::begin(&client, &client.worker.config(), &head, None, account.started()),
     };
     match made {
@@ -313,7 +320,7 @@ impl Forwarding {
         client: Rc<Client>,
         plan: Plan,
         mut head: Parts,
-        body: Option<Incoming>,
+        body: Option<Upload>,
         mut account: Account,
         granted: &Granted,
     ) -> Self {
@@ -410,11 +417,16 @@ impl Forwarding {
             match answer {
                 Ok(begun) => {
                     self.measure(&begun);
-                    if !self.is_refusal(&begun) || !Box::pin(self.may_be_repeated(None)).await {
+                    let pause = self.repeat_after(&begun);
+                    if pause.is_none() || !Box::pin(self.may_be_repeated(None)).await {
                         self.ask_for_replacement(&begun).await;
                         return self.pass_on(begun, &endpoint);
                     }
                     self.set_aside(begun, endpoint);
+                    if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+                        // Boxed: few requests wait here.
+                        Box::pin(tokio::time::sleep(pause)).await;
+                    }
                 }
                 // Boxed: few requests need it.
                 Err(fault) => {
@@ -686,8 +698,7 @@ impl Forwarding {
     }
 
     fn is_websocket(&self) -> bool {
-        let asked = self.plan.upgrade.as_ref().filter(|_| self.upgrade.is_some());
-        asked.is_some_and(|asked| asked.as_bytes().trim_ascii().eq_ignore_ascii_case(upgrade::WEBSOCKET.as_bytes()))
+        self.upgrade.is_some() && self.plan.upgrade.as_ref().is_some_and(upgrade::is_websocket)
     }
 
     /// A WebSocket as a stream (RFC 8441); where the endpoint takes none, what it makes of the request without.
@@ -809,8 +820,12 @@ impl Forwarding {
         let mut headers = self.headers.clone();
         headers.remove(HOST);
         if let Some(time) = self.plan.call {
+            // Of the whole call, and not of this attempt alone: `per_try` is a time for the beginning of its answer.
             let left = (self.account.started() + time).saturating_duration_since(Instant::now());
             headers.insert(grpc::TIMEOUT, grpc::timeout_value(left));
+        }
+        if self.account.is_call() {
+            grpc::count_attempts(&mut headers, self.attempts - self.unanswered);
         }
         *request.headers_mut() = headers;
         request
@@ -962,12 +977,6 @@ impl Forwarding {
         self.plan.call.map_or(total, |time| total.min(started + time))
     }
 
-    /// Whether the answer says that the endpoint has no time, and another may have.
-    fn is_refusal(&self, begun: &Begun) -> bool {
-        let status = begun.head.status;
-        status.is_server_error() && self.proxy().retry_statuses.contains(&status.as_u16()) && self.may_go_elsewhere()
-    }
-
     fn set_aside(&mut self, begun: Begun, endpoint: Arc<Endpoint>) {
         let (in_flight, hold) = (self.account.in_flight.take(), self.account.hold.take());
         self.aside = Some(Box::new(Aside { begun, endpoint: endpoint.clone(), in_flight, hold }));
@@ -1079,16 +1088,27 @@ impl Forwarding {
             head.status = StatusCode::OK;
             head.headers.remove(SEC_WEBSOCKET_ACCEPT);
         } else {
-            if let Some(protocol) = protocol {
+            if let Some(protocol) = protocol.clone() {
                 upgrade::write(&mut head.headers, protocol);
             }
             self.client.watch.switch();
         }
-        if let Some(endpoint_side) = head.extensions.remove::<OnUpgrade>() {
-            let tunnel = upgrade::tunnel(client_side, endpoint_side, limits.idle, worker.drain.clone(), self.account);
+        if let Some(endpoint) = head.extensions.remove::<OnUpgrade>() {
+            let is_websocket = protocol.as_ref().is_some_and(upgrade::is_websocket);
+            let tunnel = Tunnel {
+                client: client_side,
+                endpoint,
+                idle: limits.idle,
+                // What is a stream of a connection goes with it.
+                drain: if self.over_http2 { self.client.drain() } else { worker.drain.clone() },
+                websocket: is_websocket.then(|| worker.rng.borrow_mut().u32(..).to_ne_bytes()),
+                uploads: self.client.uploads.get().cloned(),
+            };
+            let open = is_websocket.then(|| worker.websockets.clone());
+            let account = self.account;
             worker.tasks.spawn_local(async move {
-                tunnel.await;
-                drop(carrier);
+                tunnel.run(account).await;
+                drop((carrier, open));
             });
         }
         Response::from_parts(head, AnswerBody::Switched)

@@ -88,6 +88,9 @@ pub struct FrameGuard {
     continuations: u32,
     /// Header blocks that have begun.
     blocks: u32,
+    /// Content of DATA frames that are whole, and of the one that has begun.
+    whole_data: u64,
+    begun_data: u32,
     ping: Bucket,
     settings: Bucket,
     priority: Bucket,
@@ -97,10 +100,11 @@ pub struct FrameGuard {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// So many octets are skipped; a header block may end behind them.
+    /// So many octets are skipped; a header block may end behind them, or DATA with so much content.
     Skip {
         left: u32,
         ends_block: bool,
+        content: u32,
     },
     Head {
         octets: [u8; HEAD],
@@ -118,10 +122,12 @@ const FRAME: Place = Place::Head { octets: [0; HEAD], have: 0 };
 impl Default for FrameGuard {
     fn default() -> Self {
         Self {
-            place: Place::Skip { left: PREFACE, ends_block: false },
+            place: Place::Skip { left: PREFACE, ends_block: false, content: 0 },
             is_in_block: false,
             continuations: 0,
             blocks: 0,
+            whole_data: 0,
+            begun_data: 0,
             ping: Bucket::new(100, 10),
             settings: Bucket::new(50, 5),
             priority: Bucket::new(100, 10),
@@ -139,12 +145,15 @@ impl FrameGuard {
     pub fn feed(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
         while !bytes.is_empty() {
             match &mut self.place {
-                Place::Skip { left, ends_block } => {
+                Place::Skip { left, ends_block, content } => {
                     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[here..];
                     *left -= u32::try_from(here).unwrap_or(*left);
+                    self.begun_data = content.saturating_sub(*left);
                     if *left == 0 {
                         self.is_in_block &= !*ends_block;
+                        self.whole_data += u64::from(*content);
+                        self.begun_data = 0;
                         self.place = FRAME;
                     }
                 }
@@ -160,9 +169,13 @@ impl FrameGuard {
                 }
                 Place::Padding { length, flags } => {
                     let (length, flags) = (*length - 1, *flags);
-                    self.data(length.saturating_sub(bytes[0].into()), flags, &now)?;
+                    let content = length.saturating_sub(bytes[0].into());
+                    self.data(content, flags, &now)?;
                     bytes = &bytes[1..];
-                    self.place = if length == 0 { FRAME } else { Place::Skip { left: length, ends_block: false } };
+                    self.place = match length {
+                        0 => FRAME,
+                        left => Place::Skip { left, ends_block: false, content },
+                    };
                 }
             }
         }
@@ -177,6 +190,11 @@ impl FrameGuard {
     /// Header blocks that have begun.
     pub fn blocks(&self) -> u32 {
         self.blocks
+    }
+
+    /// Octets of DATA so far, without padding: of frames that are whole, and of the one that has begun.
+    pub fn data_so_far(&self) -> (u64, u32) {
+        (self.whole_data, self.begun_data)
     }
 
     fn frame(&mut self, [a, b, c, kind, flags, ..]: [u8; HEAD], now: &impl Fn() -> Instant) -> Result<(), Flood> {
@@ -204,7 +222,7 @@ impl FrameGuard {
                 self.is_in_block &= !ends_block;
                 FRAME
             }
-            left => Place::Skip { left, ends_block },
+            left => Place::Skip { left, ends_block, content: if kind == DATA { left } else { 0 } },
         };
         Ok(())
     }
@@ -365,6 +383,24 @@ mod tests {
             guard.feed(&frame(PING, 0, &[0; 8]), Instant::now).unwrap();
         }
         assert_eq!(guard.feed(&frame(PING, 0, &[0; 8]), Instant::now), Err(Flood::Ping));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn content_of_data_is_counted_without_padding_and_in_pieces_of_any_size() {
+        for piece in [1, 2, 5, 1000] {
+            let mut guard = FrameGuard::default();
+            let mut feed = |bytes: &[u8]| {
+                bytes.chunks(piece).for_each(|piece| guard.feed(piece, Instant::now).unwrap());
+                guard.data_so_far()
+            };
+            feed(&[0; PREFACE as usize]);
+            assert_eq!(feed(&frame(HEADERS, END_HEADERS, &[0; 30])), (0, 0));
+            assert_eq!(feed(&frame(DATA, 0, &[7; 30])), (30, 0));
+            assert_eq!(feed(&frame(DATA, PADDED, &[2, 9, 0, 0])), (31, 0));
+            let last = frame(DATA, 0, &[7; 30]);
+            assert_eq!(feed(&last[..HEAD + 10]), (31, 10));
+            assert_eq!(feed(&last[HEAD + 10..]), (61, 0));
+        }
     }
 
     #[tokio::test(start_paused = true)]

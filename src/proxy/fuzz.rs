@@ -1,10 +1,13 @@
 //! What fuzzing feeds to the readers that stand before everything else, and what holds whatever they read.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::task::{Context, Waker};
 
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::authority::{authority_port, authority_to_host};
@@ -14,8 +17,12 @@ use super::filters::jwt::keys::KeySet;
 use super::filters::jwt::token;
 use super::forwarded::X_FORWARDED_FOR;
 use super::frame_guard::FrameGuard;
+use super::head_gate::{HeadGate, Turn};
 use super::head_scan::HeadScan;
+use super::idle::Watch;
+use super::own_answers::{Finder, OwnAnswers};
 use super::path::normalise_path;
+use super::websocket::frames::Frames;
 use crate::config::filter::JwtConfig;
 use crate::model::id::ServiceId;
 
@@ -35,6 +42,73 @@ pub fn fuzz_head_scan(data: &[u8]) {
     let whole = scan(data.len().max(1));
     assert_eq!(scan(1), whole);
     assert_eq!(scan(7), whole);
+}
+
+/// Which request is refused does not depend on how the octets come, and of what is not refused nothing is lost.
+pub fn fuzz_head_gate(data: &[u8]) {
+    let gated = |piece: usize| {
+        let (watch, mut gate, mut out) = (Watch::default(), HeadGate::new(0, HEAD, 100), Vec::new());
+        let context = Context::from_waker(Waker::noop());
+        for piece in data.chunks(piece) {
+            let passed = gate.receive(piece, &watch).expect("no request has begun");
+            out.extend_from_slice(&piece[..passed]);
+            while gate.turn(&watch, &context).expect("no request has begun") == Turn::Give {
+                let mut room = [0; 64];
+                let mut buffer = ReadBuf::new(&mut room);
+                gate.give(&mut buffer);
+                out.extend_from_slice(buffer.filled());
+            }
+        }
+        let most = u32::try_from(data.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let refused = (1..=most).find(|number| watch.violation(*number).is_some());
+        if refused.is_none() {
+            out.extend(gate.let_go());
+            assert_eq!(out, data);
+        }
+        refused
+    };
+    let whole = gated(data.len().max(1));
+    assert_eq!(gated(1), whole);
+    assert_eq!(gated(7), whole);
+}
+
+/// What goes to a client is what was written, but for what is added.
+pub fn fuzz_own_answers(data: &[u8]) {
+    struct Adds(usize);
+    impl Finder for Adds {
+        fn refuses(&mut self) -> Vec<(String, String)> {
+            self.0 += 1;
+            vec![("a".into(), "b".into())]
+        }
+
+        fn allows(&mut self, _: u32) {}
+    }
+    for piece in [1, 7, data.len().max(1)] {
+        let (mut walker, mut out, mut adds) = (OwnAnswers::default(), BytesMut::new(), Adds(0));
+        data.chunks(piece).for_each(|piece| walker.write(piece, &mut out, &mut adds));
+        // A literal with a name and a value of one octet each.
+        assert_eq!(out.len(), data.len() + 5 * adds.0);
+        assert!(adds.0 > 0 || out == data);
+    }
+}
+
+/// Frames end where they end, however the octets come.
+pub fn fuzz_websocket_frames(data: &[u8]) {
+    let walk = |piece: usize| {
+        let mut frames = Frames::default();
+        data.chunks(piece).for_each(|piece| frames.feed(piece));
+        (frames.is_between(), frames.have_closed())
+    };
+    let whole = walk(data.len().max(1));
+    assert_eq!(walk(1), whole);
+    assert_eq!(walk(7), whole);
+    let (mut frames, mut at) = (Frames::default(), 0);
+    while at < data.len() {
+        // One octet of the next frame, then the rest of it.
+        frames.feed(&data[at..=at]);
+        at += 1 + frames.feed_to_end(&data[at + 1..]);
+        assert!(frames.is_between() || at == data.len());
+    }
 }
 
 /// Floods and header blocks are seen however the octets come.

@@ -1,7 +1,8 @@
 //! What is told of a call over gRPC by its own means: how much time it has, and why it failed.
 //!
 //! After "gRPC over HTTP2" (grpc/grpc, doc/PROTOCOL-HTTP2.md) and "HTTP to gRPC Status Code Mapping" (the same,
-//! doc/http-grpc-status-mapping.md). Pure.
+//! doc/http-grpc-status-mapping.md), and gRFC A6, "gRPC Retry Design", as far as somebody between client and server repeats
+//! calls. Pure.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::reason::Reason;
 pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 const CONTENT: &str = "application/grpc";
 
 /// Digits of a time at most: "positive integer as ASCII string of at most 8 digits".
@@ -53,6 +56,46 @@ pub fn timeout_value(left: Duration) -> HeaderValue {
     let units = [(left.as_micros(), 'u'), (left.as_millis(), 'm'), (left.as_secs().into(), 'S')];
     let (number, unit) = units.into_iter().find(|(number, _)| *number <= MOST).unwrap_or((MOST, 'S'));
     HeaderValue::try_from(format!("{number}{unit}")).unwrap_or(HeaderValue::from_static("0m"))
+}
+
+/// What a server says of when a call may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushback {
+    /// Nothing.
+    None,
+    /// Not at all.
+    Never,
+    /// After so long a time at the earliest.
+    After(Duration),
+}
+
+/// What the fields of an answer say of when its call may be sent again.
+pub fn pushback(headers: &HeaderMap) -> Pushback {
+    let Some(value) = headers.get(PUSHBACK) else { return Pushback::None };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    // gRFC A6: "If the value for pushback is negative or unparseable, then it will be seen as the server asking the client
+    // not to retry at all."
+    match digits.and_then(|text| text.parse::<u32>().ok()) {
+        Some(millis) => Pushback::After(Duration::from_millis(millis.into())),
+        None => Pushback::Never,
+    }
+}
+
+/// Whether an answer is "Trailers-Only" with the status UNAVAILABLE: the server has not begun with the call.
+pub fn is_unavailable(answer: &http::response::Parts) -> bool {
+    answer.status == StatusCode::OK && answer.headers.get(STATUS).is_some_and(|status| status == "14")
+}
+
+/// Tells the server how often a call was sent before (gRFC A6, "Exposed Retry Metadata"), the client's own attempts and
+/// those of proxies before this one included; `attempts` are those here that may have reached a server, the present one
+/// among them.
+pub fn count_attempts(headers: &mut HeaderMap, attempts: u32) {
+    let more = attempts.saturating_sub(1);
+    if more == 0 {
+        return;
+    }
+    let known = headers.get(PREVIOUS_ATTEMPTS).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(known.unwrap_or(0).saturating_add(more)));
 }
 
 /// Makes an answer of ours one that a client of gRPC understands: "Trailers-Only", with the status in its head.
@@ -125,6 +168,32 @@ mod tests {
             assert_eq!(text, expected);
             assert!(read(text.to_str().unwrap()).unwrap() <= left);
         }
+    }
+
+    #[test]
+    fn pushback_is_a_time_or_a_no() {
+        let read = |text: &str| pushback(&HeaderMap::from_iter([(PUSHBACK, HeaderValue::from_str(text).unwrap())]));
+        assert_eq!(pushback(&HeaderMap::new()), Pushback::None);
+        assert_eq!(read("0"), Pushback::After(Duration::ZERO));
+        assert_eq!(read("1500"), Pushback::After(Duration::from_millis(1500)));
+        for text in ["-1", "", "soon", "+1", "1.5", "99999999999"] {
+            assert_eq!(read(text), Pushback::Never, "{text}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_added_up() {
+        let count = |known: Option<&'static str>, attempts: u32| {
+            let known = known.map(|known| (PREVIOUS_ATTEMPTS, HeaderValue::from_static(known)));
+            let mut headers = HeaderMap::from_iter(known);
+            count_attempts(&mut headers, attempts);
+            headers.get(PREVIOUS_ATTEMPTS).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(count(None, 1), None);
+        assert_eq!(count(None, 2).as_deref(), Some("1"));
+        assert_eq!(count(Some("2"), 1).as_deref(), Some("2"));
+        assert_eq!(count(Some("2"), 3).as_deref(), Some("4"));
+        assert_eq!(count(Some("many"), 2).as_deref(), Some("1"));
     }
 
     #[test]

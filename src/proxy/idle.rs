@@ -4,6 +4,8 @@
 //! request costs no look at the clock. A kept connection is closed between one and two times its idle time.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::early::Early;
@@ -27,10 +29,18 @@ pub struct Watch {
     flooded: AtomicU8,
     /// Requests that ended before their answer began, less those whose answer did.
     abandoned: AtomicU32,
+    /// Octets of DATA that came over HTTP/2, in whole frames, and of the frame that has begun.
+    uploaded: AtomicU64,
+    uploading: AtomicU32,
     /// Interim answers.
     pub early: Early,
     /// Number of the violating request, shifted by 8, and the reason's index plus one; 0: none.
     violation: AtomicU64,
+    /// Nothing could be read of the violating request.
+    unread: AtomicBool,
+    /// Who waits for the end of a request. One thread uses it; the lock is taken only where somebody waits.
+    ended: Mutex<Option<Waker>>,
+    awaited: AtomicBool,
 }
 
 impl Watch {
@@ -46,6 +56,19 @@ impl Watch {
     /// A request is over, its answer sent or given up.
     pub fn end(&self) {
         self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+        if self.awaited.load(Relaxed) {
+            self.awaited.store(false, Relaxed);
+            let waker = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Has somebody woken when a request is over.
+    pub fn wake_at_end(&self, waker: &Waker) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+        self.awaited.store(true, Relaxed);
     }
 
     /// Bytes came from the client, over HTTP/1: while no request is under way they begin a head.
@@ -60,6 +83,22 @@ impl Watch {
     pub fn received_blocks(&self, blocks: u32, open: bool) {
         self.heads.store(blocks, Relaxed);
         self.head_begun.store(open, Relaxed);
+    }
+
+    /// So many octets of DATA came over HTTP/2 so far, in whole frames, and so many of one that is not whole.
+    pub fn received_data(&self, whole: u64, partial: u32) {
+        self.uploaded.store(whole, Relaxed);
+        self.uploading.store(partial, Relaxed);
+    }
+
+    /// Octets of DATA that came over HTTP/2 so far, in whole frames, without padding.
+    pub fn uploaded(&self) -> u64 {
+        self.uploaded.load(Relaxed)
+    }
+
+    /// Octets of a DATA frame that has begun and is not whole.
+    pub fn uploading(&self) -> u32 {
+        self.uploading.load(Relaxed)
     }
 
     /// From here on the connection speaks another protocol.
@@ -117,6 +156,16 @@ impl Watch {
     pub fn report(&self, violation: Violation) {
         let packed = u64::from(violation.request) << 8 | (violation.reason.index() as u64 + 1);
         self.violation.store(packed, Relaxed);
+    }
+
+    /// Of the request that was reported nothing could be read.
+    pub fn report_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    /// Whether nothing could be read of request `number`, which was reported.
+    pub fn is_unread(&self, number: u32) -> bool {
+        self.unread.load(Relaxed) && self.violation(number).is_some()
     }
 
     /// What is wrong with request `number`, if anything was reported.

@@ -9,6 +9,7 @@ use super::answer_body::AnswerBody;
 use super::filters::pages::Dress;
 use super::grpc;
 use super::headers::REASON;
+use super::reason::Reason;
 use super::rules::Refusal;
 use super::worker::Worker;
 use crate::model::endpoint::Endpoint;
@@ -64,20 +65,11 @@ pub fn answer(
         *headers = *more;
     }
     headers.extend(fields);
-    headers.insert(REASON, HeaderValue::from_static(entry.code));
+    headers.extend(own_fields(worker, reason));
     let kind = content.and_then(|content| HeaderValue::from_str(&content.content_type).ok());
     headers.insert(CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")));
     if let Some(page) = &page {
         page.describe(headers);
-    }
-    headers.insert(DATE, worker.date());
-    let proxy = &worker.config().proxy;
-    if proxy.proxy_status && !reason.is_intended() {
-        // RFC 9209 section 2.1: who says it, what went wrong, and the code that people search for.
-        let status = format!("{}; error={}; details=\"{}\"", proxy.via, reason.proxy_error(), entry.code);
-        if let Ok(status) = HeaderValue::try_from(status) {
-            headers.insert(PROXY_STATUS, status);
-        }
     }
     match status {
         StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
@@ -94,6 +86,22 @@ pub fn answer(
         grpc::translate(&mut answer, reason, entry.meaning);
     }
     answer
+}
+
+/// The fields of every answer of our own, whoever writes it; one that somebody asked for is no error.
+pub fn own_fields(worker: &Worker, reason: Reason) -> HeaderMap {
+    let (mut fields, config) = (HeaderMap::new(), worker.config());
+    let proxy = &config.proxy;
+    fields.insert(REASON, HeaderValue::from_static(reason.code()));
+    fields.insert(DATE, worker.date());
+    if proxy.proxy_status && !reason.is_intended() {
+        // RFC 9209 section 2.1: who says it, what went wrong, and the code that people search for.
+        let status = format!("{}; error={}; details=\"{}\"", proxy.via, reason.proxy_error(), reason.code());
+        if let Ok(status) = HeaderValue::try_from(status) {
+            fields.insert(PROXY_STATUS, status);
+        }
+    }
+    fields
 }
 
 /// Says of an endpoint's answer where it comes from, behind what others said of it on the way (RFC 9209 section 2: "the

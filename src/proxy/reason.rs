@@ -199,10 +199,10 @@ reasons! {
         "The path has a broken or a dangerous percent-encoding, or a backslash.",
         "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused.";
     BadFraming "bad-framing" BAD_REQUEST Client,
-        "The request's length is given in more than one way, or a chunk's head can be read in two.",
+        "The request's length cannot be read or is given in more than one way, or a chunk's head can be read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
-        "The request's head is not valid HTTP/1; the answer has no body and does not name this code.",
+        "The request's head is not valid HTTP/1.",
         "Look at what the client sends (RFC 9112 sections 3 and 5).";
     BadLine "bad-line" BAD_REQUEST Client,
         "A line of the request's head or of its chunks does not end in CR LF.",
@@ -302,6 +302,7 @@ impl Reason {
         matches!(
             self,
             Self::BadFraming
+                | Self::BadHead
                 | Self::BadLine
                 | Self::UnknownCoding
                 | Self::BadHost

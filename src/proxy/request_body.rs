@@ -14,12 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::headers::strip_trailers;
 use super::held::Held;
 use super::metrics::Shard;
+use super::uploads::Upload;
 
 /// A body arrives at this rate at least, octets a second of the time that its client is waited for, once the grace has
 /// passed: a client that sends an octet now and then would hold its connections forever (the figures are Kestrel's).
@@ -47,7 +47,7 @@ pub struct RequestSource(Option<Rc<RefCell<Source>>>);
 
 #[derive(Debug)]
 struct Source {
-    incoming: Incoming,
+    incoming: Upload,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keep_limit: usize,
@@ -79,7 +79,7 @@ enum State {
 
 impl RequestSource {
     /// Takes a body. Up to `keep_limit` bytes of it are kept, and more than `most` are a fault; `idle` is the longest silence of the client.
-    pub fn new(incoming: Incoming, keep_limit: usize, most: u64, idle: Duration, shard: Arc<Shard>) -> Self {
+    pub fn new(incoming: Upload, keep_limit: usize, most: u64, idle: Duration, shard: Arc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }

@@ -5,6 +5,8 @@
 //! escape every rule.
 
 use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -26,11 +28,13 @@ use super::drain;
 use super::headers::has_token;
 use super::leash;
 use super::reason::Reason;
+use super::uploads::{Taker, Uploads};
+use super::websocket;
 
 /// The protocol's name.
 pub const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// Octets copied at once, each way.
-const BUFFER: usize = 16 * 1024;
+pub(super) const BUFFER: usize = 16 * 1024;
 
 /// What the client asks to be upgraded to; `None` if it does not, or only to what is not passed on.
 ///
@@ -83,6 +87,11 @@ pub fn is_over_http2(head: &Parts) -> bool {
     head.extensions.get::<OverHttp2>().is_some()
 }
 
+/// Whether this is the protocol's name.
+pub fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+}
+
 /// What an endpoint has to answer to a key (RFC 6455 section 4.2.2).
 pub fn accept(key: &HeaderValue) -> HeaderValue {
     let sum = Sha1::new().chain_update(key.as_bytes()).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
@@ -106,45 +115,100 @@ pub fn write(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// Copies both ways until both sides have ended, nothing was said for `idle`, or draining (ours or the endpoint's) ends it. `account` counts the
-/// request as in flight until then.
-pub async fn tunnel(
-    client: OnUpgrade,
-    endpoint: OnUpgrade,
-    idle: Duration,
-    mut drain: drain::DrainSignal,
-    mut account: Account,
-) {
-    let mut hold = account.hold.take();
-    let copied = Copied::default();
-    let both = async {
-        match tokio::try_join!(client, endpoint) {
-            Ok((client, endpoint)) => copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied).await,
-            Err(error) => debug!(%error, "upgrade failed"),
+/// A tunnel that is to be: both sides' upgrades, and what ends it.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The client's side.
+    pub client: OnUpgrade,
+    /// The endpoint's side.
+    pub endpoint: OnUpgrade,
+    /// The longest silence of both.
+    pub idle: Duration,
+    /// Draining of whoever carries it.
+    pub drain: drain::DrainSignal,
+    /// Of a WebSocket: the key of the frame by which the endpoint is told that it has to end.
+    pub websocket: Option<[u8; 4]>,
+    /// Where what the client has sent is counted until it is read, if it is.
+    pub uploads: Option<Rc<Uploads>>,
+}
+
+impl Tunnel {
+    /// Copies both ways until both sides have ended, nothing was said for too long, or draining (ours or the endpoint's)
+    /// ends it; the peers of a WebSocket are told then. `account` counts the request as in flight until the end.
+    pub async fn run(self, mut account: Account) {
+        let Self { client, endpoint, idle, mut drain, websocket, uploads } = self;
+        let mut hold = account.hold.take();
+        let is_cut = Cell::new(false);
+        let mut end = pin!(async {
+            tokio::select! {
+                () = drain::expired(&mut drain) => {}
+                () = leash::cut(hold.as_mut()) => is_cut.set(true),
+            }
+        });
+        let copied = Copied { from_client: Way::counted(uploads), ..Copied::default() };
+        let sides = tokio::select! {
+            sides = async { tokio::try_join!(client, endpoint) } => Some(sides),
+            () = &mut end => None,
+        };
+        match (sides, websocket) {
+            (Some(Ok((client, endpoint))), Some(mask)) => {
+                websocket::relay(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied, mask, end).await;
+            }
+            (Some(Ok((client, endpoint))), None) => tokio::select! {
+                () = copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied) => {}
+                () = end => {}
+            },
+            (Some(Err(error)), _) => debug!(%error, "upgrade failed"),
+            (None, _) => {}
         }
-    };
-    tokio::select! {
-        () = both => {}
-        () = drain::expired(&mut drain) => {}
-        () = leash::cut(hold.as_mut()) => account.drained(),
+        if is_cut.get() {
+            account.drained();
+        }
+        account.copied(copied.from_client.octets.get(), copied.from_endpoint.octets.get());
+        account.complete();
     }
-    account.copied(copied.from_client.octets.get(), copied.from_endpoint.octets.get());
-    account.complete();
 }
 
 /// What was copied, each way.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    from_client: Way,
-    from_endpoint: Way,
+    pub(super) from_client: Way,
+    pub(super) from_endpoint: Way,
 }
 
 /// One way.
 #[derive(Debug, Default)]
-struct Way {
+pub(super) struct Way {
     octets: Cell<u64>,
     /// Whoever sends on it has said all, and that was passed on.
     is_whole: Cell<bool>,
+    /// Where what comes this way is counted until it is read.
+    upload: Option<Taker>,
+}
+
+impl Way {
+    /// What comes this way is counted in `uploads` until it is read.
+    fn counted(uploads: Option<Rc<Uploads>>) -> Self {
+        Self { upload: uploads.map(Taker::new), ..Self::default() }
+    }
+
+    /// So many octets were read.
+    pub(super) fn note(&self, octets: usize) {
+        self.octets.set(self.octets.get() + octets as u64);
+        if let Some(upload) = &self.upload {
+            upload.took(octets);
+        }
+    }
+
+    /// Whether whoever sends on it has said all, and that was passed on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole.get()
+    }
+
+    /// Whoever sends on it has said all; whether that was passed on.
+    pub(super) fn ends(&self, passed: bool) {
+        self.is_whole.set(passed);
+    }
 }
 
 /// Copies both ways until both have ended or nothing was said for `idle`. What breaks one way breaks both: neither side
@@ -171,7 +235,7 @@ pub(super) async fn copy_both(client: impl Abort, endpoint: impl Abort, idle: Du
 }
 
 /// One side is gone, or does not read.
-struct Broken;
+pub(super) struct Broken;
 
 /// One way. Its end is passed on, the other way goes on: half-closed connections are whole for the other half.
 async fn copy(
@@ -188,34 +252,34 @@ async fn copy(
             break;
         }
         activity.note();
-        way.octets.set(way.octets.get() + length as u64);
+        way.note(length);
         let written = async {
             to.write_all(&buffer[..length]).await?;
             to.flush().await
         };
         if !matches!(timeout(stall, written).await, Ok(Ok(()))) {
             // Who has said all may want to hear no more, and what it said is whole.
-            return if back.is_whole.get() { Ok(()) } else { Err(Broken) };
+            return if back.is_whole() { Ok(()) } else { Err(Broken) };
         }
     }
     // A side that is gone has ended its own way, too, and that tells how.
-    way.is_whole.set(matches!(timeout(stall, to.shutdown()).await, Ok(Ok(()))));
+    way.ends(matches!(timeout(stall, to.shutdown()).await, Ok(Ok(()))));
     Ok(())
 }
 
 /// When something was last said, either way.
-struct Activity(Cell<tokio::time::Instant>);
+pub(super) struct Activity(Cell<tokio::time::Instant>);
 
 impl Activity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Cell::new(tokio::time::Instant::now()))
     }
 
-    fn note(&self) {
+    pub(super) fn note(&self) {
         self.0.set(tokio::time::Instant::now());
     }
 
-    async fn silence(&self, idle: Duration) {
+    pub(super) async fn silence(&self, idle: Duration) {
         loop {
             let until = self.0.get() + idle;
             tokio::time::sleep_until(until).await;

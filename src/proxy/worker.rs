@@ -37,6 +37,7 @@ use super::pool::Pool;
 use super::spans::{SpanSender, Spans};
 use super::stall::Unstalled;
 use super::tls::profiles::TlsProfiles;
+use super::uploads::Crowd;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::endpoint::{Endpoint, EndpointState};
@@ -122,6 +123,10 @@ pub struct Worker {
     pub(super) per_address: PerAddress,
     /// TLS handshakes with clients.
     pub(super) handshakes: Handshakes,
+    /// Connections of HTTP/2 that are not read from, because too much waits already.
+    pub(super) crowd: Rc<Crowd>,
+    /// Held by each WebSocket: they have a moment to say goodbye when draining ends.
+    pub(super) websockets: Rc<()>,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Rc<ServiceLocal>>>,
     date: RefCell<(u64, HeaderValue)>,
@@ -179,6 +184,8 @@ impl Worker {
         self.with_table(|table| {
             let (now, config) = (Instant::now(), &table.config);
             self.outbound.sweep();
+            // Something may wait no longer that was no upload.
+            self.crowd.wake();
             self.permits.resize(config.proxy.limits.connections);
             self.pool.follow_profiles(self.tls.version());
             self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
@@ -341,6 +348,8 @@ impl Worker {
             rng: RefCell::new(fastrand::Rng::new()),
             per_address: PerAddress::default(),
             handshakes: Handshakes::default(),
+            crowd: Rc::default(),
+            websockets: Rc::default(),
             permits: Permits::new(connections),
             reader: RefCell::new(reader),
             services: RefCell::default(),

@@ -35,6 +35,10 @@ pub fn start_logging(config: &LogConfig) -> Result<LogHandle, String> {
     let started = match config.format {
         LogFormat::Text => {
             // Colours are for people; a journal or a file would be full of escapes.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the variable by which people tell every program (no-color.org)"
+            )]
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
         }

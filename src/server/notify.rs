@@ -39,6 +39,7 @@ pub struct HalfInherited {
 impl Inherited {
     /// What was passed to this process. Must be called once, before threads are started.
     pub fn take_all() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "how a service manager names what it passes (sd_listen_fds)")]
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut descriptors = listenfd::ListenFd::from_env();
         let mut inherited = Self::default();

@@ -2,6 +2,7 @@
 
     websockets_peer.py serve PORT          until standard input ends
     websockets_peer.py ask PORT HOST
+    websockets_peer.py leave PORT HOST     until the server ends it, going away
 """
 import asyncio
 import random
@@ -63,5 +64,30 @@ async def ask(port, host):
     print("good")
 
 
+async def leave(port, host):
+    """Some connections, in use and at rest, each of which has to be told that the server goes away (RFC 6455 7.4.1)."""
+    sockets = [
+        await websockets.connect(f"ws://{host}/", host="127.0.0.1", port=int(port), compression=compression)
+        for compression in ["deflate", None] * 3
+    ]
+    for number, socket in enumerate(sockets):
+        await socket.send(f"{number}")
+        assert await asyncio.wait_for(socket.recv(), 60) == f"{number}"
+    print("open", flush=True)
+
+    async def end(number, socket):
+        try:
+            while True:
+                if number % 2:
+                    await socket.send("more " * 1000)
+                await asyncio.wait_for(socket.recv(), 60)
+        except websockets.ConnectionClosed as closed:
+            assert closed.rcvd is not None and closed.rcvd.code == 1001, closed
+            assert closed.rcvd_then_sent, closed
+
+    await asyncio.gather(*(end(number, socket) for number, socket in enumerate(sockets)))
+    print("good")
+
+
 if __name__ == "__main__":
-    asyncio.run({"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run({"serve": serve, "ask": ask, "leave": leave}[sys.argv[1]](*sys.argv[2:]))

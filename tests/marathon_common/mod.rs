@@ -60,7 +60,7 @@ impl Running {
     pub async fn reload(&self, change: impl FnOnce(&mut Config)) {
         let mut config = (*self.table().config).clone();
         change(&mut config);
-        soon(self.server().reloader().apply(config)).await.unwrap();
+        Box::pin(soon(self.server().reloader().apply(config))).await.unwrap();
     }
 
     fn server(&self) -> &Server {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pointsman::cluster::state::ClusterState;
 use pointsman::demo::cluster::{AgentStanding, ModelTask, TaskState};
+use pointsman::model::check::CheckState;
 use pointsman::model::id::TaskKey;
 use pointsman::model::task::{Health, TaskState as State};
 use pointsman::table::Table;
@@ -13,6 +14,7 @@ use pointsman::table::dump::dump;
 use pointsman::table::writer::Writer;
 
 use super::answers::{proxy_ports, srv_ports};
+use super::cluster::PROBED;
 use super::world::{CLUSTER, START, World};
 
 /// How long tasks of lost agents are kept.
@@ -31,6 +33,7 @@ impl World {
             if !self.table.tasks.contains_key(key) {
                 self.check_removal(id);
                 self.knowledge.away_since.remove(id);
+                self.knowledge.verdicts.remove(id);
             }
         }
         for (key, task) in self.table.tasks.iter().filter(|(key, _)| of_cluster(key)) {
@@ -41,6 +44,7 @@ impl World {
                 let told = task.facts.unreachable_since.filter(|_| !is_known);
                 let since = told.map_or(self.now, |since| since.since(START).min(self.now));
                 self.knowledge.away_since.entry(key.task().to_owned()).or_insert(since);
+                self.knowledge.were_away.insert(key.task().to_owned());
             } else {
                 self.knowledge.away_since.remove(key.task());
             }
@@ -76,6 +80,7 @@ impl World {
             self.knowledge.absent_since.clear();
         }
         self.check_ends();
+        self.check_verdicts();
         self.check_answers(settled);
         self.check_file();
     }
@@ -121,16 +126,40 @@ impl World {
         }
     }
 
+    /// What the program's own checks have come to is in the table, through every snapshot, loss and restart.
+    fn check_verdicts(&mut self) {
+        let table = self.table.clone();
+        let shown = |key: &TaskKey| {
+            let verdicts = table.tasks.get(key)?.verdicts.clone()?;
+            verdicts.get("http").map(|verdict| verdict.state)
+        };
+        for (id, state) in self.knowledge.verdicts.clone() {
+            match shown(&self.key(&id)) {
+                Some(shown) => assert_eq!(shown, state, "{id} by its checks"),
+                // It was given up meanwhile: whoever comes back is checked anew.
+                None if self.knowledge.were_away.contains(&id) => {
+                    self.knowledge.verdicts.remove(&id);
+                    self.knowledge.ready.remove(&id);
+                }
+                None => panic!("{id} was found {state:?}, and the table does not know"),
+            }
+        }
+        for (key, view) in table.tasks.iter().filter(|(_, view)| view.verdicts.is_some()) {
+            assert!(self.knowledge.verdicts.contains_key(key.task()), "{key} was never judged: {:?}", view.verdicts);
+        }
+    }
+
     /// Clients get what is ready, and nothing that is known to be gone.
     fn check_answers(&mut self, settled: bool) {
         let apps: Vec<String> = self.cluster.apps.iter().map(|app| app.name.clone()).collect();
         if settled {
             let model = &self.cluster.model;
-            let is_ready = |task: &ModelTask| {
+            let is_ready = |(id, task): &(&String, &ModelTask)| {
                 let agent = &model.agents()[&task.agent];
-                agent.standing == AgentStanding::Registered && agent.connected && task.is_ready()
+                let is_good = task.app != PROBED || self.knowledge.verdicts.get(*id) == Some(&CheckState::Good);
+                agent.standing == AgentStanding::Registered && agent.connected && task.is_ready() && is_good
             };
-            let ready = model.tasks().iter().filter(|(_, task)| is_ready(task)).map(|(id, _)| id.clone());
+            let ready = model.tasks().iter().filter(is_ready).map(|(id, _)| id.clone());
             self.knowledge.ready = ready.collect();
         }
         for app in apps {
@@ -153,7 +182,10 @@ impl World {
             };
             let unlisted = ports(self, &|id| self.knowledge.absent_since.contains_key(id) || silent(id));
             // A name is given before the first verdict, as Mesos-DNS does; requests are not.
-            let unverified = ports(self, &|id| self.cluster.living_task(id).is_some_and(|task| task.healthy.is_none()));
+            let unverified = ports(self, &|id| match app == PROBED {
+                true => !self.knowledge.verdicts.contains_key(id),
+                false => self.cluster.living_task(id).is_some_and(|task| task.healthy.is_none()),
+            });
             let table = self.table.clone();
             let by_name = srv_ports(&table, &app, &mut self.random);
             let by_proxy = proxy_ports(&table, &app, &mut self.random);
@@ -200,9 +232,14 @@ impl World {
         assert!(lost.is_empty() && found.is_empty(), "incremental has {lost:#?}, rebuilt has {found:#?}");
     }
 
-    fn find(&self, id: &str) -> Option<Arc<pointsman::table::task::TaskView>> {
+    /// The key of a task of the cluster.
+    pub fn key(&self, id: &str) -> TaskKey {
         let framework = format!("{}-0000", self.framework());
-        self.table.tasks.get(&TaskKey::new(CLUSTER.into(), framework.as_str().into(), id)).cloned()
+        TaskKey::new(CLUSTER.into(), framework.as_str().into(), id)
+    }
+
+    pub fn find(&self, id: &str) -> Option<Arc<pointsman::table::task::TaskView>> {
+        self.table.tasks.get(&self.key(id)).cloned()
     }
 
     /// The part of ids that all of the cluster's have in common.
@@ -211,7 +248,7 @@ impl World {
         agent.rsplit_once("-S").expect("an agent's id").0
     }
 
-    fn ids(&self) -> impl Iterator<Item = String> {
+    pub fn ids(&self) -> impl Iterator<Item = String> {
         let table = self.table.clone();
         let ids: Vec<String> = table
             .tasks

@@ -14,6 +14,8 @@ use pointsman::model::time::Timestamp;
 
 pub const MASTERS: usize = 3;
 pub const AGENTS: u8 = 6;
+/// The app whose tasks are checked by the program itself.
+pub const PROBED: &str = "probed";
 
 /// A master's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +76,15 @@ impl Cluster {
             checked,
             ..AppSpec::http(name, 0, &[("pointsman.host", &format!("{name}.example.com"))])
         };
+        let mut probed = app(PROBED, false);
+        probed.labels.push(("pointsman.health.check".to_owned(), "tcp".to_owned()));
         Self {
             model,
             masters: [Process::Up; MASTERS],
             leader: Some(0),
             recovered: true,
             later: Vec::new(),
-            apps: vec![app("web", true), app("api", false), app("shop", true)],
+            apps: vec![app("web", true), app("api", false), app("shop", true), probed],
             ports: BTreeMap::new(),
             ended: BTreeMap::new(),
             restarted: Vec::new(),

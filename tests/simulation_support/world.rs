@@ -13,6 +13,7 @@ use pointsman::cluster::sources::mesos::wire;
 use pointsman::cluster::state::ClusterState;
 use pointsman::config::Config;
 use pointsman::config::checked::{FileConfig, Masters, MesosConfig, MesosEncoding};
+use pointsman::model::check::{CheckReport, CheckState, Verdict};
 use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
 use pointsman::table::writer::Writer;
@@ -68,6 +69,10 @@ pub struct Knowledge {
     pub absent_since: BTreeMap<String, Duration>,
     /// Tasks that were seen ready, and of which nothing was told since.
     pub ready: BTreeSet<String>,
+    /// What the program's own checks have come to, of tasks in the table.
+    pub verdicts: BTreeMap<String, CheckState>,
+    /// Tasks that have been away: who is given up and comes back is checked anew.
+    pub were_away: BTreeSet<String>,
 }
 
 fn told_alive(batch: &[ClusterEvent]) -> BTreeSet<String> {
@@ -80,6 +85,15 @@ fn told_alive(batch: &[ClusterEvent]) -> BTreeSet<String> {
         _ => None,
     });
     alive.collect()
+}
+
+/// The verdicts of a batch, the last one of each task.
+fn verdicts(batch: &[ClusterEvent]) -> BTreeMap<String, CheckState> {
+    let reports = batch.iter().filter_map(|event| match event {
+        ClusterEvent::Checked(reports) => Some(reports),
+        _ => None,
+    });
+    reports.flatten().map(|report| (report.task.task().to_owned(), report.verdict.state)).collect()
 }
 
 impl Story for World {
@@ -445,6 +459,15 @@ impl World {
         self.queue.push_back(ClusterEvent::Source(event));
     }
 
+    /// The program's own checks of a task come to a verdict.
+    pub fn judge_by_check(&mut self, id: &str, state: CheckState) {
+        self.knowledge.ready.remove(id);
+        let error = (state == CheckState::Bad).then(|| "connection refused".into());
+        let verdict = Verdict { state, since: self.wall(), error };
+        let report = CheckReport { task: self.key(id), port: "http".into(), verdict };
+        self.queue.push_back(ClusterEvent::Checked(vec![report]));
+    }
+
     // --- the writer
 
     /// Applies what is queued, in batches of any size.
@@ -462,6 +485,7 @@ impl World {
 
     pub fn apply_batch(&mut self, batch: Vec<ClusterEvent>) {
         self.knowledge.told_alive = told_alive(&batch);
+        let verdicts = verdicts(&batch);
         let outcome = self.writer.apply(batch, self.wall());
         if let Some((table, record)) = outcome.table {
             self.table_causes = record.causes;
@@ -469,6 +493,10 @@ impl World {
             let before = std::mem::replace(&mut self.table, table);
             self.check_change(&before);
         }
+        // What is said of a task that is not there, or not any more, is nobody's verdict.
+        let here = verdicts.into_iter().filter(|(id, _)| self.find(id).is_some());
+        let here: Vec<_> = here.collect();
+        self.knowledge.verdicts.extend(here);
         if !outcome.wanted_snapshots.is_empty() {
             self.session.request_snapshot(self.now);
             self.act();

@@ -4,16 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
-use crate::config::checked::ForwardConfig;
+use crate::config::checked::{DnsConfig, ForwardConfig};
+use crate::dns::answer::Authority;
+use crate::dns::nameserver;
+use crate::dns::transport::bind::own_addresses;
 use crate::table::Table;
 use crate::table::names::further::RareType;
-use crate::table::names::{Found, Node, Record};
+use crate::table::names::{Found, Node, Record, Zone};
 
 /// The most records that are listed.
 const MAX_RECORDS: usize = 1000;
 /// The record types that can be asked for.
-const TYPES: [&str; 13] =
-    ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS", "MX", "DS", "CAA", "SSHFP", "TLSA"];
+const TYPES: [&str; 15] =
+    ["A", "AAAA", "SRV", "CNAME", "PTR", "TXT", "SVCB", "HTTPS", "SOA", "NS", "MX", "DS", "CAA", "SSHFP", "TLSA"];
 
 /// How DNS answers one name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +64,9 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
         out.conclude("servfail", "there is no table yet: nobody may conclude that a name does not exist");
         return Ok(out);
     }
-    match table.names.find(&out.name) {
+    // The name server's own name is found too, with the addresses that it is told to listen on.
+    let own_addresses = own_addresses(&table.config.dns.listen);
+    match (Authority { names: table, own_addresses: &own_addresses }).find(&out.name) {
         Found::Outside if forwards(&table.config.dns.forward, &out.name) => {
             let why = "the name lies in none of the zones served here; clients in `dns.forward.allow` get what other \
                        servers say, all others this";
@@ -83,7 +88,7 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
         // RFC 4035 §3.1.4.1: what DS says of a zone is the zone's above it.
         Found::Delegated(zone, delegation) if wanted == Some("DS") && *delegation.name == *out.name => {
             out.zone = Some(zone.name.to_string());
-            out.take(&Node::new(false, delegation.above), table.config.dns.ttl_seconds);
+            out.take(&Node::new(false, delegation.above), Vec::new(), table.config.dns.ttl_seconds);
         }
         Found::Delegated(zone, delegation) => {
             out.zone = Some(zone.name.to_string());
@@ -99,7 +104,8 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
                 node.records.extend(table.names.rare(&out.name, record_type));
             }
             out.zone = Some(zone.name.to_string());
-            out.take(&node, table.config.dns.ttl_seconds);
+            let apex = if node.is_apex { apex(&zone, &table.config.dns) } else { Vec::new() };
+            out.take(&node, apex, table.config.dns.ttl_seconds);
         }
     }
     Ok(out)
@@ -126,17 +132,18 @@ impl NameExplanation {
         self.reason = reason.to_owned();
     }
 
-    fn take(&mut self, node: &Node, default_ttl: u32) {
+    /// Takes what a name has: its records, and those that the settings give a zone's own name.
+    fn take(&mut self, node: &Node, apex: Vec<RecordView>, default_ttl: u32) {
         self.types = node.records.iter().map(|record| record.data.type_name().to_owned()).collect();
+        self.types.extend(apex.iter().map(|record| record.record_type.clone()));
         self.types.sort_unstable();
         self.types.dedup();
         let wanted = self.record_type.clone();
         // RFC 1034 section 4.3.2, 3a: an alias answers for every type.
-        let matching = |record: &&Record| {
-            let this = record.data.type_name();
-            wanted.as_deref().is_none_or(|wanted| this == wanted || this == "CNAME")
-        };
-        let mut records = node.records.iter().filter(matching).map(|record| RecordView::of(record, default_ttl));
+        let matching = |this: &str| wanted.as_deref().is_none_or(|wanted| this == wanted || this == "CNAME");
+        let of_settings = apex.into_iter().filter(|record| matching(&record.record_type));
+        let of_table = node.records.iter().filter(|record| matching(record.data.type_name()));
+        let mut records = of_settings.chain(of_table.map(|record| RecordView::of(record, default_ttl)));
         self.records = records.by_ref().take(MAX_RECORDS).collect();
         self.truncated = records.next().is_some();
         match (self.records.is_empty(), node.is_apex) {
@@ -174,6 +181,20 @@ impl RecordView {
             data: record.data.to_string(),
         }
     }
+}
+
+/// What the settings give a zone's own name (RFC 1035 §3.3.13, §3.3.11).
+fn apex(zone: &Zone, config: &DnsConfig) -> Vec<RecordView> {
+    let name = |below: &str| format!("{}.", nameserver::absolute(below, &zone.name));
+    let (server, contact) = (name(&config.nameserver), name(&config.contact));
+    let DnsConfig { soa_refresh_seconds, soa_retry_seconds, soa_expire_seconds, negative_ttl_seconds, .. } = config;
+    let times = format!("{soa_refresh_seconds} {soa_retry_seconds} {soa_expire_seconds} {negative_ttl_seconds}");
+    let view = |record_type: &str, data: String| RecordView {
+        record_type: record_type.to_owned(),
+        ttl_seconds: config.ttl_seconds,
+        data,
+    };
+    vec![view("SOA", format!("{server} {contact} {} {times}", zone.serial)), view("NS", server)]
 }
 
 /// Whether other servers are asked for this name.
@@ -217,7 +238,9 @@ mod tests {
 
     fn outcome(records: Vec<Record>, is_apex: bool, wanted: Option<&'static str>) -> (String, usize) {
         let mut out = NameExplanation::new("x.y".into(), wanted);
-        out.take(&Node::new(is_apex, records), 5);
+        let zone = Zone::new("x.y".into(), 7);
+        let apex = if is_apex { apex(&zone, &DnsConfig::default()) } else { Vec::new() };
+        out.take(&Node::new(is_apex, records), apex, 5);
         (out.outcome, out.records.len())
     }
 
@@ -230,6 +253,10 @@ mod tests {
         assert_eq!(outcome(vec![address()], false, Some("SRV")), ("nodata".into(), 0));
         assert_eq!(outcome(vec![alias()], false, Some("A")), ("answer".into(), 1));
         assert_eq!(outcome(vec![], true, Some("A")), ("nodata".into(), 0));
+        assert_eq!(outcome(vec![], true, Some("SOA")), ("answer".into(), 1));
+        assert_eq!(outcome(vec![address()], true, Some("NS")), ("answer".into(), 1));
+        assert_eq!(outcome(vec![address()], true, None), ("answer".into(), 3));
+        assert_eq!(outcome(vec![address()], false, Some("SOA")), ("nodata".into(), 0));
         assert_eq!(RecordView::of(&srv(), 5).data, "0 1 80 a.b.");
         assert_eq!(RecordView::of(&srv(), 5).ttl_seconds, 7);
         assert_eq!(RecordView::of(&address(), 5).ttl_seconds, 5);

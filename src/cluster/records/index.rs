@@ -75,7 +75,9 @@ mod tests {
     #[test]
     fn what_was_filed_is_found_and_nothing_else() {
         // Hashes that meet in their places, and some that are one and the same.
-        for hash in [|n: usize| n as u64 * 0x9e37_79b9_7f4a_7c15, |n: usize| n as u64 / 3, |_: usize| u64::MAX] {
+        for hash in
+            [|n: usize| (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), |n: usize| n as u64 / 3, |_: usize| u64::MAX]
+        {
             let mut index = Index::with_room_for(500);
             (0..500).for_each(|n| index.insert(hash(n), n * 1000));
             for n in 0..500 {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Request;
 use crate::cluster::event::RecordData;
 use crate::config::checked::DnsConfig;
+use crate::dns::nameserver::absolute;
 use crate::dns::source::ZoneContents;
 use crate::dns::tsig::Session;
 use crate::dns::wire::name::NameText;
@@ -82,14 +83,6 @@ impl Listing {
             expire: config.soa_expire_seconds,
             minimum: config.negative_ttl_seconds,
         }
-    }
-}
-
-fn absolute(below: &str, zone: &str) -> String {
-    match below.strip_suffix('.') {
-        Some(absolute) => absolute.to_owned(),
-        None if zone.is_empty() => below.to_owned(),
-        None => format!("{below}.{zone}"),
     }
 }
 

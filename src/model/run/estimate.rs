@@ -17,8 +17,8 @@ const DECAY: Duration = Duration::from_secs(10);
 /// Nothing takes no time: zero stands for what was never measured.
 const SHORTEST: f64 = 1e-6;
 /// What a failure counts as at least, and what an endpoint that asks for a pause can make of it.
-pub const PENALTY: Duration = Duration::from_secs(5);
-pub const LONGEST_PENALTY: Duration = Duration::from_secs(300);
+pub(crate) const PENALTY: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_PENALTY: Duration = Duration::from_secs(300);
 
 /// One worker's estimate of one endpoint. One thread writes it.
 #[derive(Debug, Default)]

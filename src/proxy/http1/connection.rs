@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Asked, Step};
 use super::direct::{self, Direct, FirstTry};
 use super::head::{Found, PLAIN_BYTES, PlainHead, read_request, take_none};
+use super::scratch::Scratch;
 use super::upstream::poll_some;
 use crate::config::checked::ProxyLimits;
 use crate::proxy::answer_body::AnswerBody;
@@ -24,6 +25,8 @@ use crate::proxy::connection::Client;
 use crate::proxy::deadlines::Deadline;
 use crate::proxy::forward;
 
+/// Octets that are written in one piece.
+const SMALL: usize = 4096;
 /// How often a head is looked at before it has ended.
 const PARTIALS: u32 = 16;
 
@@ -207,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn answer(&mut self, head: Box<PlainHead>) -> Flow {
         let PlainHead { parts, closes, .. } = *head;
         let is_head = parts.method == Method::HEAD;
-        let answer = forward::answer_plain(self.client.clone(), parts);
+        let answer = Box::pin(forward::answer_plain(self.client.clone(), parts));
         self.answer_with(answer, is_head, closes).await
     }
 
@@ -252,17 +255,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let found = read_request(&direct.raw, self.max_fields, take_none);
         let (Found::Plain(head), Some(resumed)) = (found, direct.resumed(first)) else { return Flow::Ends };
         drop(direct);
-        let answer = forward::resume(self.client.clone(), head.parts, resumed);
+        let answer = Box::pin(forward::resume(self.client.clone(), head.parts, resumed));
         self.answer_with(answer, false, head.closes).await
     }
 
     async fn answer_with(
         &mut self,
-        answer: impl Future<Output = Response<AnswerBody>>,
+        mut answer: Pin<Box<impl Future<Output = Response<AnswerBody>>>>,
         is_head: bool,
         closes: bool,
     ) -> Flow {
-        let mut answer = pin!(answer);
         let answer = poll_fn(|context| match answer.as_mut().poll(context) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_client(context).map(Err),
@@ -350,8 +352,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 count += 1;
             }
         }
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let polled = match count {
             1 => Pin::new(&mut self.stream).poll_write(context, &slices[0]),
+            // A copy of what is small costs less than handing its pieces to the kernel one by one.
+            _ if length <= SMALL => {
+                let mut joined = Scratch::take();
+                let mut at = 0;
+                for slice in &slices[..count] {
+                    joined.bytes_mut()[at..at + slice.len()].copy_from_slice(slice);
+                    at += slice.len();
+                }
+                Pin::new(&mut self.stream).poll_write(context, &joined.bytes()[..length])
+            }
             _ => Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]),
         };
         match ready!(self.watch_write(context, polled)) {

@@ -99,7 +99,8 @@ pub fn request<'a>(fields: &[Header<'a>], head: &mut Vec<u8>) -> Option<Asked<'a
                 continue;
             }
             Kind::Host => {
-                if authority.replace(std::str::from_utf8(field.value).ok()?).is_some() {
+                let former = authority.replace(std::str::from_utf8(field.value).ok()?);
+                if former.is_some() {
                     return None;
                 }
             }
@@ -287,7 +288,9 @@ mod tests {
             (HeaderName::from_bytes(field.name.as_bytes()).unwrap(), HeaderValue::from_bytes(field.value).unwrap())
         };
         let mut map = HeaderMap::new();
-        fields.iter().map(pair).for_each(|(name, value)| drop(map.append(name, value)));
+        for (name, value) in fields.iter().map(pair) {
+            map.append(name, value);
+        }
         map
     }
 

@@ -102,12 +102,12 @@ impl Told {
 
     fn put(&self, faults: Vec<FileFault>) {
         let mut told = self.board.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let former = match faults.is_empty() {
-            true => told.1.remove(&self.number).unwrap_or_default(),
-            false => told.1.insert(self.number, faults.clone()).unwrap_or_default(),
-        };
+        let has_changed = told.1.remove(&self.number).unwrap_or_default() != faults;
+        if !faults.is_empty() {
+            told.1.insert(self.number, faults);
+        }
         drop(told);
-        if former != faults {
+        if has_changed {
             self.board.0.version.send_modify(|version| *version += 1);
         }
     }

@@ -15,7 +15,7 @@
 pub(super) mod balance;
 pub(super) mod give;
 pub(super) mod message;
-pub mod take;
+pub(crate) mod take;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

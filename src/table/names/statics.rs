@@ -15,6 +15,9 @@ pub(crate) struct StaticNames {
     records: StaticRecords,
 }
 
+/// Hears of a name, what its records were, and what they are.
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&str, Option<Vec<StaticRecord>>, Option<Vec<StaticRecord>>);
+
 /// Which zones a source's records lie in.
 #[derive(Debug)]
 pub(crate) struct Spread<'a> {
@@ -120,11 +123,7 @@ impl StaticNames {
 
     /// Tells `visit` of names whose records are others in `later`: what they were, and what they are. Costs nothing where
     /// both are one file's, and else a look at each name.
-    pub(super) fn diff(
-        &self,
-        later: &Self,
-        visit: &mut dyn FnMut(&str, Option<Vec<StaticRecord>>, Option<Vec<StaticRecord>>),
-    ) {
+    pub(super) fn diff(&self, later: &Self, visit: Visit<'_>) {
         if self.records.is_same(&later.records) {
             return;
         }

@@ -16,7 +16,7 @@ use crate::config::checked::FileConfig;
 use crate::model::id::ServiceId;
 
 /// The longest TOML file. What is larger belongs into a zone file or a routes file.
-pub const MAX_FILE: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// What tells a changed file from an unchanged one. A file that is not there has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) struct Fingerprint(Vec<(PathBuf, Option<[i64; 5]>)>);
 
 impl Fingerprint {
     /// What the files are like now.
-    pub fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+    pub(crate) fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let look = |path: &Path| {
             let data = std::fs::metadata(path).ok()?;
             // The inode tells a file that was replaced by one of the same length and time.
@@ -36,7 +36,7 @@ impl Fingerprint {
     }
 
     /// What the same files are like now.
-    pub fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         Self::take(self.paths())
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub fn push(&mut self, label: Label, span: Range<usize>, key: String) {
+    pub(crate) fn push(&mut self, label: Label, span: Range<usize>, key: String) {
         self.labels.push(label);
         self.sources.push((span, key));
     }
@@ -44,7 +44,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(text: &'a str, path: &Path, source: &'a FileConfig) -> Self {
+    pub(crate) fn new(text: &'a str, path: &Path, source: &'a FileConfig) -> Self {
         let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
         Self {
             path: path.into(),
@@ -56,20 +56,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn place(&self, at: usize) -> Place {
+    pub(crate) fn place(&self, at: usize) -> Place {
         let line = self.line_starts.partition_point(|start| *start <= at).max(1);
         let start = self.line_starts[line - 1];
         let before = self.text.get(start..at.min(self.text.len())).unwrap_or_default();
         Place { path: self.path.clone(), line, column: before.chars().count() + 1 }
     }
 
-    pub fn fault(&mut self, span: Range<usize>, key: &str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn fault(&mut self, span: Range<usize>, key: &str, message: impl Into<String>, mend: impl Into<String>) {
         let place = self.place(span.start);
         self.errors.add(place, key, message, mend);
     }
 
     /// Turns what the labels' reader found wrong into faults at the keys that the labels came from.
-    pub fn judge(&mut self, problems: &[Problem], written: &Written) {
+    pub(crate) fn judge(&mut self, problems: &[Problem], written: &Written) {
         // What is meant as it is written is no fault of the file: it is told as a problem of the table.
         for problem in problems.iter().filter(|problem| problem.code != ProblemCode::UnverifiedTls) {
             let found = written.labels.iter().position(|label| label.key == problem.at);
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Writes a key's value as a label.
-    pub fn write(&mut self, written: &mut Written, table: &DeTable<'_>, at: &str, key: &str, name: &str) {
+    pub(crate) fn write(&mut self, written: &mut Written, table: &DeTable<'_>, at: &str, key: &str, name: &str) {
         let Some(value) = find(table, key) else { return };
         let at = join(at, key);
         let separator = separator(key);
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn required(
+    pub(crate) fn required(
         &mut self,
         table: &DeTable<'_>,
         at: &str,
@@ -119,7 +119,12 @@ impl<'a> Reader<'a> {
         self.string(table, at, key).map(|(_, text)| text)
     }
 
-    pub fn string<'t, 'v>(&mut self, table: &'t DeTable<'v>, at: &str, key: &str) -> Option<(&'t Value<'v>, String)> {
+    pub(crate) fn string<'t, 'v>(
+        &mut self,
+        table: &'t DeTable<'v>,
+        at: &str,
+        key: &str,
+    ) -> Option<(&'t Value<'v>, String)> {
         let value = find(table, key)?;
         if let DeValue::String(text) = value.get_ref() {
             return Some((value, text.clone().into_owned()));
@@ -129,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables of a list, each with its key (`services[2]`).
-    pub fn tables<'t, 'v>(
+    pub(crate) fn tables<'t, 'v>(
         &mut self,
         table: &'t DeTable<'v>,
         at: &str,
@@ -145,7 +150,12 @@ impl<'a> Reader<'a> {
         out
     }
 
-    pub fn items<'t, 'v>(&mut self, table: &'t DeTable<'v>, at: &str, key: &str) -> Vec<(String, &'t Value<'v>)> {
+    pub(crate) fn items<'t, 'v>(
+        &mut self,
+        table: &'t DeTable<'v>,
+        at: &str,
+        key: &str,
+    ) -> Vec<(String, &'t Value<'v>)> {
         let Some(value) = find(table, key) else { return Vec::new() };
         let at = join(at, key);
         if let DeValue::Array(items) = value.get_ref() {
@@ -155,11 +165,11 @@ impl<'a> Reader<'a> {
         Vec::new()
     }
 
-    pub fn wrong_type(&mut self, span: Range<usize>, key: &str, value: &DeValue<'_>, wanted: &str) {
+    pub(crate) fn wrong_type(&mut self, span: Range<usize>, key: &str, value: &DeValue<'_>, wanted: &str) {
         self.fault(span, key, format!("it is of type {}, not {wanted}", value.type_str()), format!("write {wanted}"));
     }
 
-    pub fn refuse_unknown(&mut self, table: &DeTable<'_>, at: &str, known: &[&'static str]) {
+    pub(crate) fn refuse_unknown(&mut self, table: &DeTable<'_>, at: &str, known: &[&'static str]) {
         for (key, _) in table {
             let name = key.get_ref().as_ref();
             if !known.contains(&name) {

@@ -8,7 +8,7 @@ use crate::cluster::event::{Opaque, RecordData};
 
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRecord {
+pub(crate) enum InvalidRecord {
     /// Not a name.
     #[error("{0:?} is no DNS name: {1}")]
     Name(String, &'static str),
@@ -55,7 +55,7 @@ const MAX_TEXT: usize = 4096;
 
 impl InvalidRecord {
     /// What to do about it.
-    pub fn mend(&self) -> &'static str {
+    pub(crate) fn mend(&self) -> &'static str {
         match self {
             Self::Name(..) => "write labels of 1 to 63 letters, digits, `-` and `_`, 253 characters in all",
             Self::Relative(_) => "end the name with a dot, or give an origin (`$ORIGIN example.com.`)",
@@ -94,7 +94,7 @@ pub(super) enum Type {
 }
 
 impl Type {
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         const ALL: [(&str, Type); 12] = [
             ("A", Type::A),
             ("AAAA", Type::Aaaa),

@@ -15,10 +15,10 @@ use super::record::{self, InvalidRecord, Type, clip};
 use crate::cluster::records::RecordsBuilder;
 
 /// The longest line, in bytes.
-pub const MAX_LINE: usize = 16 * 1024;
+pub(crate) const MAX_LINE: usize = 16 * 1024;
 
 /// The most records of one source.
-pub const MAX_RECORDS: usize = 10_000_000;
+pub(crate) const MAX_RECORDS: usize = 10_000_000;
 
 /// The most octets that are made room for before a file is read: of a larger one the rest is when it comes.
 const MOST_ROOM: usize = 1 << 30;
