@@ -238,7 +238,7 @@ impl Source {
                 }
                 document = pending_or(listing.as_mut()) => {
                     listing = None;
-                    self.take_deployments(document, &mut on).await?;
+                    self.take_deployments(&document, &mut on).await?;
                 }
                 () = until(retry) => {}
                 () = until(on.listing.due()) => {}
@@ -327,8 +327,8 @@ impl Source {
     }
 
     /// The list of deployments came, or did not: nothing else waits for it. A Marathon without one says nothing of them.
-    async fn take_deployments(&mut self, document: Document, on: &mut Following) -> Result<(), Over> {
-        let fresh = match &document {
+    async fn take_deployments(&mut self, document: &Document, on: &mut Following) -> Result<(), Over> {
+        let fresh = match document {
             Ok(_) => on.listing.finish(),
             Err(_) => {
                 let (most, random) = (self.config.max_backoff, &mut self.random);
@@ -336,7 +336,7 @@ impl Source {
                 BTreeSet::new()
             }
         };
-        let list = match &document {
+        let list = match document {
             Ok(None) => Ok((Vec::new(), Vec::new())),
             Ok(Some(list)) => deployments::listed(list, fresh, &on.scope).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
