@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::backend::Backend;
-use common::facts::{snapshot, status};
+use common::facts::{CLUSTER, FRAMEWORK, snapshot, status};
 use common::ports::unused;
 use common::program::{Folder, Program, get, until};
 use common::world::{World, at, marathon, running};
@@ -17,7 +17,9 @@ use pointsman::demo::app::AppSpec;
 use pointsman::demo::{DemoCluster, DemoOptions};
 use pointsman::deploys::ledger::DeployLedger;
 use pointsman::deploys::record::{Deploy, Outcome};
-use pointsman::model::task::TaskState;
+use pointsman::model::framework_deployment::{DeploymentEnd, DeploymentOutcome, FrameworkDeployment};
+use pointsman::model::task::{AppFacts, TaskDefinition, TaskState};
+use pointsman::model::time::Timestamp;
 use pointsman::proxy::metrics::Tally;
 use pointsman::table::Table;
 use serde_json::Value;
@@ -32,6 +34,8 @@ struct Book {
     ledger: DeployLedger,
     seen: Arc<Table>,
     tally: Tally,
+    /// What readings said of the end of deploys.
+    ended: Vec<Outcome>,
 }
 
 impl Book {
@@ -46,7 +50,7 @@ impl Book {
         ledger.begin(&before);
         ledger.follow(&before, &seen, &|_| Tally::default());
         assert_eq!(ledger.running(), 0, "what is there at first is no deploy");
-        Self { world, ledger, seen, tally: Tally::default() }
+        Self { world, ledger, seen, tally: Tally::default(), ended: Vec::new() }
     }
 
     fn say(&mut self, facts: Vec<Fact>) {
@@ -56,10 +60,18 @@ impl Book {
     }
 
     fn look(&mut self) {
+        let next = self.follow();
+        let tally = self.tally;
+        let ended = self.ledger.read(&next, next.built_at, &|_| tally);
+        self.ended.extend(ended.iter().map(|deploy| deploy.outcome));
+    }
+
+    /// Takes a table over without a reading.
+    fn follow(&mut self) -> Arc<Table> {
         let (next, tally) = (self.world.table(), self.tally);
         self.ledger.follow(&self.seen, &next, &|_| tally);
-        self.ledger.read(&next, next.built_at, &|_| tally);
-        self.seen = next;
+        self.seen = next.clone();
+        next
     }
 
     fn set(&mut self, task: &str, state: TaskState) {
@@ -142,6 +154,8 @@ fn deploys_that_do_not_end_well_say_so() {
     book.say(vec![running("c1", "web", 1, V3)]);
     let outcomes: Vec<_> = book.ledger.deploys().iter().map(|deploy| (deploy.id, deploy.outcome)).collect();
     assert_eq!(outcomes, [(3, Outcome::Running), (2, Outcome::Superseded), (1, Outcome::RolledBack)]);
+    // Each is told once, for the metrics.
+    assert_eq!(book.ended, [Outcome::RolledBack, Outcome::Superseded]);
     assert_eq!(book.newest().from.len(), 2);
     // Back to a version that was there is no new deploy.
     book.say(vec![running("a3", "web", 1, V1)]);
@@ -152,6 +166,22 @@ fn deploys_that_do_not_end_well_say_so() {
     // The last one was gone with v3, or all were.
     assert!(matches!(book.newest().outcome, Outcome::Withdrawn | Outcome::RolledBack | Outcome::Finished));
     assert_eq!(book.ledger.running(), 0);
+}
+
+#[test]
+fn a_deploy_that_was_over_is_not_superseded_by_the_next_one() {
+    let mut book = Book::new();
+    book.say(vec![running("b1", "web", 1, V2)]);
+    // Nobody reads between the last old task's end and the first one of a third version.
+    for task in ["a1", "a2"] {
+        book.world.facts(1, vec![Fact::Status(Box::new(status(task, TaskState::Ended, None)))]);
+        book.follow();
+    }
+    book.world.facts(1, vec![running("c1", "web", 1, V3)]);
+    book.look();
+    let outcomes: Vec<_> = book.ledger.deploys().iter().map(|deploy| (deploy.id, deploy.outcome)).collect();
+    assert_eq!(outcomes, [(2, Outcome::Running), (1, Outcome::Finished)]);
+    assert_eq!(book.ended, [Outcome::Finished]);
 }
 
 #[test]
@@ -180,6 +210,169 @@ fn an_endpoint_that_is_put_back_into_service_is_not_leaving() {
     book.world.say(ClusterEvent::Command(Command::Undrain { subject, actor }));
     book.look();
     assert_eq!(leaving(&book), 0);
+}
+
+/// A new task of the app `/web`.
+fn of_web(id: &str, labels: &[(&str, &str)]) -> Fact {
+    let mut fact = running(id, "web", 1, labels);
+    if let Fact::Task(task) = &mut fact {
+        let app = Some(Arc::new(AppFacts { id: "/web".into(), ..AppFacts::default() }));
+        task.definition = Arc::new(TaskDefinition { app, ..(*task.definition).clone() });
+    }
+    fact
+}
+
+fn deployment(id: &str, app: &str, step: u32, began: Timestamp) -> FrameworkDeployment {
+    FrameworkDeployment {
+        cluster: CLUSTER.into(),
+        framework: FRAMEWORK.into(),
+        id: id.into(),
+        apps: [app.into()].into(),
+        step: Some(step),
+        steps: 2,
+        actions: [].into(),
+        began: Some(began),
+        ended: None,
+    }
+}
+
+fn begun(deployment: FrameworkDeployment) -> Fact {
+    Fact::Deployment(Box::new(deployment))
+}
+
+fn over(id: &str, how: DeploymentOutcome) -> Fact {
+    Fact::DeploymentOver { id: id.into(), end: DeploymentEnd { how, at: Timestamp(1), reason: None } }
+}
+
+/// The deployments of a deploy, and how they stand.
+fn standing(deploy: &Deploy) -> Vec<(String, &'static str)> {
+    deploy.deployments.iter().map(|record| (record.said.id.to_string(), record.said.standing())).collect()
+}
+
+fn known(all: &[(&str, &'static str)]) -> Vec<(String, &'static str)> {
+    all.iter().map(|(id, standing)| ((*id).to_owned(), *standing)).collect()
+}
+
+#[test]
+fn a_deploy_goes_on_as_long_as_its_deployment() {
+    let mut book = Book::new();
+    let began = book.world.now;
+    book.say(vec![begun(deployment("d", "/web", 1, began)), begun(deployment("other", "/other", 1, began))]);
+    assert!(book.ledger.deploys().is_empty(), "a deployment alone is no deploy");
+    book.say(vec![of_web("b1", V2)]);
+    let deploy = book.newest();
+    assert_eq!((standing(&deploy), deploy.began), (known(&[("d", "running")]), began));
+    // The new task falls over, and another takes its place; meanwhile the old ones were there alone. It is one deploy.
+    book.set("b1", TaskState::Ended);
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    book.say(vec![of_web("b2", V2), begun(deployment("d", "/web", 2, began))]);
+    book.set("a1", TaskState::Ended);
+    book.set("a2", TaskState::Ended);
+    let deploy = book.newest();
+    assert_eq!((deploy.id, deploy.outcome, deploy.deployments[0].said.step), (1, Outcome::Running, Some(2)));
+    book.say(vec![over("d", DeploymentOutcome::Succeeded)]);
+    let deploy = book.newest();
+    assert_eq!((deploy.id, deploy.outcome, standing(&deploy)), (1, Outcome::Finished, known(&[("d", "succeeded")])));
+    assert_eq!(deploy.ended, Some(book.world.now));
+    // What comes after it is none of its deployments.
+    book.say(vec![begun(deployment("later", "/web", 1, book.world.now)), of_web("b3", V2)]);
+    assert_eq!(standing(&book.newest()), known(&[("d", "succeeded")]));
+}
+
+#[test]
+fn a_deployment_that_fails_fails_the_deploy_unless_another_follows() {
+    let mut book = Book::new();
+    let began = book.world.now;
+    book.say(vec![begun(deployment("d", "/web", 1, began)), of_web("b1", V2)]);
+    book.say(vec![over("d", DeploymentOutcome::Failed)]);
+    let failed = book.world.now;
+    assert_eq!((book.newest().outcome, standing(&book.newest())), (Outcome::Running, known(&[("d", "failed")])));
+    for _ in 0..6 {
+        book.world.pass(1);
+        book.look();
+    }
+    let deploy = book.newest();
+    assert_eq!((deploy.outcome, deploy.ended), (Outcome::Failed, Some(failed)));
+
+    // Given up for one that leads back.
+    book.say(vec![begun(deployment("e", "/web", 1, book.world.now)), of_web("c1", V3)]);
+    book.say(vec![over("e", DeploymentOutcome::Failed)]);
+    book.say(vec![begun(deployment("back", "/web", 1, book.world.now))]);
+    for _ in 0..6 {
+        book.world.pass(1);
+        book.look();
+    }
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    book.set("c1", TaskState::Ended);
+    book.say(vec![over("back", DeploymentOutcome::Succeeded)]);
+    let deploy = book.newest();
+    assert_eq!(deploy.outcome, Outcome::RolledBack);
+    assert_eq!(standing(&deploy), known(&[("e", "failed"), ("back", "succeeded")]));
+}
+
+#[test]
+fn a_deployment_that_is_over_ends_a_deploy_whose_old_tasks_are_left_over() {
+    let mut book = Book::new();
+    let began = book.world.now;
+    book.say(vec![of_web("a3", V1), of_web("b1", V2)]);
+    // It is heard of after its first task.
+    assert_eq!(standing(&book.newest()), known(&[]));
+    book.say(vec![begun(deployment("d", "/web", 1, began))]);
+    book.set("a1", TaskState::Ended);
+    book.set("a2", TaskState::Ended);
+    // Its agent is cut off: Marathon has given it up, and it is kept for a while.
+    book.set("a3", TaskState::Unreachable);
+    book.say(vec![over("d", DeploymentOutcome::Succeeded)]);
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    for _ in 0..6 {
+        book.world.pass(1);
+        book.look();
+    }
+    assert_eq!((book.newest().outcome, standing(&book.newest())), (Outcome::Finished, known(&[("d", "succeeded")])));
+
+    // A task of another app is not one that is left over.
+    book.say(vec![begun(deployment("e", "/web", 1, book.world.now)), running("blue", "web", 1, V2), of_web("c1", V3)]);
+    for task in ["b1", "a3"] {
+        book.set(task, TaskState::Ended);
+    }
+    book.say(vec![over("e", DeploymentOutcome::Succeeded)]);
+    for _ in 0..6 {
+        book.world.pass(1);
+        book.look();
+    }
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    book.set("blue", TaskState::Ended);
+    assert_eq!(book.newest().outcome, Outcome::Finished);
+}
+
+#[test]
+fn what_a_lost_source_said_of_deployments_holds_nothing_up() {
+    let mut book = Book::new();
+    let began = book.world.now;
+    book.say(vec![begun(deployment("d", "/web", 1, began)), of_web("b1", V2)]);
+    book.set("a1", TaskState::Ended);
+    book.set("a2", TaskState::Ended);
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    book.say(vec![Fact::Lost { error: "gone".into() }]);
+    assert_eq!((book.newest().outcome, standing(&book.newest())), (Outcome::Finished, known(&[("d", "running")])));
+    // Back again, its list has the deployment no more, and what is said later of its end is taken over, too.
+    book.say(vec![Fact::Live, Fact::DeploymentsListed { deployments: Vec::new(), unread: Vec::new() }]);
+    assert_eq!(standing(&book.newest()), known(&[("d", "over")]));
+    book.say(vec![over("d", DeploymentOutcome::Succeeded)]);
+    assert_eq!(standing(&book.newest()), known(&[("d", "succeeded")]));
+}
+
+#[test]
+fn the_deployments_of_a_deploy_are_bounded() {
+    let mut book = Book::new();
+    book.say(vec![of_web("b1", V2)]);
+    for number in 0..20 {
+        let id = format!("d{number}");
+        book.say(vec![begun(deployment(&id, "/web", 1, book.world.now))]);
+        book.say(vec![over(&id, DeploymentOutcome::Failed)]);
+    }
+    let kept = standing(&book.newest());
+    assert_eq!((kept.len(), kept.last().map(|(id, _)| id.as_str())), (8, Some("d19")));
 }
 
 fn listener(address: SocketAddr) -> String {

@@ -75,6 +75,58 @@ async fn a_task_that_is_killed_gets_nothing_before_its_app_is_read() {
     assert_eq!(server.table().tasks.iter().count(), 1);
 }
 
+#[tokio::test]
+async fn the_only_task_is_replaced_without_a_gap() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let marathon = Marathon::start().await;
+    let version = |old_state: Option<&str>, new_alive: Option<bool>| {
+        let both = web("/web", "web.test", &[&old, &new]);
+        let mut app = both.clone();
+        app["healthChecks"] = json!([{ "protocol": "HTTP", "portIndex": 0 }]);
+        let mut tasks = Vec::new();
+        if let Some(state) = old_state {
+            let mut task = both["tasks"][0].clone();
+            (task["state"], task["healthCheckResults"]) = (state.into(), json!([{ "alive": true }]));
+            tasks.push(task);
+        }
+        if let Some(alive) = new_alive {
+            let mut task = both["tasks"][1].clone();
+            task["healthCheckResults"] = if alive { json!([{ "alive": true }]) } else { json!([]) };
+            tasks.push(task);
+        }
+        app["tasks"] = tasks.into();
+        app
+    };
+    marathon.put(version(Some("TASK_RUNNING"), None));
+    let server = following(&[&marathon], |_| {});
+    answers(&server, "web.test", "old").await;
+    marathon.put(version(Some("TASK_RUNNING"), Some(false)));
+    marathon.changed("/web");
+    server.table_until("both tasks", |table| table.tasks.iter().count() == 2).await;
+    // The new one is healthy and the old one killed at once, and Marathon takes its time to answer.
+    let (old_id, read) = (version(Some(""), None)["tasks"][0]["id"].clone(), marathon.asked("/v2/apps/web?"));
+    marathon.state().slow = Duration::from_millis(100);
+    marathon.put(version(Some("TASK_RUNNING"), Some(true)));
+    marathon.tell("health_status_changed_event", json!({ "appId": "/web", "alive": true }));
+    proxy_common::until("it is asked", || marathon.asked("/v2/apps/web?") > read).await;
+    marathon.put(version(Some("TASK_KILLING"), Some(true)));
+    marathon.tell("status_update_event", json!({ "appId": "/web", "taskId": old_id, "taskStatus": "TASK_KILLING" }));
+    let begun = std::time::Instant::now();
+    loop {
+        let answer = get(server.http, "web.test", "/").await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        if body(&answer) == "new" {
+            break;
+        }
+        assert!(begun.elapsed() < proxy_common::PATIENCE, "the new one is never asked");
+    }
+    let is_leaving = |table: &Table| {
+        let states: Vec<_> = table.tasks.values().map(|task| task.state).collect();
+        states.contains(&EndpointState::Draining) && states.contains(&EndpointState::Ready)
+    };
+    server.table_until("the old one gets nothing more", is_leaving).await;
+}
+
 /// One answer, and the end of the connection.
 async fn say_db(mut stream: tokio::net::TcpStream, _number: usize) {
     if proxy_common::read_head(&mut stream).await.is_some() {

@@ -6,7 +6,7 @@ use super::context::AdminContext;
 use super::query::Query;
 use super::reply::{Answer, ApiError, Reply};
 use super::services;
-use crate::deploys::record::{Deploy, EndpointRecord, Outcome};
+use crate::deploys::record::{Deploy, DeploymentRecord, EndpointRecord, Outcome};
 use crate::model::time::Timestamp;
 use crate::table::Table;
 
@@ -31,7 +31,7 @@ pub(crate) struct DeployView {
     pub from: Vec<String>,
     /// The version that appeared.
     pub to: String,
-    /// `running`, `finished`, `rolled-back`, `superseded` or `withdrawn`.
+    /// `running`, `finished`, `rolled-back`, `superseded`, `withdrawn` or `failed`.
     pub outcome: String,
     /// When it began and ended, in milliseconds since the Unix epoch.
     pub began: u64,
@@ -46,6 +46,38 @@ pub(crate) struct DeployView {
     pub cut: u64,
     /// `lost: 0 of 123456`.
     pub summary: String,
+    /// The deployments of the framework (Marathon) that it belongs to, in the order they were met. Absent in answers of
+    /// versions that did not know of any.
+    #[serde(default)]
+    pub deployments: Vec<DeploymentView>,
+}
+
+/// Apps and actions of a deployment that are shown.
+const SHOWN: usize = 50;
+
+/// A framework's deployment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DeploymentView {
+    /// The source that tells of it.
+    pub source: String,
+    /// What the framework calls it.
+    pub id: String,
+    /// `running`, `succeeded`, `failed`, or `over`: how it ended is not known.
+    pub state: String,
+    /// The ids of apps and pods that it affects, the first of them.
+    pub apps: Vec<String>,
+    /// How many more it affects.
+    pub more_apps: usize,
+    /// The step that is being made, or was made last, from 1, where known, and how many there are.
+    pub step: Option<u32>,
+    pub steps: u32,
+    /// What this step does (`ScaleApplication /shop`), the first of it.
+    pub actions: Vec<String>,
+    /// When it began and ended, by the framework's clock, in milliseconds since the Unix epoch.
+    pub began: Option<u64>,
+    pub ended: Option<u64>,
+    /// Why it failed, in the framework's words.
+    pub reason: Option<String>,
 }
 
 /// One deploy, whole.
@@ -133,12 +165,32 @@ impl DeployView {
             lost: tally.lost,
             cut: tally.cut,
             summary: format!("lost: {} of {}", tally.lost, tally.requests),
+            deployments: deploy.deployments.iter().map(DeploymentView::of).collect(),
         }
     }
 
     /// Whether it goes on.
     pub(crate) fn is_running(&self) -> bool {
         self.outcome == Outcome::Running.as_str()
+    }
+}
+
+impl DeploymentView {
+    fn of(DeploymentRecord { source, said }: &DeploymentRecord) -> Self {
+        let actions = said.actions.iter().map(|action| format!("{} {}", action.action, action.app));
+        Self {
+            source: source.to_string(),
+            id: said.id.to_string(),
+            state: said.standing().to_owned(),
+            apps: said.apps.iter().take(SHOWN).map(ToString::to_string).collect(),
+            more_apps: said.apps.len().saturating_sub(SHOWN),
+            step: said.step,
+            steps: said.steps,
+            actions: actions.take(SHOWN).collect(),
+            began: said.began.map(|at| at.0),
+            ended: said.ended.as_ref().map(|end| end.at.0),
+            reason: said.ended.as_ref().and_then(|end| end.reason.as_deref()).map(str::to_owned),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::show::{Columns, ago, clean};
 use super::{Output, Verdict};
-use crate::admin::deploys::{DeployDetails, DeployList, DeployView};
+use crate::admin::deploys::{DeployDetails, DeployList, DeployView, DeploymentView};
 use crate::admin::query::encode;
 
 #[derive(Debug, clap::Args)]
@@ -32,10 +32,21 @@ fn list(arguments: &Arguments, client: &Client, output: &mut Output<'_>) -> Resu
     if answer.printed(output)? {
         return Ok(Verdict::Positive);
     }
-    let mut columns = Columns::new(&["DEPLOY", "SERVICE", "FROM", "TO", "STATE", "BEGAN", "TOOK", "LOST"]);
-    for d in &answer.value.deploys {
-        let (from, began) = (from(d), ago(d.began));
-        columns.row(&[&d.id, &d.service, &from, &d.to, &d.outcome, &began, &took(d), &d.summary]);
+    let deploys = &answer.value.deploys;
+    let mut head = vec!["DEPLOY", "SERVICE", "FROM", "TO", "STATE", "BEGAN", "TOOK", "LOST"];
+    // Nobody without Marathon needs the column.
+    let has_deployments = deploys.iter().any(|deploy| !deploy.deployments.is_empty());
+    head.extend(has_deployments.then_some("DEPLOYMENT"));
+    let mut columns = Columns::new(&head);
+    for d in deploys {
+        let (from, began, took) = (from(d), ago(d.began), took(d));
+        let mut row: Vec<&dyn std::fmt::Display> =
+            vec![&d.id, &d.service, &from, &d.to, &d.outcome, &began, &took, &d.summary];
+        let deployment = d.deployments.last().map_or_else(|| "-".to_owned(), deployment);
+        if has_deployments {
+            row.push(&deployment);
+        }
+        columns.row(&row);
     }
     columns.write(output.out)?;
     Ok(Verdict::Positive)
@@ -52,6 +63,9 @@ fn one(number: u64, client: &Client, output: &mut Output<'_>) -> Result<Verdict,
     writeln!(output.out, "{}  {} → {}  {}", clean(&deploy.service), from(deploy), clean(&deploy.to), deploy.outcome)?;
     writeln!(output.out, "began {}, took {}", ago(deploy.began), took(deploy))?;
     writeln!(output.out, "{}, cut midway: {}", deploy.summary, deploy.cut)?;
+    for one in &deploy.deployments {
+        write_deployment(one, output)?;
+    }
     writeln!(output.out)?;
     let mut columns = Columns::new(&["VERSION", "ENDPOINTS", "REQUESTS", "ERRORS"]);
     for v in versions {
@@ -93,6 +107,29 @@ fn one(number: u64, client: &Client, output: &mut Output<'_>) -> Result<Verdict,
         writeln!(output.out, "… and {omitted} endpoints that are not recorded")?;
     }
     Ok(verdict)
+}
+
+/// A deployment in a few words: which, and how it stands.
+fn deployment(one: &DeploymentView) -> String {
+    let id = clean(&one.id);
+    match (one.state.as_str(), one.step) {
+        ("running", Some(step)) => format!("{id}, step {step} of {}", one.steps),
+        (state, _) => format!("{id}, {state}"),
+    }
+}
+
+fn write_deployment(one: &DeploymentView, output: &mut Output<'_>) -> Result<(), Failure> {
+    let (source, apps) = (clean(&one.source), clean(&one.apps.join(", ")));
+    let more = if one.more_apps > 0 { format!(" and {} more", one.more_apps) } else { String::new() };
+    let began = one.began.map(|at| format!(", began {}", ago(at))).unwrap_or_default();
+    writeln!(output.out, "deployment {} ({source}), of {apps}{more}{began}", deployment(one))?;
+    if one.state == "running" && !one.actions.is_empty() {
+        writeln!(output.out, "  {}", clean(&one.actions.join(", ")))?;
+    }
+    if let Some(reason) = &one.reason {
+        writeln!(output.out, "  {}", clean(reason))?;
+    }
+    Ok(())
 }
 
 fn from(deploy: &DeployView) -> String {

@@ -33,6 +33,8 @@ pub struct Changes {
     pub files: bool,
     /// What operators took out of service changed.
     pub drains: bool,
+    /// What is known of deployments changed.
+    pub deployments: bool,
     /// The state of a source changed.
     pub sources: bool,
     /// Everything is to be derived anew.
@@ -53,6 +55,7 @@ impl Changes {
             && !self.ports
             && !self.files
             && !self.drains
+            && !self.deployments
             && self.tasks.is_empty()
             && self.agents.is_empty()
             && self.frameworks.is_empty()

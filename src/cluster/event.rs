@@ -11,6 +11,7 @@ use crate::model::agent::AgentFacts;
 use crate::model::check::CheckReport;
 use crate::model::drain::DrainSubject;
 use crate::model::framework::FrameworkFacts;
+use crate::model::framework_deployment::{DeploymentEnd, FrameworkDeployment};
 use crate::model::id::{AgentId, FrameworkId, ServiceId, SourceName, TaskKey, Version};
 use crate::model::network::MastersFacts;
 use crate::model::problem::Problem;
@@ -92,6 +93,22 @@ pub enum Fact {
     App(Box<DeclaredApp>),
     /// An app that exists no more, by its key.
     AppGone(TaskKey),
+    /// A deployment that is under way.
+    Deployment(Box<FrameworkDeployment>),
+    /// A deployment that has ended. Of one that nothing else was said of, nothing is known, and this is ignored (and counted).
+    DeploymentOver {
+        /// What the scheduler calls it.
+        id: Arc<str>,
+        /// How and when.
+        end: DeploymentEnd,
+    },
+    /// All deployments that are under way: others of the source's are over.
+    DeploymentsListed {
+        /// Those.
+        deployments: Vec<FrameworkDeployment>,
+        /// Others that are under way too: they cannot be read, or began while the list was made.
+        unread: Vec<Arc<str>>,
+    },
     /// DNS records served as they are: the source's complete list, replacing the former one.
     Records(StaticRecords),
     /// Something the source said could not be used.

@@ -4,6 +4,7 @@ pub mod by_source;
 pub mod change;
 pub mod closing;
 pub mod deadline;
+pub mod deployments;
 pub mod event;
 pub mod guard;
 pub mod ledger;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::deployments::Deployments;
 use super::guard::Held;
 use super::records::StaticRecords;
 use super::status::SourceState;
@@ -66,6 +67,8 @@ pub struct Source {
     pub masters: MastersFacts,
     /// DNS records from it.
     pub records: StaticRecords,
+    /// Deployments that it tells of.
+    pub deployments: Arc<Deployments>,
     /// What it said that could not be used, the newest last.
     pub problems: Vec<Problem>,
 }
@@ -108,6 +111,7 @@ impl Source {
             tasks: 0,
             masters: MastersFacts::default(),
             records: StaticRecords::default(),
+            deployments: Arc::default(),
             problems: Vec::new(),
         }
     }

@@ -11,6 +11,8 @@
 mod agents;
 mod commands;
 mod deadlines;
+mod declared;
+mod deployments;
 mod frameworks;
 mod retime;
 mod snapshots;
@@ -73,7 +75,8 @@ pub struct ClusterState {
     pub(crate) port_faults: BTreeMap<u16, Arc<str>>,
     /// What is wrong with files of this program's own.
     pub(crate) file_faults: Vec<Problem>,
-    /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources.
+    /// Facts ignored because a newer stream has spoken, statuses of unknown tasks, facts of unknown sources, deployments that
+    /// there is no room for and ends of unknown ones.
     pub(crate) ignored: u64,
     /// When the stored state was taken that this one began with.
     pub(crate) taken_at: Option<Timestamp>,
@@ -353,6 +356,11 @@ impl ClusterState {
             Fact::Declared(declared) => self.declare(name, *declared, changes),
             Fact::App(app) => self.declare_app(name, *app, changes),
             Fact::AppGone(key) => self.forget_app(name, &key, changes),
+            Fact::Deployment(deployment) => self.set_deployment(name, *deployment, changes),
+            Fact::DeploymentOver { id, end } => self.end_deployment(name, &id, end, changes),
+            Fact::DeploymentsListed { deployments, unread } => {
+                self.list_deployments(name, deployments, &unread, now, changes);
+            }
             Fact::Records(records) => {
                 if let Some(source) = self.sources.get_mut(name)
                     && source.records != records

@@ -2,11 +2,14 @@
 //!
 //! A deploy begins with the first endpoint of a version that its service did not have, and ends when only that version is
 //! left, all of it ready, and nothing is under way at the others. A deploy by two services behind one route (blue/green) is
-//! one of the service that gets the new version.
+//! one of the service that gets the new version. Where a framework tells of its deployments (Marathon), the deploy has those
+//! it belongs to, and does not end before them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use super::record::{Deploy, EndpointRecord, Outcome};
+use super::link::{self, SETTLE, UnderWay};
+use super::record::{App, Deploy, EndpointRecord, Outcome};
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
 use crate::model::id::{ServiceId, Version};
 use crate::model::time::Timestamp;
@@ -28,6 +31,8 @@ pub struct DeployLedger {
     versions: HashMap<ServiceId, Vec<(Version, usize)>>,
     running: HashMap<ServiceId, Running>,
     over: VecDeque<Deploy>,
+    /// Those that are over since the last reading.
+    ended: Vec<Deploy>,
     last_id: u64,
     /// Deploys that there was no room to record.
     pub unrecorded: u64,
@@ -37,6 +42,8 @@ pub struct DeployLedger {
 struct Running {
     deploy: Deploy,
     base: Tally,
+    /// Since when its deployments are over and its endpoints have not come to rest.
+    unsettled: Option<Timestamp>,
 }
 
 /// What the proxy has counted of a service so far.
@@ -68,13 +75,17 @@ impl DeployLedger {
     /// Takes over what changed from one table to a later one. Costs what changed.
     pub fn follow(&mut self, former: &Table, next: &Table, tally: ReadTally<'_>) {
         let at = next.built_at;
+        let under_way = UnderWay::of(former, next);
+        if !Arc::ptr_eq(&former.deployments, &next.deployments) {
+            self.follow_deployments(next, &under_way);
+        }
         // What is there when all sources have spoken for the first time was there before.
         let is_settled = former.ready;
         former.tasks.diff(&next.tasks, &mut |_, before, after| {
             for (service, id) in ids(before) {
                 let Some(known) = find(former, service, &id) else { continue };
                 match find(next, service, &id) {
-                    Some(endpoint) if endpoint.version == known.version => self.show(endpoint, at),
+                    Some(endpoint) if endpoint.version == known.version => self.show(endpoint, next, &under_way),
                     _ => self.leave(known, at),
                 }
             }
@@ -82,24 +93,32 @@ impl DeployLedger {
                 let Some(endpoint) = find(next, service, &id) else { continue };
                 let known = find(former, service, &id);
                 if known.is_none_or(|known| known.version != endpoint.version) {
-                    self.come(endpoint, (former, next), is_settled, tally);
+                    self.come(endpoint, (former, next), &under_way, is_settled, tally);
                 }
             }
         });
     }
 
-    /// Reads the counters of what is under way, and ends what is over.
+    /// Reads the counters of what is under way, and ends what is over. Returns what is over since the last reading.
     pub fn read(&mut self, table: &Table, now: Timestamp, tally: ReadTally<'_>) -> Vec<Deploy> {
         let mut ended = Vec::new();
         for (service, running) in &mut self.running {
-            running.deploy.tally = tally(service).since(&running.base);
-            running.deploy.endpoints.iter_mut().for_each(|record| record.read(now));
-            let outcome = outcome(table, &running.deploy);
-            if outcome != Outcome::Running {
-                ended.push((service.clone(), outcome));
+            running.read(now, tally);
+            if let Some((outcome, at)) = running.outcome(table, now) {
+                ended.push((service.clone(), outcome, at));
             }
         }
-        ended.into_iter().filter_map(|(service, outcome)| self.end(&service, outcome, now)).collect()
+        ended.into_iter().for_each(|(service, outcome, at)| self.end(&service, outcome, at));
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Takes over what changed in frameworks' deployments, also of deploys that are over by now.
+    fn follow_deployments(&mut self, table: &Table, under_way: &UnderWay<'_>) {
+        for running in self.running.values_mut() {
+            link::refresh(&mut running.deploy, table);
+            under_way.join(&mut running.deploy);
+        }
+        self.over.iter_mut().for_each(|deploy| link::refresh(deploy, table));
     }
 
     /// Whether anything is under way.
@@ -120,7 +139,14 @@ impl DeployLedger {
         all
     }
 
-    fn come(&mut self, endpoint: &Endpoint, tables: (&Table, &Table), is_settled: bool, tally: ReadTally<'_>) {
+    fn come(
+        &mut self,
+        endpoint: &Endpoint,
+        tables: (&Table, &Table),
+        under_way: &UnderWay<'_>,
+        is_settled: bool,
+        tally: ReadTally<'_>,
+    ) {
         let at = tables.1.built_at;
         let service = &endpoint.service;
         let is_new = self.count(service, &endpoint.version);
@@ -132,11 +158,22 @@ impl DeployLedger {
                 None => running.deploy.add(EndpointRecord::begin(endpoint, Some(at))),
             }
         }
+        self.note_app(endpoint, tables.1, under_way);
     }
 
-    fn show(&mut self, endpoint: &Endpoint, at: Timestamp) {
+    fn show(&mut self, endpoint: &Endpoint, table: &Table, under_way: &UnderWay<'_>) {
         if let Some(record) = self.record(&endpoint.service, &endpoint.id) {
-            record.show(endpoint, at);
+            record.show(endpoint, table.built_at);
+        }
+        self.note_app(endpoint, table, under_way);
+    }
+
+    /// An endpoint of a deploy's new version tells of which app that is.
+    fn note_app(&mut self, endpoint: &Endpoint, table: &Table, under_way: &UnderWay<'_>) {
+        let Some(running) = self.running.get_mut(&endpoint.service) else { return };
+        let app = || table.tasks.get(&endpoint.id.task).and_then(|task| App::of(task));
+        if running.deploy.to == endpoint.version && link::note_app(&mut running.deploy, app()) {
+            under_way.join(&mut running.deploy);
         }
     }
 
@@ -186,7 +223,12 @@ impl DeployLedger {
 
     fn start(&mut self, endpoint: &Endpoint, (former, next): (&Table, &Table), tally: ReadTally<'_>) {
         let (service, at) = (&endpoint.service, next.built_at);
-        self.end(service, Outcome::Superseded, at);
+        if let Some(running) = self.running.get_mut(service) {
+            running.read(at, tally);
+            // It may be over, and nobody has looked since.
+            let (outcome, ended) = running.outcome(former, at).unwrap_or((Outcome::Superseded, at));
+            self.end(service, outcome, ended);
+        }
         if self.running.len() >= MAX_RUNNING {
             self.unrecorded += 1;
             return;
@@ -203,6 +245,8 @@ impl DeployLedger {
             tally: Tally::default(),
             endpoints: Vec::new(),
             omitted: 0,
+            deployments: Vec::new(),
+            apps: Vec::new(),
         };
         for known in endpoints(former, service) {
             if !deploy.from.contains(&known.version) {
@@ -220,19 +264,57 @@ impl DeployLedger {
             record.show(new, at);
             deploy.add(record);
         }
-        self.running.insert(service.clone(), Running { deploy, base: tally(service) });
+        self.running.insert(service.clone(), Running { deploy, base: tally(service), unsettled: None });
     }
 
-    fn end(&mut self, service: &ServiceId, outcome: Outcome, at: Timestamp) -> Option<Deploy> {
-        let mut deploy = self.running.remove(service)?.deploy;
+    fn end(&mut self, service: &ServiceId, outcome: Outcome, at: Timestamp) {
+        let Some(Running { mut deploy, .. }) = self.running.remove(service) else { return };
         deploy.outcome = outcome;
         deploy.ended = Some(at);
         if self.over.len() == REMEMBERED {
             self.over.pop_front();
         }
         self.over.push_back(deploy.clone());
-        Some(deploy)
+        self.ended.push(deploy);
     }
+}
+
+impl Running {
+    /// Reads the counters.
+    fn read(&mut self, now: Timestamp, tally: ReadTally<'_>) {
+        self.deploy.tally = tally(&self.deploy.service).since(&self.base);
+        self.deploy.endpoints.iter_mut().for_each(|record| record.read(now));
+    }
+
+    /// How it has ended and when, if it has.
+    fn outcome(&mut self, table: &Table, now: Timestamp) -> Option<(Outcome, Timestamp)> {
+        if link::is_held(table, &self.deploy) {
+            self.unsettled = None;
+            return None;
+        }
+        let outcome = outcome(table, &self.deploy);
+        if outcome != Outcome::Running {
+            return Some((outcome, now));
+        }
+        let since = *self.unsettled.get_or_insert(now);
+        if now.since(since) < SETTLE {
+            return None;
+        }
+        let last_word = link::last_word(&self.deploy, || is_replaced(table, &self.deploy))?;
+        Some((last_word, since))
+    }
+}
+
+/// Whether the service's endpoints are all of the new version, but for such of the deploy's own apps as are still shown and no
+/// longer wanted (on agents that are cut off), and nothing is under way elsewhere.
+fn is_replaced(table: &Table, deploy: &Deploy) -> bool {
+    let is_of_its_apps = |endpoint: &Endpoint| {
+        let app = table.tasks.get(&endpoint.id.task).and_then(|task| App::of(task));
+        app.is_some_and(|app| deploy.apps.contains(&app))
+    };
+    let is_busy = |record: &EndpointRecord| record.version != deploy.to && record.is_busy();
+    endpoints(table, &deploy.service).all(|endpoint| endpoint.version == deploy.to || is_of_its_apps(endpoint))
+        && !deploy.endpoints.iter().any(is_busy)
 }
 
 /// How a deploy stands by a table.
@@ -257,7 +339,7 @@ fn outcome(table: &Table, deploy: &Deploy) -> Outcome {
     }
 }
 
-fn ids(view: Option<&std::sync::Arc<TaskView>>) -> impl Iterator<Item = (&ServiceId, EndpointId)> {
+fn ids(view: Option<&Arc<TaskView>>) -> impl Iterator<Item = (&ServiceId, EndpointId)> {
     view.into_iter().flat_map(|view| view.endpoints())
 }
 

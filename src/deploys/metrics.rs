@@ -13,6 +13,7 @@ pub struct DeployMetrics {
     lost: IntCounter,
     cut: IntCounter,
     unrecorded: IntGauge,
+    deployments: IntGauge,
 }
 
 impl DeployMetrics {
@@ -38,6 +39,10 @@ impl DeployMetrics {
                 "pointsman_deploys_unrecorded",
                 "Deploys that were not recorded because too many were under way.",
             )?,
+            deployments: IntGauge::new(
+                "pointsman_framework_deployments_running",
+                "Deployments that frameworks (Marathon) say are under way.",
+            )?,
         };
         for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Running) {
             metrics.ended.with_label_values(&[outcome.as_str()]);
@@ -48,11 +53,13 @@ impl DeployMetrics {
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.cut.clone()))?;
         registry.register(Box::new(metrics.unrecorded.clone()))?;
+        registry.register(Box::new(metrics.deployments.clone()))?;
         Ok(metrics)
     }
 
-    pub(super) fn show(&self, running: usize, unrecorded: u64) {
+    pub(super) fn show(&self, running: usize, unrecorded: u64, deployments: usize) {
         self.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        self.deployments.set(i64::try_from(deployments).unwrap_or(i64::MAX));
         self.unrecorded.set(i64::try_from(unrecorded).unwrap_or(i64::MAX));
     }
 

@@ -3,18 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::model::app::id_of_task;
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState};
-use crate::model::id::{ServiceId, Version};
+use crate::model::framework_deployment::FrameworkDeployment;
+use crate::model::id::{ClusterName, FrameworkId, ServiceId, SourceName, Version};
 use crate::model::run::EndpointRun;
 use crate::model::time::Timestamp;
 use crate::proxy::metrics::Tally;
+use crate::table::task::TaskView;
 
 /// How a deploy ended, or that it did not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Endpoints of other versions are still there, or not all of the new version are ready.
     Running,
-    /// Only the new version is there, all of it ready, and nothing is under way at the old one.
+    /// Only the new version is there, all of it ready, and nothing is under way at the old one; and the framework's deployment,
+    /// where one is known, is over.
     Finished,
     /// All endpoints of the new version are gone, and others are there.
     RolledBack,
@@ -22,11 +26,14 @@ pub enum Outcome {
     Superseded,
     /// The service has no endpoint any more.
     Withdrawn,
+    /// The framework's deployment failed, and left more than one version, or such as is not ready.
+    Failed,
 }
 
 impl Outcome {
     /// Every outcome, for metrics.
-    pub const ALL: [Self; 5] = [Self::Running, Self::Finished, Self::RolledBack, Self::Superseded, Self::Withdrawn];
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Finished, Self::RolledBack, Self::Superseded, Self::Withdrawn, Self::Failed];
 
     /// The name used in the API, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +43,7 @@ impl Outcome {
             Self::RolledBack => "rolled-back",
             Self::Superseded => "superseded",
             Self::Withdrawn => "withdrawn",
+            Self::Failed => "failed",
         }
     }
 }
@@ -51,7 +59,7 @@ pub struct Deploy {
     pub from: Vec<Version>,
     /// The version that appeared.
     pub to: Version,
-    /// When it began: the table that showed the first endpoint of the new version.
+    /// When it began: the table that showed the first endpoint of the new version, or the framework's deployment before.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
@@ -63,6 +71,42 @@ pub struct Deploy {
     pub endpoints: Vec<EndpointRecord>,
     /// Endpoints that there was no room for.
     pub omitted: usize,
+    /// Deployments that frameworks carried out meanwhile of the apps that the new version is of, in the order they were met;
+    /// the last [`MAX_DEPLOYMENTS`].
+    pub deployments: Vec<DeploymentRecord>,
+    /// The apps that the new version is of.
+    pub(super) apps: Vec<App>,
+}
+
+/// Deployments and apps that are recorded of one deploy.
+pub const MAX_DEPLOYMENTS: usize = 8;
+pub(super) const MAX_APPS: usize = 16;
+
+/// A framework's deployment, as last known.
+#[derive(Clone, Debug)]
+pub struct DeploymentRecord {
+    /// The source that tells of it.
+    pub source: SourceName,
+    /// What it says.
+    pub said: Arc<FrameworkDeployment>,
+}
+
+/// An app of a framework.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct App {
+    pub(super) cluster: ClusterName,
+    pub(super) framework: FrameworkId,
+    pub(super) id: Arc<str>,
+}
+
+impl App {
+    /// The app of a task, where its framework has apps: as the framework says, else as the task's id does.
+    pub(super) fn of(task: &TaskView) -> Option<Self> {
+        let facts = &task.facts;
+        let said = facts.definition.app.as_ref().map(|app| app.id.clone());
+        let id = said.or_else(|| id_of_task(facts.key.task()))?;
+        Some(Self { cluster: facts.key.cluster().clone(), framework: facts.key.framework().clone(), id })
+    }
 }
 
 /// What one endpoint went through during a deploy. Times of requests are read ten times a second.

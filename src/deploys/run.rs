@@ -118,10 +118,12 @@ impl DeployParts {
             let tally = deploy.tally;
             tracing::info!(service = %deploy.service, version = %deploy.to, outcome = deploy.outcome.as_str(),
                 requests = tally.requests, lost = tally.lost, cut = tally.cut,
-                milliseconds = deploy.ended.map_or(0, |at| at.since(deploy.began).as_millis()), "deploy over");
+                milliseconds = deploy.ended.map_or(0, |at| at.since(deploy.began).as_millis()),
+                deployment = deploy.deployments.last().map(|record| &*record.said.id), "deploy over");
             self.metrics.ended(&deploy);
         }
-        self.metrics.show(ledger.running(), ledger.unrecorded);
+        let deployments = table.deployments.iter().map(|(_, said)| said.under_way().len()).sum();
+        self.metrics.show(ledger.running(), ledger.unrecorded, deployments);
     }
 
     fn tally(&self, service: &ServiceId) -> crate::proxy::metrics::Tally {

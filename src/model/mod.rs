@@ -13,6 +13,7 @@ pub mod edit_distance;
 pub mod endpoint;
 pub mod endpoint_tls;
 pub mod framework;
+pub mod framework_deployment;
 pub mod id;
 pub mod intern;
 pub mod network;

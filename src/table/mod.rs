@@ -15,6 +15,7 @@ pub mod writer;
 
 use std::sync::Arc;
 
+use crate::cluster::deployments::AllDeployments;
 use crate::config::Config;
 use crate::model::drain::Drains;
 use crate::model::id::{ServiceId, TaskKey};
@@ -64,6 +65,8 @@ pub struct Table {
     pub drains: Drains,
     /// Shares of versions that operators ordered.
     pub weights: Weights,
+    /// What frameworks' schedulers say of their deployments: no answer depends on it, the ledger of deploys reads it.
+    pub deployments: AllDeployments,
 }
 
 impl Table {
@@ -85,6 +88,7 @@ impl Table {
             sources: Arc::new([]),
             drains: Drains::default(),
             weights: Weights::default(),
+            deployments: Arc::new([]),
         }
     }
 

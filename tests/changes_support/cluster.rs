@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Ports that the servers listen on.
 const PORTS: usize = 50;
 /// How long after an endpoint's end an answer may still come from it: events are on their way, and machines are busy.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// The cluster.
 pub struct Cluster {
@@ -34,6 +34,8 @@ struct Truth {
     /// Places that nobody has, the one that was free longest first.
     free: VecDeque<(Arc<str>, SocketAddr)>,
     random: fastrand::Rng,
+    /// Places that tasks were given so far.
+    given_out: usize,
 }
 
 struct App {
@@ -47,7 +49,7 @@ struct App {
 impl Cluster {
     /// So many apps with so many tasks each. Must be called within a runtime.
     pub async fn start(apps: usize, tasks: usize) -> Arc<Self> {
-        let ports = serve().await;
+        let ports = serve();
         let mut model = ClusterModel::new(1);
         model.connect_framework();
         let mut free = VecDeque::new();
@@ -59,7 +61,7 @@ impl Cluster {
             let id: Arc<str> = id.into();
             free.extend(ports.iter().map(|port| (id.clone(), SocketAddr::V4(SocketAddrV4::new(ip, *port)))));
         }
-        let mut truth = Truth { apps: Vec::new(), free, random: fastrand::Rng::with_seed(1) };
+        let mut truth = Truth { apps: Vec::new(), free, random: fastrand::Rng::with_seed(1), given_out: 0 };
         let now = pointsman::model::time::Timestamp::now();
         for number in 0..apps {
             truth.apps.push(App::new(&format!("app-{number}")));
@@ -106,6 +108,26 @@ impl Cluster {
         number
     }
 
+    /// Ends the only task of an app that [`Cluster::add_app`] made.
+    pub fn end_app(&self, app: usize) {
+        let mut truth = self.truth.lock().unwrap();
+        self.feed.change(|model, now| truth.end_oldest(model, app, now));
+    }
+
+    /// Which apps have, or had a moment ago, a task at an address: for the message of a test that fails.
+    pub fn whose(&self, ip: IpAddr) -> String {
+        let truth = self.truth.lock().unwrap();
+        let mut owners = Vec::new();
+        for (number, app) in truth.apps.iter().enumerate() {
+            if app.running.iter().any(|(.., place)| place.ip() == ip) {
+                owners.push(format!("app {number}"));
+            }
+            let ended = app.ended.iter().filter(|(place, _)| place.ip() == ip);
+            owners.extend(ended.map(|(_, ended)| format!("app {number} until {:?} ago", ended.elapsed())));
+        }
+        format!("of {} places given out: {}", truth.given_out, owners.join(", "))
+    }
+
     /// Whether an app has, or had a moment before `asked`, a task at this address; the port may be unknown.
     pub fn is_right(&self, app: usize, ip: IpAddr, port: Option<u16>, asked: Instant) -> bool {
         let truth = self.truth.lock().unwrap();
@@ -133,6 +155,7 @@ impl Truth {
         now: pointsman::model::time::Timestamp,
     ) -> Vec<wire::Event> {
         let (agent, place) = self.free.pop_front().expect("there are more places than tasks");
+        self.given_out += 1;
         let app = &mut self.apps[app];
         let (id, mut events) = model.launch(&app.spec, &agent, place.port()).unwrap();
         events.extend(model.update(&id, TaskState::Running, None, now));
@@ -156,19 +179,33 @@ impl Truth {
     }
 }
 
-/// Starts the servers behind all tasks; their ports.
-async fn serve() -> Vec<u16> {
-    let mut ports = Vec::new();
-    for _ in 0..PORTS {
-        let port = super::super::common::ports::unused().port();
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.unwrap();
-        ports.push(port);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream));
+/// Starts the servers behind all tasks; their ports. They have a thread of their own: no answer waits for what the cluster
+/// does, which would be taken for the program's.
+fn serve() -> Vec<u16> {
+    let listeners: Vec<std::net::TcpListener> = (0..PORTS)
+        .map(|_| {
+            let port = super::super::common::ports::unused().port();
+            let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        })
+        .collect();
+    let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            for listener in listeners {
+                let listener = TcpListener::from_std(listener).unwrap();
+                tokio::spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        tokio::spawn(answer(stream));
+                    }
+                });
             }
+            // As long as the program of the test.
+            std::future::pending::<()>().await;
         });
-    }
+    });
     ports
 }
 

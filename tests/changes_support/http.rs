@@ -12,7 +12,8 @@ use super::cluster::Cluster;
 /// What became of requests.
 #[derive(Default)]
 pub struct Asked {
-    /// How long each took, from when it was due.
+    /// How long each took: from when it was due, where the one before it was not answered by then; else from its beginning,
+    /// since that a timer rings late is no time of an answer's.
     pub took: Vec<Duration>,
     /// What went wrong.
     pub faults: Vec<String>,
@@ -57,8 +58,14 @@ impl Client {
     }
 }
 
-/// Asks `rate` times a second for one of the first `apps` apps, for a while.
-pub async fn ask(cluster: Arc<Cluster>, proxy: SocketAddr, apps: usize, rate: u32, duration: Duration) -> Asked {
+/// Asks `rate` times a second for one of the first `apps` apps, for a while. Blocks: on a thread of their own clients wait for
+/// nobody in this program.
+pub fn ask(cluster: &Arc<Cluster>, proxy: SocketAddr, apps: usize, rate: u32, duration: Duration) -> Asked {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(ask_at(cluster, proxy, apps, rate, duration))
+}
+
+async fn ask_at(cluster: &Arc<Cluster>, proxy: SocketAddr, apps: usize, rate: u32, duration: Duration) -> Asked {
     const CLIENTS: u32 = 4;
     let begun = Instant::now();
     let client = |number: u32| {
@@ -70,13 +77,17 @@ pub async fn ask(cluster: Arc<Cluster>, proxy: SocketAddr, apps: usize, rate: u3
             let pause = Duration::from_secs(1) * CLIENTS / rate;
             let mut due = begun + pause * number / CLIENTS;
             while due < begun + duration {
+                let is_early = Instant::now() < due;
                 tokio::time::sleep_until(due.into()).await;
+                let asked_at = if is_early { Instant::now() } else { due };
                 let app = random.usize(..apps);
+                // What may still be answered hangs on when it was really asked for: a client that is late is owed the newest.
+                let sent = Instant::now();
                 match client.get(&Cluster::host(app)).await {
                     Ok((200, place)) => {
-                        asked.took.push(due.elapsed());
+                        asked.took.push(asked_at.elapsed());
                         let at = place.parse::<SocketAddr>().ok();
-                        if !at.is_some_and(|at| cluster.is_right(app, at.ip(), Some(at.port()), due)) {
+                        if !at.is_some_and(|at| cluster.is_right(app, at.ip(), Some(at.port()), sent)) {
                             asked.faults.push(format!("app {app} was asked for, and {place} answered"));
                         }
                     }

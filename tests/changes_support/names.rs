@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::{RData, RecordType};
 
 use super::super::common::dns::over_udp;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, GRACE};
 use super::http::Asked;
 
 fn name(app: usize) -> String {
@@ -46,12 +46,13 @@ pub fn by_dnsperf(server: SocketAddr, folder: &Path, apps: usize, rate: u32, dur
     Some(asked)
 }
 
-/// Asks for one name after the other for a while; how many, and what was wrong.
-pub fn by_hand(cluster: &Arc<Cluster>, server: SocketAddr, apps: usize, duration: Duration) -> (usize, Vec<String>) {
+/// Asks for one name after the other until the round is over: as long as the cluster changes somebody looks, so that a
+/// program that falls behind is seen doing so. How many, and what was wrong.
+pub fn by_hand(cluster: &Cluster, server: SocketAddr, apps: usize, is_over: &AtomicBool) -> (usize, Vec<String>) {
     let begun = Instant::now();
     let mut random = fastrand::Rng::with_seed(7);
     let (mut count, mut faults) = (0, Vec::new());
-    while begun.elapsed() < duration {
+    while !is_over.load(Ordering::Relaxed) {
         let (app, asked) = (random.usize(..apps), Instant::now());
         let message = over_udp(server, &format!("{}.", name(app)), RecordType::A);
         count += 1;
@@ -61,10 +62,33 @@ pub fn by_hand(cluster: &Arc<Cluster>, server: SocketAddr, apps: usize, duration
         for record in &message.answers {
             let RData::A(address) = &record.data else { continue };
             if !cluster.is_right(app, address.0.into(), None, asked) {
-                faults.push(format!("app {app} was asked for, and {address} is not its"));
+                let whose = cluster.whose(address.0.into());
+                let since = begun.elapsed();
+                faults.push(format!("app {app} was asked for, and {address} is not its, {since:?} on; {whose}"));
             }
         }
         std::thread::sleep(Duration::from_millis(3));
     }
     (count, faults)
+}
+
+/// Waits until the program knows everything that the master has said so far; how long that took.
+///
+/// A task is the last that the master says: first that it is there, then that it has ended. Events have one order, and a
+/// program that has to read the whole cluster again forgets what it does not find there at the end of that: whoever knows
+/// that the task has come *and* gone knows all that was said before. It must do so within the time in which an address that
+/// was given up may still be told.
+pub fn catch_up(cluster: &Cluster, server: SocketAddr) -> Duration {
+    let begun = Instant::now();
+    let app = cluster.add_app();
+    for is_there in [true, false] {
+        if !is_there {
+            cluster.end_app(app);
+        }
+        while over_udp(server, &format!("{}.", name(app)), RecordType::A).answers.is_empty() == is_there {
+            assert!(begun.elapsed() < GRACE, "the program is {:?} behind (task there: {is_there})", begun.elapsed());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    begun.elapsed()
 }

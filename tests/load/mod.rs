@@ -22,6 +22,8 @@ use tokio_rustls::TlsConnector;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Clients of a kind that ask at a time.
 pub const CLIENTS: u64 = 3;
+/// Requests that a kind may be ahead of the slowest one, where they keep pace.
+const LEAD: u64 = 200;
 
 /// How clients ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,16 +127,25 @@ pub struct Load {
 impl Load {
     /// Starts some clients of each kind.
     pub fn start(target: &Target, kinds: &[Kind]) -> Self {
+        Self::start_at(target, kinds, u64::MAX)
+    }
+
+    /// The same, of kinds that keep pace: those that are ahead wait a little, so that a count of each takes no longer than it
+    /// must.
+    pub fn start_evenly(target: &Target, kinds: &[Kind]) -> Self {
+        Self::start_at(target, kinds, LEAD)
+    }
+
+    fn start_at(target: &Target, kinds: &[Kind], lead: u64) -> Self {
         let finishing = Arc::new(AtomicBool::new(false));
+        let tallies: Vec<(Kind, Arc<Tally>)> = kinds.iter().map(|kind| (*kind, Arc::default())).collect();
+        let all: Arc<[Arc<Tally>]> = tallies.iter().map(|(_, tally)| tally.clone()).collect();
         let mut clients = JoinSet::new();
-        let mut tallies = Vec::new();
-        for kind in kinds {
-            let tally = Arc::new(Tally::default());
+        for (kind, tally) in &tallies {
             for number in 0..CLIENTS {
-                let (target, tally, finishing) = (target.clone(), tally.clone(), finishing.clone());
-                clients.spawn(ask_on(*kind, number, target, tally, finishing));
+                let pace = Pace { tally: tally.clone(), all: all.clone(), lead };
+                clients.spawn(ask_on(*kind, number, target.clone(), pace, finishing.clone()));
             }
-            tallies.push((*kind, tally));
         }
         Self { tallies, finishing, clients }
     }
@@ -146,8 +157,20 @@ impl Load {
     /// Waits until each of these kinds has begun and ended so many requests more.
     pub async fn more(&self, kinds: &[Kind], count: u64) {
         // Those under way may have begun before.
-        let goals: Vec<_> =
-            kinds.iter().map(|kind| (self.of(*kind), self.of(*kind).asked() + count + CLIENTS)).collect();
+        self.reach(kinds.iter().map(|kind| (self.of(*kind), self.of(*kind).asked() + count + CLIENTS)).collect()).await;
+    }
+
+    /// Waits until each of these kinds has ended so many requests in all.
+    pub async fn until(&self, kinds: &[Kind], count: u64) {
+        self.reach(kinds.iter().map(|kind| (self.of(*kind), count)).collect()).await;
+    }
+
+    /// The fewest requests that any kind has ended.
+    pub fn fewest(&self) -> u64 {
+        self.tallies.iter().map(|(_, tally)| tally.asked()).min().unwrap_or_default()
+    }
+
+    async fn reach(&self, goals: Vec<(&Tally, u64)>) {
         let mut seen = (0, Instant::now());
         while goals.iter().any(|(tally, goal)| tally.asked() < *goal) {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -169,10 +192,28 @@ impl Load {
     }
 }
 
-async fn ask_on(kind: Kind, number: u64, target: Target, tally: Arc<Tally>, finishing: Arc<AtomicBool>) {
+/// What became of a kind's requests, and how far it may be ahead of the others.
+struct Pace {
+    tally: Arc<Tally>,
+    all: Arc<[Arc<Tally>]>,
+    lead: u64,
+}
+
+impl Pace {
+    fn is_ahead(&self) -> bool {
+        let slowest = self.all.iter().map(|tally| tally.asked()).min().unwrap_or_default();
+        self.tally.asked() - slowest > self.lead
+    }
+}
+
+async fn ask_on(kind: Kind, number: u64, target: Target, pace: Pace, finishing: Arc<AtomicBool>) {
     let (mut http1, mut http2) = (http1::Client::default(), http2::Client::default());
     let mut turn = number;
     while !finishing.load(Ordering::Relaxed) {
+        if pace.is_ahead() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        }
         let outcome = match kind {
             Kind::Http1 => soon(http1.ask(&target, "GET", None)).await,
             Kind::Post if number.is_multiple_of(2) => soon(http1.ask(&target, "POST", None)).await,
@@ -182,7 +223,7 @@ async fn ask_on(kind: Kind, number: u64, target: Target, tally: Arc<Tally>, fini
             Kind::Tls => soon(http2.ask(&target, "GET", false, Some(&target.tls[1]))).await,
             Kind::Socket => soon(socket::ask(&target)).await,
         };
-        tally.add(outcome);
+        pace.tally.add(outcome);
         turn += 1;
         if kind == Kind::Tls && turn.is_multiple_of(20) {
             (http1, http2) = Default::default();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pointsman::cluster::event::{ClusterEvent, Fact, SourceEvent};
 use pointsman::config::Config;
 use pointsman::config::checked::{ListenerConfig, RouteBy};
+use pointsman::deploys::record::Deploy;
 use pointsman::model::problem::Problem;
 use pointsman::server::{Options, Server};
 use pointsman::table::Table;
@@ -68,6 +69,11 @@ impl Running {
 
     pub fn table(&self) -> std::sync::Arc<Table> {
         self.server().table().load()
+    }
+
+    /// The ledger's deploys, the newest first.
+    pub fn deploys(&self) -> Vec<Deploy> {
+        self.server().deploys().lock().deploys().into_iter().cloned().collect()
     }
 
     pub fn problems(&self) -> Vec<Problem> {

@@ -24,6 +24,8 @@ pub struct State {
     pub apps: BTreeMap<String, Value>,
     /// Statuses of pods, by id.
     pub pods: BTreeMap<String, Value>,
+    /// What `/v2/deployments` lists; nothing: this Marathon has no such list.
+    pub deployments: Option<Vec<Value>>,
     /// Text in place of the list of apps.
     pub garbage: Option<String>,
     /// A status and text in place of what is at a path, without its query.
@@ -38,6 +40,8 @@ pub struct State {
     pub asked: Vec<String>,
     /// Does not answer at all.
     pub down: bool,
+    /// How long answers about one app take to arrive.
+    pub slow: Duration,
 }
 
 /// A running Marathon.
@@ -194,7 +198,7 @@ async fn converse(
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let (follow, answer) = {
+    let (follow, answer, pause) = {
         let mut state = state.lock().unwrap();
         if state.down {
             return;
@@ -202,8 +206,10 @@ async fn converse(
         state.asked.push(path.clone());
         let sent = head.lines().find_map(|line| line.strip_prefix("authorization: "));
         state.credentials.push(sent.map(str::to_owned));
-        answer(&state, &path, &head)
+        let (follow, answer) = answer(&state, &path, &head);
+        (follow, answer, if path.starts_with("/v2/apps/") { state.slow } else { Duration::ZERO })
     };
+    tokio::time::sleep(pause).await;
     if !follow {
         let _ = stream.write_all(answer.as_bytes()).await;
         return;
@@ -266,6 +272,10 @@ fn answer(state: &State, path: &str, head: &str) -> (bool, String) {
                 let apps: Vec<&Value> = state.apps.values().collect();
                 plain("200 OK", &json!({ "apps": apps }).to_string())
             }
+        },
+        "/v2/deployments" => match &state.deployments {
+            Some(all) => plain("200 OK", &json!(all).to_string()),
+            None => plain("404 Not Found", r#"{"message":"does not exist"}"#),
         },
         "/v2/pods::status" => plain("200 OK", &json!(state.pods.values().collect::<Vec<_>>()).to_string()),
         _ => {

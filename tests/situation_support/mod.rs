@@ -1,7 +1,10 @@
 //! A test cluster for situations of deploys: real masters and their streams, tasks that are real sockets in a few real
 //! processes, and the real program in front of them.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 pub mod crowd;
+pub mod judge;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,7 +24,7 @@ use super::load::Target;
 use crowd::Crowd;
 
 /// How long a task that is told to end goes on: the time in which everybody hears of it.
-const GRACE: Duration = Duration::from_millis(200);
+pub const GRACE: Duration = Duration::from_millis(200);
 /// Between two heartbeats of a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -40,6 +43,7 @@ pub struct Live {
 /// An agent: the process that all its tasks live in.
 struct Agent {
     id: String,
+    ip: IpAddr,
     crowd: Mutex<Crowd>,
     free: Mutex<Vec<usize>>,
 }
@@ -61,7 +65,7 @@ impl Cluster {
             let ip = IpAddr::V4(Ipv4Addr::new(127, 100 + number, high, low | 1));
             let (id, _) = model.add_agent(&format!("agent-{number}"), ip);
             let free = Mutex::new((0..places).rev().collect());
-            Agent { id, crowd: Mutex::new(Crowd::start(ip, places)), free }
+            Agent { id, ip, crowd: Mutex::new(Crowd::start(ip, places)), free }
         });
         let agents = agents.collect();
         model.connect_framework();
@@ -79,12 +83,40 @@ impl Cluster {
         self.agents.len()
     }
 
+    /// The id of the framework whose tasks these are.
+    pub fn framework(&self) -> String {
+        let id = |model: &ClusterModel| {
+            let framework = model.framework_lists().frameworks.into_iter().next()?;
+            framework.framework_info?.id?.value
+        };
+        self.feed.read(id).expect("a framework is there")
+    }
+
+    /// What lets the program follow the masters.
+    pub fn source(&self) -> String {
+        let masters: Vec<String> = self.masters.addresses().iter().map(SocketAddr::to_string).collect();
+        format!(
+            "[[sources.mesos]]\nname = \"mesos\"\nzone = \"mesos\"\nmasters = {masters:?}\nmax_backoff = \"200ms\"\n"
+        )
+    }
+
     /// Launches a task on an agent; it runs when this returns.
     pub fn launch(&self, app: &AppSpec, agent: usize) -> Live {
         let live = self.begin(app, agent);
-        self.agents[agent].crowd.lock().unwrap().open(live.place, &live.id);
-        self.tell(&live, TaskState::Running);
+        self.run(&live);
         live
+    }
+
+    /// A task that was begun listens, and runs.
+    pub fn run(&self, live: &Live) {
+        self.agents[live.agent].crowd.lock().unwrap().open(live.place, &live.id);
+        self.tell(live, TaskState::Running);
+    }
+
+    /// The id of a task's agent, and where the task listens.
+    pub fn place(&self, live: &Live) -> (&str, SocketAddr) {
+        let agent = &self.agents[live.agent];
+        (&agent.id, SocketAddr::new(agent.ip, agent.crowd.lock().unwrap().ports[live.place]))
     }
 
     /// Launches one that the cluster takes for running, and that does not listen.
@@ -94,7 +126,8 @@ impl Cluster {
         live
     }
 
-    fn begin(&self, app: &AppSpec, agent: usize) -> Live {
+    /// A task is launched, and does not run yet.
+    pub fn begin(&self, app: &AppSpec, agent: usize) -> Live {
         let host = &self.agents[agent];
         let place = host.free.lock().unwrap().pop().expect("a free place");
         let port = host.crowd.lock().unwrap().ports[place];
@@ -111,12 +144,20 @@ impl Cluster {
 
     /// The same for several at a time.
     pub fn end_all(&self, all: Vec<Live>) {
-        all.iter().for_each(|live| self.tell(live, TaskState::Killing));
+        all.iter().for_each(|live| self.kill(live));
         std::thread::sleep(GRACE);
-        for live in all {
-            self.agents[live.agent].crowd.lock().unwrap().close(live.place);
-            self.gone(live, TaskState::Killed);
-        }
+        all.into_iter().for_each(|live| self.finish(live));
+    }
+
+    /// A task is told to end.
+    pub fn kill(&self, live: &Live) {
+        self.tell(live, TaskState::Killing);
+    }
+
+    /// A task that was told to end finishes what it has, and is gone.
+    pub fn finish(&self, live: Live) {
+        self.agents[live.agent].crowd.lock().unwrap().close(live.place);
+        self.gone(live, TaskState::Killed);
     }
 
     /// A task falls over, and the cluster hears of it afterwards.
@@ -199,21 +240,25 @@ pub struct World {
 
 impl World {
     pub async fn start(agents: u8, places: usize) -> Self {
-        let cluster = Cluster::start(agents, places).await;
+        let cluster = Arc::new(Cluster::start(agents, places).await);
+        let source = cluster.source();
+        Self::serving(cluster, &source)
+    }
+
+    /// A cluster of which these sources tell.
+    pub fn serving(cluster: Arc<Cluster>, sources: &str) -> Self {
         let (folder, authority) = (Folder::new(), Authority::new());
         std::fs::create_dir(folder.path("certificates")).unwrap();
         authority.write_pair(&folder.path("certificates"));
         let (http, https) = (ports::unused(), ports::unused());
-        let masters: Vec<String> = cluster.masters.addresses().iter().map(SocketAddr::to_string).collect();
         folder.configure(&format!(
-            "[server]\nworkers = 2\n[state]\npath = \"state\"\n\
-             [[sources.mesos]]\nname = \"mesos\"\nzone = \"mesos\"\nmasters = {masters:?}\nmax_backoff = \"200ms\"\n\
+            "[server]\nworkers = 2\n[state]\npath = \"state\"\n{sources}\
              [[proxy.listeners]]\nname = \"http\"\naddress = \"{http}\"\n\
              [[proxy.listeners]]\nname = \"https\"\naddress = \"{https}\"\ncertificates = \"certificates\"\n\
              [proxy.limits]\nper_try = \"5s\"\nresponse = \"20s\"\nidle = \"10m\"\n"
         ));
         let target = Target { http, https, host: HOST, host2: HOST2, tls: authority.connectors() };
-        let mut world = Self { cluster: Arc::new(cluster), program: folder.start(), target, _folder: folder };
+        let mut world = Self { cluster, program: folder.start(), target, _folder: folder };
         world.program.until_ready();
         world
     }

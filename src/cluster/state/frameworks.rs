@@ -1,10 +1,9 @@
-//! What sources say of frameworks, masters, and of services and apps that exist without tasks.
+//! What sources say of frameworks and masters.
 
 use std::sync::Arc;
 
 use super::ClusterState;
 use crate::cluster::change::Changes;
-use crate::cluster::event::{DeclaredApp, DeclaredService};
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::{FrameworkId, SourceName, TaskKey};
 use crate::model::network::MastersFacts;
@@ -68,45 +67,5 @@ impl ClusterState {
         });
         source.masters = masters;
         changes.masters.insert(source.cluster.clone());
-    }
-
-    pub(super) fn declare(&mut self, name: &SourceName, declared: DeclaredService, changes: &mut Changes) {
-        let Some(rank) = self.rank(name) else { return };
-        let id = declared.id.clone();
-        if let Some(snapshot) = self.sources.get_mut(name).and_then(|source| source.snapshot.as_mut()) {
-            snapshot.declared.insert(id.clone());
-        }
-        let mut entry = self.declared.get(&id).cloned().unwrap_or_default();
-        if entry.set(rank, Arc::new(declared)) {
-            self.declared.insert(id.clone(), entry);
-            changes.services.insert(id);
-        }
-    }
-    pub(super) fn declare_app(&mut self, name: &SourceName, app: DeclaredApp, changes: &mut Changes) {
-        let Some(rank) = self.rank(name) else { return };
-        let key = app.key.clone();
-        if let Some(snapshot) = self.sources.get_mut(name).and_then(|source| source.snapshot.as_mut()) {
-            snapshot.apps.insert(key.clone());
-        }
-        let mut entry = self.apps.get(&key).cloned().unwrap_or_default();
-        if entry.set(rank, Arc::new(app)) {
-            self.apps.insert(key.clone(), entry);
-            changes.apps.insert(key);
-        }
-    }
-
-    pub(super) fn forget_app(&mut self, name: &SourceName, key: &TaskKey, changes: &mut Changes) {
-        let Some(rank) = self.rank(name) else { return };
-        let Some(mut entry) = self.apps.get(key).cloned() else { return };
-        if !entry.forget(rank) {
-            return;
-        }
-        if entry.is_empty() {
-            self.apps.remove(key);
-        } else {
-            self.apps.insert(key.clone(), entry);
-        }
-        changes.cause(|| format!("{name}: app {} gone", key.task()));
-        changes.apps.insert(key.clone());
     }
 }

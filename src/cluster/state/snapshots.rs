@@ -108,16 +108,7 @@ impl ClusterState {
             .filter(|(id, entry)| entry.of(rank).is_some() && !snapshot.declared.contains(*id))
             .map(|(id, _)| id.clone())
             .collect();
-        for id in declared {
-            let mut entry = self.declared.get(&id).cloned().unwrap_or_default();
-            entry.forget(rank);
-            if entry.is_empty() {
-                self.declared.remove(&id);
-            } else {
-                self.declared.insert(id.clone(), entry);
-            }
-            changes.services.insert(id);
-        }
+        declared.iter().for_each(|id| self.forget_declared(name, id, changes));
         // A list of which the guard does not believe that tasks are gone is not believed of their apps either.
         if self.sources.get(name).is_some_and(|source| source.held.is_none()) {
             let is_gone = |(key, entry): &(&TaskKey, &BySource<DeclaredApp>)| {

@@ -332,28 +332,30 @@ fn marathon() -> Section<RawMarathon> {
             .means("The longest pause between two attempts; pauses double up to it and vary at random.")
             .costs("A longer pause finds a returned Marathon later."),
     ])
-    .section(
-        Section::new("tls", "TLS towards those of the URLs that begin with https://.").settings([
-            setting!(RawMarathon, "ca", Optional(FILE), config.tls.ca)
-                .example("\"/etc/pointsman/ca.pem\"")
-                .by_default("the system's")
-                .means("PEM file with the authorities to trust.")
-                .costs("None."),
-            setting!(RawMarathon, "certificate", Optional(FILE), tls.certificate)
-                .example("\"/etc/pointsman/client.pem\"")
-                .means("PEM file with a client certificate and its chain; needs `key`.")
-                .costs("None."),
-            setting!(RawMarathon, "key", Optional(FILE), tls.key)
-                .example("\"/etc/pointsman/client.key\"")
-                .means("PEM file with the certificate's key.")
-                .costs("None."),
-            setting!(RawMarathon, "server_name", Optional(HOST), tls_server_name)
-                .example("\"marathon.example.com\"")
-                .by_default("the URL's host")
-                .means("The name that the certificate must have.")
-                .costs("None."),
-        ]),
-    )
+    .section(marathon_tls())
+}
+
+fn marathon_tls() -> Section<RawMarathon> {
+    Section::new("tls", "TLS towards those of the URLs that begin with https://.").settings([
+        setting!(RawMarathon, "ca", Optional(FILE), config.tls.ca)
+            .example("\"/etc/pointsman/ca.pem\"")
+            .by_default("the system's")
+            .means("PEM file with the authorities to trust.")
+            .costs("None."),
+        setting!(RawMarathon, "certificate", Optional(FILE), tls.certificate)
+            .example("\"/etc/pointsman/client.pem\"")
+            .means("PEM file with a client certificate and its chain; needs `key`.")
+            .costs("None."),
+        setting!(RawMarathon, "key", Optional(FILE), tls.key)
+            .example("\"/etc/pointsman/client.key\"")
+            .means("PEM file with the certificate's key.")
+            .costs("None."),
+        setting!(RawMarathon, "server_name", Optional(HOST), tls_server_name)
+            .example("\"marathon.example.com\"")
+            .by_default("the URL's host")
+            .means("The name that the certificate must have.")
+            .costs("None."),
+    ])
 }
 
 fn file() -> Section<RawFile> {

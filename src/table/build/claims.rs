@@ -144,37 +144,54 @@ impl Claims {
     /// while it has no task, or ends all when its time is over.
     pub fn settle(&mut self, table: &mut Table, state: &mut ClusterState, id: &ServiceId, lives: bool, now: Timestamp) {
         let Some(record) = state.ledger.services.get(id).cloned() else { return };
+        if lives {
+            self.settle_alive(table, &mut state.ledger, id, &record);
+        } else {
+            self.settle_empty(table, state, id, record, now);
+        }
+    }
+
+    /// A service without a task is retained, or ends.
+    fn settle_empty(
+        &mut self,
+        table: &mut Table,
+        state: &mut ClusterState,
+        id: &ServiceId,
+        record: Arc<ServiceRecord>,
+        now: Timestamp,
+    ) {
         let retention = state.config.server.service_retention;
-        if !lives {
-            let record = self.give_back(table, &mut state.ledger, id, record);
-            let over = record.empty_since.is_some_and(|since| now.since(since) >= retention);
-            // What an operator deletes from a file is gone: nobody will start it again.
-            let deleted = state.sources.values().any(|s| s.kind == SourceKind::File && s.cluster == *id.cluster());
-            let full = record.empty_since.is_none() && state.ledger.retained >= RETAINED_LIMIT;
-            if over || deleted || full || record.claims.is_empty() {
-                if record.empty_since.is_some() {
-                    state.ledger.retained = state.ledger.retained.saturating_sub(1);
-                }
-                self.end_all(table, state, id, &record);
-                return;
+        let record = self.give_back(table, &mut state.ledger, id, record);
+        let over = record.empty_since.is_some_and(|since| now.since(since) >= retention);
+        // What an operator deletes from a file is gone: nobody will start it again.
+        let deleted = state.sources.values().any(|s| s.kind == SourceKind::File && s.cluster == *id.cluster());
+        let full = record.empty_since.is_none() && state.ledger.retained >= RETAINED_LIMIT;
+        if over || deleted || full || record.claims.is_empty() {
+            if record.empty_since.is_some() {
+                state.ledger.retained = state.ledger.retained.saturating_sub(1);
             }
-            if record.empty_since.is_none() {
-                let (protocol, rules) = last_known(table, id);
-                let kept = ServiceRecord { empty_since: Some(now), protocol, rules, ..(*record).clone() };
-                state.ledger.services.insert(id.clone(), Arc::new(kept));
-                state.ledger.retained += 1;
-            }
-            // Again where the retention was made longer while it ran.
-            let until = record.empty_since.unwrap_or(now).plus(retention);
-            if !state.deadlines.has(&Deadline::Service(id.clone())) {
-                state.deadlines.set(until, Deadline::Service(id.clone()));
-            }
-            // After a restart, what the ledger retains is in force again.
-            for claim in &record.claims {
-                self.contend(table, &state.ledger, id, claim);
-            }
+            self.end_all(table, state, id, &record);
             return;
         }
+        if record.empty_since.is_none() {
+            let (protocol, rules) = last_known(table, id);
+            let kept = ServiceRecord { empty_since: Some(now), protocol, rules, ..(*record).clone() };
+            state.ledger.services.insert(id.clone(), Arc::new(kept));
+            state.ledger.retained += 1;
+        }
+        // Again where the retention was made longer while it ran.
+        let until = record.empty_since.unwrap_or(now).plus(retention);
+        if !state.deadlines.has(&Deadline::Service(id.clone())) {
+            state.deadlines.set(until, Deadline::Service(id.clone()));
+        }
+        // After a restart, what the ledger retains is in force again.
+        for claim in &record.claims {
+            self.contend(table, &state.ledger, id, claim);
+        }
+    }
+
+    /// Of a service with tasks the claims end that none of them makes, and those that are made with less are lowered.
+    fn settle_alive(&mut self, table: &mut Table, ledger: &mut Ledger, id: &ServiceId, record: &ServiceRecord) {
         let made = self.made.get(id);
         // The terms with which a claim is made; none: it is made no more.
         let standing = |claim: &Claim| {
@@ -202,26 +219,26 @@ impl Claims {
             }
         }
         for claim in &ended {
-            self.withdraw(table, &state.ledger, id, claim);
+            self.withdraw(table, ledger, id, claim);
         }
         if let Some(made) = self.made.get_mut(id) {
             *made = made.iter().filter(|made| made.tasks > 0).cloned().collect();
         }
         if record.empty_since.is_some() {
-            state.ledger.retained = state.ledger.retained.saturating_sub(1);
+            ledger.retained = ledger.retained.saturating_sub(1);
         }
         if !ended.is_empty() || !lowered.is_empty() || record.empty_since.is_some() {
             if kept.is_empty() {
-                state.ledger.services.remove(id);
+                ledger.services.remove(id);
                 self.made.remove(id);
             } else {
                 let record = ServiceRecord { claims: kept, empty_since: None, protocol: record.protocol, rules: None };
-                state.ledger.services.insert(id.clone(), Arc::new(record));
+                ledger.services.insert(id.clone(), Arc::new(record));
             }
         }
         for (former, claim) in &lowered {
-            self.withdraw(table, &state.ledger, id, former);
-            self.contend(table, &state.ledger, id, claim);
+            self.withdraw(table, ledger, id, former);
+            self.contend(table, ledger, id, claim);
         }
     }
 

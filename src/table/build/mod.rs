@@ -107,6 +107,9 @@ impl Builder {
         if changes.sources {
             self.table.sources = state.statuses();
         }
+        if changes.deployments {
+            self.table.deployments = state.deployments();
+        }
         serials::stamp(&mut self.table, state, now);
         self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();
@@ -160,6 +163,7 @@ impl Builder {
             self.set_problems(&name, problems);
         }
         self.table.sources = state.statuses();
+        self.table.deployments = state.deployments();
         serials::stamp(&mut self.table, state, now);
         self.table.drains = state.drains.clone();
         self.table.ready = state.is_complete();

@@ -160,6 +160,13 @@ impl Said {
 
 /// Derives a task's part of the table. `said` is what its definition says.
 pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
+    let mut problems = said.problems.clone();
+    let belonging = Belonging::of(inputs, &said.spec, &mut problems);
+    derive_as(inputs, said, &belonging, problems)
+}
+
+/// The same of a task of which is known whose it is. `problems` are those that were found so far.
+fn derive_as(inputs: &Inputs<'_>, said: &Said, belonging: &Belonging, problems: Vec<Problem>) -> Derivation {
     let Inputs { facts, agent, framework, config, .. } = inputs;
     let Said { spec, ports, .. } = said;
     let mut out = Derivation {
@@ -178,17 +185,15 @@ pub fn derive(inputs: &Inputs<'_>, said: &Said) -> Derivation {
         },
         endpoints: SmallVec::new(),
         claims: SmallVec::new(),
-        problems: said.problems.clone(),
+        problems,
     };
-    let app = app_names(facts);
-    let identity = identity(inputs, spec, &app, &mut out.problems);
     for port in ports {
-        add_port(inputs, (said, &identity, &app), port, &mut out);
+        add_port(inputs, said, belonging, port, &mut out);
     }
     out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
     out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
     let extras = TaskExtras {
-        refused_names: refuse_names(inputs, &app, &mut out),
+        refused_names: refuse_names(inputs, &belonging.app, &mut out),
         said_ports: said_ports(spec, ports),
         scrape: scrape(inputs, spec, ports),
         weight: out.endpoints.first().map(|endpoint| endpoint.weight).filter(|weight| *weight != Weight::default()),
@@ -231,12 +236,12 @@ pub struct Declared {
 /// `given` tells them by the index of the app's port.
 pub fn declared(inputs: &Inputs<'_>, said: &Said, given: impl Fn(usize) -> Option<u16>) -> Declared {
     let Said { spec, ports, .. } = said;
-    let derived = derive(inputs, said);
+    // What else is wrong with it, its tasks say.
+    let belonging = Belonging::of(inputs, spec, &mut Vec::new());
+    let derived = derive_as(inputs, said, &belonging, Vec::new());
     let mut out = Declared { claims: derived.claims.into_vec(), ..Declared::default() };
-    let app = app_names(&inputs.facts);
-    // What is wrong with it was said above.
-    let identity = identity(inputs, spec, &app, &mut Vec::new());
-    let who = claimant(inputs, &app);
+    let Belonging { app, identity } = &belonging;
+    let who = claimant(inputs, app);
     for port in ports {
         let said = spec.ports.iter().find(|said| selects(&said.port, port));
         let protocol = said.and_then(|said| said.protocol).unwrap_or_else(|| default_protocol(port));
@@ -420,6 +425,20 @@ fn app_check(facts: &TaskFacts, port: &TaskPort, protocol: Protocol) -> Option<A
     }
 }
 
+/// What a task is called by its framework, and whose it is.
+struct Belonging {
+    app: Names,
+    identity: Identity,
+}
+
+impl Belonging {
+    fn of(inputs: &Inputs<'_>, spec: &TaskSpec, problems: &mut Vec<Problem>) -> Self {
+        let app = app_names(&inputs.facts);
+        let identity = identity(inputs, spec, &app, problems);
+        Self { app, identity }
+    }
+}
+
 /// Whose a task is: its service, and the app that its deployment group stands for.
 struct Identity {
     namespace: Arc<str>,
@@ -538,13 +557,9 @@ fn selects(selector: &PortSelector, port: &TaskPort) -> bool {
     }
 }
 
-fn add_port(
-    inputs: &Inputs<'_>,
-    (task, identity, app): (&Said, &Identity, &Names),
-    port: &TaskPort,
-    out: &mut Derivation,
-) {
+fn add_port(inputs: &Inputs<'_>, task: &Said, belonging: &Belonging, port: &TaskPort, out: &mut Derivation) {
     let (spec, said) = (&task.spec, task.of(port));
+    let Belonging { app, identity } = belonging;
     if said.is_some_and(|said| !said.enabled) {
         return;
     }
@@ -717,10 +732,11 @@ fn version(spec: &TaskSpec, definition: &TaskDefinition) -> Version {
     if let Some(version) = spec.version.clone().or_else(|| definition.version.clone()) {
         return version;
     }
-    // Port numbers differ from task to task of one version; names and protocols do not.
+    // Port numbers differ from task to task of one version; names and protocols do not. Whether there is a health check does
+    // not count: of Marathon's own Mesos knows nothing, and a task must not change its version when Marathon tells of it.
     let ports: Vec<_> =
         definition.discovery.iter().flat_map(|d| d.ports.iter()).map(|p| (&p.name, &p.protocol)).collect();
-    let hash = stable_hash(&(&definition.name, &definition.labels, ports, definition.has_health_check));
+    let hash = stable_hash(&(&definition.name, &definition.labels, ports));
     format!("h{:08x}", hash >> 32).into()
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::deployments::DeploymentEvent;
 use super::translate::state;
 use crate::model::task::TaskState;
 
@@ -38,6 +39,8 @@ pub struct Changed {
     pub everything: bool,
     /// A task that is going away or gone.
     pub leaving: Option<(String, TaskState)>,
+    /// What it says of a deployment.
+    pub deployment: Option<DeploymentEvent>,
 }
 
 /// Reads an event. One that cannot be read changes nothing: the next read of everything makes up for it.
@@ -70,15 +73,19 @@ pub fn of(name: &str, data: &[u8]) -> Changed {
         let leaving = state.filter(|state| matches!(state, TaskState::Killing | TaskState::Ended));
         changed.leaving = text(&event, "taskId").zip(leaving);
     }
+    if kind.starts_with("deployment_") {
+        changed.deployment = Some(DeploymentEvent { kind, event });
+    }
     changed
 }
 
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+/// The entries of a list; none, if it is no list.
+pub(super) fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     value.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Ids are absolute paths of lower-case letters, digits, `-`, `.`; anything else would be another request.
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     let bytes = id.bytes();
     id.len() > 1
         && id.len() < 1024

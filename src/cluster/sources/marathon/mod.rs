@@ -7,16 +7,21 @@
 //!
 //! ```text
 //! run (thread, I/O) → client (HTTP, TLS, credentials) → sse (frames) → changes (which app) → translate (facts)
+//!                                                                   └→ deployments (facts)
 //! ```
 
 pub mod changes;
 mod checks;
 pub mod client;
+pub mod deployments;
 mod ended;
+mod killing;
+mod listing;
 pub mod metrics;
 pub mod pods;
 mod ports;
 mod readiness;
+mod reading;
 mod reads;
 pub mod run;
 pub mod sse;
@@ -29,6 +34,7 @@ pub use run::spawn;
 #[doc(hidden)]
 pub fn fuzz_marathon_json(data: &[u8]) {
     use crate::model::task::TaskState;
+    use crate::model::time::Timestamp;
     let scope = translate::Scope { cluster: "c".into(), framework: "f".into(), use_health: true, active_checks: true };
     let said = match translate::apps(data) {
         Ok(apps) => apps.iter().map(|app| translate::app(app, &scope)).collect::<Vec<_>>(),
@@ -40,7 +46,11 @@ pub fn fuzz_marathon_json(data: &[u8]) {
     }
     let _ = translate::pods(data).map(|pods| pods.iter().map(|pod| pods::pod(pod, &scope)).collect::<Vec<_>>());
     let _ = changes::of("status_update_event", data);
-    let _ = changes::of("deployment_success", data);
+    for kind in ["deployment_info", "deployment_success"] {
+        let event = changes::of(kind, data).deployment;
+        let _ = event.map(|event| deployments::heard(&event, &scope, Timestamp(0)));
+    }
+    let _ = deployments::listed(data, [], &scope);
     let _ = serde_json::from_slice::<wire::Info>(data);
 }
 

@@ -14,7 +14,7 @@ const MANY: usize = 64;
 const ATTEMPTS: u32 = 4;
 
 /// Something to read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The lists of apps and pods.
     Everything,
@@ -28,6 +28,8 @@ pub(super) struct Reads {
     dirty: BTreeSet<String>,
     everything: bool,
     failed: BTreeMap<String, Failed>,
+    /// What is being read.
+    under_way: Option<Next>,
 }
 
 /// An app whose last read failed.
@@ -54,8 +56,28 @@ impl Reads {
         self.everything
     }
 
-    /// What to read now, if anything.
+    /// Whether what an event said of an app is not known yet.
+    pub(super) fn is_awaited(&self, app: &str) -> bool {
+        let is_being_read = match &self.under_way {
+            Some(Next::Everything) => true,
+            Some(Next::One(id)) => id == app,
+            None => false,
+        };
+        is_being_read || self.everything || self.dirty.contains(app) || self.failed.contains_key(app)
+    }
+
+    /// What to read now, if anything. It is being read until [`Reads::end`].
     pub(super) fn next(&mut self, now: Instant) -> Option<Next> {
+        self.under_way = self.choose(now);
+        self.under_way.clone()
+    }
+
+    /// An answer came, or did not.
+    pub(super) fn end(&mut self) {
+        self.under_way = None;
+    }
+
+    fn choose(&mut self, now: Instant) -> Option<Next> {
         if self.everything || self.dirty.len() > MANY {
             *self = Self::default();
             return Some(Next::Everything);
@@ -132,6 +154,25 @@ mod tests {
         assert_eq!((reads.next(now), reads.next_retry()), (one("/a"), None));
         reads.succeeded("/a");
         assert_eq!(reads.next(now + Duration::from_secs(10)), None);
+    }
+
+    #[test]
+    fn what_was_said_of_an_app_is_awaited_until_it_is_read() {
+        let (mut reads, now) = (Reads::default(), Instant::now());
+        assert!(!reads.is_awaited("/a"));
+        reads.want(["/a".to_owned()]);
+        assert!(reads.is_awaited("/a") && !reads.is_awaited("/b"));
+        assert_eq!(reads.next(now), one("/a"));
+        assert!(reads.is_awaited("/a"));
+        reads.end();
+        reads.succeeded("/a");
+        assert!(!reads.is_awaited("/a"));
+        reads.want_everything();
+        assert!(reads.is_awaited("/b"));
+        assert_eq!(reads.next(now), Some(Next::Everything));
+        assert!(reads.is_awaited("/b"));
+        reads.end();
+        assert!(!reads.is_awaited("/b"));
     }
 
     #[test]

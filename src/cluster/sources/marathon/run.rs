@@ -6,11 +6,9 @@
 //!
 //! Events are read while an answer is awaited: Marathon drops a client that lags behind.
 
-use std::collections::HashMap;
-use std::future::Future;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::Client;
+use super::deployments::{self, DeploymentEvent};
 use super::ended::Ended;
+use super::killing::Killing;
+use super::listing::Listing;
 use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::pods;
-use super::reads::{Next, Reads};
+use super::reading::{self, Document, PODS, Read, Reading};
+use super::reads::Reads;
 use super::sse::{Decoder, TooLong};
 use super::translate::{self, Said, SaidTask, Scope, Unread};
 use super::wire::Info;
@@ -43,12 +45,10 @@ use crate::model::time::Timestamp;
 
 /// How long a host's address is believed.
 const HOST_TIME: Duration = Duration::from_secs(60);
+/// Between an event that cannot be understood and the list that tells what it meant: more of them may come.
+const LIST_PAUSE: Duration = Duration::from_secs(1);
 /// For the look-up of a host.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What every list of apps is read with.
-const APPS: &str = "/v2/apps?embed=apps.tasks&embed=apps.readiness";
-const PODS: &str = "/v2/pods::status";
 
 /// Starts the source of one Marathon. `alone`: no Mesos source tells of its cluster.
 ///
@@ -87,6 +87,8 @@ struct Source {
     hosts: HashMap<String, (Option<IpAddr>, Instant)>,
     agents: HashMap<String, Option<IpAddr>>,
     last_error: Option<String>,
+    /// What was wrong with the list of deployments.
+    unread_deployments: Vec<Fact>,
 }
 
 /// What was said of an app or a pod.
@@ -111,14 +113,34 @@ enum Over {
     Stopping,
 }
 
-type Reading<'a> = Pin<Box<dyn Future<Output = Read> + 'a>>;
+/// A stream that is followed, and what is still to be read.
+struct Following {
+    info: Info,
+    scope: Scope,
+    decoder: Decoder,
+    reads: Reads,
+    listing: Listing,
+    killing: Killing,
+    /// When everything was read last.
+    whole_at: Instant,
+    /// Everything was read once.
+    live: bool,
+}
 
-/// Something that was read, or could not be.
-enum Read {
-    /// The lists of apps and of pods.
-    Everything(Result<(Bytes, Option<Bytes>), ClientError>),
-    /// What there is with an id: an app, or a pod.
-    One(String, Result<(Option<Bytes>, Option<Bytes>), ClientError>),
+impl Following {
+    /// What is heard of from here on is read; everything is, at first.
+    fn new(info: Info, scope: Scope, now: Instant) -> Self {
+        let mut reads = Reads::default();
+        reads.want_everything();
+        let (decoder, listing) = (Decoder::default(), Listing::new(now));
+        Self { info, scope, decoder, reads, listing, killing: Killing::default(), whole_at: now, live: false }
+    }
+
+    /// Everything may have changed without a word.
+    fn want_all(&mut self, now: Instant) {
+        self.reads.want_everything();
+        self.listing.want(now);
+    }
 }
 
 impl Source {
@@ -145,6 +167,7 @@ impl Source {
             hosts: HashMap::new(),
             agents: HashMap::new(),
             last_error: None,
+            unread_deployments: Vec::new(),
         }
     }
 
@@ -185,22 +208,20 @@ impl Source {
         self.metrics.streams.inc();
         tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
         let client = Client::new(self.config.clone());
-        let mut decoder = Decoder::default();
-        let mut reads = Reads::default();
-        let mut reading: Option<Reading<'_>> = Some(everything(&client, target));
+        let mut on = Following::new(info, scope, Instant::now());
+        let (mut reading, mut listing) = (None, None);
+        self.unread_deployments.clear();
         let mut heard = Instant::now();
-        let mut whole_at = Instant::now();
-        let mut live = false;
         let snapshot = self.snapshot.clone();
         loop {
+            let now = Instant::now();
             if reading.is_none() {
-                reading = reads.next(Instant::now()).map(|next| match next {
-                    Next::Everything => everything(&client, target),
-                    Next::One(id) => one(&client, target, id),
-                });
+                reading = on.reads.next(now).map(|next| reading::read(&client, target, next));
             }
-            let retry = reads.next_retry().filter(|_| reading.is_none());
-            let silent = heard + self.config.silence;
+            if on.listing.begin(now) {
+                listing = Some(reading::deployments(&client, target));
+            }
+            let retry = on.reads.next_retry().filter(|_| reading.is_none());
             tokio::select! {
                 // The stream first: Marathon drops a client that lags.
                 biased;
@@ -209,55 +230,125 @@ impl Source {
                     let Some(bytes) = bytes? else {
                         return Err(Over::Other(format!("{} ended the stream of events", stream.target)));
                     };
-                    self.metrics.heard(Timestamp::now());
-                    for event in decoder.push(&bytes)? {
-                        self.metrics.events.inc();
-                        let changed = changes::of(&event.name, event.data.as_bytes());
-                        self.leaving(&changed, &scope).await?;
-                        if changed.everything {
-                            reads.want_everything();
-                        }
-                        reads.want(changed.ids);
-                    }
+                    self.hear(&bytes, &mut on).await?;
                 }
                 read = pending_or(reading.as_mut()) => {
                     reading = None;
-                    self.count(&read);
-                    match read {
-                        Read::Everything(read) => {
-                            let (apps, pods) = read?;
-                            whole_at = Instant::now();
-                            self.take_everything(&apps, pods.as_deref(), &info, &scope, !live).await?;
-                            live = true;
-                            self.metrics.live.set(1);
-                            self.failures = 0;
-                            self.last_error = None;
-                        }
-                        Read::One(id, Ok((app, pod))) => {
-                            reads.succeeded(&id);
-                            self.take_one(&id, app.as_deref(), pod.as_deref(), &scope).await?;
-                        }
-                        // The stream goes on, and so do the others.
-                        Read::One(id, Err(error)) => {
-                            self.metrics.failures.inc();
-                            tracing::warn!(source = %self.config.name, app = id, error = %error, "an app cannot be read");
-                            let (most, random) = (self.config.max_backoff, &mut self.random);
-                            reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
-                        }
-                    }
+                    self.take(read, &mut on).await?;
+                }
+                document = pending_or(listing.as_mut()) => {
+                    listing = None;
+                    self.take_deployments(&document, &mut on).await?;
                 }
                 () = until(retry) => {}
-                () = snapshot.notified() => reads.want_everything(),
-                () = tokio::time::sleep_until(silent) => {
+                () = until(on.listing.due()) => {}
+                () = until(on.killing.due()) => {
+                    let overdue = on.killing.overdue(Instant::now());
+                    self.withdraw(&overdue, TaskState::Killing, &on.scope).await?;
+                }
+                () = snapshot.notified() => on.want_all(Instant::now()),
+                () = tokio::time::sleep_until(heard + self.config.silence) => {
                     let silence = self.config.silence.as_secs_f64();
                     return Err(Over::Other(format!("{} was silent for {silence} s", stream.target)));
                 }
-                () = tokio::time::sleep_until(whole_at + self.config.resync), if live && !reads.wants_everything() => {
-                    whole_at = Instant::now();
-                    reads.want_everything();
+                () = tokio::time::sleep_until(on.whole_at + self.config.resync),
+                    if on.live && !on.reads.wants_everything() =>
+                {
+                    on.whole_at = Instant::now();
+                    on.want_all(on.whole_at);
                 }
             }
         }
+    }
+
+    /// Something came on the stream.
+    async fn hear(&mut self, bytes: &[u8], on: &mut Following) -> Result<(), Over> {
+        self.metrics.heard(Timestamp::now());
+        for event in on.decoder.push(bytes)? {
+            self.metrics.events.inc();
+            let changed = changes::of(&event.name, event.data.as_bytes());
+            self.leaving(&changed, on).await?;
+            if let Some(event) = &changed.deployment {
+                self.hear_of_deployment(event, on).await?;
+            }
+            if changed.everything {
+                on.reads.want_everything();
+            }
+            on.reads.want(changed.ids);
+        }
+        Ok(())
+    }
+
+    /// What cannot be understood of a deployment, the list tells.
+    async fn hear_of_deployment(&mut self, event: &DeploymentEvent, on: &mut Following) -> Result<(), Over> {
+        match deployments::heard(event, &on.scope, Timestamp::now()) {
+            Ok(heard) => {
+                on.listing.hear(heard.id);
+                self.say(heard.facts).await
+            }
+            Err(problem) => {
+                on.listing.want(Instant::now() + LIST_PAUSE);
+                self.say(vec![Fact::Problem(Box::new(problem))]).await
+            }
+        }
+    }
+
+    /// An answer came, or did not.
+    async fn take(&mut self, read: Read, on: &mut Following) -> Result<(), Over> {
+        self.count(&read);
+        on.reads.end();
+        let leaving = on.killing.release(match &read {
+            Read::Everything(_) => None,
+            Read::One(id, _) => Some(id),
+        });
+        match read {
+            Read::Everything(read) => {
+                let (apps, pods) = read?;
+                on.whole_at = Instant::now();
+                self.take_everything(&apps, pods.as_deref(), on).await?;
+                on.live = true;
+                self.metrics.live.set(1);
+                self.failures = 0;
+                self.last_error = None;
+            }
+            Read::One(id, Ok((app, pod))) => {
+                on.reads.succeeded(&id);
+                self.take_one(&id, app.as_deref(), pod.as_deref(), &on.scope).await?;
+            }
+            // The stream goes on, and so do the others.
+            Read::One(id, Err(error)) => {
+                self.metrics.failures.inc();
+                tracing::warn!(source = %self.config.name, app = id, error = %error, "an app cannot be read");
+                let (most, random) = (self.config.max_backoff, &mut self.random);
+                on.reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
+            }
+        }
+        self.withdraw(&leaving, TaskState::Killing, &on.scope).await
+    }
+
+    /// The list of deployments came, or did not: nothing else waits for it. A Marathon without one says nothing of them.
+    async fn take_deployments(&mut self, document: &Document, on: &mut Following) -> Result<(), Over> {
+        let fresh = match document {
+            Ok(_) => on.listing.finish(),
+            Err(_) => {
+                let (most, random) = (self.config.max_backoff, &mut self.random);
+                on.listing.fail(Instant::now(), |failures| backoff::pause(failures, most, random));
+                BTreeSet::new()
+            }
+        };
+        let list = match document {
+            Ok(None) => Ok((Vec::new(), Vec::new())),
+            Ok(Some(list)) => deployments::listed(list, fresh, &on.scope).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (mut facts, problems) = list.unwrap_or_else(|error| {
+            self.metrics.failures.inc();
+            tracing::warn!(source = %self.config.name, error, "the deployments cannot be read");
+            (Vec::new(), vec![deployments::unreadable_list(&error)])
+        });
+        self.unread_deployments = problems.into_iter().map(|problem| Fact::Problem(Box::new(problem))).collect();
+        facts.extend(self.unread_deployments.iter().cloned());
+        self.say(facts).await
     }
 
     /// Who answers, and for which framework it speaks.
@@ -288,35 +379,42 @@ impl Source {
         self.metrics.bytes.inc_by(octets as u64);
     }
 
-    /// A task that an event says is going: nothing new is sent there while its app is read.
-    async fn leaving(&mut self, changed: &Changed, scope: &Scope) -> Result<(), Over> {
+    /// A task that an event says is going: nothing new is sent there while its app is read. One that has its grace waits for
+    /// what was said of its app before.
+    async fn leaving(&mut self, changed: &Changed, on: &mut Following) -> Result<(), Over> {
         let Some((id, state)) = &changed.leaving else { return Ok(()) };
+        let is_early = || changed.ids.iter().any(|app| on.reads.is_awaited(app));
         if state.is_final() {
             self.ended.add(id);
+        } else if is_early() && on.killing.hold(id, &changed.ids, Instant::now()) {
+            return Ok(());
         }
-        let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
-        let known = self.known.values().any(|known| known.tasks.contains_key(&key));
-        let status = TaskStatus {
-            key,
-            state: *state,
-            health: None,
-            addresses: None,
-            networks: None,
-            labelled: None,
-            agent: None,
-            unreachable_since: None,
-        };
-        if known { self.say(vec![Fact::Status(Box::new(status))]).await } else { Ok(()) }
+        self.withdraw(std::slice::from_ref(id), *state, &on.scope).await
     }
 
-    async fn take_everything(
-        &mut self,
-        apps: &[u8],
-        pods: Option<&[u8]>,
-        info: &Info,
-        scope: &Scope,
-        first: bool,
-    ) -> Result<(), Over> {
+    /// These tasks, as far as they are known, are going away or gone.
+    async fn withdraw(&self, tasks: &[String], state: TaskState, scope: &Scope) -> Result<(), Over> {
+        let mut facts = Vec::new();
+        for id in tasks {
+            let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
+            if self.known.values().any(|known| known.tasks.contains_key(&key)) {
+                facts.push(Fact::Status(Box::new(TaskStatus {
+                    key,
+                    state,
+                    health: None,
+                    addresses: None,
+                    networks: None,
+                    labelled: None,
+                    agent: None,
+                    unreachable_since: None,
+                })));
+            }
+        }
+        self.say(facts).await
+    }
+
+    async fn take_everything(&mut self, apps: &[u8], pods: Option<&[u8]>, on: &Following) -> Result<(), Over> {
+        let scope = &on.scope;
         let apps = translate::apps(apps).map_err(|error| Over::Other(format!("/v2/apps: {error}")))?;
         // Without an answer Marathon is of a version that has no pods. One that is no list of pods says nothing of them.
         let pods = pods.map(translate::pods).transpose();
@@ -325,7 +423,7 @@ impl Source {
         let read: Vec<_> = read.chain(pods.into_iter().map(|raw| pods::pod(raw, scope))).collect();
         let mut facts = vec![Fact::SnapshotStarted];
         if self.alone {
-            facts.push(Fact::Framework(Box::new(framework(info, scope))));
+            facts.push(Fact::Framework(Box::new(framework(&on.info, scope))));
         }
         self.agents.clear();
         let mut problems = Vec::new();
@@ -353,7 +451,9 @@ impl Source {
         self.known = known;
         facts.push(Fact::SnapshotFinished(SnapshotScope::default()));
         facts.append(&mut problems);
-        if first {
+        // A complete read takes the place of whatever was wrong before; deployments are read apart from it.
+        facts.extend(self.unread_deployments.iter().cloned());
+        if !on.live {
             facts.push(Fact::Live);
         }
         self.say(facts).await
@@ -523,42 +623,6 @@ fn subscription() -> String {
     })
 }
 
-fn everything<'a>(client: &'a Client, target: &'a Target) -> Reading<'a> {
-    Box::pin(async move { Read::Everything(lists(client, target).await) })
-}
-
-async fn lists(client: &Client, target: &Target) -> Result<(Bytes, Option<Bytes>), ClientError> {
-    let apps = client.read(target, APPS).await?;
-    Ok((apps, absent(client.read(target, PODS).await)?))
-}
-
-fn one<'a>(client: &'a Client, target: &'a Target, id: String) -> Reading<'a> {
-    Box::pin(async move {
-        let read = app_or_pod(client, target, &id).await;
-        Read::One(id, read)
-    })
-}
-
-/// An id is an app's or a pod's: which, the first answer tells.
-async fn app_or_pod(client: &Client, target: &Target, id: &str) -> Result<(Option<Bytes>, Option<Bytes>), ClientError> {
-    let embed = "embed=app.tasks&embed=app.readiness&embed=apps.tasks&embed=apps.readiness";
-    let app = absent(client.read(target, &format!("/v2/apps{id}?{embed}")).await)?;
-    let pod = match &app {
-        Some(_) => None,
-        None => absent(client.read(target, &format!("/v2/pods{id}::status")).await)?,
-    };
-    Ok((app, pod))
-}
-
-/// That there is no such thing is an answer, too.
-fn absent(answer: Result<Bytes, ClientError>) -> Result<Option<Bytes>, ClientError> {
-    match answer {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(ClientError::Status { status: 404 | 405, .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -566,7 +630,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-async fn pending_or<T>(future: Option<&mut Pin<Box<dyn Future<Output = T> + '_>>>) -> T {
+async fn pending_or<T>(future: Option<&mut Reading<'_, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
