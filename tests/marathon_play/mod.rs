@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pointsman::demo::app::AppSpec;
 use serde_json::{Value, json};
 
 use super::marathon_common::server::{Marathon, app};
 use super::situation_support::{Cluster, GRACE, Live, Twins};
+
+/// What lies at least between Marathon's finding a task healthy and the end of the one that it replaces: Marathon asks the
+/// master, the master the agent, the agent the executor, and the executor ends the task.
+const KILL_TAKES: Duration = Duration::from_millis(300);
 
 /// How old tasks are killed.
 #[derive(Clone, Copy)]
@@ -236,8 +241,11 @@ impl Play {
                 self.with(task, |task| self.cluster.kill(&task.live));
                 self.changed(task, |task| task.state = "TASK_KILLING");
             }
-            std::thread::sleep(GRACE);
         }
+        std::thread::sleep(match kill {
+            Kill::WithGrace => GRACE,
+            Kill::AtOnce => KILL_TAKES,
+        });
         for task in tasks {
             let app = self.app_of(task);
             let gone = {
