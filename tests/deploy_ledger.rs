@@ -280,6 +280,22 @@ fn a_deploy_goes_on_as_long_as_its_deployment() {
 }
 
 #[test]
+fn a_deployment_that_begins_as_the_one_before_ends_is_the_next_deploys() {
+    let mut book = Book::new();
+    book.say(vec![begun(deployment("d", "/web", 1, book.world.now)), of_web("b1", V2)]);
+    book.set("a1", TaskState::Ended);
+    book.set("a2", TaskState::Ended);
+    assert_eq!(book.newest().outcome, Outcome::Running);
+    // Nobody has looked between the two.
+    book.say(vec![over("d", DeploymentOutcome::Succeeded), begun(deployment("next", "/web", 1, book.world.now))]);
+    let deploy = book.newest();
+    assert_eq!((deploy.id, deploy.outcome, standing(&deploy)), (1, Outcome::Finished, known(&[("d", "succeeded")])));
+    book.say(vec![of_web("c1", V3)]);
+    let deploy = book.newest();
+    assert_eq!((deploy.id, deploy.outcome, standing(&deploy)), (2, Outcome::Running, known(&[("next", "running")])));
+}
+
+#[test]
 fn a_deployment_that_fails_fails_the_deploy_unless_another_follows() {
     let mut book = Book::new();
     let began = book.world.now;

@@ -77,7 +77,7 @@ impl DeployLedger {
         let at = next.built_at;
         let under_way = UnderWay::of(former, next);
         if !Arc::ptr_eq(&former.deployments, &next.deployments) {
-            self.follow_deployments(next, &under_way);
+            self.follow_deployments((former, next), &under_way, tally);
         }
         // What is there when all sources have spoken for the first time was there before.
         let is_settled = former.ready;
@@ -112,13 +112,24 @@ impl DeployLedger {
         std::mem::take(&mut self.ended)
     }
 
-    /// Takes over what changed in frameworks' deployments, also of deploys that are over by now.
-    fn follow_deployments(&mut self, table: &Table, under_way: &UnderWay<'_>) {
-        for running in self.running.values_mut() {
-            link::refresh(&mut running.deploy, table);
-            under_way.join(&mut running.deploy);
+    /// Takes over what changed in frameworks' deployments, also of deploys that are over by now. A deploy whose deployments
+    /// are over and whose endpoints had come to rest ends here: what begins in the same moment is no part of it.
+    fn follow_deployments(&mut self, (former, next): (&Table, &Table), under_way: &UnderWay<'_>, tally: ReadTally<'_>) {
+        let at = next.built_at;
+        let mut ended = Vec::new();
+        for (service, running) in &mut self.running {
+            let was_held = link::is_held(former, &running.deploy);
+            link::refresh(&mut running.deploy, next);
+            match running.outcome(former, at) {
+                Some((outcome, at)) if was_held => {
+                    running.read(at, tally);
+                    ended.push((service.clone(), outcome, at));
+                }
+                _ => under_way.join(&mut running.deploy),
+            }
         }
-        self.over.iter_mut().for_each(|deploy| link::refresh(deploy, table));
+        ended.into_iter().for_each(|(service, outcome, at)| self.end(&service, outcome, at));
+        self.over.iter_mut().for_each(|deploy| link::refresh(deploy, next));
     }
 
     /// Whether anything is under way.
