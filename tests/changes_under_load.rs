@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use changes_support::cluster::Cluster;
 use changes_support::http::{Asked, Client, ask};
+use changes_support::machine::Sleeper;
 use changes_support::{names, quantile};
 use common::ports::unused;
 use common::program::{Folder, Program};
@@ -103,6 +104,28 @@ fn change(cluster: Arc<Cluster>, runs: Arc<AtomicBool>, changes: Arc<AtomicU64>)
     })
 }
 
+/// Times of the rounds: the 95th and the 99th percentile of each, without changes and with.
+#[derive(Default)]
+struct Times([[Vec<Duration>; 2]; 2]);
+
+const SHARES: [f64; 2] = [0.95, 0.99];
+
+impl Times {
+    fn add(&mut self, is_changing: bool, mut took: Vec<Duration>) {
+        for (share, rounds) in SHARES.iter().zip(&mut self.0) {
+            rounds[usize::from(is_changing)].push(quantile(&mut took, *share));
+        }
+    }
+
+    fn show(&self, what: &str) {
+        for (share, [quiet, changing]) in SHARES.iter().zip(&self.0) {
+            if !quiet.is_empty() {
+                show(&format!("{what}: p{:.0}", share * 100.0), quiet, changing);
+            }
+        }
+    }
+}
+
 /// The ratios of the rounds: the least, the one in the middle and the most.
 fn show(what: &str, quiet: &[Duration], changing: &[Duration]) {
     let mut ratios: Vec<f64> =
@@ -113,7 +136,7 @@ fn show(what: &str, quiet: &[Duration], changing: &[Duration]) {
         quantile(&mut times, 0.5)
     };
     println!(
-        "{what}: p99 {:?} without changes, {:?} with; ratio {:.2} ({:.2} to {:.2})",
+        "{what} {:?} without changes, {:?} with; ratio {:.2} ({:.2} to {:.2})",
         middle(quiet),
         middle(changing),
         ratios[ratios.len() / 2],
@@ -127,7 +150,7 @@ async fn a_thousand_changes_a_second_lose_and_spoil_nothing() {
     let _alone = ALONE.lock().await;
     let size = size();
     let mut world = World::start(&size).await;
-    let (mut p99, mut p99_http) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut for_names, mut for_requests, mut for_sleepers) = (Times::default(), Times::default(), Times::default());
     let (mut asked, mut made, mut changing_for, mut behind) = ([0; 3], 0, Duration::ZERO, Duration::ZERO);
     // A first round warms up.
     for round in 0..=size.rounds {
@@ -135,7 +158,9 @@ async fn a_thousand_changes_a_second_lose_and_spoil_nothing() {
             let (runs, changes) = (Arc::new(AtomicBool::new(is_changing)), Arc::<AtomicU64>::default());
             let begun = Instant::now();
             let changing = change(world.cluster.clone(), runs.clone(), changes.clone());
-            let (dnsperf, mut http, (by_hand, faults)) = world.ask(&size).await;
+            let sleeper = Sleeper::start();
+            let (dnsperf, http, (by_hand, faults)) = world.ask(&size).await;
+            let late = sleeper.stop();
             runs.store(false, Ordering::Relaxed);
             changing.await.unwrap();
             if is_changing {
@@ -153,13 +178,14 @@ async fn a_thousand_changes_a_second_lose_and_spoil_nothing() {
             asked[2] += by_hand;
             made += changes.load(Ordering::Relaxed);
             if round > 0 {
-                p99_http[usize::from(is_changing)].push(quantile(&mut http.took, 0.99));
+                for_requests.add(is_changing, http.took);
+                for_sleepers.add(is_changing, late);
             }
-            let Some(mut dnsperf) = dnsperf else { continue };
+            let Some(dnsperf) = dnsperf else { continue };
             assert_eq!(dnsperf.faults, [""; 0], "dnsperf, round {round}, changing: {is_changing}");
             asked[0] += dnsperf.took.len();
             if round > 0 {
-                p99[usize::from(is_changing)].push(quantile(&mut dnsperf.took, 0.99));
+                for_names.add(is_changing, dnsperf.took);
             }
         }
     }
@@ -175,10 +201,9 @@ async fn a_thousand_changes_a_second_lose_and_spoil_nothing() {
         asked[2],
         asked[1]
     );
-    if !p99[0].is_empty() {
-        show("names", &p99[0], &p99[1]);
-    }
-    show("requests", &p99_http[0], &p99_http[1]);
+    for_names.show("names");
+    for_requests.show("requests");
+    for_sleepers.show("a thread that only sleeps wakes up too late by");
     world.program.stop();
 }
 
@@ -189,6 +214,7 @@ async fn a_new_apps_first_request_is_answered_soon_and_none_wrong() {
     let mut world = World::start(&size).await;
     let mut client = Client::new(world.proxy);
     let mut took = Vec::new();
+    let sleeper = Sleeper::start();
     for _ in 0..size.new {
         let begun = Instant::now();
         let app = world.cluster.add_app();
@@ -206,9 +232,12 @@ async fn a_new_apps_first_request_is_answered_soon_and_none_wrong() {
             assert!(begun.elapsed() < common::program::PATIENCE, "no route: {status} {place}");
         }
     }
-    let [p50, p99] = [0.5, 0.99].map(|share| quantile(&mut took, share));
+    let mut late = sleeper.stop();
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| quantile(&mut took, share));
+    let [late50, late95, late99] = [0.5, 0.95, 0.99].map(|share| quantile(&mut late, share));
     println!(
-        "{} routes, {} endpoints: from a new app's events to its first answer {p50:?}, p99 {p99:?}, of {}",
+        "{} routes, {} endpoints: from a new app's events to its first answer {p50:?}, p95 {p95:?}, p99 {p99:?}, of {}; a thread that \
+         only sleeps wakes up too late by {late50:?}, p95 {late95:?}, p99 {late99:?}",
         size.apps,
         size.apps * size.tasks,
         size.new

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod http;
+pub mod machine;
 pub mod names;
 
 use std::time::Duration;
