@@ -1467,7 +1467,7 @@ impl Default for ProxyLimits {
             buffer_bytes: 256 << 20,
             streams: 100,
             connections_per_endpoint: 10_000,
-            idle_per_endpoint: 64,
+            idle_per_endpoint: 1024,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What still hangs on an endpoint that goes away: it may go on for the drain time, and is cut then.
 //!
-//! Belongs to one thread. Whatever is under way at an endpoint holds its leash. The worker looks at the leashes with
-//! each new table and once a second: the drain time begins when the endpoint drains or has left the table, and what
-//! holds its leash when that time is over is woken and ends itself. An endpoint that comes back meanwhile is let go on.
+//! Belongs to one thread. Whatever is under way at an endpoint holds its leash. The drain time begins when the endpoint
+//! drains or has left the table; once a second the worker looks at those, and what holds their leashes when that time is over
+//! is woken and ends itself. What hangs on an endpoint that comes back meanwhile goes on.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use tokio::time::Instant;
 
 use crate::model::endpoint::Endpoint;
@@ -22,6 +24,10 @@ pub struct Leashes {
     /// By the address of the endpoint's run-time state: that is the identity of "this task at this address", and the
     /// leash keeps it alive, so that no other can have the number.
     leashes: RefCell<HashMap<usize, Rc<Leash>>>,
+    /// The same, the one that is looked at next first.
+    turns: RefCell<VecDeque<usize>>,
+    /// Those of endpoints that are going away.
+    leaving: RefCell<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -44,40 +50,107 @@ pub struct Hold {
 impl Leashes {
     /// Something begins at `endpoint`.
     pub fn hold(&self, endpoint: &Arc<Endpoint>) -> Hold {
-        let key = Arc::as_ptr(&endpoint.run).addr();
         let mut leashes = self.leashes.borrow_mut();
-        let leash = leashes.entry(key).or_insert_with(|| {
-            Rc::new(Leash {
-                endpoint: endpoint.clone(),
-                leaving: Cell::new(None),
-                is_cut: Cell::new(false),
-                waiting: RefCell::default(),
-            })
-        });
+        let leash = match leashes.entry(key(endpoint)) {
+            Entry::Occupied(entry) => {
+                let leash = entry.into_mut();
+                // The endpoint is back, and what begins now has nothing to do with what was cut.
+                if leash.is_cut.get() {
+                    *leash = Leash::new(endpoint);
+                }
+                leash
+            }
+            Entry::Vacant(entry) => {
+                self.turns.borrow_mut().push_back(key(endpoint));
+                entry.insert(Leash::new(endpoint))
+            }
+        };
         Hold { leash: leash.clone(), place: None }
     }
 
+    /// An endpoint drains or has left the table: the time of what hangs on it begins.
+    pub fn leave(&self, endpoint: &Endpoint, now: Instant, drain_time: Duration) {
+        let key = key(endpoint);
+        if let Some(leash) = self.leashes.borrow().get(&key) {
+            self.begin(key, leash, now, drain_time);
+        }
+    }
+
     /// Cuts what hangs on endpoints that have been leaving for `drain_time`, or for their own shorter one.
-    pub fn sweep(&self, now: Instant, drain_time: Duration, is_current: impl Fn(&Endpoint) -> bool) {
-        self.leashes.borrow_mut().retain(|_, leash| {
+    pub fn cut(&self, now: Instant, drain_time: Duration, is_current: impl Fn(&Endpoint) -> bool) {
+        let leashes = self.leashes.borrow();
+        self.leaving.borrow_mut().retain(|key| {
+            let Some(leash) = leashes.get(key) else { return false };
             if is_current(&leash.endpoint) {
                 leash.leaving.set(None);
-            } else {
-                let since = leash.leaving.get().unwrap_or(now);
-                leash.leaving.set(Some(since));
-                let time = leash.endpoint.drain_time.map_or(drain_time, |own| own.min(drain_time));
-                if now.duration_since(since) >= time {
-                    leash.cut();
-                    return false;
-                }
+                return false;
             }
-            // Held by something beside this list.
-            Rc::strong_count(leash) > 1
+            !leash.cut_if_due(now, drain_time)
         });
+    }
+
+    /// Looks at so many leashes, and forgets those that nothing is held by.
+    pub fn tidy(&self, some: usize, now: Instant, drain_time: Duration, is_current: impl Fn(&Endpoint) -> bool) {
+        let (mut leashes, mut turns) = (self.leashes.borrow_mut(), self.turns.borrow_mut());
+        for _ in 0..some.min(turns.len()) {
+            let Some(key) = turns.pop_front() else { break };
+            let Some(leash) = leashes.get(&key) else { continue };
+            // Held by something beside this list.
+            if Rc::strong_count(leash) == 1 {
+                leashes.remove(&key);
+                continue;
+            }
+            if leash.leaving.get().is_none() && !is_current(&leash.endpoint) {
+                self.begin(key, leash, now, drain_time);
+            }
+            turns.push_back(key);
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.leashes.borrow().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn begin(&self, key: usize, leash: &Leash, now: Instant, drain_time: Duration) {
+        if leash.leaving.get().is_none() {
+            leash.leaving.set(Some(now));
+            if !leash.cut_if_due(now, drain_time) {
+                self.leaving.borrow_mut().push(key);
+            }
+        }
     }
 }
 
+fn key(endpoint: &Endpoint) -> usize {
+    Arc::as_ptr(&endpoint.run).addr()
+}
+
 impl Leash {
+    fn new(endpoint: &Arc<Endpoint>) -> Rc<Self> {
+        Rc::new(Self {
+            endpoint: endpoint.clone(),
+            leaving: Cell::new(None),
+            is_cut: Cell::new(false),
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// Whether the time is over since the endpoint was leaving.
+    fn cut_if_due(&self, now: Instant, drain_time: Duration) -> bool {
+        let time = self.endpoint.drain_time.map_or(drain_time, |own| own.min(drain_time));
+        let is_due = self.leaving.get().is_some_and(|since| now.duration_since(since) >= time);
+        if is_due {
+            self.cut();
+        }
+        is_due
+    }
+
     fn cut(&self) {
         self.is_cut.set(true);
         for waker in self.waiting.borrow_mut().iter_mut().filter_map(Option::take) {
@@ -127,15 +200,17 @@ impl Drop for Hold {
     }
 }
 
+/// Endpoints for tests.
 #[cfg(test)]
-mod tests {
+pub(super) mod sample {
     use super::*;
     use crate::model::endpoint::{EndpointId, EndpointState, Family, Weight};
     use crate::model::id::{ServiceId, TaskKey};
 
-    fn endpoint(drain_time: Option<u64>) -> Arc<Endpoint> {
+    /// A task's, at port 80 of this machine.
+    pub(in crate::proxy) fn endpoint(task: &str, drain_time: Option<u64>) -> Arc<Endpoint> {
         Arc::new(Endpoint {
-            id: EndpointId { task: TaskKey::new("c".into(), "f".into(), "t"), port: "0".into(), family: Family::V4 },
+            id: EndpointId { task: TaskKey::new("c".into(), "f".into(), task), port: "0".into(), family: Family::V4 },
             service: ServiceId::new("c".into(), "f", "s", "0"),
             address: ([127, 0, 0, 1], 80).into(),
             protocol: crate::model::service::Protocol::Http,
@@ -157,17 +232,28 @@ mod tests {
             run: Arc::default(),
         })
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::endpoint;
+    use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// Whether what hangs on an endpoint is cut after so many seconds of leaving.
     fn check(own: Option<u64>, seconds: u64, expected: bool) {
         let leashes = Leashes::default();
-        let hold = leashes.hold(&endpoint(own));
+        let hold = leashes.hold(&endpoint("t", own));
         let start = Instant::now();
-        for second in [0, seconds] {
-            leashes.sweep(start + Duration::from_secs(second), MINUTE, |_| false);
-        }
+        leashes.leave(&hold.leash.endpoint, start, MINUTE);
+        leashes.cut(start + Duration::from_secs(seconds), MINUTE, |_| false);
+        assert_eq!(hold.is_cut(), expected, "{own:?} {seconds}");
+        // The same where nobody tells of it, and it is only seen to be gone.
+        let leashes = Leashes::default();
+        let hold = leashes.hold(&endpoint("t", own));
+        leashes.tidy(1, start, MINUTE, |_| false);
+        leashes.cut(start + Duration::from_secs(seconds), MINUTE, |_| false);
         assert_eq!(hold.is_cut(), expected, "{own:?} {seconds}");
     }
 
@@ -185,31 +271,39 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn an_endpoint_that_comes_back_begins_anew() {
         let leashes = Leashes::default();
-        let hold = leashes.hold(&endpoint(None));
+        let endpoint = endpoint("t", None);
+        let hold = leashes.hold(&endpoint);
         let start = Instant::now();
-        leashes.sweep(start, MINUTE, |_| false);
-        leashes.sweep(start + MINUTE / 2, MINUTE, |_| true);
-        leashes.sweep(start + MINUTE, MINUTE, |_| false);
+        leashes.leave(&endpoint, start, MINUTE);
+        leashes.cut(start + MINUTE / 2, MINUTE, |_| true);
+        leashes.leave(&endpoint, start + MINUTE, MINUTE);
+        leashes.cut(start + MINUTE, MINUTE, |_| false);
         assert!(!hold.is_cut());
-        leashes.sweep(start + 2 * MINUTE, MINUTE, |_| false);
+        leashes.cut(start + 2 * MINUTE, MINUTE, |_| false);
         assert!(hold.is_cut());
+        // What begins after that is not cut with it.
+        let later = leashes.hold(&endpoint);
+        assert!(!later.is_cut() && hold.is_cut());
+        drop((hold, later));
+        leashes.tidy(1, start, MINUTE, |_| true);
+        assert!(leashes.is_empty() && leashes.turns.borrow().is_empty());
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn every_holder_is_woken_and_nothing_is_kept_for_those_that_are_gone() {
         let leashes = Leashes::default();
-        let endpoint = endpoint(Some(0));
+        let endpoint = endpoint("t", Some(0));
         let (mut one, mut two) = (leashes.hold(&endpoint), leashes.hold(&endpoint));
         let mut gone = leashes.hold(&endpoint);
         assert!(tokio::time::timeout(Duration::ZERO, cut(Some(&mut gone))).await.is_err());
         drop(gone);
         let both = async { tokio::join!(cut(Some(&mut one)), cut(Some(&mut two))) };
-        let sweep = async { leashes.sweep(Instant::now(), MINUTE, |_| false) };
+        let sweep = async { leashes.leave(&endpoint, Instant::now(), MINUTE) };
         tokio::time::timeout(MINUTE, async { tokio::join!(both, sweep) }).await.unwrap();
         assert!(one.leash.waiting.borrow().len() <= 2);
         let _ended = leashes.hold(&endpoint);
         drop((one, two, _ended));
-        leashes.sweep(Instant::now(), MINUTE, |_| true);
-        assert!(leashes.leashes.borrow().is_empty());
+        leashes.tidy(1, Instant::now(), MINUTE, |_| true);
+        assert!(leashes.is_empty());
     }
 }

@@ -381,10 +381,10 @@ impl Shard {
         &self.other
     }
 
-    /// Forgets services that are gone.
-    pub fn retain_services(&self, keep: impl Fn(&ServiceId) -> bool) {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(id));
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(id));
+    /// Forgets a service that is gone.
+    pub fn forget(&self, service: &ServiceId) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
     }
 }
 
@@ -629,7 +629,7 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&shard.service(&id(MAX_SERVICES)), shard.other()));
         assert_eq!(shard.services_limited.value(), 1);
-        shard.retain_services(|_| false);
+        shard.forget(&id(7));
         assert!(!Arc::ptr_eq(&shard.service(&id(MAX_SERVICES)), shard.other()));
     }
 }

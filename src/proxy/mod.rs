@@ -70,6 +70,7 @@ pub mod rules;
 pub mod spans;
 pub mod stall;
 pub mod stream_body;
+mod sweep;
 pub mod tcp;
 pub mod tls;
 pub mod trace;

@@ -4,6 +4,7 @@
 //! the last endpoint at its address leaves the table or drains, and when it comes back after that.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::model::endpoint_tls::EndpointTls;
 #[derive(Debug, Default)]
 pub struct Pool {
     slots: RefCell<HashMap<Place, Slot>>,
+    /// Their places, the one that is looked at next first.
+    turns: RefCell<VecDeque<Place>>,
     /// [`TlsProfiles::version`] that the connections over TLS were made with.
     profiles: Cell<u64>,
 }
@@ -155,7 +158,7 @@ impl Pool {
     /// A kept HTTP/1.1 connection to an endpoint, alive as far as can be seen.
     pub fn take_http1(&self, place: &Place, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Kept> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry_ref(place).or_insert_with(|| Slot::new(now));
+        let slot = slots.entry_ref(place).or_insert_with(|| self.slot(place, now));
         slot.use_for(endpoint, now);
         while let Some((mut connection, _)) = slot.http1.pop() {
             if connection.is_reusable() {
@@ -184,6 +187,7 @@ impl Pool {
     fn put(&self, place: &Place, connection: Kept, limit: usize, now: Instant) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = slots.get_mut(place)
+            && !slot.users.is_empty()
             && slot.http1.len() < limit
         {
             slot.http1.push((connection, now));
@@ -199,7 +203,7 @@ impl Pool {
         now: Instant,
     ) -> Http2Place {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry_ref(place).or_insert_with(|| Slot::new(now));
+        let slot = slots.entry_ref(place).or_insert_with(|| self.slot(place, now));
         slot.use_for(endpoint, now);
         slot.http2.retain(|connection| !connection.is_closed());
         // The fullest that has room: so the others can fall idle.
@@ -215,22 +219,46 @@ impl Pool {
         Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), notify })
     }
 
-    /// Closes what has been idle for `idle`, and everything of addresses where no endpoint `is_current`.
-    pub fn sweep(&self, now: Instant, idle: Duration, is_current: impl Fn(&Endpoint) -> bool) {
-        self.slots.borrow_mut().retain(|_, slot| {
+    /// An endpoint drains or has left the table: closes what is kept of its address, unless another one there `is_current`.
+    pub fn leave(&self, endpoint: &Endpoint, is_current: impl Fn(&Endpoint) -> bool) {
+        let mut slots = self.slots.borrow_mut();
+        let review = |slot: &mut Slot| {
+            slot.users.retain(|user| is_current(user));
+            slot.close_unless_used();
+        };
+        if endpoint.tls.is_none() && endpoint.proxy_protocol.is_none() {
+            slots.get_mut(&Place::plain(endpoint.address)).into_iter().for_each(review);
+            return;
+        }
+        // Few have these, and what sets their connections apart is not known here.
+        slots.iter_mut().filter(|(place, _)| place.address == endpoint.address).for_each(|(_, slot)| review(slot));
+    }
+
+    /// Looks at so many places: closes what has been idle for `idle`, and everything of addresses where no endpoint
+    /// `is_current`.
+    pub fn tidy(&self, some: usize, now: Instant, idle: Duration, is_current: impl Fn(&Endpoint) -> bool) {
+        let (mut slots, mut turns) = (self.slots.borrow_mut(), self.turns.borrow_mut());
+        for _ in 0..some.min(turns.len()) {
+            let Some(place) = turns.pop_front() else { break };
+            let Some(slot) = slots.get_mut(&place) else { continue };
             slot.users.retain(|endpoint| is_current(endpoint));
             slot.http1.retain(|(_, since)| now.duration_since(*since) < idle);
             let quiet = now.duration_since(slot.used) >= idle;
             slot.http2.retain(|connection| !connection.is_closed() && (!quiet || connection.streams() > 0));
             let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
-            !slot.users.is_empty() && (!quiet || !empty)
-        });
+            if slot.users.is_empty() || (quiet && empty) {
+                slots.remove(&place);
+            } else {
+                turns.push_back(place);
+            }
+        }
     }
 
     /// Forgets connections over TLS that were made by other profiles than those of this version; streams under way go on.
     pub fn follow_profiles(&self, version: u64) {
         if self.profiles.replace(version) != version {
-            self.slots.borrow_mut().retain(|place, _| place.is_of(version));
+            let mut slots = self.slots.borrow_mut();
+            slots.iter_mut().filter(|(place, _)| !place.is_of(version)).for_each(|(_, slot)| slot.close());
         }
     }
 
@@ -238,13 +266,24 @@ impl Pool {
     pub fn forget(&self, places: &[Place]) {
         if !places.is_empty() {
             let mut slots = self.slots.borrow_mut();
-            places.iter().for_each(|place| drop(slots.remove(place)));
+            places.iter().for_each(|place| slots.get_mut(place).into_iter().for_each(Slot::close));
         }
     }
 
     /// Closes everything that is idle; streams under way go on.
     pub fn clear(&self) {
-        self.slots.borrow_mut().clear();
+        self.slots.borrow_mut().values_mut().for_each(Slot::close);
+    }
+
+    /// A slot for a place that has none; only [`Pool::tidy`] takes it away again, so that each place has one turn.
+    fn slot(&self, place: &Place, now: Instant) -> Slot {
+        self.turns.borrow_mut().push_back(place.clone());
+        Slot::new(now)
+    }
+
+    /// Places that something is known of.
+    pub fn places(&self) -> usize {
+        self.slots.borrow().len()
     }
 
     /// Idle HTTP/1.1 connections and HTTP/2 connections that are kept.
@@ -263,6 +302,19 @@ impl Slot {
         Self { users: SmallVec::new(), http1: Vec::new(), http2: Vec::new(), opening: None, used: now }
     }
 
+    /// Closes what is idle; it is forgotten when its turn comes, unless it is used again.
+    fn close(&mut self) {
+        self.users.clear();
+        self.http1.clear();
+        self.http2.clear();
+    }
+
+    fn close_unless_used(&mut self) {
+        if self.users.is_empty() {
+            self.close();
+        }
+    }
+
     fn use_for(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
         self.used = now;
         if self.users.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
@@ -278,7 +330,9 @@ impl Slot {
 impl Opening {
     /// Shares the connection that was opened and takes the first place on it.
     pub fn opened(self, connection: Rc<Http2>) -> Stream {
-        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place) {
+        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place)
+            && !slot.users.is_empty()
+        {
             slot.http2.push(connection.clone());
         }
         Stream::new(connection)
@@ -291,5 +345,48 @@ impl Drop for Opening {
             slot.opening = None;
         }
         self.notify.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::leash::sample;
+    use crate::proxy::worker::Opened;
+
+    const IDLE: Duration = Duration::from_secs(30);
+
+    async fn kept(pool: &Pool, endpoint: &Arc<Endpoint>, listener: &TcpListener, now: Instant) {
+        assert!(pool.take_bare(endpoint, now).is_none());
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        pool.put_bare(endpoint.address, Bare::new(stream, Opened::count(Arc::default())), 8, now);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_nobody_needs_is_closed_and_each_place_has_one_turn() {
+        let (pool, now) = (Pool::default(), Instant::now());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (one, other) = (sample::endpoint("one", None), sample::endpoint("other", None));
+        kept(&pool, &one, &listener, now).await;
+        assert_eq!((pool.len(), pool.places()), (1, 1));
+        // Another task at the same address still needs it.
+        assert!(pool.take_bare(&other, now).is_some());
+        kept(&pool, &other, &listener, now).await;
+        pool.leave(&one, |user| user.id == other.id);
+        assert_eq!(pool.len(), 1);
+        pool.leave(&other, |_| false);
+        assert_eq!(pool.len(), 0, "nobody is at the address any more");
+        // Whoever still comes by an older table keeps nothing for longer than until the place's turn.
+        kept(&pool, &one, &listener, now).await;
+        assert_eq!((pool.len(), pool.turns.borrow().len()), (1, 1));
+        pool.tidy(1, now, IDLE, |_| false);
+        assert_eq!((pool.len(), pool.places(), pool.turns.borrow().len()), (0, 0, 0));
+        kept(&pool, &one, &listener, now).await;
+        pool.tidy(1, now + IDLE / 2, IDLE, |_| true);
+        assert_eq!((pool.len(), pool.turns.borrow().len()), (1, 1));
+        pool.tidy(1, now + IDLE, IDLE, |_| true);
+        assert_eq!((pool.len(), pool.places()), (0, 0), "idle for too long");
     }
 }

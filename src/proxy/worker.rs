@@ -4,6 +4,7 @@
 //! `LocalSet`.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,19 +37,16 @@ use super::permits::Permits;
 use super::pool::Pool;
 use super::spans::{SpanSender, Spans};
 use super::stall::Unstalled;
+use super::sweep;
 use super::tls::profiles::TlsProfiles;
 use super::uploads::Crowd;
 use crate::config::Config;
 use crate::model::agent::AgentFacts;
-use crate::model::endpoint::{Endpoint, EndpointState};
+use crate::model::endpoint::Endpoint;
 use crate::model::id::ServiceId;
 use crate::table::Table;
 use crate::table::handle::TableReader;
 
-/// How often idle connections are looked at.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest time between two looks that a new table causes: a storm of tables must not cost the requests.
-const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How long tasks without a client are waited for after the deadline.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -129,6 +127,8 @@ pub struct Worker {
     pub(super) websockets: Rc<()>,
     reader: RefCell<TableReader>,
     services: RefCell<hashbrown::HashMap<ServiceId, Rc<ServiceLocal>>>,
+    /// The same services, the one that is looked at next first.
+    turns: RefCell<VecDeque<ServiceId>>,
     date: RefCell<(u64, HeaderValue)>,
 }
 
@@ -164,6 +164,7 @@ impl Worker {
         }
         let local = Rc::new(ServiceLocal::new(service, self.shard.clone(), &mut self.rng.borrow_mut()));
         self.services.borrow_mut().insert(service.clone(), local.clone());
+        self.turns.borrow_mut().push_back(service.clone());
         local
     }
 
@@ -179,34 +180,47 @@ impl Worker {
         date.1.clone()
     }
 
-    /// Takes over limits that changed, closes what is no longer needed, forgets what has left the table.
-    fn sweep(&self) {
-        self.with_table(|table| {
-            let (now, config) = (Instant::now(), &table.config);
-            self.outbound.sweep();
-            // Something may wait no longer that was no upload.
-            self.crowd.wake();
-            self.permits.resize(config.proxy.limits.connections);
-            self.pool.follow_profiles(self.tls.version());
-            self.pool.sweep(now, config.proxy.limits.upstream_idle, |endpoint| is_current(table, endpoint));
-            self.leashes.sweep(now, config.routing.drain_time, |endpoint| is_current(table, endpoint));
-            self.shard.retain_services(|service| table.service(service).is_some());
-            self.services.borrow_mut().retain(|service, local| {
-                local.forget_view();
-                // There may be room for counters of its own by now.
-                if Arc::ptr_eq(&local.counters.borrow(), self.shard.other()) {
-                    local.counters.replace(self.shard.service(service));
-                }
-                table.service(service).is_some()
-            });
-        });
+    /// The current table, to be kept for a while.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.reader.borrow_mut().load().clone()
     }
-}
 
-/// Whether the table still has this endpoint, at this address, for new requests.
-fn is_current(table: &Table, endpoint: &Endpoint) -> bool {
-    let current = table.service(&endpoint.service).and_then(|service| service.endpoint(&endpoint.id));
-    current.is_some_and(|now| now.address == endpoint.address && now.state != EndpointState::Draining)
+    /// What was worked out of a service is out of date.
+    pub(super) fn forget_view(&self, service: &ServiceId) {
+        if let Some(local) = self.services.borrow().get(service) {
+            local.forget_view();
+        }
+    }
+
+    /// The same, of all.
+    pub(super) fn forget_views(&self) {
+        self.services.borrow().values().for_each(|local| local.forget_view());
+    }
+
+    /// Services that something is kept of.
+    pub(super) fn services_known(&self) -> usize {
+        self.services.borrow().len()
+    }
+
+    /// Looks at so many services, forgets those that are gone, and gives others counters of their own where there is room by
+    /// now.
+    pub(super) fn tidy_services(&self, some: usize, is_there: impl Fn(&ServiceId) -> bool) {
+        let (mut services, mut turns) = (self.services.borrow_mut(), self.turns.borrow_mut());
+        for _ in 0..some.min(turns.len()) {
+            let Some(service) = turns.pop_front() else { break };
+            if !is_there(&service) {
+                services.remove(&service);
+                self.shard.forget(&service);
+                continue;
+            }
+            if let Some(local) = services.get(&service)
+                && Arc::ptr_eq(&local.counters.borrow(), self.shard.other())
+            {
+                local.counters.replace(self.shard.service(&service));
+            }
+            turns.push_back(service);
+        }
+    }
 }
 
 /// Counts an upstream connection as open until it is dropped.
@@ -264,7 +278,7 @@ pub async fn serve(start: ProxyWorker) {
         listeners,
         mut arrivals,
         reader,
-        mut generations,
+        generations,
         shard,
         tls,
         challenges,
@@ -285,16 +299,15 @@ pub async fn serve(start: ProxyWorker) {
     clock.spawn_local(async move { gathering.access_log.run().await });
     let gathering = worker.clone();
     clock.spawn_local(async move { gathering.spans.run().await });
+    clock.spawn_local(sweep::keep_tidy(worker.clone()));
+    clock.spawn_local(sweep::follow_tables(worker.clone(), generations));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn_local(accept::accept(worker.clone(), listener));
     }
     let mut signal = signal;
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut tables = true;
     loop {
-        // Every branch is cancel safe: ticks, `changed`, `recv` and `join_next` lose nothing.
+        // Every branch is cancel safe: `changed`, `recv` and `join_next` lose nothing.
         tokio::select! {
             changed = signal.changed() => {
                 let drain = if changed.is_err() { drain::Drain::Until(Instant::now()) } else { *signal.borrow_and_update() };
@@ -302,12 +315,6 @@ pub async fn serve(start: ProxyWorker) {
                 if drain != drain::Drain::Serving {
                     break;
                 }
-            }
-            _ = sweep.tick() => worker.sweep(),
-            changed = generations.changed(), if tables => {
-                tables = changed.is_ok();
-                worker.sweep();
-                tokio::time::sleep(SWEEP_PAUSE).await;
             }
             arrived = arrive(&mut arrivals) => match arrived {
                 Some(listener) => { acceptors.spawn_local(accept::accept(worker.clone(), listener)); }
@@ -353,6 +360,7 @@ impl Worker {
             permits: Permits::new(connections),
             reader: RefCell::new(reader),
             services: RefCell::default(),
+            turns: RefCell::default(),
             date: RefCell::new((0, HeaderValue::from_static(""))),
         }
     }

@@ -515,8 +515,14 @@ fn bounds() -> [Setting<Raw>; 8] {
         .costs("Too few refuse requests that the endpoints could serve; workers times this reach each instance."),
         setting!(Raw, "idle_per_endpoint", Whole::between(0, 100_000), config.proxy.limits.idle_per_endpoint)
             .unit("connections an endpoint and worker")
-            .means("Connections kept open and unused.")
-            .costs("File descriptors here and at the endpoints: workers times instances times this."),
+            .means(
+                "Connections kept open and unused, at most; there are never more than were in use at a time within \
+                `upstream_idle`.",
+            )
+            .costs(
+                "Too few: where more requests than this are under way, connections are closed and opened anew all the time. \
+                Else file descriptors here and at the endpoints: workers times instances times this.",
+            ),
     ]
 }
 

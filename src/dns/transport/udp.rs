@@ -1,4 +1,5 @@
-//! DNS over UDP: datagrams are read in batches, answered in place and sent before the next batch.
+//! DNS over UDP: datagrams are read in batches, answered in place and sent, together where the kernel can, before the next
+//! batch.
 //!
 //! No task and no allocation for a datagram. Answers leave from the address that was asked: a socket on a concrete
 //! address does that by itself; on a wildcard the kernel tells the address with each datagram and is told it again.
@@ -13,8 +14,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg, sendmsg, sendto,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg, sendmmsg, sendmsg,
+    sendto, setsockopt, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -106,15 +107,25 @@ impl<L: LoadNames + 'static> UdpServer<L> {
         received
     }
 
+    /// Sends the answers of the batch. While they cannot leave, no more queries are taken in.
     async fn send(&mut self) {
-        for reply in self.batch.replies.drain(..) {
-            let octets = &self.batch.answers[reply.start..reply.end];
-            // While answers cannot leave, no more queries are taken in.
-            if send(&self.socket, &reply.client, octets).await.is_err() {
-                self.worker.metrics.count(Count::DroppedSend);
+        let Self { socket, worker, batch, local, .. } = self;
+        let Batch { departing, answers, replies, .. } = batch;
+        let mut rest = &replies[..];
+        // Where each answer has a source address of its own, the call for several cannot say them.
+        while *local == LocalAddress::Fixed && rest.len() > 1 {
+            let try_send = || send_some(departing, socket.as_raw_fd(), answers, rest);
+            match socket.try_io(Interest::WRITABLE, try_send) {
+                Ok(sent) => rest = &rest[sent.clamp(1, rest.len())..],
+                // There is no room, or the first of them cannot leave: it is tried alone, with patience.
+                Err(_) => rest = send_first(socket, worker, answers, rest).await,
             }
         }
-        self.batch.answers.clear();
+        while !rest.is_empty() {
+            rest = send_first(socket, worker, answers, rest).await;
+        }
+        replies.clear();
+        answers.clear();
     }
 
     /// Starts a task for each query of the batch that others are asked for, and forgets those that are done.
@@ -130,6 +141,33 @@ impl<L: LoadNames + 'static> UdpServer<L> {
             });
         }
     }
+}
+
+/// Sends the first of several answers and returns the others.
+async fn send_first<'r, L: LoadNames>(
+    socket: &UdpSocket,
+    worker: &Worker<L>,
+    answers: &[u8],
+    replies: &'r [Reply],
+) -> &'r [Reply] {
+    let Some((first, others)) = replies.split_first() else { return replies };
+    if send(socket, &first.client, &answers[first.start..first.end]).await.is_err() {
+        worker.metrics.count(Count::DroppedSend);
+    }
+    others
+}
+
+/// Sends as many answers as the kernel takes with one call, in order; returns how many it took.
+fn send_some(
+    departing: &mut MultiHeaders<SockaddrStorage>,
+    descriptor: RawFd,
+    answers: &[u8],
+    replies: &[Reply],
+) -> io::Result<usize> {
+    let octets: Vec<[IoSlice<'_>; 1]> =
+        replies.iter().map(|reply| [IoSlice::new(&answers[reply.start..reply.end])]).collect();
+    let clients: Vec<Option<SockaddrStorage>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
+    Ok(sendmmsg(descriptor, departing, &octets, &clients, [], MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.
@@ -172,6 +210,8 @@ impl LocalAddress {
 /// Buffers for a batch, used again for each.
 struct Batch {
     headers: MultiHeaders<SockaddrStorage>,
+    /// Of answers that leave together.
+    departing: MultiHeaders<SockaddrStorage>,
     queries: Box<[[u8; QUERY_SIZE]]>,
     control: Vec<u8>,
     answers: Vec<u8>,
@@ -205,6 +245,7 @@ impl Batch {
     fn new() -> Self {
         Self {
             headers: MultiHeaders::preallocate(BATCH, None),
+            departing: MultiHeaders::preallocate(BATCH, None),
             queries: vec![[0; QUERY_SIZE]; BATCH].into_boxed_slice(),
             control: nix::cmsg_space!(in6_pktinfo),
             answers: Vec::new(),
