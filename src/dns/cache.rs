@@ -25,17 +25,19 @@ const ID_LEN: usize = 2;
 /// The cache of one worker.
 #[derive(Debug, Default)]
 pub struct AnswerCache {
-    /// Empty until the first question.
+    /// Of each place, what was asked there last, in which version: a few octets, which stay in the processor's cache where the
+    /// places themselves do not, and all that is looked at for what is asked for once. Empty until the first question.
+    marks: Vec<u32>,
     places: Vec<Place>,
     hits: u64,
 }
 
-/// What was asked last of the questions that fall into one place.
+/// The answer that is kept of the questions that fall into one place.
 #[derive(Clone, Debug, Default)]
 struct Place {
     hash: u64,
     version: u64,
-    /// The question, then the answer; empty while it was asked for once.
+    /// The question, then the answer.
     octets: Vec<u8>,
     question_len: usize,
     answered: Option<Answered>,
@@ -63,13 +65,15 @@ impl AnswerCache {
         let hash = process_hash(&(asker.transport, question));
         let version = authority.names.version();
         if self.places.is_empty() {
+            self.marks.resize(PLACES, 0);
             self.places.resize(PLACES, Place::default());
         }
-        let place = &mut self.places[usize::try_from(hash % PLACES as u64).unwrap_or_default()];
-        let is_known = place.hash == hash && place.version == version;
-        if is_known && let Some(answered) = place.answered_to(question) {
+        let at = usize::try_from(hash % PLACES as u64).unwrap_or_default();
+        let mark = mark(hash, version);
+        let is_asked_again = std::mem::replace(&mut self.marks[at], mark) == mark;
+        if is_asked_again && let Some(answered) = self.places[at].answered_to(question, hash, version) {
             out.extend_from_slice(id);
-            out.extend_from_slice(&place.octets[place.question_len..]);
+            out.extend_from_slice(self.places[at].answer());
             self.hits += 1;
             return Outcome::Answered(answered);
         }
@@ -77,9 +81,10 @@ impl AnswerCache {
         let outcome = answer(authority, asker, message, random, out);
         if let Outcome::Answered(answered) = outcome
             && answered.is_repeatable
+            && is_asked_again
         {
             let answer = out.get(begin + ID_LEN..).unwrap_or_default();
-            place.note(hash, version, is_known.then_some((question, answer, answered)));
+            self.places[at].keep((hash, version), question, answer, answered);
         }
         outcome
     }
@@ -90,23 +95,34 @@ impl AnswerCache {
     }
 }
 
+/// What is noted of a question that was asked in a version; another one may have the same, and is answered anew then.
+fn mark(hash: u64, version: u64) -> u32 {
+    let mixed = hash.rotate_left(32) ^ version.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // 0 is nothing.
+    u32::try_from(mixed >> 32).unwrap_or_default() | 1
+}
+
 impl Place {
-    fn answered_to(&self, question: &[u8]) -> Option<Answered> {
+    fn answered_to(&self, question: &[u8], hash: u64, version: u64) -> Option<Answered> {
         // Two questions may have one hash.
-        self.answered.filter(|_| self.octets[..self.question_len] == *question)
+        let is_known = self.hash == hash && self.version == version;
+        self.answered.filter(|_| is_known && self.octets[..self.question_len] == *question)
     }
 
-    /// Notes that a question was asked; `again`: it, its answer and what became of it, to be kept.
-    fn note(&mut self, hash: u64, version: u64, again: Option<(&[u8], &[u8], Answered)>) {
-        (self.hash, self.version, self.answered) = (hash, version, None);
-        let Some((question, answer, answered)) = again else { return };
+    fn answer(&self) -> &[u8] {
+        &self.octets[self.question_len..]
+    }
+
+    /// Keeps an answer in place of what was kept.
+    fn keep(&mut self, (hash, version): (u64, u64), question: &[u8], answer: &[u8], answered: Answered) {
         if question.len() + answer.len() > MOST {
             return;
         }
         self.octets.clear();
         self.octets.extend_from_slice(question);
         self.octets.extend_from_slice(answer);
-        (self.question_len, self.answered) = (question.len(), Some(answered));
+        (self.hash, self.version, self.answered) = (hash, version, Some(answered));
+        self.question_len = question.len();
     }
 }
 

@@ -450,7 +450,7 @@ fn service(
     Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
 > {
     service_fn(move |request| {
-        // Boxed: over HTTP/2 whoever spawns the stream moves it several times, and it is kilobytes large.
+        // Boxed: a connection has room for it as long as it lasts, and it is kilobytes large.
         let answer = Box::pin(forward::answer(client.clone(), request.map(|body| Upload::new(body, None))));
         async move { Ok(answer.await) }
     })
@@ -472,9 +472,11 @@ fn stream_service(
         // What is to become a tunnel has no body; the tunnel goes on with the count by itself.
         let tunnel = uploads.filter(|_| is_tunnel).cloned().map(Taker::new);
         let request = request.map(|body| Upload::new(body, uploads));
+        let shard = client.worker.shard.clone();
+        // Boxed: whoever spawns the stream moves it several times, and it is kilobytes large.
+        let answer = Box::pin(forward::answer(client, request));
         async move {
-            let shard = client.worker.shard.clone();
-            let answer = forward::answer(client, request).await.map(|body| StreamBody::new(body, shard));
+            let answer = answer.await.map(|body| StreamBody::new(body, shard));
             drop(tunnel);
             Ok(answer)
         }

@@ -18,7 +18,7 @@ use crate::model::id::ServiceId;
 use crate::table::Table;
 use crate::table::task::TaskView;
 
-/// How often everything is looked at, where that is not too much.
+/// How often everything is looked at, where that is not too much, and what is due is done.
 const ROUND: Duration = Duration::from_secs(1);
 /// Looked at in one go, of each kind.
 const SOME: usize = 256;
@@ -36,13 +36,22 @@ pub async fn follow_tables(worker: Rc<Worker>, mut generations: watch::Receiver<
     }
 }
 
-/// Looks at everything, over and over.
-pub async fn keep_tidy(worker: Rc<Worker>) {
+/// Does what is due once a second.
+pub async fn keep_time(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(ROUND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         worker.tick();
+    }
+}
+
+/// Looks at everything, over and over: once a second where that is not too much.
+pub async fn keep_tidy(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(ROUND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
         let mut left = worker.to_tidy();
         while left > 0 {
             worker.tidy(left.min(SOME));

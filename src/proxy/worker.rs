@@ -299,6 +299,7 @@ pub async fn serve(start: ProxyWorker) {
     clock.spawn_local(async move { gathering.access_log.run().await });
     let gathering = worker.clone();
     clock.spawn_local(async move { gathering.spans.run().await });
+    clock.spawn_local(sweep::keep_time(worker.clone()));
     clock.spawn_local(sweep::keep_tidy(worker.clone()));
     clock.spawn_local(sweep::follow_tables(worker.clone(), generations));
     let mut acceptors = JoinSet::new();

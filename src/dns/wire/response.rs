@@ -42,6 +42,8 @@ pub struct Response<'b> {
     counts: [u16; 4],
     /// Where in the message the names stand that can be pointed to.
     known_names: SmallVec<[u16; 16]>,
+    /// Where the zone's name stands, once the record that is being written has named it.
+    zone_at: Option<u16>,
     header: Header,
     edns: Option<EdnsReply>,
     /// The class of the records.
@@ -159,7 +161,8 @@ impl<'b> Response<'b> {
         // Where not even that much is free, no record is written.
         let limit = limit.saturating_sub(edns.as_ref().map_or(0, EdnsReply::octets));
         let class = CLASS_IN;
-        let mut response = Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), header, edns, class };
+        let mut response =
+            Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), zone_at: None, header, edns, class };
         response.out.extend_from_slice(&[0; HEADER_LEN]);
         if let Some(question) = question {
             response.out.extend_from_slice(question.wire);
@@ -240,8 +243,11 @@ impl<'b> Response<'b> {
     }
 
     fn try_record(&mut self, owner: Owner<'_>, ttl: u32, data: Data<'_>) -> Result<(), NotAName> {
+        self.zone_at = None;
         match owner {
             Owner::Question => self.out.extend_from_slice(&POINTER_TO_QUESTION),
+            // A zone's SOA names the zone thrice.
+            Owner::Name(name) if matches!(&data, Data::Soa(soa) if soa.zone == name) => self.zone_name(name)?,
             Owner::Name(name) => self.compressed_name(name)?,
         }
         self.put_u16(data.record_type());
@@ -363,7 +369,19 @@ impl<'b> Response<'b> {
         while !rest.is_empty() {
             rest = self.label(rest)?;
         }
-        self.compressed_name(zone)
+        self.zone_name(zone)
+    }
+
+    /// The zone's name; where it stands is remembered for the rest of the record.
+    fn zone_name(&mut self, zone: &str) -> Result<(), NotAName> {
+        self.zone_at = self.zone_at.or_else(|| self.find_known(zone, self.known_names.len()));
+        match self.zone_at {
+            Some(offset) => {
+                self.put_u16(0xc000 | offset);
+                Ok(())
+            }
+            None => self.compressed_name(zone),
+        }
     }
 
     /// Writes the first label of `name` and returns what follows it.
