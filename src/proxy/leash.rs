@@ -76,6 +76,13 @@ impl Leashes {
         }
     }
 
+    /// An endpoint is back: what hangs on it goes on.
+    pub fn stay(&self, endpoint: &Endpoint) {
+        if let Some(leash) = self.leashes.borrow().get(&key(endpoint)) {
+            leash.leaving.set(None);
+        }
+    }
+
     /// Cuts what hangs on endpoints that have been leaving for `drain_time`, or for their own shorter one.
     pub fn cut(&self, now: Instant, drain_time: Duration, is_current: impl Fn(&Endpoint) -> bool) {
         let leashes = self.leashes.borrow();
@@ -83,9 +90,8 @@ impl Leashes {
             let Some(leash) = leashes.get(key) else { return false };
             if is_current(&leash.endpoint) {
                 leash.leaving.set(None);
-                return false;
             }
-            !leash.cut_if_due(now, drain_time)
+            leash.leaving.get().is_some() && !leash.cut_if_due(now, drain_time)
         });
     }
 
@@ -279,7 +285,11 @@ mod tests {
         leashes.leave(&endpoint, start + MINUTE, MINUTE);
         leashes.cut(start + MINUTE, MINUTE, |_| false);
         assert!(!hold.is_cut());
+        leashes.stay(&endpoint);
+        leashes.leave(&endpoint, start + 3 * MINUTE / 2, MINUTE);
         leashes.cut(start + 2 * MINUTE, MINUTE, |_| false);
+        assert!(!hold.is_cut(), "its time began anew");
+        leashes.cut(start + 5 * MINUTE / 2, MINUTE, |_| false);
         assert!(hold.is_cut());
         // What begins after that is not cut with it.
         let later = leashes.hold(&endpoint);

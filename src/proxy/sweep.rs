@@ -77,7 +77,9 @@ impl Worker {
         let drain_time = next.config.routing.drain_time;
         former.tasks.diff(&next.tasks, &mut |_, before, after| {
             for endpoint in endpoints(former, before).chain(endpoints(&next, after)) {
-                if !is_current(&next, endpoint) {
+                if is_current(&next, endpoint) {
+                    self.leashes.stay(endpoint);
+                } else {
                     self.pool.leave(endpoint, |user| is_current(&next, user));
                     self.leashes.leave(endpoint, now, drain_time);
                 }
