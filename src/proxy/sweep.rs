@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TABLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Follows new tables until there will be none.
-pub async fn follow_tables(worker: Rc<Worker>, mut generations: watch::Receiver<u64>) {
+pub(super) async fn follow_tables(worker: Rc<Worker>, mut generations: watch::Receiver<u64>) {
     let mut followed = worker.table();
     while generations.changed().await.is_ok() {
         followed = worker.follow(&followed);
@@ -37,7 +37,7 @@ pub async fn follow_tables(worker: Rc<Worker>, mut generations: watch::Receiver<
 }
 
 /// Does what is due once a second.
-pub async fn keep_time(worker: Rc<Worker>) {
+pub(super) async fn keep_time(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(ROUND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -47,7 +47,7 @@ pub async fn keep_time(worker: Rc<Worker>) {
 }
 
 /// Looks at everything, over and over: once a second where that is not too much.
-pub async fn keep_tidy(worker: Rc<Worker>) {
+pub(super) async fn keep_tidy(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(ROUND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

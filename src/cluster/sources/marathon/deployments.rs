@@ -228,7 +228,7 @@ mod tests {
         heard(&DeploymentEvent { kind: kind.into(), event }, &scope(), Timestamp(7))
     }
 
-    fn only(heard: Heard) -> FrameworkDeployment {
+    fn only(heard: &Heard) -> FrameworkDeployment {
         match heard.facts.as_slice() {
             [Fact::Deployment(deployment)] => (**deployment).clone(),
             other => panic!("{other:?}"),
@@ -247,7 +247,7 @@ mod tests {
         let second =
             json!({ "actions": [{ "type": "ScaleApplication", "app": "/a" }, { "type": "ScalePod", "pod": "/p" }] });
         let info = json!({ "plan": plan(), "currentStep": second, "timestamp": "2026-01-01T00:01:00.000Z" });
-        let deployment = only(event("deployment_info", info).unwrap());
+        let deployment = only(&event("deployment_info", info).unwrap());
         assert_eq!((&*deployment.id, deployment.step, deployment.steps), ("867ed450", Some(2), 2));
         assert_eq!(&*deployment.apps, ["/a".into(), "/p".into()]);
         assert_eq!((deployment.actions.len(), &*deployment.actions[1].action), (2, "ScalePod"));
@@ -258,14 +258,14 @@ mod tests {
             plan["version"] = "1970-01-01T00:00:00.000Z".into();
             let current = plan["steps"][step].clone();
             let info = json!({ "plan": plan, "currentStep": current, "timestamp": "2026-01-01T00:01:00.000Z" });
-            assert_eq!(only(event("deployment_info", info).unwrap()).began, began);
+            assert_eq!(only(&event("deployment_info", info).unwrap()).began, began);
         }
         // Of old a step was an action itself, and a step that the plan does not have is none.
         let old = json!({ "id": "d", "steps": [{ "action": "ScaleApplication", "app": "/a" }] });
         let info = json!({ "plan": old, "currentStep": { "action": "ScaleApplication", "app": "/a" } });
-        assert_eq!(only(event("deployment_info", info).unwrap()).step, Some(1));
+        assert_eq!(only(&event("deployment_info", info).unwrap()).step, Some(1));
         let info = json!({ "plan": plan(), "currentStep": { "actions": [] } });
-        assert_eq!(only(event("deployment_step_success", info).unwrap()).step, None);
+        assert_eq!(only(&event("deployment_step_success", info).unwrap()).step, None);
     }
 
     #[test]
