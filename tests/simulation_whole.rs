@@ -197,6 +197,9 @@ fn return_agent(world: &mut World) {
     }
     let Some(agent) = any_agent(world, standing, false) else { return };
     world.cluster.later.retain(|(_, later)| !matches!(later, Later::GiveUp(of) if *of == agent));
+    if standing == AgentStanding::Unreachable {
+        world.knowledge.returning.insert(agent.clone());
+    }
     let events = world.cluster.model.return_agent(&agent);
     world.tell(&events);
 }

@@ -63,6 +63,9 @@ impl World {
             (AgentStanding::Unreachable, None) => {}
             // It is back, or about to be, after the grace.
             (_, Some(away)) if away + GRAIN >= KEEP => {}
+            // The present leader had given its agent up without having heard of its tasks, so nobody was told that they are
+            // away; and that the agent is back is known to the leader alone.
+            (_, None) if self.knowledge.returning.contains(&task.agent) => {}
             _ => panic!(
                 "{id} lives on an agent that is {standing:?} ({away:?}), and is gone: {}",
                 self.table_causes.join("; ")
@@ -75,6 +78,7 @@ impl World {
         self.settle();
         let settled = self.is_settled();
         if settled {
+            self.knowledge.returning.clear();
             self.check_against_master();
         } else {
             self.knowledge.absent_since.clear();

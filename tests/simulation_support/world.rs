@@ -73,6 +73,8 @@ pub struct Knowledge {
     pub verdicts: BTreeMap<String, CheckState>,
     /// Tasks that have been away: who is given up and comes back is checked anew.
     pub were_away: BTreeSet<String>,
+    /// Agents that the master had given up and that are back, while the word of that is on its way.
+    pub returning: BTreeSet<String>,
 }
 
 fn told_alive(batch: &[ClusterEvent]) -> BTreeSet<String> {
