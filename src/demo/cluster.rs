@@ -283,9 +283,14 @@ impl ClusterModel {
             seen: Some(real.clone()),
             real,
         };
-        let event = shape::task_added(&task.real);
+        // Only a scheduler that is there launches: the leader has heard of it before it hears of its task.
+        let mut events = match self.framework {
+            FrameworkStanding::Connected => Vec::new(),
+            FrameworkStanding::Unknown | FrameworkStanding::Recovered => self.connect_framework(),
+        };
+        events.push(shape::task_added(&task.real));
         self.tasks.insert(id.clone(), task);
-        Ok((id, vec![event]))
+        Ok((id, events))
     }
 
     /// A task's executor tells a new state.
