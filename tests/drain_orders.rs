@@ -73,6 +73,10 @@ fn a_drained_task_finishes_what_it_has_and_gets_nothing_new() {
     assert_eq!(order(&program, "GET", &path).0, 404, "no order was given yet");
     let (status, view) = order(&program, "PUT", &format!("{path}?wait=0"));
     assert_eq!((status, &view["in_flight"], &view["drained"]), (202, &1.into(), &false.into()), "{view}");
+    let is_told = |program: &Program, what: &str| {
+        program.log().lines().any(|line| line.contains(what) && line.contains("user ") && line.contains("actor"))
+    };
+    until("it is told who said so", || is_told(&program, "an operator takes something out of service"));
     let before = drained.requests();
     assert_eq!(names(proxy, 30), [survivor], "what is new goes elsewhere from the answer on");
     assert_eq!(drained.requests(), before);
@@ -109,6 +113,7 @@ fn a_drained_task_finishes_what_it_has_and_gets_nothing_new() {
 
     let (code, out, _) = program.ask(&["undrain", "task", &task]);
     assert_eq!((code, out.contains("in service again")), (0, true), "{out}");
+    until("it is told who said so", || is_told(&program, "an operator puts something back into service"));
     until("both serve again", || names(proxy, 20) == ["a", "b"]);
     assert_eq!(program.ask(&["undrain", "task", &task]).0, 1, "there is no order any more");
     other.release();

@@ -127,6 +127,59 @@ async fn the_only_task_is_replaced_without_a_gap() {
     server.table_until("the old one gets nothing more", is_leaving).await;
 }
 
+/// The state of a task's endpoint, by its backend.
+fn state_of(table: &Table, backend: &Backend) -> Option<EndpointState> {
+    let mut endpoints = table.services.values().flat_map(|service| service.endpoints.iter());
+    endpoints.find(|endpoint| endpoint.address == backend.address).map(|endpoint| endpoint.state)
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_successor_is_out_of_service_when_the_stream_ends() {
+    let only = Backend::saying("only").await;
+    let marathon = Marathon::start().await;
+    let app = web("/web", "web.test", &[&only]);
+    marathon.put(app.clone());
+    let server = following(&[&marathon], |_| {});
+    answers(&server, "web.test", "only").await;
+    // The app is being read, which takes longer than anybody waits here, and Marathon goes away.
+    let read = marathon.asked("/v2/apps/web?");
+    marathon.state().slow = 2 * proxy_common::PATIENCE;
+    marathon.changed("/web");
+    proxy_common::until("it is asked", || marathon.asked("/v2/apps/web?") > read).await;
+    let heard = server.metric("pointsman_marathon_events_total");
+    let id = app["tasks"][0]["id"].clone();
+    marathon.tell("status_update_event", json!({ "appId": "/web", "taskId": id, "taskStatus": "TASK_KILLING" }));
+    proxy_common::until("it is heard", || server.metric("pointsman_marathon_events_total") > heard).await;
+    marathon.state().down = true;
+    marathon.cut();
+    let is_leaving = |table: &Table| state_of(table, &only) == Some(EndpointState::Draining);
+    server.table_until("it gets nothing more", is_leaving).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_on_its_way_brings_nobody_back() {
+    let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
+    let marathon = Marathon::start().await;
+    let mut app = web("/web", "web.test", &[&one, &two]);
+    marathon.put(app.clone());
+    let server = following(&[&marathon], |_| {});
+    server.table_until("both tasks", |table| table.tasks.iter().count() == 2).await;
+    // The answer is made while both run, and arrives when one of them is on its way out for longer than it could be held back.
+    let read = marathon.asked("/v2/apps/web?");
+    marathon.state().slow = Duration::from_secs(1);
+    app["labels"]["HAPROXY_0_VHOST"] = "web.test,read.test".into();
+    marathon.put(app.clone());
+    marathon.changed("/web");
+    proxy_common::until("it is asked", || marathon.asked("/v2/apps/web?") > read).await;
+    marathon.state().slow = 2 * proxy_common::PATIENCE;
+    let id = app["tasks"][0]["id"].clone();
+    marathon.tell("status_update_event", json!({ "appId": "/web", "taskId": id, "taskStatus": "TASK_KILLING" }));
+    let is_leaving = |table: &Table| state_of(table, &one) == Some(EndpointState::Draining);
+    server.table_until("it gets nothing more", is_leaving).await;
+    answers(&server, "read.test", "two").await;
+    server.table_until("the answer does not bring it back", is_leaving).await;
+}
+
 /// One answer, and the end of the connection.
 async fn say_db(mut stream: tokio::net::TcpStream, _number: usize) {
     if proxy_common::read_head(&mut stream).await.is_some() {
@@ -959,9 +1012,16 @@ fn is_unchecked(table: &Table) -> bool {
 #[tokio::test]
 async fn a_check_with_a_port_of_its_own_is_asked_there_if_requests_might_be() {
     let ((web_port, _, asked), (own, says, counts)) = (checked("web").await, checked("x").await);
+    let (other, _, asked_of_other) = checked("y").await;
     let marathon = Marathon::start().await;
     let mut app = web("/web", "web.test", &[&web_port]);
-    app["healthChecks"] = well(&json!({ "port": own.address.port() }));
+    app["portDefinitions"] = json!([{ "port": 0, "name": "http" }, { "port": 0, "name": "admin" }]);
+    app["tasks"][0]["ports"] = json!([web_port.address.port(), other.address.port()]);
+    // It is every port's own that has none before it: a label that names another port's counts for nothing.
+    app["labels"]["HAPROXY_1_ENABLED"] = "false".into();
+    app["labels"]["HAPROXY_0_BACKEND_HEALTHCHECK_PORT_INDEX"] = "1".into();
+    let (of_other, of_its_own) = (well(&json!({ "portIndex": 1 })), well(&json!({ "port": own.address.port() })));
+    app["healthChecks"] = json!([of_other[0], of_its_own[0]]);
     marathon.put(app);
     let server = following(&[&marathon], |config| {
         config.marathon[0].active_checks = true;
@@ -972,7 +1032,7 @@ async fn a_check_with_a_port_of_its_own_is_asked_there_if_requests_might_be() {
     assert!(counts.load(SeqCst) > 0);
     says.store(500, SeqCst);
     answers_status(&server, "web.test", 503).await;
-    assert_eq!(asked.load(SeqCst), 0);
+    assert_eq!((asked.load(SeqCst), asked_of_other.load(SeqCst)), (0, 0));
     // A port of the agent's that is none of the task's: nobody is asked there for a tenant.
     server.reload(|config| config.routing.require_port_resource = true).await;
     server.table_until("nothing is checked", is_unchecked).await;

@@ -473,6 +473,9 @@ async fn the_root_is_sent_elsewhere() {
         assert_eq!((status(&answer), header(&answer, "location")), (301, Some("/start")), "{answer}");
     }
     assert_eq!(ways.statuses("/start", &[]).await, [200; 3]);
+    // On the service's own port any host may be asked for, and has no other root.
+    let answer = ask(ways.port, "GET", "other.test", "/", &[]).await;
+    assert_eq!((status(&answer), header(&answer, "location")), (301, Some("/start")), "{answer}");
 }
 
 #[tokio::test]

@@ -45,6 +45,11 @@ fn shares_are_ordered_shown_kept_through_a_restart_and_taken_back() {
     let (code, out, err) = program.ask(&["weight", "web", "green=1", "red=5"]);
     assert!(code == 0 && out.contains("as ") && out.contains("ordered"), "{out}{err}");
     assert_eq!(seen(20), ["green"], "from the answer on; a version that is not there gets nothing");
+    until("it is told who said so", || {
+        let log = program.log();
+        let mut told = log.lines().filter(|line| line.contains("an operator orders shares of versions"));
+        told.any(|line| line.contains("actor") && line.contains("user "))
+    });
     let (_, view) = program.api("/v1/weights/web");
     assert_eq!((view["by"].as_str(), view["versions"][0]["weight"].as_u64()), (Some("operator"), Some(0)), "{view}");
     let (code, out, err) = program.ask(&["weight", "web", "green=much"]);

@@ -78,7 +78,8 @@ pub fn heard(
     Ok(Heard { id, facts })
 }
 
-/// Reads Marathon's list. `fresh` are those that were heard of while it was made.
+/// Reads Marathon's list. `fresh` are those that were heard of while it was made: what it says of them is older, and they may
+/// be over.
 ///
 /// # Errors
 /// It is no list.
@@ -94,6 +95,7 @@ pub fn listed(
         // One after the other: the whole list at once would take many times its size.
         let entry: Value = serde_json::from_str(raw.get()).unwrap_or_default();
         match read_listed(&entry, scope) {
+            Ok(deployment) if unread.contains(&deployment.id) => {}
             Ok(deployment) => deployments.push(deployment),
             Err(problem) => {
                 problems.push(problem);
@@ -309,6 +311,11 @@ mod tests {
         assert_eq!(&*deployments[0].apps, ["/bar".into(), "/foo".into()]);
         assert_eq!((deployments[0].step, deployments[0].steps, deployments[0].actions.len()), (Some(1), 1, 1));
         assert!(problems.len() == 1 && problems[0].message.contains("d2"), "{problems:?}");
+        // One that was heard of meanwhile may be over: the list does not bring it back, nor end it.
+        let again = json!([entry, { "id": "new", "steps": [] }]);
+        let (facts, _) = read(again);
+        let [Fact::DeploymentsListed { deployments, unread }] = &facts[..] else { panic!("{facts:?}") };
+        assert_eq!((deployments.len(), &unread[..]), (1, &["new".into()][..]));
         // Of one without an id nobody can say that it is not one of those that are missing.
         let (facts, problems) = read(json!([entry, 7]));
         assert!(matches!(&facts[..], [Fact::Deployment(_)]) && problems.len() == 1, "{facts:?}");

@@ -24,6 +24,8 @@ mod readiness;
 mod reading;
 mod reads;
 pub mod run;
+#[cfg(test)]
+mod run_tests;
 pub mod sse;
 pub mod translate;
 pub mod wire;

@@ -56,14 +56,20 @@ impl Reads {
         self.everything
     }
 
-    /// Whether what an event said of an app is not known yet.
-    pub(super) fn is_awaited(&self, app: &str) -> bool {
+    /// How many answers about an app are to come until what events have said of it is known: one that was asked for before
+    /// does not tell. 0: it is known.
+    pub(super) fn awaited(&self, app: &str) -> u32 {
         let is_being_read = match &self.under_way {
             Some(Next::Everything) => true,
             Some(Next::One(id)) => id == app,
             None => false,
         };
-        is_being_read || self.everything || self.dirty.contains(app) || self.failed.contains_key(app)
+        let is_to_be_read = self.everything || self.dirty.contains(app);
+        match (is_being_read, is_to_be_read) {
+            (true, true) => 2,
+            (false, false) => u32::from(self.failed.contains_key(app)),
+            _ => 1,
+        }
     }
 
     /// What to read now, if anything. It is being read until [`Reads::end`].
@@ -159,20 +165,30 @@ mod tests {
     #[test]
     fn what_was_said_of_an_app_is_awaited_until_it_is_read() {
         let (mut reads, now) = (Reads::default(), Instant::now());
-        assert!(!reads.is_awaited("/a"));
+        assert_eq!(reads.awaited("/a"), 0);
         reads.want(["/a".to_owned()]);
-        assert!(reads.is_awaited("/a") && !reads.is_awaited("/b"));
+        assert_eq!((reads.awaited("/a"), reads.awaited("/b")), (1, 0));
         assert_eq!(reads.next(now), one("/a"));
-        assert!(reads.is_awaited("/a"));
+        assert_eq!(reads.awaited("/a"), 1);
+        // What is said meanwhile the answer that is on its way may not have.
+        reads.want(["/a".to_owned()]);
+        assert_eq!((reads.awaited("/a"), reads.awaited("/b")), (2, 0));
         reads.end();
         reads.succeeded("/a");
-        assert!(!reads.is_awaited("/a"));
-        reads.want_everything();
-        assert!(reads.is_awaited("/b"));
-        assert_eq!(reads.next(now), Some(Next::Everything));
-        assert!(reads.is_awaited("/b"));
+        assert_eq!((reads.awaited("/a"), reads.next(now)), (1, one("/a")));
         reads.end();
-        assert!(!reads.is_awaited("/b"));
+        reads.fail("/a", now, |_| Duration::from_secs(1));
+        assert_eq!(reads.awaited("/a"), 1);
+        reads.succeeded("/a");
+        assert_eq!(reads.awaited("/a"), 0);
+        reads.want_everything();
+        assert_eq!(reads.awaited("/b"), 1);
+        assert_eq!(reads.next(now), Some(Next::Everything));
+        assert_eq!(reads.awaited("/b"), 1);
+        reads.want(["/b".to_owned()]);
+        assert_eq!((reads.awaited("/a"), reads.awaited("/b")), (1, 2));
+        reads.end();
+        assert_eq!((reads.awaited("/a"), reads.awaited("/b")), (0, 1));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::changes::{self, Changed, SUBSCRIBED};
 use super::client::Client;
 use super::deployments::{self, DeploymentEvent};
 use super::ended::Ended;
-use super::killing::Killing;
+use super::killing::{Killing, LONGEST};
 use super::listing::Listing;
 use super::metrics::{MarathonMetrics, SourceMetrics};
 use super::pods;
@@ -33,14 +33,14 @@ use super::wire::Info;
 use crate::cluster::event::{
     ClusterEvent, DeclaredApp, EventSender, FACTS_PER_EVENT, Fact, SnapshotScope, SourceEvent,
 };
-use crate::cluster::sources::http::{ClientError, Target};
+use crate::cluster::sources::http::{Answer, ClientError, Target};
 use crate::cluster::sources::mesos::backoff;
 use crate::cluster::sources::mesos::subscribe::{SourceControl, SourceThread};
 use crate::config::checked::MarathonConfig;
 use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
 use crate::model::id::TaskKey;
-use crate::model::task::{TaskState, TaskStatus};
+use crate::model::task::{Health, TaskState, TaskStatus};
 use crate::model::time::Timestamp;
 
 /// How long a host's address is believed.
@@ -71,7 +71,7 @@ pub fn spawn(
     Ok(SourceThread::new(control, thread))
 }
 
-struct Source {
+pub(super) struct Source {
     config: MarathonConfig,
     alone: bool,
     client: Client,
@@ -95,14 +95,23 @@ struct Source {
 #[derive(Default)]
 struct Known {
     apps: Vec<DeclaredApp>,
-    /// Its tasks, and whether requests may have reached each: such a one is not held back when a readiness check, which
-    /// speaks during a deployment alone, has nothing to say of it.
-    tasks: HashMap<TaskKey, bool>,
+    /// Its tasks.
+    tasks: HashMap<TaskKey, Seen>,
+}
+
+/// What becomes of a task's requests, as far as the source can tell.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// They may have reached it: then it is not held back when a readiness check, which speaks during a deployment alone, has
+    /// nothing to say of it.
+    has_served: bool,
+    /// They reach it now, beyond doubt: it may stand in for another task of its app.
+    serves: bool,
 }
 
 /// Why a stream is over.
 #[derive(Debug, thiserror::Error)]
-enum Over {
+pub(super) enum Over {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -114,13 +123,13 @@ enum Over {
 }
 
 /// A stream that is followed, and what is still to be read.
-struct Following {
+pub(super) struct Following {
     info: Info,
-    scope: Scope,
+    pub(super) scope: Scope,
     decoder: Decoder,
-    reads: Reads,
+    pub(super) reads: Reads,
     listing: Listing,
-    killing: Killing,
+    pub(super) killing: Killing,
     /// When everything was read last.
     whole_at: Instant,
     /// Everything was read once.
@@ -129,7 +138,7 @@ struct Following {
 
 impl Following {
     /// What is heard of from here on is read; everything is, at first.
-    fn new(info: Info, scope: Scope, now: Instant) -> Self {
+    pub(super) fn new(info: Info, scope: Scope, now: Instant) -> Self {
         let mut reads = Reads::default();
         reads.want_everything();
         let (decoder, listing) = (Decoder::default(), Listing::new(now));
@@ -144,7 +153,7 @@ impl Following {
 }
 
 impl Source {
-    fn new(
+    pub(super) fn new(
         config: MarathonConfig,
         alone: bool,
         events: EventSender,
@@ -207,14 +216,26 @@ impl Source {
         let mut stream = self.client.get(target, &subscription(), "text/event-stream").await?;
         self.metrics.streams.inc();
         tracing::info!(source = %self.config.name, marathon = %stream.target, "following Marathon's events");
-        let client = Client::new(self.config.clone());
         let mut on = Following::new(info, scope, Instant::now());
-        let (mut reading, mut listing) = (None, None);
         self.unread_deployments.clear();
+        let over = self.listen(target, &mut stream, &mut on).await;
+        // Whoever is held back is so no longer: the next stream may be long in coming.
+        let held = on.killing.end();
+        self.withdraw(&held, TaskState::Killing, &on.scope).await?;
+        over
+    }
+
+    /// Follows a stream until it is over.
+    async fn listen(&mut self, target: &Target, stream: &mut Answer, on: &mut Following) -> Result<(), Over> {
+        let client = Client::new(self.config.clone());
+        let (mut reading, mut listing) = (None, None);
         let mut heard = Instant::now();
         let snapshot = self.snapshot.clone();
         loop {
             let now = Instant::now();
+            // Here, since a stream that is never silent lets nothing below have its turn.
+            let overdue = on.killing.overdue(now);
+            self.withdraw(&overdue, TaskState::Killing, &on.scope).await?;
             if reading.is_none() {
                 reading = on.reads.next(now).map(|next| reading::read(&client, target, next));
             }
@@ -230,22 +251,19 @@ impl Source {
                     let Some(bytes) = bytes? else {
                         return Err(Over::Other(format!("{} ended the stream of events", stream.target)));
                     };
-                    self.hear(&bytes, &mut on).await?;
+                    self.hear(&bytes, on).await?;
                 }
                 read = pending_or(reading.as_mut()) => {
                     reading = None;
-                    self.take(read, &mut on).await?;
+                    self.take(read, on).await?;
                 }
                 document = pending_or(listing.as_mut()) => {
                     listing = None;
-                    self.take_deployments(&document, &mut on).await?;
+                    self.take_deployments(&document, on).await?;
                 }
                 () = until(retry) => {}
                 () = until(on.listing.due()) => {}
-                () = until(on.killing.due()) => {
-                    let overdue = on.killing.overdue(Instant::now());
-                    self.withdraw(&overdue, TaskState::Killing, &on.scope).await?;
-                }
+                () = until(on.killing.due()) => {}
                 () = snapshot.notified() => on.want_all(Instant::now()),
                 () = tokio::time::sleep_until(heard + self.config.silence) => {
                     let silence = self.config.silence.as_secs_f64();
@@ -262,7 +280,7 @@ impl Source {
     }
 
     /// Something came on the stream.
-    async fn hear(&mut self, bytes: &[u8], on: &mut Following) -> Result<(), Over> {
+    pub(super) async fn hear(&mut self, bytes: &[u8], on: &mut Following) -> Result<(), Over> {
         self.metrics.heard(Timestamp::now());
         for event in on.decoder.push(bytes)? {
             self.metrics.events.inc();
@@ -297,10 +315,10 @@ impl Source {
     async fn take(&mut self, read: Read, on: &mut Following) -> Result<(), Over> {
         self.count(&read);
         on.reads.end();
-        let leaving = on.killing.release(match &read {
+        let app = match &read {
             Read::Everything(_) => None,
-            Read::One(id, _) => Some(id),
-        });
+            Read::One(id, _) => Some(id.clone()),
+        };
         match read {
             Read::Everything(read) => {
                 let (apps, pods) = read?;
@@ -323,6 +341,7 @@ impl Source {
                 on.reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
             }
         }
+        let leaving = on.killing.answered(app.as_deref());
         self.withdraw(&leaving, TaskState::Killing, &on.scope).await
     }
 
@@ -379,25 +398,37 @@ impl Source {
         self.metrics.bytes.inc_by(octets as u64);
     }
 
-    /// A task that an event says is going: nothing new is sent there while its app is read. One that has its grace waits for
-    /// what was said of its app before.
+    /// A task that an event says is going: nothing new is sent there while its app is read. One that has its grace, and that no
+    /// other is known to stand in for, waits for what was said of its app before.
     async fn leaving(&mut self, changed: &Changed, on: &mut Following) -> Result<(), Over> {
         let Some((id, state)) = &changed.leaving else { return Ok(()) };
-        let is_early = || changed.ids.iter().any(|app| on.reads.is_awaited(app));
         if state.is_final() {
             self.ended.add(id);
-        } else if is_early() && on.killing.hold(id, &changed.ids, Instant::now()) {
-            return Ok(());
+            on.killing.forget(id);
+        } else {
+            let answers = changed.ids.iter().map(|app| on.reads.awaited(app)).max().unwrap_or(0);
+            let until = self.is_alone(id, &changed.ids).then(|| Instant::now() + LONGEST);
+            if answers > 0 && on.killing.add(id, &changed.ids, answers, until) && until.is_some() {
+                return Ok(());
+            }
         }
         self.withdraw(std::slice::from_ref(id), *state, &on.scope).await
     }
 
+    /// Whether no other task of these apps is known to serve. Which ones do, checks that are made here decide too.
+    fn is_alone(&self, task: &str, apps: &BTreeSet<String>) -> bool {
+        let known = apps.iter().filter_map(|app| self.known.get(app));
+        let mut others = known.flat_map(|known| &known.tasks).filter(|(key, _)| key.task() != task);
+        self.config.active_checks || !others.any(|(_, seen)| seen.serves)
+    }
+
     /// These tasks, as far as they are known, are going away or gone.
-    async fn withdraw(&self, tasks: &[String], state: TaskState, scope: &Scope) -> Result<(), Over> {
+    async fn withdraw(&mut self, tasks: &[String], state: TaskState, scope: &Scope) -> Result<(), Over> {
         let mut facts = Vec::new();
         for id in tasks {
             let key = TaskKey::new(scope.cluster.clone(), scope.framework.clone(), id.as_str());
-            if self.known.values().any(|known| known.tasks.contains_key(&key)) {
+            if let Some(seen) = self.known.values_mut().find_map(|known| known.tasks.get_mut(&key)) {
+                seen.serves = false;
                 facts.push(Fact::Status(Box::new(TaskStatus {
                     key,
                     state,
@@ -459,7 +490,13 @@ impl Source {
         self.say(facts).await
     }
 
-    async fn take_one(&mut self, id: &str, app: Option<&[u8]>, pod: Option<&[u8]>, scope: &Scope) -> Result<(), Over> {
+    pub(super) async fn take_one(
+        &mut self,
+        id: &str,
+        app: Option<&[u8]>,
+        pod: Option<&[u8]>,
+        scope: &Scope,
+    ) -> Result<(), Over> {
         let (mut facts, mut problems) = (Vec::new(), Vec::new());
         let said = match (app, pod) {
             (Some(app), _) => translate::one_app(app).map(|raw| translate::app(raw, scope)),
@@ -508,11 +545,11 @@ impl Source {
     ) -> Known {
         problems.extend(said.problems.into_iter().map(|problem| Fact::Problem(Box::new(problem))));
         facts.extend(said.apps.iter().map(|app| Fact::App(Box::new(app.clone()))));
-        let has_served = |key: &TaskKey| before.tasks.get(key).copied().unwrap_or(false);
+        let has_served = |key: &TaskKey| before.tasks.get(key).is_some_and(|seen| seen.has_served);
         let mut known = Known { apps: said.apps, tasks: HashMap::new() };
         for key in said.unread.into_iter().filter(|key| !self.ended.contains(key.task())) {
             facts.push(Fact::TaskUnreadable(key.clone()));
-            known.tasks.insert(key.clone(), has_served(&key));
+            known.tasks.insert(key.clone(), Seen { has_served: has_served(&key), serves: false });
         }
         for SaidTask { facts: mut task, awaited, host } in said.tasks {
             if self.ended.contains(task.key.task()) {
@@ -536,8 +573,15 @@ impl Source {
                     })));
                 }
             }
-            let serves = task.state == TaskState::Running && !task.held;
-            known.tasks.insert(task.key.clone(), served || serves);
+            let may_serve = task.state == TaskState::Running && !task.held;
+            // A verdict that is not said may be the last one, which nobody knows here.
+            let is_well = match task.health {
+                Health::Healthy => true,
+                Health::Unknown => !task.definition.has_health_check,
+                Health::Unhealthy => false,
+            };
+            let seen = Seen { has_served: served || may_serve, serves: may_serve && is_well };
+            known.tasks.insert(task.key.clone(), seen);
             facts.push(Fact::Task(Box::new(task)));
         }
         known
@@ -585,7 +629,7 @@ impl Source {
 /// Of what cannot be read, all that was known stays; what can be told of it is known from now on.
 fn keep(unread: Unread, mut known: Known, facts: &mut Vec<Fact>, problems: &mut Vec<Fact>) -> (String, Known) {
     for key in unread.tasks {
-        known.tasks.entry(key).or_insert(false);
+        known.tasks.entry(key).or_default();
     }
     confirm(&known, facts);
     problems.push(Fact::Problem(unread.problem));
