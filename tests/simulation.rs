@@ -20,7 +20,7 @@ use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
 use pointsman::table::dump::dump;
 use pointsman::table::writer::Writer;
-use seeds::{Story, each_seed};
+use seeds::{Story, each_repeats, each_seed};
 
 const AGENTS: u8 = 8;
 /// Steps of a run.
@@ -315,4 +315,9 @@ fn the_table_keeps_to_the_truth_under_faults() {
         let (lost, found): (Vec<String>, Vec<String>) = (only(&incremental, &rebuilt), only(&rebuilt, &incremental));
         assert!(lost.is_empty() && found.is_empty(), "incremental has {lost:#?}, rebuilt has {found:#?}");
     });
+}
+
+#[test]
+fn a_seed_repeats() {
+    each_repeats("the_table_keeps_to_the_truth_under_faults", 0..3);
 }

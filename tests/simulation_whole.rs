@@ -14,7 +14,7 @@ use pointsman::demo::cluster::{AgentStanding, TaskState};
 use pointsman::model::check::CheckState;
 use simulation_support::cluster::{Later, PROBED, Process};
 use simulation_support::network::{Lie, Link, junk};
-use simulation_support::seeds::each_seed;
+use simulation_support::seeds::{each_repeats, each_seed};
 use simulation_support::world::World;
 
 /// Steps of a run.
@@ -36,6 +36,11 @@ fn the_whole_loop_keeps_to_the_truth_under_faults() {
         }
         calm(world);
     });
+}
+
+#[test]
+fn a_seed_repeats() {
+    each_repeats("the_whole_loop_keeps_to_the_truth_under_faults", 0..5);
 }
 
 /// When everything is well again for long enough, the table is what the master says, and nothing more.

@@ -36,7 +36,7 @@ use pointsman::proxy::metrics::ProxyMetrics;
 use pointsman::proxy::route;
 use pointsman::table::Table;
 use pointsman::table::writer::Writer;
-use seeds::{Story, each_seed};
+use seeds::{Story, each_repeats, each_seed};
 
 /// Versions, with the shares that their labels say.
 const VERSIONS: [(&str, u32); 3] = [("blue", 70), ("green", 30), ("red", 0)];
@@ -137,7 +137,7 @@ impl World {
             ("pointsman.route.pinned.split", "green"),
             ("pointsman.sticky", "true"),
             ("pointsman.version", version),
-            ("pointsman.version_weight", &share),
+            ("pointsman.version_weight", share.as_str()),
         ];
         let at = u8::try_from(self.launched % 4 + 1).unwrap();
         let port = 10_000 + u16::try_from(self.launched).unwrap();
@@ -325,4 +325,9 @@ fn clients_stay_and_strangers_are_spread_whatever_happens() {
             world.draw();
         }
     });
+}
+
+#[test]
+fn a_seed_repeats() {
+    each_repeats("clients_stay_and_strangers_are_spread_whatever_happens", 0..3);
 }

@@ -1,6 +1,6 @@
 //! What a batch of events changed: the derivation looks at nothing else.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

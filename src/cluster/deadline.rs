@@ -1,8 +1,8 @@
 //! What happens at a time rather than at an event.
 
+use crate::model::hash::HashMap;
 use crate::model::id::{AgentId, ClusterName, ServiceId, SourceName, TaskKey};
 use crate::model::time::Timestamp;
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! only when it is small. An empty snapshot may come from a master that has not finished its recovery, a filtered
 //! one from credentials that may not see tasks; neither is proof of an empty cluster.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::sync::Arc;
 
 use super::status::HeldRemovals;
@@ -101,7 +101,7 @@ pub fn judge(
         let filtered = before.doubt == Doubt::Filtered;
         if !filtered && !agreed {
             // A look too early neither confirms nor starts the clock again; what has come back is no longer held.
-            return Verdict::Hold { now: HashSet::new(), held: Held { tasks: absent, ..before.clone() } };
+            return Verdict::Hold { now: HashSet::default(), held: Held { tasks: absent, ..before.clone() } };
         }
         if agreed && !filtered {
             let (confirmed, fresh): (HashSet<_>, HashSet<_>) =
@@ -121,7 +121,7 @@ pub fn judge(
 }
 
 fn hold(tasks: HashSet<TaskKey>, view: SnapshotView, since: Timestamp, doubt: Doubt) -> Verdict {
-    Verdict::Hold { now: HashSet::new(), held: Held { tasks, of: view.known, since, doubt } }
+    Verdict::Hold { now: HashSet::default(), held: Held { tasks, of: view.known, since, doubt } }
 }
 
 /// Whether removing `count` of `known` tasks wants a second look.

@@ -1,6 +1,6 @@
 //! What is known of one source itself.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -105,8 +105,8 @@ impl Source {
             error: None,
             complete: false,
             snapshot: None,
-            recovered: HashSet::new(),
-            unconfirmed: HashSet::new(),
+            recovered: HashSet::default(),
+            unconfirmed: HashSet::default(),
             held: None,
             tasks: 0,
             masters: MastersFacts::default(),

@@ -18,7 +18,7 @@ mod retime;
 mod snapshots;
 mod tasks;
 
-use hashbrown::{HashMap, HashSet};
+use crate::model::hash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 //! counts them. A file is written whole beside the old one, synced and renamed over it; a file that is damaged,
 //! foreign or of another version is refused, and the start goes on without it.
 
-use hashbrown::{HashMap, HashSet};
+use crate::model::hash::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -373,9 +373,9 @@ impl Loading {
             tasks: Vec::new(),
             ranks,
             interner: Interner::new(1 << 20),
-            definitions: HashMap::new(),
-            networks: HashSet::new(),
-            records: HashMap::new(),
+            definitions: HashMap::default(),
+            networks: HashSet::default(),
+            records: HashMap::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::answer::{Answered, Authority, Outcome, answer};
 use super::asker::Asker;
 use super::source::NameSource;
 use super::wire::HEADER_LEN;
-use crate::model::id::process_hash;
+use crate::model::hash::process_hash;
 
 /// Places, each for one question: the memory is at most this times [`MOST`] and the place itself.
 const PLACES: usize = 8192;

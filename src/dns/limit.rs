@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::checked::RateLimitConfig;
-use crate::model::id::process_hash;
+use crate::model::hash::process_hash;
 
 /// Buckets of one worker.
 const BUCKETS: usize = 1 << 16;

@@ -4,11 +4,12 @@
 //! follow one another on one address are two tasks.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, LazyLock};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
 use serde::{Deserialize, Serialize};
+
+use super::hash::process_hash;
 
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -298,14 +299,8 @@ macro_rules! hashed_key {
 hashed_key!(TaskKey);
 hashed_key!(ServiceId);
 
-/// A hash that is seeded anew in every process: whoever chooses names cannot choose collisions.
-pub fn process_hash<T: Hash + ?Sized>(value: &T) -> u64 {
-    static SEED: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
-    SEED.hash_one(value)
-}
-
 /// A hash that is the same in every process of this version (FNV-1a with a final mix): for content digests. Not for
-/// maps: their keys are chosen by strangers, see [`process_hash`].
+/// maps: their keys are chosen by strangers, see [`process_hash`](super::hash::process_hash).
 pub fn stable_hash<T: Hash + ?Sized>(value: &T) -> u64 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     value.hash(&mut hasher);

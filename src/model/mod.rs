@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod endpoint_tls;
 pub mod framework;
 pub mod framework_deployment;
+pub mod hash;
 pub mod id;
 pub mod intern;
 pub mod network;

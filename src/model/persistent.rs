@@ -11,7 +11,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::id::process_hash;
+use super::hash::process_hash;
 
 /// Entries in a leaf before it splits: twice the children, so that the leaves of a fresh branch are not nearly empty
 /// (at 16 entries and 32 children a map of a million took twice the memory).

@@ -256,12 +256,14 @@ impl World {
 
     pub fn ids(&self) -> impl Iterator<Item = String> {
         let table = self.table.clone();
-        let ids: Vec<String> = table
+        let mut ids: Vec<String> = table
             .tasks
             .keys()
             .filter(|key| key.cluster().as_str() == CLUSTER)
             .map(|key| key.task().to_owned())
             .collect();
+        // The table's order is by hashes of this process's own.
+        ids.sort_unstable();
         ids.into_iter()
     }
 }

@@ -14,6 +14,7 @@ use pointsman::cluster::state::ClusterState;
 use pointsman::config::Config;
 use pointsman::config::checked::{FileConfig, Masters, MesosConfig, MesosEncoding};
 use pointsman::model::check::{CheckReport, CheckState, Verdict};
+use pointsman::model::id::stable_hash;
 use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
 use pointsman::table::writer::Writer;
@@ -52,6 +53,7 @@ pub struct World {
     pub file_services: BTreeSet<u16>,
     pub knowledge: Knowledge,
     steps: Vec<String>,
+    course: u64,
 }
 
 /// What the checks remember.
@@ -102,6 +104,10 @@ impl Story for World {
     fn steps(&self) -> &[String] {
         &self.steps
     }
+
+    fn course(&self) -> u64 {
+        self.course
+    }
 }
 
 impl World {
@@ -132,6 +138,7 @@ impl World {
             file_services: BTreeSet::new(),
             knowledge: Knowledge::default(),
             steps: vec![format!("{encoding:?}, {}", if detects { "ZooKeeper" } else { "a list of masters" })],
+            course: seed,
             random,
         };
         world.table = world.writer.first(START);
@@ -142,6 +149,11 @@ impl World {
 
     pub fn note(&mut self, step: &str) {
         self.steps.push(format!("{:>7.1} s  {step}", self.now.as_secs_f64()));
+        let mut tasks: Vec<String> =
+            self.table.tasks.iter().map(|(key, view)| format!("{key} {:?}", view.state)).collect();
+        tasks.sort_unstable();
+        let deadlines = (self.now, self.session.deadline(), self.writer.next_deadline());
+        self.course = stable_hash(&(self.course, step, self.random.get_seed(), tasks, deadlines));
     }
 
     pub fn wall(&self) -> Timestamp {

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use smallvec::SmallVec;
 
 use super::encoding::{Cursor, Kind, Line, put_data, put_octets, text};
 use super::index::Index;
 use super::{NameRecords, Packed, StaticRecords, Traits};
 use crate::cluster::event::{RecordData, StaticRecord};
-use crate::model::id::{process_hash, stable_hash};
+use crate::model::hash::process_hash;
+use crate::model::id::stable_hash;
 
 /// Records that are still to be packed, in the order in which they came.
 #[derive(Clone, Debug, Default)]
@@ -160,7 +161,7 @@ impl Packing {
 
 /// Every proper ancestor of the names with its hash, sorted: what is packed is the same whatever order they are found in.
 fn parents(octets: &[u8], names: &[(u64, usize)]) -> Vec<(u64, Box<str>)> {
-    let mut known: HashSet<&str> = HashSet::new();
+    let mut known: HashSet<&str> = HashSet::default();
     for (_, at) in names {
         let name = text(Cursor::new(&octets[*at..]).octets());
         for (dot, _) in name.match_indices('.') {

@@ -13,7 +13,7 @@ pub use build::RecordsBuilder;
 use std::sync::{Arc, LazyLock};
 
 use super::event::{RecordData, StaticRecord};
-use crate::model::id::process_hash;
+use crate::model::hash::process_hash;
 use encoding::{Cursor, Kind, Line, text};
 use index::Index;
 

@@ -1,6 +1,6 @@
 //! What sources say of agents.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 

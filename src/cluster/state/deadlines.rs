@@ -1,6 +1,6 @@
 //! What happens at a time rather than at an event.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 
 use super::ClusterState;
 use crate::cluster::change::Changes;

@@ -1,6 +1,6 @@
 //! The end of a complete read: what it does not list, and what of that is believed.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 
 use super::ClusterState;
 use crate::cluster::by_source::BySource;
@@ -47,7 +47,7 @@ impl ClusterState {
         let absent = self.tasks.iter().filter(|(key, entry)| !snapshot.tasks.contains(*key) && is_ours(entry));
         let absent: Vec<TaskKey> = absent.map(|(key, _)| key.clone()).collect();
         let recovered: HashSet<&AgentId> = scope.recovered_agents.iter().collect();
-        let (mut waiting, mut gone) = (HashSet::new(), HashSet::new());
+        let (mut waiting, mut gone) = (HashSet::default(), HashSet::default());
         for key in absent {
             let facts = rank.and_then(|rank| self.tasks.get(&key)?.of(rank));
             let agent = facts.and_then(|facts| facts.agent.as_ref());

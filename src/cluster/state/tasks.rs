@@ -1,6 +1,6 @@
 //! What sources and checks say of tasks.
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::sync::Arc;
 
 use super::ClusterState;

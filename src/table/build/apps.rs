@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::{HashMap, HashSet};
+use crate::model::hash::{HashMap, HashSet};
 
 use super::task::{ClaimDraft, DeclaredPort};
 use crate::model::id::{ServiceId, TaskKey};

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use crate::model::hash::HashMap;
 
 use super::digest;
 use super::task::ClaimDraft;
@@ -17,7 +17,8 @@ use crate::cluster::ledger::{Claim, Ledger, Place, RETAINED_LIMIT, ServiceRecord
 use crate::cluster::source::SourceKind;
 use crate::cluster::state::ClusterState;
 use crate::model::actions::Actions;
-use crate::model::id::{ServiceId, Version, process_hash};
+use crate::model::hash::process_hash;
+use crate::model::id::{ServiceId, Version};
 use crate::model::problem::{Problem, ProblemCode};
 use crate::model::rules::Rules;
 use crate::model::service::{Protocol, Target};

@@ -16,7 +16,7 @@ pub mod services;
 pub mod task;
 mod ways;
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl Builder {
         self.assigned = Assigned::of(state.config.proxy.service_ports.assigned);
         self.table.weights = state.weights.clone();
         names::layout(&mut self.table, state);
-        let mut touched = HashSet::new();
+        let mut touched = HashSet::default();
         let keys = in_order(state);
         let facts = state.facts_alone();
         bulk::derive_all(&facts, &keys, place, |key, next| self.swap_task(state, key, None, next, now, &mut touched));

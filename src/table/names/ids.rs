@@ -18,7 +18,8 @@ use super::label::{LABEL, is_long_hash, long_hash_text, service_label, spec, suf
 use super::rules::NamingRules;
 use super::services::{ServiceName, member_ports};
 use crate::config::checked::{ExtraName, LabelRule};
-use crate::model::id::{TaskKey, process_hash};
+use crate::model::hash::process_hash;
+use crate::model::id::TaskKey;
 use crate::model::persistent::PersistentMap;
 use crate::table::task::TaskView;
 

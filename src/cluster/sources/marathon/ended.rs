@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashSet;
+use crate::model::hash::HashSet;
 
 /// Ended tasks that are remembered.
 const LIMIT: usize = 8192;
