@@ -3,6 +3,7 @@
 
 mod proxy_common;
 
+use pointsman::config::checked::PathPolicy;
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
@@ -39,6 +40,24 @@ async fn what_was_matched_is_what_is_forwarded() {
     let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
     let answer = proxy.get("a.example", "/a/./b//c%7e?q=%7e//..").await;
     assert!(body(&answer).starts_with("GET /a/b/c~?q=%7e//.. HTTP/1.1\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_was_matched_is_what_is_forwarded_by_any_policy() {
+    let (rest, admin) = (Backend::echoing_heads().await, Backend::saying("admin").await);
+    let paths = PathPolicy { merge_slashes: false, refuse_encoded_slashes: true };
+    let proxy = Cluster::with(|config| config.proxy.paths = paths)
+        .service("rest", Protocol::Http, &[rest.address])
+        .service("admin", Protocol::Http, &[admin.address])
+        .route("a.example", "/", "rest")
+        .route("a.example", "/admin", "admin")
+        .serve();
+    assert_eq!(body(&proxy.get("a.example", "/admin/x//y").await), "admin");
+    // Its first segment is empty: it is not below `/admin`, and who is below `/` gets it as it is.
+    let answer = proxy.get("a.example", "//admin/%7e/../x//").await;
+    assert!(body(&answer).starts_with("GET //admin/x// HTTP/1.1\r\n"), "{answer}");
+    let refused = proxy.get("a.example", "/admin%2fx").await;
+    assert_eq!((status(&refused), header(&refused, "x-pointsman-reason")), (400, Some("bad-path")), "{refused}");
 }
 
 async fn check_reason(proxy: &Proxy, host: &str, expected_status: u16, reason: &str) {

@@ -31,6 +31,8 @@ const SEEN: &[&str] = &[
     "proxy.via",
     "proxy.max_hops",
     "proxy.trusted_proxies",
+    "proxy.paths.merge_slashes",
+    "proxy.paths.refuse_encoded_slashes",
     "proxy.limits.header",
     "proxy.limits.response",
     "proxy.limits.idle",
@@ -559,6 +561,8 @@ async fn the_proxys_settings_hold_for_the_next_request() {
     let looping = "Via: 1.1 other\r\n";
     let before = world.get("/", forwarded).await;
     assert!(header(&before, "via").unwrap().ends_with(" pointsman"), "{before}");
+    let before_paths = world.get("/a//b%2fc", "").await;
+    assert!(body(&before_paths).starts_with("POST /a/b%2Fc HTTP/1.1\r\n"), "{before_paths}");
     assert_eq!(header(body(&before), "x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(status(&world.get("/", &many(30)).await), 200);
     assert_eq!(status(&world.get("/", looping).await), 200);
@@ -568,6 +572,8 @@ async fn the_proxys_settings_hold_for_the_next_request() {
         .reload(
             "@proxy via = \"other\"
              @proxy max_hops = 1
+             @proxy paths.merge_slashes = false
+             @proxy paths.refuse_encoded_slashes = true
              @proxy trusted_proxies = [\"127.0.0.0/8\"]
              @limits head_fields = 20
              @limits head_size = \"1KiB\"
@@ -579,6 +585,9 @@ async fn the_proxys_settings_hold_for_the_next_request() {
         .await;
     let after = world.get("/", forwarded).await;
     assert!(header(&after, "via").unwrap().ends_with(" other"), "{after}");
+    let after_paths = world.get("/a//b", "").await;
+    assert!(body(&after_paths).starts_with("POST /a//b HTTP/1.1\r\n"), "{after_paths}");
+    assert_eq!(status(&world.get("/a%2fb", "").await), 400);
     assert!(header(body(&after), "x-forwarded-for").unwrap().starts_with("192.0.2.7"), "{after}");
     assert_eq!(status(&world.get("/", &many(30)).await), 431);
     assert_eq!(status(&world.get("/", looping).await), 508);

@@ -788,6 +788,8 @@ pub struct ProxyConfig {
     pub proxy_status_relayed: bool,
     /// How requests are spread over endpoints.
     pub balance: BalanceConfig,
+    /// The one form of paths.
+    pub paths: PathPolicy,
     /// Where this proxy is.
     pub zone: ZoneConfig,
     /// Second copies of slow requests.
@@ -814,6 +816,21 @@ pub struct ProxyConfig {
     pub filters: Vec<FilterConfig>,
     /// Authorities that certificates are got from.
     pub acme: Vec<AcmeConfig>,
+}
+
+/// What becomes of a path before a route is looked up by it; what was matched is what is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathPolicy {
+    /// `//` is `/`.
+    pub merge_slashes: bool,
+    /// `%2F` and `%5C` are refused; else they stay as they are, and are no separators.
+    pub refuse_encoded_slashes: bool,
+}
+
+impl Default for PathPolicy {
+    fn default() -> Self {
+        Self { merge_slashes: true, refuse_encoded_slashes: false }
+    }
 }
 
 /// TLS of all listeners.
@@ -1390,6 +1407,7 @@ impl Default for ProxyConfig {
             trace: TraceConfig::default(),
             proxy_status_relayed: false,
             balance: BalanceConfig::default(),
+            paths: PathPolicy::default(),
             zone: ZoneConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),

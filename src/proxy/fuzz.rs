@@ -23,6 +23,7 @@ use super::idle::Watch;
 use super::own_answers::{Finder, OwnAnswers};
 use super::path::normalise_path;
 use super::websocket::frames::Frames;
+use crate::config::checked::PathPolicy;
 use crate::config::filter::JwtConfig;
 use crate::model::id::ServiceId;
 
@@ -124,12 +125,17 @@ pub fn fuzz_frame_guard(data: &[u8]) {
     assert_eq!(walk(7), whole);
 }
 
-/// A normal form is its own.
+/// A normal form is its own, by each policy.
 pub fn fuzz_path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(normal) = normalise_path(text) {
-        assert!(normal.starts_with('/') && normal.is_ascii());
-        assert_eq!(normalise_path(&normal).as_deref(), Ok(&*normal));
+    let bools = [false, true];
+    let policies = bools.iter().flat_map(|first| bools.iter().map(move |second| (*first, *second)));
+    for (merge_slashes, refuse_encoded_slashes) in policies {
+        let policy = PathPolicy { merge_slashes, refuse_encoded_slashes };
+        if let Ok(normal) = normalise_path(text, policy) {
+            assert!(normal.starts_with('/') && normal.is_ascii());
+            assert_eq!(normalise_path(&normal, policy).as_deref(), Ok(&*normal));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use http::{Method, Version};
 use super::authority::authority_to_host;
 use super::path::{InvalidPath, normalise_path};
 use super::reason::Reason;
+use crate::config::checked::PathPolicy;
 
 /// A request that passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Admitted {
 ///
 /// # Errors
 /// The reason of the answer that refuses it.
-pub fn admit(head: &Parts, max_fields: usize) -> Result<Admitted, Reason> {
+pub fn admit(head: &Parts, max_fields: usize, paths: PathPolicy) -> Result<Admitted, Reason> {
     // Cookie crumbs count one by one: each costs memory (CVE-2026-49975).
     if head.headers.len() > max_fields {
         return Err(Reason::HeadTooLarge);
@@ -59,7 +60,7 @@ pub fn admit(head: &Parts, max_fields: usize) -> Result<Admitted, Reason> {
     }
     check_framing(head)?;
     check_expectation(&head.headers)?;
-    Ok(Admitted { authority: authority(head)?, target: target(head)? })
+    Ok(Admitted { authority: authority(head)?, target: target(head, paths)? })
 }
 
 /// RFC 9112 section 6.1: a coding that is not understood is 501; only a lone `chunked` is understood.
@@ -122,7 +123,7 @@ fn one_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Reason> {
     }
 }
 
-fn target(head: &Parts) -> Result<PathAndQuery, Reason> {
+fn target(head: &Parts, paths: PathPolicy) -> Result<PathAndQuery, Reason> {
     let uri = &head.uri;
     // RFC 9110 section 4.2: other schemes are not ours to serve.
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
@@ -142,15 +143,15 @@ fn target(head: &Parts) -> Result<PathAndQuery, Reason> {
     if uri.query().is_some_and(|query| query.bytes().any(|byte| byte <= b' ' || byte >= 0x7f)) {
         return Err(Reason::BadTarget);
     }
-    normal_target(uri)
+    normal_target(uri, paths)
 }
 
-fn normal_target(uri: &Uri) -> Result<PathAndQuery, Reason> {
+fn normal_target(uri: &Uri, paths: PathPolicy) -> Result<PathAndQuery, Reason> {
     let path = match uri.path() {
         "" => "/",
         path => path,
     };
-    let normal = normalise_path(path).map_err(|fault| match fault {
+    let normal = normalise_path(path, paths).map_err(|fault| match fault {
         InvalidPath::NotAbsolute | InvalidPath::Character => Reason::BadTarget,
         _ => Reason::BadPath,
     })?;
@@ -182,13 +183,13 @@ mod tests {
     }
 
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<(&str, &str), Reason>) {
-        let found = admit(&head(method, Version::HTTP_11, target, lines), 100);
+        let found = admit(&head(method, Version::HTTP_11, target, lines), 100, PathPolicy::default());
         let found = found.as_ref().map(|admitted| (admitted.authority(), admitted.target.as_str())).map_err(|r| *r);
         assert_eq!(found, expected, "{method} {target} {lines:?}");
     }
 
     fn check_h2(target: &str, lines: &[(&str, &str)], expected: Result<&str, Reason>) {
-        let found = admit(&head("GET", Version::HTTP_2, target, lines), 100);
+        let found = admit(&head("GET", Version::HTTP_2, target, lines), 100, PathPolicy::default());
         assert_eq!(found.as_ref().map(Admitted::authority).map_err(|r| *r), expected, "{target} {lines:?}");
     }
 
@@ -236,7 +237,7 @@ mod tests {
         let twice = [HOST_A, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
         check("POST", "/", &twice, Err(Reason::UnknownCoding));
         let old = head("POST", Version::HTTP_10, "/", &[HOST_A, ("transfer-encoding", "chunked")]);
-        assert_eq!(admit(&old, 100), Err(Reason::BadFraming));
+        assert_eq!(admit(&old, 100, PathPolicy::default()), Err(Reason::BadFraming));
     }
 
     #[test]
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn http10_may_come_without_a_host() {
-        let admitted = admit(&head("GET", Version::HTTP_10, "/x", &[]), 100).unwrap();
+        let admitted = admit(&head("GET", Version::HTTP_10, "/x", &[]), 100, PathPolicy::default()).unwrap();
         assert_eq!((admitted.authority(), &*admitted.host(), admitted.path()), ("", "", "/x"));
     }
 
@@ -267,7 +268,7 @@ mod tests {
         for _ in 0..101 {
             parts.headers.append("cookie", "a=b".parse().unwrap());
         }
-        assert_eq!(admit(&parts, 100), Err(Reason::HeadTooLarge));
+        assert_eq!(admit(&parts, 100, PathPolicy::default()), Err(Reason::HeadTooLarge));
     }
 
     proptest! {
@@ -276,10 +277,10 @@ mod tests {
             let request = Request::builder().version(Version::HTTP_11).uri(&*target).header("host", &*host).body(());
             // What the reader of heads refuses never comes here; that is every third target.
             let Ok(request) = request else { return Ok(()) };
-            if let Ok(admitted) = admit(&request.into_parts().0, 100) {
+            if let Ok(admitted) = admit(&request.into_parts().0, 100, PathPolicy::default()) {
                 prop_assert!(!admitted.host().is_empty());
                 let path = admitted.path().to_owned();
-                prop_assert_eq!(normalise_path(&path).map(Cow::into_owned), Ok(path.clone()));
+                prop_assert_eq!(normalise_path(&path, PathPolicy::default()).map(Cow::into_owned), Ok(path.clone()));
             }
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! Pure. Two readers of one path must not come to two meanings, so before a route is looked up
 //! - percent-encoded unreserved characters are decoded, other encodings get upper-case digits (RFC 3986 section 6.2.2);
-//! - empty segments are merged (`//` is `/`), dot segments removed (RFC 3986 section 5.2.4);
-//! - `%2F` and `%5C` stay encoded and are no separators, but a path that has dot segments once they are decoded is
-//!   refused, and so are `%00`, a raw backslash, and a `%` without two hexadecimal digits.
+//! - dot segments are removed (RFC 3986 section 5.2.4), and empty ones are merged (`//` is `/`) unless the policy keeps them;
+//! - `%2F` and `%5C` stay encoded and are no separators, unless the policy refuses them; a path that has dot segments once
+//!   they are decoded is refused, and so are `%00`, a raw backslash, and a `%` without two hexadecimal digits.
 //!
 //! The query is not touched.
 
 use std::borrow::Cow;
+
+use crate::config::checked::PathPolicy;
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,9 @@ pub enum InvalidPath {
     /// A dot segment that shows when `%2F` or `%5C` is decoded.
     #[error("a dot segment is hidden behind an encoded slash")]
     HiddenDots,
+    /// `%2F` or `%5C` where the policy wants none.
+    #[error("it holds an encoded slash or backslash, which `proxy.paths.encoded_slashes` refuses")]
+    EncodedSlash,
     /// A control, a space or a character beyond ASCII.
     #[error("it holds a character that must be encoded")]
     Character,
@@ -37,27 +42,32 @@ pub enum InvalidPath {
 ///
 /// # Errors
 /// Why the path is refused.
-pub fn normalise_path(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
+pub fn normalise_path(path: &str, policy: PathPolicy) -> Result<Cow<'_, str>, InvalidPath> {
     if !path.starts_with('/') {
         return Err(InvalidPath::NotAbsolute);
     }
-    if is_normal(path.as_bytes()) {
+    if is_normal(path.as_bytes(), policy) {
         return Ok(Cow::Borrowed(path));
     }
     let decoded = decode(path.as_bytes())?;
-    let normal = remove_dots(&decoded);
-    if has_hidden_dots(&normal) {
+    let normal = remove_dots(&decoded, policy);
+    let has_slashes = normal.contains("%2F") || normal.contains("%5C");
+    if has_slashes && policy.refuse_encoded_slashes {
+        return Err(InvalidPath::EncodedSlash);
+    }
+    if has_slashes && has_hidden_dots(&normal) {
         return Err(InvalidPath::HiddenDots);
     }
     Ok(Cow::Owned(normal))
 }
 
 /// Whether there is nothing to do: the common case, in one pass.
-fn is_normal(path: &[u8]) -> bool {
+fn is_normal(path: &[u8], policy: PathPolicy) -> bool {
     let mut former = 0;
     for &byte in path {
         let plain = matches!(byte, b'!' | b'$' | b'&'..=b'>' | b'@'..=b'[' | b']'..=b'~');
-        if !plain || (former == b'/' && matches!(byte, b'/' | b'.')) {
+        let is_suspect = former == b'/' && (byte == b'.' || (byte == b'/' && policy.merge_slashes));
+        if !plain || is_suspect {
             return false;
         }
         former = byte;
@@ -110,12 +120,14 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// RFC 3986 section 5.2.4, with empty segments merged. Above the root is the root.
-fn remove_dots(path: &str) -> String {
+/// RFC 3986 section 5.2.4, with empty segments merged or kept. Above the root is the root.
+fn remove_dots(path: &str, policy: PathPolicy) -> String {
+    let is_merged = |segment: &str| segment.is_empty() && policy.merge_slashes;
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').skip(1) {
         match segment {
-            "" | "." => {}
+            "." => {}
+            segment if is_merged(segment) => {}
             ".." => out.truncate(out.rfind('/').unwrap_or(0)),
             _ => {
                 out.push('/');
@@ -124,16 +136,14 @@ fn remove_dots(path: &str) -> String {
         }
     }
     // A directory stays one: `/a/`, `/a/.` and `/a/b/..` end in a slash.
-    if out.is_empty() || matches!(path.rsplit('/').next(), Some("" | "." | "..")) {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if out.is_empty() || matches!(last, "." | "..") || is_merged(last) {
         out.push('/');
     }
     out
 }
 
 fn has_hidden_dots(path: &str) -> bool {
-    if !path.contains("%2F") && !path.contains("%5C") {
-        return false;
-    }
     path.replace("%2F", "/").replace("%5C", "/").split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
@@ -142,8 +152,43 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const POLICIES: [PathPolicy; 4] = [
+        PathPolicy { merge_slashes: true, refuse_encoded_slashes: false },
+        PathPolicy { merge_slashes: false, refuse_encoded_slashes: false },
+        PathPolicy { merge_slashes: true, refuse_encoded_slashes: true },
+        PathPolicy { merge_slashes: false, refuse_encoded_slashes: true },
+    ];
+
     fn check(path: &str, expected: Result<&str, InvalidPath>) {
-        assert_eq!(normalise_path(path).as_deref(), expected.as_ref().copied(), "{path:?}");
+        check_by(PathPolicy::default(), path, expected);
+    }
+
+    fn check_by(policy: PathPolicy, path: &str, expected: Result<&str, InvalidPath>) {
+        assert_eq!(normalise_path(path, policy).as_deref(), expected.as_ref().copied(), "{path:?} {policy:?}");
+    }
+
+    #[test]
+    fn empty_segments_are_kept_where_the_policy_says_so() {
+        let policy = POLICIES[1];
+        check_by(policy, "/a//b", Ok("/a//b"));
+        check_by(policy, "//", Ok("//"));
+        check_by(policy, "/a//", Ok("/a//"));
+        check_by(policy, "//a/./b//%2e", Ok("//a/b//"));
+        check_by(policy, "/a//../b", Ok("/a/b"));
+        check_by(policy, "/a//..", Ok("/a/"));
+        check_by(policy, "/..//a", Ok("//a"));
+        check_by(policy, "/..", Ok("/"));
+        check_by(policy, "/a%2fb", Ok("/a%2Fb"));
+    }
+
+    #[test]
+    fn encoded_slashes_are_refused_where_the_policy_says_so() {
+        let policy = POLICIES[2];
+        check_by(policy, "/a%2fb", Err(InvalidPath::EncodedSlash));
+        check_by(policy, "/a%5Cb", Err(InvalidPath::EncodedSlash));
+        check_by(policy, "/a%2f../b", Err(InvalidPath::EncodedSlash));
+        check_by(policy, "/a%252fb", Ok("/a%252fb"));
+        check_by(policy, "/a//%20b", Ok("/a/%20b"));
     }
 
     #[test]
@@ -190,9 +235,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_normal_form_is_normal(path in "/[a-c%./\\\\2eEfF5cC~]{0,24}") {
-            if let Ok(normal) = normalise_path(&path) {
-                prop_assert_eq!(normalise_path(&normal).map(Cow::into_owned), Ok(normal.clone().into_owned()));
-                prop_assert!(normal.starts_with('/') && !normal.contains("//"));
+            for policy in POLICIES {
+                let Ok(normal) = normalise_path(&path, policy) else { continue };
+                prop_assert_eq!(normalise_path(&normal, policy).map(Cow::into_owned), Ok(normal.clone().into_owned()));
+                prop_assert!(normal.starts_with('/') && !(policy.merge_slashes && normal.contains("//")));
+                prop_assert!(!(policy.refuse_encoded_slashes && (normal.contains("%2F") || normal.contains("%5C"))));
                 let dots = normal.split('/').any(|segment| matches!(segment, "." | ".."));
                 prop_assert!(!dots, "{}", normal);
             }
@@ -200,7 +247,9 @@ mod tests {
 
         #[test]
         fn any_text_is_answered(path in "\\PC{0,40}") {
-            let _ = normalise_path(&path);
+            for policy in POLICIES {
+                let _ = normalise_path(&path, policy);
+            }
         }
     }
 }

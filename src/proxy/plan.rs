@@ -79,7 +79,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     if head.version < Version::HTTP_2 && head.uri.scheme() == Some(&Scheme::HTTPS) && client.secured.is_none() {
         return Err(Reason::BadTarget.into());
     }
-    let admitted = gate::admit(head, config.proxy.limits.head_fields)?;
+    let admitted = gate::admit(head, config.proxy.limits.head_fields, config.proxy.paths)?;
     if let Some(answer) = challenge(client, head, &admitted) {
         return Err(answer);
     }
@@ -115,7 +115,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     };
     if let Some(route) = &destination.route {
         instead = filters::instead::answer(route, &asked(client, head, &admitted, &config));
-        if let Some(rewritten) = filters::rewrite::target(route, &admitted.target)? {
+        if let Some(rewritten) = filters::rewrite::target(route, &admitted.target, config.proxy.paths)? {
             target = rewritten;
         }
         if let Some(name) = route.actions.as_ref().and_then(|actions| actions.host.as_ref()) {

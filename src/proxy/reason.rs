@@ -196,8 +196,9 @@ reasons! {
         "The request's target is not a path, or has a fragment, a control or a non-ASCII character.",
         "Send `/path?query`, percent-encoded (RFC 9112 section 3.2).";
     BadPath "bad-path" BAD_REQUEST Client,
-        "The path has a broken or a dangerous percent-encoding, or a backslash.",
-        "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused.";
+        "The path has a broken, dangerous or unwanted percent-encoding, or a backslash.",
+        "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused, and these two themselves \
+            where `proxy.paths.refuse_encoded_slashes` says so.";
     BadFraming "bad-framing" BAD_REQUEST Client,
         "The request's length cannot be read or is given in more than one way, or a chunk's head can be read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
 use crate::admin::services::{EndpointView, RouteView};
+use crate::config::checked::PathPolicy;
 use crate::model::refinement::Head;
 use crate::model::service::{Share, Target};
 use crate::proxy::authority::authority_to_host;
@@ -90,7 +91,7 @@ pub(super) fn explain(
     method: &str,
     headers: &[&str],
 ) -> Result<RequestExplanation, ApiError> {
-    let request = Request::parse(url, method, headers)?;
+    let request = Request::parse(url, method, headers, table.config.proxy.paths)?;
     let mut steps = Steps::default();
     let route = table.routes.find_traced(&request.head(), &mut steps);
     let targets = route.map(|route| targets(table, route)).unwrap_or_default();
@@ -136,7 +137,7 @@ impl Request {
         }
     }
 
-    fn parse(url: &str, method: &str, headers: &[&str]) -> Result<Self, ApiError> {
+    fn parse(url: &str, method: &str, headers: &[&str], paths: PathPolicy) -> Result<Self, ApiError> {
         let shown: String = url.chars().take(200).collect();
         let invalid = || ApiError::bad_request(format!("{shown:?} is no URL"), "give http://host/path");
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
@@ -156,7 +157,7 @@ impl Request {
         let host = authority_to_host(authority.as_str()).map_err(|fault| refused("host", &fault))?.into_owned();
         let query = uri.query().map(str::to_owned);
         let path = uri.path_and_query().map_or("/", PathAndQuery::path);
-        let path = normalise_path(path).map_err(|fault| refused("path", &fault))?.into_owned();
+        let path = normalise_path(path, paths).map_err(|fault| refused("path", &fault))?.into_owned();
         Ok(Self { method, host, path, query, headers })
     }
 }
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     fn check(url: &str, headers: &[&str], expected: Option<(&str, &str)>) {
-        let request = Request::parse(url, "GET", headers).ok();
+        let request = Request::parse(url, "GET", headers, PathPolicy::default()).ok();
         let parts = request.as_ref().map(|request| (request.host.as_str(), request.path.as_str()));
         assert_eq!(parts, expected, "{url} {headers:?}");
     }
@@ -300,7 +301,7 @@ mod tests {
         check("http:///x", &[], None);
         check("a", &["no header"], None);
         check("a", &["b d: c"], None);
-        assert!(Request::parse("a", "G T", &[]).is_err());
+        assert!(Request::parse("a", "G T", &[], PathPolicy::default()).is_err());
     }
 
     #[test]

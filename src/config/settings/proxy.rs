@@ -21,6 +21,7 @@ pub(super) fn section() -> Section<Raw> {
     Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
         .settings(proxy())
         .section(balance())
+        .section(paths())
         .section(zone())
         .section(hedging())
         .section(adaptive())
@@ -142,6 +143,32 @@ fn zone() -> Section<Raw> {
             .unit("endpoints")
             .means("With so many endpoints of a service in the zone all requests stay, whatever they can carry; 0: never.")
             .costs("The endpoints here may get more than their even part."),
+    ])
+}
+
+fn paths() -> Section<Raw> {
+    Section::new(
+        "paths",
+        "The one form that a path has before a route is looked up by it. What was matched is what is forwarded, whatever is \
+            set here: encoded letters are decoded, dot segments removed, and a path that would have some once `%2F` or `%5C` \
+            were decoded is refused (RFC 3986 sections 5.2.4 and 6.2.2).",
+    )
+    .settings([
+        setting!(Raw, "merge_slashes", Flag, config.proxy.paths.merge_slashes)
+            .means("Whether `//` is `/`. Stores of objects tell `a//b` from `a/b` and want `false`.")
+            .costs(
+                "With `false` `//admin` is not below `/admin`: a task that takes them for the same must not rely on what \
+                the route of `/admin` asks for.",
+            ),
+        setting!(Raw, "refuse_encoded_slashes", Flag, config.proxy.paths.refuse_encoded_slashes)
+            .means(
+                "Whether paths with `%2F` or `%5C` are refused (400 `bad-path`); else they are passed on as they are, and \
+                are no separators for routes.",
+            )
+            .costs(
+                "`true` shuts out clients that put whole names into one segment (package registries, forges). With `false` \
+                a task that decodes before it splits sees other segments than the routes did.",
+            ),
     ])
 }
 

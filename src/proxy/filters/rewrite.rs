@@ -2,6 +2,7 @@
 
 use http::uri::PathAndQuery;
 
+use crate::config::checked::PathPolicy;
 use crate::model::refinement::PathMeaning;
 use crate::model::template::{Parts, Template};
 use crate::proxy::path::normalise_path;
@@ -12,7 +13,7 @@ use crate::table::routes::Route;
 ///
 /// # Errors
 /// What the client's path makes of the route's template is no path.
-pub fn target(route: &Route, target: &PathAndQuery) -> Result<Option<PathAndQuery>, Reason> {
+pub fn target(route: &Route, target: &PathAndQuery, paths: PathPolicy) -> Result<Option<PathAndQuery>, Reason> {
     let Some(template) = route.actions.as_ref().and_then(|actions| actions.path.as_ref()) else { return Ok(None) };
     let filled = fill(template, route, "http", "", target);
     let (path, own_query) = match filled.split_once('?') {
@@ -25,7 +26,9 @@ pub fn target(route: &Route, target: &PathAndQuery) -> Result<Option<PathAndQuer
     if path.split('/').any(climbs) {
         return Err(Reason::BadPath);
     }
-    let mut whole = normalise_path(path).map_err(|_| Reason::BadPath)?.into_owned();
+    // What the route's own text encodes is its maker's choice.
+    let paths = PathPolicy { refuse_encoded_slashes: false, ..paths };
+    let mut whole = normalise_path(path, paths).map_err(|_| Reason::BadPath)?.into_owned();
     if let Some(query) = own_query.or(target.query()) {
         whole.push('?');
         whole.push_str(query);
