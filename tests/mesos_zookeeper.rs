@@ -169,14 +169,17 @@ fn the_leader_is_followed_from_change_to_change() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let spawner = OnRuntime(runtime.handle().clone());
     let _scope = spawns_core::enter(&spawner);
-    let (first, second, third) = (populated(), populated(), populated());
+    // Neither the order of their nodes nor the leader's place is that of their addresses.
+    let mut all = [populated(), populated(), populated(), populated()];
+    all.sort_by_key(|master| std::cmp::Reverse(master.address));
+    let [first, second, beside, third] = all;
 
     // Before any master there is no path.
     let mut source = Source::start(watching(zookeeper.address));
     let loss = source.next_loss();
     assert!(loss.contains("no node /mesos"), "{loss}");
 
-    // Two masters come, the first one leads.
+    // Two masters come, the first one leads. It is the first of the list too, whatever the addresses are.
     let nodes = runtime.block_on(Nodes::connect(zookeeper.address));
     runtime.block_on(nodes.make_path());
     let node = runtime.block_on(nodes.add(first.address));
@@ -185,14 +188,20 @@ fn the_leader_is_followed_from_change_to_change() {
     assert_eq!(Model::of(&facts).tasks.len(), 6);
     runtime.block_on(nodes.add(second.address));
     let facts = source.until(|fact| matches!(fact, Fact::Masters(_)));
-    let mut both = vec![first.address, second.address];
-    both.sort();
+    let both = vec![first.address, second.address];
     assert_eq!(masters(&facts).unwrap(), &MastersFacts { leader: Some(first.address), masters: both });
+    let beside_node = runtime.block_on(nodes.add(beside.address));
+    let facts = source.until(|fact| matches!(fact, Fact::Masters(_)));
+    let by_address = vec![first.address, beside.address, second.address];
+    assert_eq!(masters(&facts).unwrap(), &MastersFacts { leader: Some(first.address), masters: by_address });
+    runtime.block_on(nodes.remove(&beside_node));
+    source.until(|fact| matches!(fact, Fact::Masters(_)));
 
     // The leader's node goes while its stream stays open: it hangs. The next one is followed at once.
     runtime.block_on(nodes.remove(&node));
     let facts = source.until(|fact| matches!(fact, Fact::Live));
-    assert_eq!(masters(&facts).unwrap().leader, Some(second.address));
+    let alone = vec![second.address];
+    assert_eq!(masters(&facts).unwrap(), &MastersFacts { leader: Some(second.address), masters: alone });
     let losses = mesos_support::facts::losses(&facts);
     assert_eq!(losses, [format!("the leader changed from {} to {}", first.address, second.address)]);
 

@@ -10,6 +10,7 @@ use pointsman::cluster::sources::mesos::leader::{Detected, master_nodes, master_
 use pointsman::cluster::sources::mesos::wire;
 use pointsman::demo::app::AppSpec;
 use pointsman::demo::cluster::{AgentStanding, ClusterModel, ModelTask, TaskState};
+use pointsman::model::network::MastersFacts;
 use pointsman::model::time::Timestamp;
 
 pub const MASTERS: usize = 3;
@@ -221,7 +222,7 @@ impl Cluster {
         let mut children: Vec<String> =
             self.nodes.iter().map(|(number, _)| format!("json.info_{number:010}")).collect();
         children.push("log_replicas".into());
-        let mut detected = Detected::default();
+        let (mut detected, mut leader, mut addresses) = (Detected::default(), None, Vec::new());
         for node in master_nodes(&children) {
             let (_, master) = self.nodes.iter().find(|(number, _)| i64::from(*number) == node.sequence).unwrap();
             let address = Self::address(*master);
@@ -233,12 +234,12 @@ impl Cluster {
             let (target, address) = master_of_node(&node.name, value.as_bytes()).unwrap();
             if detected.leader.is_none() {
                 detected.leader = Some(target.clone());
-                detected.facts.leader = address;
+                leader = address;
             }
             detected.masters.push(target);
-            detected.facts.masters.extend(address);
+            addresses.extend(address);
         }
-        detected.facts.masters.sort();
+        detected.facts = MastersFacts::found(leader, addresses);
         detected
     }
 }

@@ -151,7 +151,7 @@ enum ReadError {
 
 /// Reads the masters' nodes, the leader first. A node that cannot be understood is fatal only if it leads.
 async fn read_masters(client: &zk::Client, path: &str, nodes: &[MasterNode]) -> Result<Detected, ReadError> {
-    let mut detected = Detected { facts: MastersFacts::default(), ..Detected::default() };
+    let (mut detected, mut leader, mut addresses) = (Detected::default(), None, Vec::new());
     for (at, node) in nodes.iter().take(MAX_MASTERS).enumerate() {
         let value = match client.get_data(&child(path, &node.name)).await {
             Ok((value, _)) => value,
@@ -168,14 +168,12 @@ async fn read_masters(client: &zk::Client, path: &str, nodes: &[MasterNode]) -> 
         };
         if at == 0 {
             detected.leader = Some(target.clone());
-            detected.facts.leader = address;
+            leader = address;
         }
         detected.masters.push(target);
-        detected.facts.masters.extend(address);
+        addresses.extend(address);
     }
-    // The order of the numbers changes with every failover; that of addresses does not.
-    detected.facts.masters.sort();
-    detected.facts.masters.dedup();
+    detected.facts = MastersFacts::found(leader, addresses);
     Ok(detected)
 }
 
