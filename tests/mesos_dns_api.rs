@@ -574,3 +574,44 @@ fn a_recorded_master_is_polled_and_answered_for() {
     }
     assert_eq!(mesos_dns.ask("slave.mesos.", RecordType::A).metadata.response_code, ResponseCode::NoError);
 }
+
+/// Where the masters are reached is the way to them, and not always where they are.
+#[test]
+fn the_leader_is_where_its_state_says_that_it_is() {
+    let leader = "master@10.0.0.1:5055";
+    let document = json!({
+        "pid": leader, "leader": leader,
+        "slaves": [{"id": "m-S0", "hostname": "10.0.0.2", "pid": "slave(1)@10.0.0.2:5051", "active": true}],
+        "frameworks": [{"id": "F-1", "name": "marathon", "pid": "scheduler-1@10.0.0.3:15101", "hostname": "10.0.0.3",
+            "active": true, "tasks": []}],
+    });
+    let forwarded = master(std::sync::Arc::new(std::sync::Mutex::new(document.to_string())));
+    let mesos_dns = MesosDns::start(&json!({"masters": [forwarded.to_string()], "refreshSeconds": 1}), None);
+    let begun = Instant::now();
+    while mesos_dns.raw("GET", "/v1/axfr").0 != 200 {
+        assert!(begun.elapsed() < PATIENCE, "the master is not read");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let addresses = |name: &str| -> BTreeSet<String> {
+        let answer = mesos_dns.ask(name, RecordType::A);
+        answer.answers.iter().map(|record| record.data.to_string()).collect()
+    };
+    let set = |ips: &[&str]| ips.iter().map(|ip| (*ip).to_owned()).collect::<BTreeSet<_>>();
+    for (name, expected) in [
+        ("leader.mesos.", set(&["10.0.0.1"])),
+        ("master.mesos.", set(&["10.0.0.1", "127.0.0.1"])),
+        ("master0.mesos.", set(&["127.0.0.1"])),
+        ("master1.mesos.", set(&["10.0.0.1"])),
+        ("master2.mesos.", set(&[])),
+    ] {
+        assert_eq!(addresses(name), expected, "{name}");
+    }
+    for name in ["_leader._tcp.mesos.", "_leader._udp.mesos."] {
+        let answer = mesos_dns.ask(name, RecordType::SRV);
+        let [record] = answer.answers.as_slice() else { panic!("{answer}") };
+        let RData::SRV(srv) = &record.data else { panic!("{answer}") };
+        assert_eq!((srv.port, srv.target.to_string()), (5055, "leader.mesos.".to_owned()), "{name}");
+    }
+    let transfer = mesos_dns.get("/v1/axfr");
+    assert_eq!(transfer["Records"]["SRVs"]["_leader._tcp.mesos."], json!(["leader.mesos.:5055"]));
+}

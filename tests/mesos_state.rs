@@ -20,6 +20,7 @@ use pointsman::cluster::sources::mesos::session::{Action, Request, Session};
 use pointsman::cluster::state::ClusterState;
 use pointsman::config::Config;
 use pointsman::config::checked::{Masters, MesosConfig, MesosCredentials, MesosEncoding, MesosMode, Secret};
+use pointsman::model::network::MastersFacts;
 use pointsman::model::task::TaskState;
 use pointsman::model::time::Timestamp;
 use pointsman::table::writer::Writer;
@@ -297,10 +298,52 @@ fn a_master_that_does_not_lead_redirects_or_names_the_leader() {
     assert_eq!(losses(&facts), [] as [&str; 0]);
     assert_eq!(facts.iter().filter(|fact| matches!(fact, Fact::SnapshotFinished(_))).count(), 1);
     assert_eq!(model_of(&facts).tasks.len(), 1);
+    // Nobody is told to lead but by the state of the one that does, which says its own address.
+    let itself = "10.0.0.1:5050".parse().unwrap();
+    let expected = MastersFacts { leader: Some(itself), masters: vec![redirects.address, itself] };
+    assert_eq!(masters(&facts), [&expected]);
     // Credentials go to configured masters only.
     let has_credentials = |master: &Master| master.requests()[0].to_ascii_lowercase().contains("authorization:");
     assert!(has_credentials(&redirects) && !has_credentials(&names) && !has_credentials(&leader));
     source.stop();
+}
+
+#[test]
+fn the_leader_is_where_its_state_says_that_it_is() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let of = |pid: &str| {
+        let mut document = state(&[("a", "TASK_RUNNING")], &[]);
+        document["pid"] = pid.into();
+        document["leader"] = pid.into();
+        document.to_string()
+    };
+    // Reached through a forwarded port; then it says the name of its host, which has no address in it; then its own again.
+    let pids = ["master@10.0.0.1:5050", "master@m1.example:5050", "master@m1.example:5050", "master@[fd00::1]:5051"];
+    let script = pids.map(|pid| answer(of(pid).as_bytes(), true, &mut random)).into();
+    let master = Master::start(script, None);
+    let mut config = polling(&[&master.address.to_string()]);
+    config.poll_interval = Duration::from_millis(10);
+    let mut source = Source::start(config);
+    let (v4, v6) = ("10.0.0.1:5050".parse().unwrap(), "[fd00::1]:5051".parse().unwrap());
+    let is_reached = MastersFacts { leader: Some(master.address), masters: vec![master.address] };
+    let led = |leader| MastersFacts { leader: Some(leader), masters: vec![master.address, leader] };
+    for expected in [Some(led(v4)), Some(is_reached), None, Some(led(v6))] {
+        let facts = source.until(|fact| matches!(fact, Fact::Live));
+        assert_eq!(masters(&facts), expected.iter().collect::<Vec<_>>());
+        // It belongs to what the state says: whoever sees the snapshot whole sees the leader.
+        let at = |is_it: fn(&Fact) -> bool| facts.iter().position(is_it);
+        let finished = at(|fact| matches!(fact, Fact::SnapshotFinished(_)));
+        assert!(at(|fact| matches!(fact, Fact::Masters(_))) < finished);
+    }
+    source.stop();
+}
+
+fn masters(facts: &[Fact]) -> Vec<&MastersFacts> {
+    let said = facts.iter().filter_map(|fact| match fact {
+        Fact::Masters(masters) => Some(masters),
+        _ => None,
+    });
+    said.collect()
 }
 
 #[test]
@@ -327,9 +370,11 @@ fn refusals_are_told_with_their_mend() {
     ] {
         let master = Master::start(vec![answer], None);
         let mut source = Source::start(polling(&[&master.address.to_string()]));
-        let loss = source.next_loss().replace(&master.address.to_string(), "MASTER");
+        let facts = source.until(|fact| matches!(fact, Fact::Lost { .. }));
+        let loss = losses(&facts).remove(0).replace(&master.address.to_string(), "MASTER");
         source.stop();
         assert!(loss.starts_with(expected), "{expected}: {loss}");
+        assert!(masters(&facts).is_empty(), "{expected}: {facts:?}");
     }
 }
 

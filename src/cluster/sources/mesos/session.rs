@@ -157,6 +157,7 @@ enum State {
 struct Streaming {
     request: Request,
     decoder: Decoder,
+    places: Places,
     /// Redirects that led here.
     hops: u32,
     /// When it is given up, whatever it says.
@@ -168,6 +169,15 @@ struct Streaming {
     next_listing: Option<Duration>,
     /// A GET_AGENTS is under way.
     listing: Option<Meanwhile>,
+}
+
+/// Where masters were found when one of them answered.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// The one that answered, as this machine reaches it.
+    peer: Option<SocketAddr>,
+    /// Those that are listed.
+    listed: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -336,6 +346,9 @@ impl Session {
 
     /// The master answered the subscription's request. `peer` and `masters` are the addresses behind its name and
     /// those of the listed masters.
+    ///
+    /// A state says itself who leads, and whether the one that answered does: nothing is said of masters before it is
+    /// complete. The stream of events says nothing of the kind, and only the leader grants it.
     pub fn answered(&mut self, now: Duration, head: &Head, peer: Option<SocketAddr>, masters: &[SocketAddr]) {
         let State::Connecting { request, hops, .. } = &self.state else { return };
         let (request, hops) = (request.clone(), *hops);
@@ -346,7 +359,9 @@ impl Session {
         match refusal::explain(head, self.media_type(), &request.target, credentials) {
             Some(error) => self.fail(now, &error),
             None => match self.decoder(head) {
-                Ok(decoder) => self.accept(now, request, hops, decoder, peer, masters),
+                Ok(decoder) => {
+                    self.accept(now, request, hops, decoder, Places { peer, listed: masters.to_vec() });
+                }
                 Err(error) => self.fail(now, &format!("{}: {error}", request.target)),
             },
         }
@@ -492,10 +507,10 @@ impl Session {
         let waiting = State::Waiting { until: now.saturating_add(pause) };
         let State::Streaming(streaming) = std::mem::replace(&mut self.state, waiting) else { return };
         self.actions.push_back(Action::Disconnect);
-        let (Decoder::State { reader, .. }, Phase::Snapshot { recovered }) = (streaming.decoder, streaming.phase)
-        else {
-            return;
-        };
+        let Streaming { decoder, phase, places, .. } = *streaming;
+        let (Decoder::State { reader, .. }, Phase::Snapshot { recovered }) = (decoder, phase) else { return };
+        // The master may be behind a proxy: its own address is what others are to be told.
+        self.say_leader(ended.leader.or(places.peer), &places.listed);
         for (framework, task) in ended.tasks {
             // Only tasks that were listed before: the others are known to have ended, or not at all.
             let is_news = self.listed.as_ref().is_none_or(|listed| listed.contains(&reader.hash(&framework, &task)));
@@ -574,24 +589,14 @@ impl Session {
         }
     }
 
-    fn accept(
-        &mut self,
-        now: Duration,
-        request: Request,
-        hops: u32,
-        decoder: Decoder,
-        peer: Option<SocketAddr>,
-        masters: &[SocketAddr],
-    ) {
+    fn accept(&mut self, now: Duration, request: Request, hops: u32, decoder: Decoder, places: Places) {
         self.stream += 1;
         self.counts.subscriptions += 1;
-        if self.settings.listed.is_some() {
-            let mut masters = masters.to_vec();
-            masters.extend(peer.filter(|peer| !masters.contains(peer)));
-            self.say_masters(MastersFacts { leader: peer, masters });
-        }
         let (phase, limit) = match &decoder {
-            Decoder::Stream(_) => (Phase::Begun, None),
+            Decoder::Stream(_) => {
+                self.say_leader(places.peer, &places.listed);
+                (Phase::Begun, None)
+            }
             Decoder::State { .. } => {
                 self.push(Fact::SnapshotStarted);
                 (Phase::Snapshot { recovered: Vec::new() }, Some(now.saturating_add(self.settings.poll_timeout)))
@@ -600,6 +605,7 @@ impl Session {
         self.state = State::Streaming(Box::new(Streaming {
             request,
             decoder,
+            places,
             hops,
             limit,
             since: now,
@@ -653,6 +659,13 @@ impl Session {
             self.push(Fact::Lost { error });
         }
         self.flush();
+    }
+
+    /// Who leads, where ZooKeeper does not say it.
+    fn say_leader(&mut self, leader: Option<SocketAddr>, listed: &[SocketAddr]) {
+        if self.settings.listed.is_some() {
+            self.say_masters(MastersFacts::listed(leader, listed));
+        }
     }
 
     fn say_masters(&mut self, masters: MastersFacts) {

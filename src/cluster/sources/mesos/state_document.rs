@@ -7,10 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::net::SocketAddr;
 
 use flate2::write::MultiGzDecoder;
 use thiserror::Error;
 
+use super::address::pid_address;
 use super::decode::DecodeError;
 use super::json::JsonDecoder;
 use super::legacy::{FrameworkField, Scalar, StatePart};
@@ -105,6 +107,8 @@ struct Framework {
 /// What a complete document says beside its tasks, agents and frameworks.
 #[derive(Debug, Default)]
 pub struct Ended {
+    /// Where the master that leads, which made the document, says that it is; `None` where it says the name of a host.
+    pub leader: Option<SocketAddr>,
     /// Tasks that ended: framework and id.
     pub tasks: Vec<(String, String)>,
     /// Frameworks that ended.
@@ -158,8 +162,8 @@ impl StateReader {
         Ok(())
     }
 
-    /// The answer is complete: what ended, if it is a whole state of a leading, recovered master. `now` is that
-    /// master's own clock (`Date`), seconds since 1970.
+    /// The answer is complete: who leads and what ended, if it is a whole state of a leading, recovered master. `now` is
+    /// that master's own clock (`Date`), seconds since 1970.
     ///
     /// # Errors
     /// It is not; what was read of it is no complete list.
@@ -181,7 +185,8 @@ impl StateReader {
         ended.retain(|(framework, task)| !self.listed.tasks.contains(&self.hash(framework, task)));
         let mut frameworks = std::mem::take(&mut self.ended_frameworks);
         frameworks.retain(|id| !self.frameworks.contains(&self.hasher.hash_one(id)));
-        Ok(Ended { tasks: ended, frameworks })
+        let leader = self.master.leader.as_deref().and_then(pid_address);
+        Ok(Ended { leader, tasks: ended, frameworks })
     }
 
     /// Hashes of the tasks that the document listed as not ended.
