@@ -170,7 +170,22 @@ fn every_warning_stands_where_it_belongs_and_nowhere_else() {
         (json!({}), set(&["externalOn"])),
         // recurseOn: RA goes with forwarding.
         (json!({"recurseOn": false}), set(&["externalOn"])),
-        (json!({"MesosAuthentication": "iam", "IAMConfigFile": "/x"}), set(&["externalOn"])),
+        // Credentials are for those who are listed; ZooKeeper tells of every master.
+        (json!({"MesosAuthentication": "iam", "IAMConfigFile": "/x"}), set(&["externalOn", "IAMConfigFile"])),
+        (
+            json!({"externalOn": false, "MesosAuthentication": "basic",
+                "MesosCredentials": {"Principal": "p", "Secret": "s"}}),
+            set(&["MesosCredentials"]),
+        ),
+        (
+            json!({"externalOn": false, "MesosAuthentication": "basic", "zk": "zk://h:2181/mesos",
+                "MesosCredentials": {"Principal": "p", "Secret": "s"}}),
+            set(&["masters"]),
+        ),
+        (
+            json!({"externalOn": false, "MesosAuthentication": "iam", "IAMConfigFile": "/x", "zk": "zk://h:2181/mesos"}),
+            set(&["masters"]),
+        ),
         (json!({"recurseOn": true}), set(&["externalOn"])),
         (json!({"externalOn": false, "recurseOn": true}), set(&["recurseOn"])),
         (json!({"externalOn": false}), set(&[])),

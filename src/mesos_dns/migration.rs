@@ -229,10 +229,12 @@ impl Writer<'_> {
             "basic" => {
                 self.set("principal", &text(&options.principal), "MesosCredentials");
                 self.set("secret", &text(&options.secret), "MesosCredentials");
+                self.warn_of_leaders("MesosCredentials");
             }
             "iam" => {
                 let file = self.machine.folder.join(&options.iam_config_file);
                 self.set("service_account", &text(&file.to_string_lossy()), "IAMConfigFile");
+                self.warn_of_leaders("IAMConfigFile");
             }
             _ => {
                 let reason = "`MesosAuthentication` is empty, so Mesos-DNS does not use it";
@@ -252,6 +254,17 @@ impl Writer<'_> {
                     self.warn(option, "`MesosHTTPSOn` is false, so Mesos-DNS does not use it");
                 }
             }
+        }
+    }
+
+    /// Credentials go where the file says, and not where a master says that they should.
+    fn warn_of_leaders(&mut self, option: &str) {
+        if self.options.zk.is_empty() {
+            self.warn(
+                option,
+                "masters that the list lacks get none; Mesos-DNS sends them to a leader that a listed master names as \
+                 well, so list every master",
+            );
         }
     }
 

@@ -170,7 +170,10 @@ fn credentials() -> [Setting<RawMesos>; 5] {
             .costs("None."),
         setting!(RawMesos, "secret", Optional(Hidden), secret)
             .secret()
-            .means("The principal's secret, sent to configured masters and the leader they name only.")
+            .means(
+                "The principal's secret. Credentials of any kind are sent to the masters of the list, or those that \
+                ZooKeeper tells of, and to no others: a leader that the list lacks gets none.",
+            )
             .costs("None; kept out of logs and the API."),
         setting!(RawMesos, "token", Optional(Hidden), token)
             .secret()
