@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use pointsman::config::checked::{IpSource, LabelRule, Masters, MesosCredentials, MesosMode, NameUnhealthy, Secret};
+use pointsman::config::checked::{
+    IpSource, LabelRule, Masters, MesosCredentials, MesosMode, NameUnhealthy, Secret, UpstreamServer,
+};
 use pointsman::config::{self, Config, Environment};
 use pointsman::mesos_dns::{Loaded, Machine, check, check_on};
 use serde_json::{Value, json};
@@ -297,6 +299,40 @@ fn resolvers_that_stand_in_a_list_twice_are_asked_once() {
         let reason = format!("\"{twice}\" stands in the list twice, and is asked once");
         assert!(told.contains(&reason.as_str()), "{told:?}");
     }
+}
+
+#[test]
+fn of_more_resolvers_than_are_asked_the_first_ones_are() {
+    let resolvers = |count: usize| (1..=count).map(|number| format!("10.0.0.{number}")).collect::<Vec<_>>();
+    let told = |loaded: &Loaded, option: &str| {
+        let of = loaded.migration.warnings.iter().filter(|warning| warning.option == option);
+        of.map(|warning| warning.reason.clone()).collect::<Vec<_>>()
+    };
+    let last = |servers: &[UpstreamServer]| (servers.len(), servers[servers.len() - 1].to_string());
+    let sixteen = (16, "10.0.0.16:53".to_owned());
+    for (count, cut) in [(16, None), (17, Some("16 of 17")), (40, Some("16 of 40"))] {
+        // One that stands there twice takes no place.
+        let mut list = resolvers(count);
+        list.insert(1, list[0].clone());
+        let loaded =
+            with(&json!({"resolvers": list, "zoneResolvers": {"a": ["10.0.0.99"], "weave": resolvers(count)}}));
+        let forward = &loaded.config.dns.forward;
+        assert_eq!(last(&forward.upstreams), sixteen, "{count}");
+        let zone = |name: &str| forward.zones.iter().find(|zone| *zone.zone == *name).unwrap();
+        assert_eq!(last(&zone("weave").upstreams), sixteen, "{count}");
+        assert_eq!(last(&zone("a").upstreams), (1, "10.0.0.99:53".to_owned()));
+        let reason = cut.map(|cut| format!("{cut} resolvers are asked: \"10.0.0.17\" and those after it are not"));
+        let twice = "\"10.0.0.1\" stands in the list twice, and is asked once".to_owned();
+        assert_eq!(told(&loaded, "resolvers"), [Some(twice), reason.clone()].into_iter().flatten().collect::<Vec<_>>());
+        assert_eq!(told(&loaded, "zoneResolvers"), reason.into_iter().collect::<Vec<_>>());
+    }
+    // Those of the system as well.
+    let resolv_conf: String = resolvers(17).iter().map(|ip| format!("nameserver {ip}\n")).collect();
+    let machine = Machine { folder: Path::new("/"), resolv_conf: &resolv_conf, own: &[] };
+    let text = r#"{"masters": ["10.0.0.1:5050"], "resolvers": []}"#;
+    let loaded = check_on(machine, text, Path::new("config.json"), Environment::empty()).unwrap();
+    assert_eq!(last(&loaded.config.dns.forward.upstreams), sixteen);
+    assert!(told(&loaded, "resolvers").iter().any(|reason| reason.starts_with("16 of 17 resolvers are asked")));
 }
 
 /// Every option of the table in Mesos-DNS's documentation is known: given alone it is no unknown key.

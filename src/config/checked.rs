@@ -646,6 +646,11 @@ pub struct ForwardConfig {
     pub search: Vec<Arc<str>>,
 }
 
+impl ForwardConfig {
+    /// Servers that are asked for the names of one zone, or for all others, at most.
+    pub const MAX_UPSTREAMS: usize = 16;
+}
+
 /// A zone that other servers know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForwardZone {

@@ -5,6 +5,7 @@
 
 use super::options::{Options, resolver};
 use super::{Machine, resolv_conf};
+use crate::config::checked::ForwardConfig;
 
 /// A configuration file made from options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +181,7 @@ impl Writer<'_> {
             format!("the list is empty, so those of {path} are asked as it is now: {found}")
         };
         self.warn("resolvers", reason);
-        servers
+        self.first("resolvers", servers)
     }
 
     /// Resolvers without those that stand in the list twice.
@@ -195,7 +196,20 @@ impl Writer<'_> {
         for text in again {
             self.warn(option, format!("{text:?} stands in the list twice, and is asked once"));
         }
-        first.into_iter().cloned().collect()
+        let first = first.into_iter().cloned().collect();
+        self.first(option, first)
+    }
+
+    /// As many of these as may be asked here.
+    fn first(&mut self, option: &'static str, mut resolvers: Vec<String>) -> Vec<String> {
+        let most = ForwardConfig::MAX_UPSTREAMS;
+        if let Some(left_out) = resolvers.get(most) {
+            let count = resolvers.len();
+            let reason = format!("{most} of {count} resolvers are asked: {left_out:?} and those after it are not");
+            self.warn(option, reason);
+            resolvers.truncate(most);
+        }
+        resolvers
     }
 
     fn api(&mut self) {

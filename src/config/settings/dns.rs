@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::checked::{
-    CookiePolicy, ExtraName, ForwardZone, IpSource, LabelRule, LogFormat, NameUnhealthy, Place,
+    CookiePolicy, ExtraName, ForwardConfig, ForwardZone, IpSource, LabelRule, LogFormat, NameUnhealthy, Place,
 };
 use crate::config::kind::cookie::CookieKeys;
 use crate::config::kind::duration::{Seconds, Span};
@@ -466,14 +466,19 @@ fn forward() -> Section<Raw> {
 
 fn asking() -> [Setting<Raw>; 8] {
     [
-        setting!(Raw, "upstreams", Many::new(Upstream, "servers", 16), config.dns.forward.upstreams)
-            .example("[\"10.0.0.2\", \"10.0.0.3\"]")
-            .by_default("other names are refused")
-            .means(
-                "Recursive servers that are asked for all names that no zone has: an address, tcp:// or tls:// before \
-                it, for tls:// with the name in its certificate after #. The fastest that answers is asked first.",
-            )
-            .costs("Clients wait for them where an answer is not kept; each worker asks for itself."),
+        setting!(
+            Raw,
+            "upstreams",
+            Many::new(Upstream, "servers", ForwardConfig::MAX_UPSTREAMS),
+            config.dns.forward.upstreams
+        )
+        .example("[\"10.0.0.2\", \"10.0.0.3\"]")
+        .by_default("other names are refused")
+        .means(
+            "Recursive servers that are asked for all names that no zone has: an address, tcp:// or tls:// before \
+            it, for tls:// with the name in its certificate after #. The fastest that answers is asked first.",
+        )
+        .costs("Clients wait for them where an answer is not kept; each worker asks for itself."),
         setting!(Raw, "allow", Many::new(Network, "networks", 1000), config.dns.forward.allow)
             .example("[\"127.0.0.0/8\", \"10.0.0.0/8\"]")
             .means("Clients that others are asked for; the rest gets REFUSED for such names.")
@@ -565,10 +570,15 @@ fn forward_zone() -> Section<ForwardZone> {
                 .example("\"corp.example.com\"")
                 .means("The zone. It does not lie within a zone of a source: those names are answered here.")
                 .costs("None."),
-            setting!(ForwardZone, "upstreams", Many::new(Upstream, "servers", 16).some(), upstreams)
-                .required()
-                .example("[\"10.1.0.53\"]")
-                .means("The servers that are asked.")
-                .costs("As for `dns.forward.upstreams`."),
+            setting!(
+                ForwardZone,
+                "upstreams",
+                Many::new(Upstream, "servers", ForwardConfig::MAX_UPSTREAMS).some(),
+                upstreams
+            )
+            .required()
+            .example("[\"10.1.0.53\"]")
+            .means("The servers that are asked.")
+            .costs("As for `dns.forward.upstreams`."),
         ])
 }
