@@ -22,7 +22,7 @@ use pointsman::config::Config;
 use pointsman::config::checked::{FileConfig, NameUnhealthy, PolicyConfig};
 use pointsman::model::agent::AgentFacts;
 use pointsman::model::task::{DiscoveryPort, Label, NetworkMode, PortRange, PortScope, TaskFacts};
-use pointsman::table::names::Found;
+use pointsman::table::names::{Found, Record};
 
 fn with_reverse(networks: &[&str]) -> Config {
     let mut config = config();
@@ -537,7 +537,12 @@ fn a_file_has_names_in_a_clusters_zone_and_goes_before_it() {
     served.check("nothing.mesos", A, &["NXDOMAIN"]);
     assert_eq!(served.ask("db.store.mesos", A).answers[0].ttl, 60);
     let listed = served.table.names.list("mesos").unwrap();
-    assert!(listed.iter().any(|(name, _)| name == "db.store.mesos"));
+    let has = |listed: &[(String, Vec<Record>)], part: &str| listed.iter().any(|(name, _)| name.contains(part));
+    assert!(has(&listed, "db.store.mesos") && has(&listed, ".id.marathon"));
+    // Mesos-DNS's API lists what a file has too, and of the cluster's what Mesos-DNS has.
+    let plain = served.table.names.list_plain("mesos").unwrap();
+    assert!(has(&plain, "db.store.mesos") && has(&plain, &own("web", "t1", 1)) && !has(&plain, ".id.marathon"));
+    assert!(served.table.names.list_plain("10.in-addr.arpa").is_none());
     // A record that goes leaves the cluster's name behind.
     let serial = |world: &mut common::world::World| {
         world.table().names.zones().find(|zone| &*zone.name == "mesos").unwrap().serial

@@ -16,7 +16,7 @@ use mesos_dns_support::cluster::facts;
 use mesos_dns_support::fixtures;
 use mesos_dns_support::rules::{self, Agent, Cluster, Framework, Rules, Status, Task, fits};
 use pointsman::cluster::event::{ClusterEvent, Fact, SourceEvent};
-use pointsman::config::{Config, Environment};
+use pointsman::config::{self, Config, Environment};
 use pointsman::mesos_dns;
 use pointsman::server::{Options, Server};
 use serde_json::{Value, json};
@@ -37,7 +37,10 @@ impl MesosDns {
         document.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         let folder = Path::new("/etc");
         let loaded = mesos_dns::check(&document.to_string(), Path::new("c.json"), folder, Environment::empty());
-        let mut config: Config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
+        Self::run(loaded.unwrap_or_else(|errors| panic!("{errors}")).config, cluster)
+    }
+
+    fn run(mut config: Config, cluster: Option<&Cluster>) -> Self {
         // The file has fixed ports; here the system chooses.
         config.dns.listen[0].set_port(0);
         config.admin.mesos_dns_listen.as_mut().unwrap().set_port(0);
@@ -228,7 +231,28 @@ fn transfer() {
     let soa = mesos_dns.ask("mesos.", RecordType::SOA);
     let RData::SOA(soa) = &soa.answers[0].data else { panic!("{soa}") };
     assert_eq!(transfer["Serial"], json!(soa.serial));
-    // The records are the zone of the rules, and the name server.
+    assert_eq!(transfer["Records"], records_of_the_shop());
+}
+
+/// A configuration of our own has names that Mesos-DNS has not, and whoever reads its API does not know them.
+#[test]
+fn a_transfer_has_the_names_of_mesos_dns_and_no_further_ones() {
+    let text = "[[sources.mesos]]\nname = \"mesos\"\nzone = \"mesos\"\nmasters = [\"127.0.0.1:1\"]\n\
+                [dns]\nlisten = [\"127.0.0.1:53\"]\n[admin]\nmesos_dns_listen = \"127.0.0.1:8123\"\n";
+    let config = config::check(text, Path::new("p.toml"), Environment::empty());
+    let mesos_dns = MesosDns::run(config.unwrap_or_else(|errors| panic!("{errors}")), Some(&shop()));
+    for (name, record_type) in [
+        ("test.id.marathon.mesos.", RecordType::A),
+        ("m-s0.agent.mesos.", RecordType::A),
+        ("_http._tcp.web.marathon.mesos.", RecordType::SRV),
+    ] {
+        assert_eq!(mesos_dns.ask(name, record_type).answers.len(), 1, "{name}");
+    }
+    assert_eq!(mesos_dns.get("/v1/axfr")["Records"], records_of_the_shop());
+}
+
+/// The zone of the rules, and the name server.
+fn records_of_the_shop() -> Value {
     let mut expected = json!({"As": {"ns1.mesos.": ["127.0.0.1"]}, "AAAAs": {}, "SRVs": {}});
     for (name, records) in rules::zone(&shop(), &Rules::default()) {
         for record in records {
@@ -244,7 +268,7 @@ fn transfer() {
             values.as_array_mut().unwrap().push(value.into());
         }
     }
-    assert_eq!(transfer["Records"], expected);
+    expected
 }
 
 #[test]

@@ -1245,7 +1245,7 @@ pub struct AdminConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// A listener for Mesos-DNS's HTTP API.
     pub mesos_dns_listen: Option<SocketAddr>,
-    /// Whether it lists whole zones (`/v1/enumerate`, `/v1/axfr`).
+    /// Whether it lists all names that Mesos-DNS has (`/v1/enumerate`, `/v1/axfr`).
     pub mesos_dns_enumeration: bool,
 }
 

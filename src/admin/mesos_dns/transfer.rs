@@ -1,4 +1,5 @@
-//! `/v1/axfr`: the whole zone. dcos-net feeds on it.
+//! `/v1/axfr`: the whole zone, as far as Mesos-DNS has it, and what files put beside it. dcos-net feeds on it and makes
+//! names of its own from those: what `dns.extra_names` adds would make it several times as large, for nothing.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ struct Records {
 pub(super) fn document(api: &Api<'_>) -> Transfer {
     let (dns, zone) = (&api.table.config.dns, &api.mesos.zone);
     let mut records = Records::default();
-    let listed = api.table.names.list(zone).unwrap_or_default();
+    let listed = api.table.names.list_plain(zone).unwrap_or_default();
     let listed =
         listed.iter().flat_map(|(name, records)| records.iter().map(move |record| (name.as_str(), &record.data)));
     let nameserver = api.nameserver();

@@ -65,7 +65,7 @@ pub(super) fn section() -> Section<Raw> {
             .costs("As there, whoever reaches it can read all names, and what the sources are; secrets are hidden.")
             .reloads(Reload::Listener),
         setting!(Raw, "mesos_dns_enumeration", Flag, config.admin.mesos_dns_enumeration)
-            .means("Whether that API lists the whole zone (`/v1/enumerate`, `/v1/axfr`).")
+            .means("Whether that API lists all names that Mesos-DNS has (`/v1/enumerate`, `/v1/axfr`).")
             .costs("An answer of all names; each takes a core for a while in a large cluster."),
     ])
 }

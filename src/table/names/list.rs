@@ -27,6 +27,22 @@ impl Names {
             Content::Dcos(cluster, kind) => self.list_dcos(&zone.zone, cluster, *kind),
         };
         names.extend(zone.beside.names().map(str::to_owned));
+        Some(self.with_records(zone, names))
+    }
+
+    /// The same of a cluster's zone without what `dns.extra_names` adds: the names that Mesos-DNS has, and those that files
+    /// put beside them. `None` also where no cluster has the zone.
+    pub fn list_plain(&self, zone: &str) -> Option<Vec<(String, Vec<Record>)>> {
+        let zone = self.ready_zone(zone)?;
+        let Content::Cluster(cluster) = &zone.content else { return None };
+        let mut names: BTreeSet<String> =
+            cluster.list_plain().into_iter().map(|name| format!("{name}.{}", zone.zone.name)).collect();
+        names.extend(zone.beside.names().map(str::to_owned));
+        Some(self.with_records(zone, names))
+    }
+
+    /// Those of these names of a zone that have records, with them.
+    fn with_records(&self, zone: &ZoneNames, names: BTreeSet<String>) -> Vec<(String, Vec<Record>)> {
         let records = |name: String| match self.find(&name) {
             super::Found::Node(_, mut node) => {
                 node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
@@ -36,7 +52,7 @@ impl Names {
             super::Found::Delegated(..) => zone.statics().records(&name).map(|records| (name, records)),
             _ => None,
         };
-        Some(names.into_iter().filter(|name| name.len() <= NAME).filter_map(records).collect())
+        names.into_iter().filter(|name| name.len() <= NAME).filter_map(records).collect()
     }
 
     /// The names of a cluster's zone, once its source has spoken.
@@ -65,6 +81,18 @@ impl Names {
 impl ClusterNames {
     /// Every name that may have records, relative to the zone.
     pub fn list(&self) -> BTreeSet<String> {
+        let mut names = self.list_plain();
+        names.extend(self.list_agents());
+        self.list_ids(&mut names);
+        self.each_named(|name, task, part, member| {
+            self.list_ports(name, member, &mut names);
+            self.list_networks(task, part, member, &mut names);
+        });
+        names
+    }
+
+    /// Every name that Mesos-DNS has, too, and that may have records, relative to the zone.
+    pub fn list_plain(&self) -> BTreeSet<String> {
         let mut names: BTreeSet<String> =
             ["leader", "master", "slave", "_leader._tcp", "_leader._udp", "_slave._tcp"].map(str::to_owned).into();
         names.extend((0..numbered_masters(&self.masters).count()).map(|number| format!("master{number}")));
@@ -72,26 +100,27 @@ impl ClusterNames {
             names.insert(framework.to_string());
             names.insert(format!("_framework._tcp.{framework}"));
         }
-        names.extend(self.list_agents());
-        self.list_ids(&mut names);
-        for (name, group) in self.groups.iter() {
+        for (name, _) in self.groups.iter() {
             names.insert(name.to_string());
             names.insert(format!("{name}.slave"));
-            for member in group.members.iter() {
-                self.list_member(name, member, &mut names);
-            }
         }
+        self.each_named(|_, task, part, member| {
+            names.extend(self.records_at(task, part, member).into_iter().map(|(name, _)| name));
+        });
         names
     }
 
-    fn list_member(&self, group: &str, member: &Member, names: &mut BTreeSet<String>) {
-        let Some(framework) = &member.view.framework else { return };
-        let parts = self.rules.framework_parts(&framework.name);
-        let task = |part: &str| group.strip_suffix(part)?.strip_suffix('.');
-        if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
-            names.extend(self.records_at(task, part, member).into_iter().map(|(name, _)| name));
-            self.list_ports(group, member, names);
-            self.list_networks(task, part, member, names);
+    /// Every task under each name that it shares with others: the name, its task's and its framework's part, the task.
+    fn each_named(&self, mut visit: impl FnMut(&str, &str, &str, &Member)) {
+        for (name, group) in self.groups.iter() {
+            for member in group.members.iter() {
+                let Some(framework) = &member.view.framework else { continue };
+                let parts = self.rules.framework_parts(&framework.name);
+                let task = |part: &str| name.strip_suffix(part)?.strip_suffix('.');
+                if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
+                    visit(name, task, part, member);
+                }
+            }
         }
     }
 
