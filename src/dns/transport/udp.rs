@@ -7,14 +7,14 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg, sendmsg, sendto,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
+    sendmmsg, sendmsg, sendto, setsockopt, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -40,18 +40,51 @@ const SEND_PATIENCE: Duration = Duration::from_millis(100);
 /// After an error that is not the absence of datagrams.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
+/// A socket address of one family, as the kernel writes it. The type that has room for any is moved for each datagram, in
+/// pieces that the processor waits for.
+pub(crate) trait Address: SockaddrLike + Copy + 'static {
+    fn ip(&self) -> IpAddr;
+}
+
+impl Address for SockaddrIn {
+    fn ip(&self) -> IpAddr {
+        IpAddr::V4(SockaddrIn::ip(self))
+    }
+}
+
+impl Address for SockaddrIn6 {
+    fn ip(&self) -> IpAddr {
+        IpAddr::V6(SockaddrIn6::ip(self))
+    }
+}
+
+/// Serves a bound socket until the drain begins, and what has arrived by then; needs a runtime.
+///
+/// # Errors
+/// The socket cannot be taken over.
+pub(crate) fn serve<L: LoadNames + 'static>(
+    socket: std::net::UdpSocket,
+    worker: Rc<Worker<L>>,
+    draining: Draining,
+) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
+    Ok(match socket.local_addr()?.is_ipv4() {
+        true => Box::pin(UdpServer::<L, SockaddrIn>::new(socket, worker)?.run(draining)),
+        false => Box::pin(UdpServer::<L, SockaddrIn6>::new(socket, worker)?.run(draining)),
+    })
+}
+
 /// A socket and what it is served with.
-pub(crate) struct UdpServer<L> {
+struct UdpServer<L, A: Address> {
     socket: Rc<UdpSocket>,
     worker: Rc<Worker<L>>,
-    batch: Batch,
+    batch: Batch<A>,
     /// Answers that others are asked for; the worker bounds them.
     forwarded: JoinSet<()>,
 }
 
-impl<L: LoadNames + 'static> UdpServer<L> {
+impl<L: LoadNames + 'static, A: Address> UdpServer<L, A> {
     /// Takes a bound socket over; needs a runtime.
-    pub(crate) fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
+    fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = LocalAddress::of(&socket)?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
@@ -59,7 +92,7 @@ impl<L: LoadNames + 'static> UdpServer<L> {
     }
 
     /// Answers until the drain begins, and what has arrived by then.
-    pub(crate) async fn run(mut self, mut draining: Draining) {
+    async fn run(mut self, mut draining: Draining) {
         let mut drain = pin!(draining.ended());
         loop {
             // Cancel safe: both only wait. In order, because looking for the drain takes a lock; under constant load
@@ -126,7 +159,7 @@ impl<L: LoadNames + 'static> UdpServer<L> {
         for (client, waiting) in self.batch.waiting.drain(..) {
             let (socket, worker) = (self.socket.clone(), self.worker.clone());
             self.forwarded.spawn_local(async move {
-                let Some(octets) = worker.forwarded(address(&client.to), waiting).await else { return };
+                let Some(octets) = worker.forwarded(Some(client.to.ip()), waiting).await else { return };
                 if send(&socket, &client, &octets).await.is_err() {
                     worker.metrics.count(Count::DroppedSend);
                 }
@@ -136,12 +169,12 @@ impl<L: LoadNames + 'static> UdpServer<L> {
 }
 
 /// Sends the first of several answers and returns the others.
-async fn send_first<'r, L: LoadNames>(
+async fn send_first<'r, L: LoadNames, A: Address>(
     socket: &UdpSocket,
     worker: &Worker<L>,
     answers: &[u8],
-    replies: &'r [Reply],
-) -> &'r [Reply] {
+    replies: &'r [Reply<A>],
+) -> &'r [Reply<A>] {
     let Some((first, others)) = replies.split_first() else { return replies };
     if send(socket, &first.client, &answers[first.start..first.end]).await.is_err() {
         worker.metrics.count(Count::DroppedSend);
@@ -150,7 +183,7 @@ async fn send_first<'r, L: LoadNames>(
 }
 
 /// How many answers, from the first on, one call can send: those that leave from the same address.
-fn alike(replies: &[Reply], local: LocalAddress) -> usize {
+fn alike<A>(replies: &[Reply<A>], local: LocalAddress) -> usize {
     let Some(first) = replies.first().map(|reply| &reply.client.from) else { return 0 };
     match (local, first) {
         (LocalAddress::Fixed, _) => replies.len(),
@@ -162,21 +195,21 @@ fn alike(replies: &[Reply], local: LocalAddress) -> usize {
 
 /// Sends as many answers as the kernel takes with one call, in order and from the first one's address; returns how many it
 /// took.
-fn send_some(
-    departing: &mut MultiHeaders<SockaddrStorage>,
+fn send_some<A: Address>(
+    departing: &mut MultiHeaders<A>,
     descriptor: RawFd,
     answers: &[u8],
-    replies: &[Reply],
+    replies: &[Reply<A>],
 ) -> io::Result<usize> {
     let octets: Vec<[IoSlice<'_>; 1]> =
         replies.iter().map(|reply| [IoSlice::new(&answers[reply.start..reply.end])]).collect();
-    let clients: Vec<Option<SockaddrStorage>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
+    let clients: Vec<Option<A>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
     let control = replies.first().and_then(|first| first.client.from.control());
     Ok(sendmmsg(descriptor, departing, &octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.
-async fn send(socket: &UdpSocket, client: &Client, octets: &[u8]) -> io::Result<()> {
+async fn send<A: Address>(socket: &UdpSocket, client: &Client<A>, octets: &[u8]) -> io::Result<()> {
     let try_send = || socket.try_io(Interest::WRITABLE, || client.send(socket.as_raw_fd(), octets));
     let sent = try_send();
     if !sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
@@ -222,27 +255,27 @@ impl LocalAddress {
 }
 
 /// Buffers for a batch, used again for each.
-struct Batch {
-    headers: MultiHeaders<SockaddrStorage>,
+struct Batch<A> {
+    headers: MultiHeaders<A>,
     /// Of answers that leave together.
-    departing: MultiHeaders<SockaddrStorage>,
+    departing: MultiHeaders<A>,
     queries: Box<[[u8; QUERY_SIZE]]>,
     local: LocalAddress,
     answers: Vec<u8>,
-    replies: Vec<Reply>,
-    waiting: Vec<(Client, Box<Waiting>)>,
+    replies: Vec<Reply<A>>,
+    waiting: Vec<(Client<A>, Box<Waiting>)>,
 }
 
 /// An answer on its way.
-struct Reply {
-    client: Client,
+struct Reply<A> {
+    client: Client<A>,
     start: usize,
     end: usize,
 }
 
 /// Whom an answer is for, and the address that was asked.
-struct Client {
-    to: SockaddrStorage,
+struct Client<A> {
+    to: A,
     from: Source,
 }
 
@@ -255,7 +288,7 @@ enum Source {
     V6(in6_pktinfo),
 }
 
-impl Batch {
+impl<A: Address> Batch<A> {
     fn new(local: LocalAddress) -> Self {
         Self {
             headers: MultiHeaders::preallocate(BATCH, local.control_space()),
@@ -284,7 +317,7 @@ impl Batch {
                 };
                 let query = datagram.iovs().next().unwrap_or(&[]);
                 let start = answers.len();
-                let reply = names.answer(Transport::Udp, address(&to), query, answers);
+                let reply = names.answer(Transport::Udp, Some(to.ip()), query, answers);
                 let client = Client { to, from };
                 match reply {
                     worker::Reply::None | worker::Reply::Transfer(_) => {}
@@ -339,13 +372,7 @@ impl Source {
     }
 }
 
-/// The address of a client.
-fn address(client: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = client.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| client.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-}
-
-impl Client {
+impl<A: Address> Client<A> {
     fn send(&self, descriptor: RawFd, octets: &[u8]) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT;
         match self.from.control() {
