@@ -91,6 +91,19 @@ fn tasks_have_an_agents_a_containers_and_an_automatic_address() {
 }
 
 #[test]
+fn issue_369_a_bridges_address_is_not_handed_out() {
+    let tasks = vec![
+        made("t1", "container", &["10.2.0.1"], plain),
+        made("t2", "bridge", &["172.17.0.2"], mapped),
+        made("t3", "host", &[], plain),
+    ];
+    let served = served_in("marathon", tasks);
+    served.check("container.marathon.mesos", A, &["10.2.0.1"]);
+    served.check("bridge.marathon.mesos", A, &["10.1.0.1"]);
+    served.check("host.marathon.mesos", A, &["10.1.0.1"]);
+}
+
+#[test]
 fn dots_of_a_frameworks_name_are_hyphens() {
     let served = served_in("Marathon.Prod", vec![made("t1", "web", &["10.2.0.1"], plain)]);
     served.check("web.marathon-prod.autoip.dcos.thisdcos.directory", A, &["10.2.0.1"]);

@@ -5,7 +5,7 @@
 mod dns_common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,42 @@ fn answers_leave_from_the_address_that_was_asked() {
         let asked = SocketAddr::new("::1".parse().unwrap(), server.address.port());
         assert_eq!(ask_udp(asked, &query(9, "web.marathon.mesos.", RecordType::A)).answers.len(), 1);
     }
+}
+
+#[test]
+fn answers_of_one_batch_leave_from_the_addresses_that_were_asked() {
+    const EACH: u16 = 40;
+    let server = Server::start_on("0.0.0.0:0", 1, &Arc::new(names()));
+    // A connected socket takes nothing from any other address.
+    let clients: Vec<UdpSocket> = [1, 2, 77]
+        .map(|last| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect((Ipv4Addr::new(127, 0, 0, last), server.address.port())).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        })
+        .into();
+    for round in 0..5 {
+        // Runs of one, and longer ones.
+        for number in 0..EACH {
+            for (client, socket) in clients.iter().enumerate() {
+                let run = if client == usize::from(number % 3) { 2 } else { 1 };
+                for _ in 0..run {
+                    socket.send(&query(round * EACH + number, "web.marathon.mesos.", RecordType::A)).unwrap();
+                }
+            }
+        }
+        for (client, socket) in clients.iter().enumerate() {
+            let twice = (0..EACH).filter(|number| client == usize::from(number % 3)).count();
+            for _ in 0..usize::from(EACH) + twice {
+                let mut buffer = [0; 512];
+                let length = socket.recv(&mut buffer).unwrap();
+                let answer = Message::from_vec(&buffer[..length]).unwrap();
+                assert_eq!((answer.answers.len(), answer.metadata.id / EACH), (1, round));
+            }
+        }
+    }
+    assert_eq!(server.counted(Count::DroppedSend), 0);
 }
 
 /// In a network of its own, where this machine's loopback has a second address of IPv6.

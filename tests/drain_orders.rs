@@ -158,6 +158,16 @@ fn orders_over_tcp_need_the_token_and_nonsense_is_refused() {
 
 #[test]
 fn a_drained_agent_loses_names_and_requests_and_gets_them_back() {
+    drain_an_agent("");
+}
+
+/// Mesos-DNS names tasks whatever their health, but it knows no orders: they hold beside its rules.
+#[test]
+fn a_drained_agent_loses_its_names_where_the_unhealthy_have_theirs() {
+    drain_an_agent("name_unhealthy = \"always\"\n");
+}
+
+fn drain_an_agent(dns: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let apps = vec![AppSpec::http("web", 4, &[("pointsman.host", "web.test")])];
     let cluster = runtime.block_on(DemoCluster::start(DemoOptions { apps, ..DemoOptions::fast() })).unwrap();
@@ -165,7 +175,7 @@ fn a_drained_agent_loses_names_and_requests_and_gets_them_back() {
     let (proxy, resolver, folder) = (unused(), unused(), Folder::new());
     let masters: Vec<_> = cluster.masters().iter().map(ToString::to_string).collect();
     folder.configure(&format!(
-        "[[sources.mesos]]\nname = \"demo\"\nzone = \"mesos\"\nmasters = {masters:?}\n[dns]\nlisten = [\"{resolver}\"]\n{}",
+        "[[sources.mesos]]\nname = \"demo\"\nzone = \"mesos\"\nmasters = {masters:?}\n[dns]\nlisten = [\"{resolver}\"]\n{dns}{}",
         listener(proxy)
     ));
     let mut program = folder.start();

@@ -699,8 +699,9 @@ const ASKED_FOR: &[(&str, &str, &[&str])] = &[
     ),
     (
         "mesos-dns #369 #426 #477 #332 #528 #417: a bridge's address is handed out",
-        "`autoip`, and the sources of addresses in any order",
+        "by default names lead to where a task is reached; `autoip`, and the sources of addresses in any order",
         &[
+            "tests/dcos_zones.rs: issue_369_a_bridges_address_is_not_handed_out",
             "tests/dcos_zones.rs: tasks_have_an_agents_a_containers_and_an_automatic_address",
             "tests/mesos_dns_names.rs: addresses_come_from_the_sources_in_their_order",
         ],

@@ -32,8 +32,8 @@ pub enum Doubt {
     Many,
     /// The snapshot showed agents and no task where tasks were known: it is taken for a filtered view.
     Filtered,
-    /// The snapshot showed neither agents nor tasks where tasks were known: so does a master that has been elected and
-    /// has not read its registry.
+    /// The snapshot showed no task where tasks were known, and no agents (so does a master that has been elected and has not
+    /// read its registry), or agents where any number is believed.
     Empty,
 }
 
@@ -73,7 +73,9 @@ pub fn judge(
     if absent.is_empty() {
         return Verdict::Believe(absent);
     }
-    if view.listed == 0 && view.agents > 0 && view.known > 0 {
+    // Whoever believes removals however many they are has said so of these too: a second look is enough then.
+    let believes_any = config.max_share >= 1.0;
+    if view.listed == 0 && view.agents > 0 && view.known > 0 && !believes_any {
         let since = before.map_or(now, |held| held.since);
         return hold(absent, view, since, Doubt::Filtered);
     }
@@ -81,7 +83,7 @@ pub fn judge(
         Some(held) if held.doubt == Doubt::Empty => (Some(held), None),
         other => (None, other),
     };
-    if view.listed == 0 && view.agents == 0 && view.known > 0 {
+    if view.listed == 0 && view.known > 0 {
         // However few: nothing but a second look tells a dead cluster from a master that does not know it yet.
         let Some(first) = empty else { return hold(absent, view, now, Doubt::Empty) };
         if now.since(first.since) < config.confirm_after {
@@ -144,8 +146,8 @@ impl Held {
                  VIEW_FRAMEWORK); never believed by time alone"
             }
             Doubt::Empty => {
-                "the snapshot lists neither agents nor tasks: the master may not have finished its recovery; a second \
-                 read that agrees ends the hold, never time alone"
+                "the snapshot lists no task: the master may not have finished its recovery; a second read that agrees ends \
+                 the hold, never time alone"
             }
             Doubt::Many => {
                 "more tasks are absent at once than the guard believes; a second read that agrees ends the hold"
@@ -221,6 +223,20 @@ mod tests {
         assert_eq!(first.doubt, Doubt::Filtered);
         assert_eq!(first.until(&config), None);
         assert_eq!(held(judge(&config, Some(&first), keys(0..2), view(2, 0), at(10_000))).doubt, Doubt::Filtered);
+    }
+
+    #[test]
+    fn whoever_believes_any_number_believes_agents_without_tasks_at_the_second_look() {
+        let config = GuardConfig { max_share: 1.0, ..GuardConfig::default() };
+        let first = held(judge(&config, None, keys(0..20), view(20, 0), at(0)));
+        assert_eq!((first.doubt, first.until(&config)), (Doubt::Empty, None));
+        assert_eq!(held(judge(&config, Some(&first), keys(0..20), view(20, 0), at(59))).since, at(0));
+        assert_eq!(judge(&config, Some(&first), keys(0..20), view(20, 0), at(60)), Verdict::Believe(keys(0..20)));
+        assert_eq!(judge(&config, None, keys(0..19), view(20, 1), at(0)), Verdict::Believe(keys(0..19)));
+        // A hold from before the setting was changed is one more look to wait for.
+        let filtered = held(judge(&GuardConfig::default(), None, keys(0..20), view(20, 0), at(0)));
+        let after = held(judge(&config, Some(&filtered), keys(0..20), view(20, 0), at(100)));
+        assert_eq!((after.doubt, after.since), (Doubt::Empty, at(100)));
     }
 
     #[test]

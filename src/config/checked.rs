@@ -691,7 +691,7 @@ impl std::fmt::Display for UpstreamServer {
 }
 
 impl IpSource {
-    /// The source that Mesos-DNS calls so, as our own setting does.
+    /// The source that Mesos-DNS calls so, as our own setting does, which has one more.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "netinfo" => Self::Netinfo,
@@ -705,6 +705,7 @@ impl IpSource {
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Netinfo => "netinfo",
             Self::Mesos => "mesos",
             Self::Docker => "docker",
@@ -736,6 +737,8 @@ pub enum LabelRule {
 /// Where a task's address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpSource {
+    /// Where it is reached: its agent's address where ports of the agent lead to it, else its containers' addresses.
+    Auto,
     /// Its containers' addresses.
     Netinfo,
     /// The address that the Mesos containerizer put into a label of the task's status.
@@ -1344,7 +1347,7 @@ impl Default for DnsConfig {
             soa_refresh_seconds: 60,
             soa_retry_seconds: 600,
             soa_expire_seconds: 86_400,
-            ip_sources: vec![IpSource::Netinfo, IpSource::Host],
+            ip_sources: vec![IpSource::Auto, IpSource::Host],
             srv_weight: 1,
             max_tcp_connections: 1024,
             tcp_idle: Duration::from_secs(10),

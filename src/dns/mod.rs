@@ -54,7 +54,7 @@ use source::LoadNames;
 use transport::bind::{Spoken, StreamSocket, WorkerSockets};
 use transport::secure::Secure;
 use transport::tcp::{AtTheEnd, Carries, TcpServer};
-use transport::udp::UdpServer;
+use transport::udp;
 use worker::Worker;
 
 use crate::table::handle::TableHandle;
@@ -117,7 +117,7 @@ async fn run<L: LoadNames + 'static>(
     worker.refresh();
     let mut servers = JoinSet::new();
     for socket in sockets.udp {
-        servers.spawn_local(UdpServer::new(socket, worker.clone())?.run(draining.clone()));
+        servers.spawn_local(udp::serve(socket, worker.clone(), draining.clone())?);
     }
     let path: Option<Rc<str>> = secure.as_ref().map(|secure| (&*secure.https_path).into());
     for StreamSocket { listener, spoken, is_inherited } in sockets.streams {

@@ -285,6 +285,8 @@ impl Writer<'_> {
     fn guard(&mut self) {
         self.section("[sources.mesos.guard]", "Mesos-DNS believes a state however many tasks it lacks.");
         self.always("max_share", "1.0", "nothing is held back for being many");
+        let interval = text(&format!("{}s", self.options.refresh_seconds.clamp(1, 86_400)));
+        self.always("confirm_after", &interval, "a state without any task is believed when the next one agrees");
     }
 
     fn tls(&mut self) {

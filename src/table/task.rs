@@ -104,6 +104,10 @@ impl TaskView {
 pub(crate) fn addresses_of<'a>(source: IpSource, facts: &'a TaskFacts, agent: Option<&'a AgentFacts>) -> &'a [IpAddr] {
     let labelled = facts.labelled.as_deref();
     match source {
+        IpSource::Auto if !facts.definition.port_mappings.is_empty() => {
+            agent.map_or(&[], |agent| agent.address.as_slice())
+        }
+        IpSource::Auto => &facts.addresses,
         IpSource::Netinfo => &facts.addresses,
         IpSource::Mesos => labelled.map_or(&[], |labelled| &labelled.mesos),
         IpSource::Docker => labelled.map_or(&[], |labelled| &labelled.docker),

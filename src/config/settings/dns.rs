@@ -61,6 +61,7 @@ fn answers() -> [Setting<Raw>; 4] {
 
 fn naming() -> [Setting<Raw>; 6] {
     let sources = Choice(&[
+        ("auto", IpSource::Auto),
         ("netinfo", IpSource::Netinfo),
         ("mesos", IpSource::Mesos),
         ("docker", IpSource::Docker),
@@ -77,10 +78,11 @@ fn naming() -> [Setting<Raw>; 6] {
     ]);
     let rules = Choice(&[("rfc1123", LabelRule::Rfc1123), ("rfc952", LabelRule::Rfc952)]);
     [
-        setting!(Raw, "ip_sources", Many::new(sources, "sources of addresses", 4).some(), config.dns.ip_sources)
+        setting!(Raw, "ip_sources", Many::new(sources, "sources of addresses", 5).some(), config.dns.ip_sources)
             .means(
-                "Which addresses a task's name has, those of the first source that knows any: its containers' own \
-                (netinfo), the address in the label `MesosContainerizer.NetworkSettings.IPAddress` (mesos) or \
+                "Which addresses a task's name has, those of the first source that knows any: where it is reached (auto), which \
+                is its agent where ports of the agent lead to it (a bridge's addresses lead nowhere else) and else the same as \
+                its containers' own (netinfo), the address in the label `MesosContainerizer.NetworkSettings.IPAddress` (mesos) or \
                 `Docker.NetworkSettings.IPAddress` (docker) of its status, or its agent's (host).",
             )
             .costs("None."),

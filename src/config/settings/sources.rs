@@ -255,7 +255,10 @@ fn guard() -> Section<RawMesos> {
         setting!(RawMesos, "max_share", Share, config.guard.max_share)
             .unit("part of the source's tasks")
             .means("Removals are held when they are more than this share …")
-            .costs("A larger share believes more of a wrong snapshot at once."),
+            .costs(
+                "A larger share believes more of a wrong snapshot at once. 1 believes any, and agents without any of their \
+                tasks at the second look; with less, those are never believed by time.",
+            ),
         setting!(RawMesos, "max_count", Whole::between(0, 100_000_000), config.guard.max_count)
             .unit("tasks")
             .means("… and more than this many.")

@@ -7,15 +7,14 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, recvmsg, sendmmsg, sendmsg,
-    sendto, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
+    sendmmsg, sendmsg, sendto, setsockopt, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -41,27 +40,59 @@ const SEND_PATIENCE: Duration = Duration::from_millis(100);
 /// After an error that is not the absence of datagrams.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
+/// A socket address of one family, as the kernel writes it. The type that has room for any is moved for each datagram, in
+/// pieces that the processor waits for.
+pub(crate) trait Address: SockaddrLike + Copy + 'static {
+    fn ip(&self) -> IpAddr;
+}
+
+impl Address for SockaddrIn {
+    fn ip(&self) -> IpAddr {
+        IpAddr::V4(SockaddrIn::ip(self))
+    }
+}
+
+impl Address for SockaddrIn6 {
+    fn ip(&self) -> IpAddr {
+        IpAddr::V6(SockaddrIn6::ip(self))
+    }
+}
+
+/// Serves a bound socket until the drain begins, and what has arrived by then; needs a runtime.
+///
+/// # Errors
+/// The socket cannot be taken over.
+pub(crate) fn serve<L: LoadNames + 'static>(
+    socket: std::net::UdpSocket,
+    worker: Rc<Worker<L>>,
+    draining: Draining,
+) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
+    Ok(match socket.local_addr()?.is_ipv4() {
+        true => Box::pin(UdpServer::<L, SockaddrIn>::new(socket, worker)?.run(draining)),
+        false => Box::pin(UdpServer::<L, SockaddrIn6>::new(socket, worker)?.run(draining)),
+    })
+}
+
 /// A socket and what it is served with.
-pub(crate) struct UdpServer<L> {
+struct UdpServer<L, A: Address> {
     socket: Rc<UdpSocket>,
     worker: Rc<Worker<L>>,
-    batch: Batch,
-    local: LocalAddress,
+    batch: Batch<A>,
     /// Answers that others are asked for; the worker bounds them.
     forwarded: JoinSet<()>,
 }
 
-impl<L: LoadNames + 'static> UdpServer<L> {
+impl<L: LoadNames + 'static, A: Address> UdpServer<L, A> {
     /// Takes a bound socket over; needs a runtime.
-    pub(crate) fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
+    fn new(socket: std::net::UdpSocket, worker: Rc<Worker<L>>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = LocalAddress::of(&socket)?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
-        Ok(Self { socket, worker, batch: Batch::new(), local, forwarded: JoinSet::new() })
+        Ok(Self { socket, worker, batch: Batch::new(local), forwarded: JoinSet::new() })
     }
 
     /// Answers until the drain begins, and what has arrived by then.
-    pub(crate) async fn run(mut self, mut draining: Draining) {
+    async fn run(mut self, mut draining: Draining) {
         let mut drain = pin!(draining.ended());
         loop {
             // Cancel safe: both only wait. In order, because looking for the drain takes a lock; under constant load
@@ -84,14 +115,11 @@ impl<L: LoadNames + 'static> UdpServer<L> {
 
     /// Reads a batch and answers it; returns how many datagrams it had.
     async fn serve_batch(&mut self) -> usize {
-        let Self { socket, worker, batch, local, .. } = self;
+        let Self { socket, worker, batch, .. } = self;
         let descriptor = socket.as_raw_fd();
         let mut received = 0;
         let result = socket.try_io(Interest::READABLE, || {
-            received = match local {
-                LocalAddress::Fixed => batch.receive(descriptor, worker)?,
-                _ => batch.receive_with_destination(descriptor, worker)?,
-            };
+            received = batch.receive(descriptor, worker)?;
             // A batch that is not full has emptied the socket. Saying so here spares the call that would find out.
             if received < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -109,20 +137,17 @@ impl<L: LoadNames + 'static> UdpServer<L> {
 
     /// Sends the answers of the batch. While they cannot leave, no more queries are taken in.
     async fn send(&mut self) {
-        let Self { socket, worker, batch, local, .. } = self;
-        let Batch { departing, answers, replies, .. } = batch;
+        let Self { socket, worker, batch, .. } = self;
+        let Batch { departing, answers, replies, local, .. } = batch;
         let mut rest = &replies[..];
-        // Where each answer has a source address of its own, the call for several cannot say them.
-        while *local == LocalAddress::Fixed && rest.len() > 1 {
-            let try_send = || send_some(departing, socket.as_raw_fd(), answers, rest);
-            match socket.try_io(Interest::WRITABLE, try_send) {
-                Ok(sent) => rest = &rest[sent.clamp(1, rest.len())..],
-                // There is no room, or the first of them cannot leave: it is tried alone, with patience.
-                Err(_) => rest = send_first(socket, worker, answers, rest).await,
-            }
-        }
         while !rest.is_empty() {
-            rest = send_first(socket, worker, answers, rest).await;
+            let alike = alike(rest, *local);
+            let try_send = || send_some(departing, socket.as_raw_fd(), answers, &rest[..alike]);
+            match (alike > 1).then(|| socket.try_io(Interest::WRITABLE, try_send)) {
+                Some(Ok(sent)) => rest = &rest[sent.clamp(1, alike)..],
+                // It is one; or there is no room, or the first cannot leave, and it is tried alone, with patience.
+                None | Some(Err(_)) => rest = send_first(socket, worker, answers, rest).await,
+            }
         }
         replies.clear();
         answers.clear();
@@ -134,7 +159,7 @@ impl<L: LoadNames + 'static> UdpServer<L> {
         for (client, waiting) in self.batch.waiting.drain(..) {
             let (socket, worker) = (self.socket.clone(), self.worker.clone());
             self.forwarded.spawn_local(async move {
-                let Some(octets) = worker.forwarded(address(&client.to), waiting).await else { return };
+                let Some(octets) = worker.forwarded(Some(client.to.ip()), waiting).await else { return };
                 if send(&socket, &client, &octets).await.is_err() {
                     worker.metrics.count(Count::DroppedSend);
                 }
@@ -144,12 +169,12 @@ impl<L: LoadNames + 'static> UdpServer<L> {
 }
 
 /// Sends the first of several answers and returns the others.
-async fn send_first<'r, L: LoadNames>(
+async fn send_first<'r, L: LoadNames, A: Address>(
     socket: &UdpSocket,
     worker: &Worker<L>,
     answers: &[u8],
-    replies: &'r [Reply],
-) -> &'r [Reply] {
+    replies: &'r [Reply<A>],
+) -> &'r [Reply<A>] {
     let Some((first, others)) = replies.split_first() else { return replies };
     if send(socket, &first.client, &answers[first.start..first.end]).await.is_err() {
         worker.metrics.count(Count::DroppedSend);
@@ -157,21 +182,34 @@ async fn send_first<'r, L: LoadNames>(
     others
 }
 
-/// Sends as many answers as the kernel takes with one call, in order; returns how many it took.
-fn send_some(
-    departing: &mut MultiHeaders<SockaddrStorage>,
+/// How many answers, from the first on, one call can send: those that leave from the same address.
+fn alike<A>(replies: &[Reply<A>], local: LocalAddress) -> usize {
+    let Some(first) = replies.first().map(|reply| &reply.client.from) else { return 0 };
+    match (local, first) {
+        (LocalAddress::Fixed, _) => replies.len(),
+        // Of a datagram that did not say, although it should have.
+        (_, Source::Socket) => 1,
+        _ => replies.iter().take_while(|reply| reply.client.from.is_same(first)).count(),
+    }
+}
+
+/// Sends as many answers as the kernel takes with one call, in order and from the first one's address; returns how many it
+/// took.
+fn send_some<A: Address>(
+    departing: &mut MultiHeaders<A>,
     descriptor: RawFd,
     answers: &[u8],
-    replies: &[Reply],
+    replies: &[Reply<A>],
 ) -> io::Result<usize> {
     let octets: Vec<[IoSlice<'_>; 1]> =
         replies.iter().map(|reply| [IoSlice::new(&answers[reply.start..reply.end])]).collect();
-    let clients: Vec<Option<SockaddrStorage>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
-    Ok(sendmmsg(descriptor, departing, &octets, &clients, [], MsgFlags::MSG_DONTWAIT)?.count())
+    let clients: Vec<Option<A>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
+    let control = replies.first().and_then(|first| first.client.from.control());
+    Ok(sendmmsg(descriptor, departing, &octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.
-async fn send(socket: &UdpSocket, client: &Client, octets: &[u8]) -> io::Result<()> {
+async fn send<A: Address>(socket: &UdpSocket, client: &Client<A>, octets: &[u8]) -> io::Result<()> {
     let try_send = || socket.try_io(Interest::WRITABLE, || client.send(socket.as_raw_fd(), octets));
     let sent = try_send();
     if !sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
@@ -205,30 +243,39 @@ impl LocalAddress {
             Ok(Self::WildcardV6)
         }
     }
+
+    /// Room for what is said with each datagram.
+    fn control_space(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Fixed => None,
+            Self::WildcardV4 => Some(nix::cmsg_space!(in_pktinfo)),
+            Self::WildcardV6 => Some(nix::cmsg_space!(in6_pktinfo)),
+        }
+    }
 }
 
 /// Buffers for a batch, used again for each.
-struct Batch {
-    headers: MultiHeaders<SockaddrStorage>,
+struct Batch<A> {
+    headers: MultiHeaders<A>,
     /// Of answers that leave together.
-    departing: MultiHeaders<SockaddrStorage>,
+    departing: MultiHeaders<A>,
     queries: Box<[[u8; QUERY_SIZE]]>,
-    control: Vec<u8>,
+    local: LocalAddress,
     answers: Vec<u8>,
-    replies: Vec<Reply>,
-    waiting: Vec<(Client, Box<Waiting>)>,
+    replies: Vec<Reply<A>>,
+    waiting: Vec<(Client<A>, Box<Waiting>)>,
 }
 
 /// An answer on its way.
-struct Reply {
-    client: Client,
+struct Reply<A> {
+    client: Client<A>,
     start: usize,
     end: usize,
 }
 
 /// Whom an answer is for, and the address that was asked.
-struct Client {
-    to: SockaddrStorage,
+struct Client<A> {
+    to: A,
     from: Source,
 }
 
@@ -241,13 +288,13 @@ enum Source {
     V6(in6_pktinfo),
 }
 
-impl Batch {
-    fn new() -> Self {
+impl<A: Address> Batch<A> {
+    fn new(local: LocalAddress) -> Self {
         Self {
-            headers: MultiHeaders::preallocate(BATCH, None),
-            departing: MultiHeaders::preallocate(BATCH, None),
+            headers: MultiHeaders::preallocate(BATCH, local.control_space()),
+            departing: MultiHeaders::preallocate(BATCH, local.control_space()),
             queries: vec![[0; QUERY_SIZE]; BATCH].into_boxed_slice(),
-            control: nix::cmsg_space!(in6_pktinfo),
+            local,
             answers: Vec::new(),
             replies: Vec::with_capacity(BATCH),
             waiting: Vec::new(),
@@ -256,7 +303,7 @@ impl Batch {
 
     /// Reads what there is with one call.
     fn receive<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
-        let Self { headers, queries, answers, replies, waiting, .. } = self;
+        let Self { headers, queries, local, answers, replies, waiting, .. } = self;
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = queries.iter_mut().map(|query| [IoSliceMut::new(query)]).collect();
         let received = recvmmsg(descriptor, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
         Ok(worker.with_names(|names| {
@@ -264,10 +311,14 @@ impl Batch {
             for datagram in received {
                 count += 1;
                 let Some(to) = datagram.address else { continue };
+                let from = match local {
+                    LocalAddress::Fixed => Source::Socket,
+                    _ => datagram.cmsgs().map_or(Source::Socket, Source::told_by),
+                };
                 let query = datagram.iovs().next().unwrap_or(&[]);
                 let start = answers.len();
-                let reply = names.answer(Transport::Udp, address(&to), query, answers);
-                let client = Client { to, from: Source::Socket };
+                let reply = names.answer(Transport::Udp, Some(to.ip()), query, answers);
+                let client = Client { to, from };
                 match reply {
                     worker::Reply::None | worker::Reply::Transfer(_) => {}
                     worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
@@ -276,36 +327,6 @@ impl Batch {
             }
             count
         }))
-    }
-
-    /// Reads what there is, one by one, with the address that each datagram was sent to.
-    fn receive_with_destination<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
-        let Self { queries, control, answers, replies, waiting, .. } = self;
-        worker.with_names(|names| {
-            for (count, buffer) in queries.iter_mut().enumerate() {
-                let mut slices = [IoSliceMut::new(buffer)];
-                let datagram =
-                    match recvmsg::<SockaddrStorage>(descriptor, &mut slices, Some(control), MsgFlags::MSG_DONTWAIT) {
-                        Ok(datagram) => datagram,
-                        Err(Errno::EAGAIN) => return Ok(count),
-                        // What was read before is answered first; the error comes back if it lasts.
-                        Err(_) if count > 0 => return Ok(count),
-                        Err(error) => return Err(error.into()),
-                    };
-                let from = datagram.cmsgs().map_or(Source::Socket, Source::told_by);
-                let (length, to) = (datagram.bytes, datagram.address);
-                let Some(to) = to else { continue };
-                let start = answers.len();
-                let reply = names.answer(Transport::Udp, address(&to), &buffer[..length], answers);
-                let client = Client { to, from };
-                match reply {
-                    worker::Reply::None | worker::Reply::Transfer(_) => {}
-                    worker::Reply::Ready => replies.push(Reply { client, start, end: answers.len() }),
-                    worker::Reply::Later(later) => waiting.push((client, later)),
-                }
-            }
-            Ok(BATCH)
-        })
     }
 }
 
@@ -331,23 +352,32 @@ impl Source {
         }
         Self::Socket
     }
+
+    /// What the kernel is told of it.
+    fn control(&self) -> Option<ControlMessage<'_>> {
+        match self {
+            Self::Socket => None,
+            Self::V4(info) => Some(ControlMessage::Ipv4PacketInfo(info)),
+            Self::V6(info) => Some(ControlMessage::Ipv6PacketInfo(info)),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Socket, Self::Socket) => true,
+            (Self::V4(one), Self::V4(two)) => one == two,
+            (Self::V6(one), Self::V6(two)) => one == two,
+            _ => false,
+        }
+    }
 }
 
-/// The address of a client.
-fn address(client: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = client.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| client.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-}
-
-impl Client {
+impl<A: Address> Client<A> {
     fn send(&self, descriptor: RawFd, octets: &[u8]) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT;
-        let octets_and_length = [IoSlice::new(octets)];
-        let with = |info| sendmsg(descriptor, &octets_and_length, &[info], flags, Some(&self.to));
-        match &self.from {
-            Source::Socket => sendto(descriptor, octets, &self.to, flags),
-            Source::V4(info) => with(ControlMessage::Ipv4PacketInfo(info)),
-            Source::V6(info) => with(ControlMessage::Ipv6PacketInfo(info)),
+        match self.from.control() {
+            None => sendto(descriptor, octets, &self.to, flags),
+            Some(info) => sendmsg(descriptor, &[IoSlice::new(octets)], &[info], flags, Some(&self.to)),
         }?;
         Ok(())
     }

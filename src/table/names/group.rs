@@ -134,7 +134,8 @@ impl Member {
 pub(super) fn rank(view: &TaskView, unhealthy: NameUnhealthy) -> NameRank {
     let runs = view.facts.state == TaskState::Running && view.agent.is_some();
     if unhealthy == NameUnhealthy::Always {
-        return if runs { NameRank::First } else { NameRank::Never };
+        // Mesos-DNS knows no orders of operators: they hold beside its rules.
+        return if runs && !view.drained { NameRank::First } else { NameRank::Never };
     }
     match view.state {
         EndpointState::Unreachable => NameRank::Reserve,
