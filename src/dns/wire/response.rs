@@ -42,6 +42,8 @@ pub struct Response<'b> {
     counts: [u16; 4],
     /// Where in the message the names stand that can be pointed to.
     known_names: SmallVec<[u16; 16]>,
+    /// Where the question's name ends, if there is one.
+    question_end: Option<usize>,
     /// Where the zone's name stands, once the record that is being written has named it.
     zone_at: Option<u16>,
     header: Header,
@@ -161,8 +163,18 @@ impl<'b> Response<'b> {
         // Where not even that much is free, no record is written.
         let limit = limit.saturating_sub(edns.as_ref().map_or(0, EdnsReply::octets));
         let class = CLASS_IN;
-        let mut response =
-            Self { out, base, limit, counts: [0; 4], known_names: SmallVec::new(), zone_at: None, header, edns, class };
+        let mut response = Self {
+            out,
+            base,
+            limit,
+            counts: [0; 4],
+            known_names: SmallVec::new(),
+            question_end: None,
+            zone_at: None,
+            header,
+            edns,
+            class,
+        };
         response.out.extend_from_slice(&[0; HEADER_LEN]);
         if let Some(question) = question {
             response.out.extend_from_slice(question.wire);
@@ -374,7 +386,8 @@ impl<'b> Response<'b> {
 
     /// The zone's name; where it stands is remembered for the rest of the record.
     fn zone_name(&mut self, zone: &str) -> Result<(), NotAName> {
-        self.zone_at = self.zone_at.or_else(|| self.find_known(zone, self.known_names.len()));
+        let find = || self.find_at_the_questions_end(zone).or_else(|| self.find_known(zone, self.known_names.len()));
+        self.zone_at = self.zone_at.or_else(find);
         match self.zone_at {
             Some(offset) => {
                 self.put_u16(0xc000 | offset);
@@ -386,7 +399,9 @@ impl<'b> Response<'b> {
 
     /// Writes the first label of `name` and returns what follows it.
     fn label<'n>(&mut self, name: &'n str) -> Result<&'n str, NotAName> {
-        let (label, rest) = name.split_once('.').unwrap_or((name, ""));
+        // Labels are short: looking at each octet is quicker than what searches long texts quickly.
+        let end = name.bytes().position(|octet| octet == b'.').unwrap_or(name.len());
+        let (label, rest) = (&name[..end], name.get(end + 1..).unwrap_or_default());
         let length = u8::try_from(label.len()).map_err(|_| NotAName)?;
         if !(1..=MAX_LABEL).contains(&length) {
             return Err(NotAName);
@@ -410,6 +425,16 @@ impl<'b> Response<'b> {
             self.know(place);
             place += 1 + usize::from(self.out[place]);
         }
+        self.question_end = Some(place - self.base);
+    }
+
+    /// Where the question's name ends in this one, of which it nearly always is the name of something within: looked at
+    /// before all that is known.
+    fn find_at_the_questions_end(&self, name: &str) -> Option<u16> {
+        // Each label has its length before it where the text has a dot behind it.
+        let offset = self.question_end?.checked_sub(name.len() + 1)?;
+        let offset = u16::try_from(offset).ok().filter(|offset| self.known_names.contains(offset))?;
+        is_name(&self.out[self.base..], usize::from(offset), name).then_some(offset)
     }
 
     fn find_known(&self, name: &str, complete: usize) -> Option<u16> {
