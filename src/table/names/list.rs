@@ -84,7 +84,7 @@ impl ClusterNames {
         names
     }
 
-    fn list_member(&self, group: &str, member: &Member, names: &mut BTreeSet<String>) {
+    pub(super) fn list_member(&self, group: &str, member: &Member, names: &mut BTreeSet<String>) {
         let Some(framework) = &member.view.framework else { return };
         let parts = self.rules.framework_parts(&framework.name);
         let task = |part: &str| group.strip_suffix(part)?.strip_suffix('.');
