@@ -6,7 +6,7 @@ mod names_support;
 
 use common::facts::{agent, config, framework, task};
 use hickory_proto::rr::RecordType::{A, AAAA, SOA, SRV};
-use names_support::{Served, serve};
+use names_support::{Served, assert_listed_is_answered, serve};
 use pointsman::cluster::event::Fact;
 use pointsman::config::Config;
 use pointsman::model::framework::FrameworkFacts;
@@ -110,6 +110,91 @@ fn dots_of_a_frameworks_name_are_hyphens() {
     served.check("marathon-prod.autoip.dcos.thisdcos.directory", A, &["NODATA"]);
     served.check("web.marathon.prod.autoip.dcos.thisdcos.directory", A, &["NXDOMAIN"]);
     served.check("web.marathon.prod.mesos.thisdcos.directory", A, &["10.2.0.1"]);
+}
+
+/// What is wrong with names, by whose they are.
+fn told_of<'a>(served: &'a Served, subject: &str) -> Vec<&'a str> {
+    let ours = served.table.problems.values().flat_map(|list| list.iter());
+    let ours = ours.filter(|problem| problem.code.as_str() == "invalid-name" && problem.subject.ends_with(subject));
+    ours.map(|problem| &*problem.message).collect()
+}
+
+/// Labels of these lengths, each of a letter of its own.
+fn labels(lengths: &[usize]) -> String {
+    ["f", "g", "h"].iter().zip(lengths).map(|(letter, length)| letter.repeat(*length)).collect::<Vec<_>>().join(".")
+}
+
+#[test]
+fn a_framework_that_has_no_room_in_one_label_is_shortened_and_told() {
+    let name = labels(&[40, 40]);
+    let served = served_in(&name, vec![made("t1", "web", &["10.2.0.1"], plain)]);
+    let told = told_of(&served, "/F-0001");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let label = told[0].rsplit(' ').next().unwrap();
+    assert!(label.len() == 63 && label.starts_with(&format!("{}-ggg", "f".repeat(40))), "{label}");
+    for (whose, address) in [("agentip", "10.1.0.1"), ("containerip", "10.2.0.1"), ("autoip", "10.2.0.1")] {
+        served.check(&format!("web.{label}.{whose}.dcos.thisdcos.directory"), A, &[address]);
+        served.check(&format!("{label}.{whose}.dcos.thisdcos.directory"), A, &["NODATA"]);
+    }
+    served.check(&format!("web.{name}.mesos.thisdcos.directory"), A, &["10.2.0.1"]);
+    assert_listed_is_answered(&served.table, "dcos.thisdcos.directory");
+    // Another one that begins alike has another label.
+    let other = served_in(&format!("{name}x"), vec![made("t1", "web", &["10.2.0.1"], plain)]);
+    assert_ne!(told_of(&other, "/F-0001")[0].rsplit(' ').next().unwrap(), label);
+
+    let short = served_in("marathon.prod", vec![made("t1", "web", &["10.2.0.1"], plain)]);
+    assert_eq!((told_of(&short, "/F-0001"), told_of(&short, "/t1")), (vec![], vec![]));
+}
+
+#[test]
+fn a_target_that_is_too_long_in_a_mirror_has_its_frameworks_shorter_part() {
+    let (whole, task) = (labels(&[60, 60, 58]), "t".repeat(31));
+    let served = served_in(&whole, vec![made("t1", &task, &["10.2.0.1"], plain)]);
+    let told = told_of(&served, "/F-0001");
+    let short = told.iter().find(|message| message.contains("longer than 255")).unwrap().rsplit(' ').next().unwrap();
+    let target = |zone: &str| {
+        let answer = served.dig(&format!("_{task}._tcp.{whole}.{zone}"), SRV);
+        let target = answer.first().unwrap().rsplit(' ').next().unwrap().trim_end_matches('.').to_owned();
+        assert!(target.len() <= 253, "{target}");
+        served.check(&target, A, &["10.2.0.1"]);
+        target
+    };
+    assert!(target("mesos").ends_with(&format!(".{whole}.mesos")));
+    let zone = "mesos.yor6fqzxh3ej.dcos.directory";
+    let found = target(zone);
+    assert!(found.ends_with(&format!(".{short}.{zone}")), "{found}");
+    // All of the task's names have a shorter twin: nothing is left out.
+    assert_eq!(told_of(&served, "/t1"), [""; 0]);
+}
+
+#[test]
+fn names_that_are_too_long_for_a_further_zone_are_left_out_there_and_told() {
+    let (framework, task) = (labels(&[60, 45]), labels(&[52, 52]));
+    let long_vip = format!("/{}.{}:80", labels(&[60, 60, 60]), "v".repeat(40));
+    let tasks = vec![
+        made("t1", &task, &["10.2.0.1"], plain),
+        made("t2", "web", &["10.2.0.2"], plain),
+        made("t3", "vip", &["10.2.0.3"], labelled("VIP_0", &long_vip)),
+    ];
+    let served = served_in(&framework, tasks);
+    let service = format!("_{task}._tcp.{framework}");
+    for zone in ["mesos", "mesos.thisdcos.directory"] {
+        let answer = served.ask(&format!("{service}.{zone}"), SRV);
+        assert_eq!((answer.answers.len(), answer.additionals.len()), (1, 1), "{zone}");
+    }
+    // There the target would have 255 octets as it is written.
+    let zone = "mesos.yor6fqzxh3ej.dcos.directory";
+    served.check(&format!("{service}.{zone}"), SRV, &["NODATA"]);
+    let listed = served.table.names.list(zone).unwrap();
+    assert!(listed.iter().all(|(name, records)| name.len() <= 253 && !records.is_empty()));
+    assert!(!listed.iter().any(|(name, _)| name.starts_with(&service)), "nobody gets it by transfer either");
+    assert!(listed.iter().any(|(name, _)| *name == format!("web.{framework}.{zone}")), "others are there");
+
+    let of_task: Vec<&str> = told_of(&served, "/t1").into_iter().filter(|told| told.contains("left out")).collect();
+    assert!(of_task.len() == 1 && of_task[0].contains(&format!("in {zone} and are left out there")), "{of_task:?}");
+    assert_eq!(told_of(&served, "/t2"), [""; 0]);
+    let of_vip = told_of(&served, "/t3");
+    assert!(of_vip.len() == 1 && of_vip[0].contains("in l4lb.yor6fqzxh3ej.dcos.directory"), "{of_vip:?}");
 }
 
 #[test]

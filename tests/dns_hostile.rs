@@ -1,11 +1,16 @@
 //! What hostile clients send, through real sockets: each is answered or let go, and everybody else goes on being served.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
+
+mod common;
 mod dns_common;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use common::ports::unused;
+use common::program::{Folder, Program};
 use dns_common::{PATIENCE, Server, ask_udp, framed, is_closed, names, query, read_answer};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -123,4 +128,94 @@ fn clients_that_ask_for_zones_and_take_nothing_are_let_go() {
         assert!(read > 0, "{octets} octets, then nothing");
         octets += read;
     }
+}
+
+/// What hostile clients may cost the program at its peak, in KiB: below, a hundred messages of 64 KiB that do not end, the
+/// answers under way to a few dozen clients that take none, and the worker's cache of answers, each with what a vector holds
+/// in reserve.
+const MOST_KIB: u64 = 64 << 10;
+
+/// A program with a zone of 5,000 names, one of which has 200 addresses, whose connections may idle for long.
+fn program() -> (Program, Folder, SocketAddr) {
+    let (folder, names) = (Folder::new(), unused());
+    let record =
+        |name: String, last: String| format!("[[records]]\nname = \"{name}\"\ntype = \"A\"\nvalue = \"{last}\"\n");
+    let hosts = (0..5000).map(|n| record(format!("m{n}.a.test"), format!("10.1.{}.{}", n / 250, n % 250)));
+    let many = (0..200).map(|n| record("many.a.test".into(), format!("10.2.0.{n}")));
+    folder.write("services.toml", hosts.chain(many).collect::<String>());
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"a.test\"]\n\
+         [dns]\nlisten = [\"{names}\"]\ntcp_idle = \"10m\"\n[dns.transfer]\nallow = [\"127.0.0.0/8\"]\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    (program, folder, names)
+}
+
+/// A connection that has sent this over and over, until it was all or nothing more was taken.
+fn stuffed(names: SocketAddr, octets: &[u8], times: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(names).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    for _ in 0..times {
+        if stream.write_all(octets).is_err() {
+            break;
+        }
+    }
+    stream
+}
+
+/// By the real program, since the peak has to be its alone.
+#[test]
+fn hostile_clients_cost_memory_within_a_bound() {
+    let (mut program, _folder, names) = program();
+    let web = || ask_udp(names, &query(1, "m7.a.test.", RecordType::A)).answers.len() == 1;
+    let axfr = framed(&query(7, "a.test.", RecordType::AXFR));
+    // What the first ones make it load is there once: a query, a zone sent whole.
+    assert!(web());
+    let mut stream = stuffed(names, &axfr, 1);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(read_answer(&mut stream).answers.len() > 100);
+    let before = program.peak_kib();
+    let grown = |program: &Program, what: &str| {
+        let grown = program.peak_kib() - before;
+        println!("{what}: the peak has grown by {grown} KiB");
+        assert!(grown < MOST_KIB, "{what}: the peak has grown by {grown} KiB");
+    };
+
+    // Datagrams of any length that are no queries, and names that are made up, each asked for twice.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(names).unwrap();
+    for length in 0..3000 {
+        socket.send(&vec![0xc0; length]).unwrap();
+        // No more than a socket holds: what follows is not to be lost.
+        assert!(length % 20 > 0 || web());
+    }
+    for number in 0..10_000 {
+        let message = query(3, &format!("{number}.{}.a.test.", "x".repeat(60)), RecordType::A);
+        for _ in 0..2 {
+            assert_eq!(ask_udp(names, &message).metadata.response_code, ResponseCode::NXDomain);
+        }
+    }
+    grown(&program, "datagrams");
+
+    // Messages of 64 KiB but for their last octets.
+    let unfinished = [&[0xff, 0xff][..], &[0; 65_000]].concat();
+    let mut held: Vec<TcpStream> = (0..100).map(|_| stuffed(names, &unfinished, 1)).collect();
+    assert!(web());
+    grown(&program, "messages without an end");
+
+    // Queries with long answers that nobody takes: up to 300,000 a connection, for 3 KiB each.
+    let queries = framed(&query(5, "many.a.test.", RecordType::A)).repeat(1000);
+    held.extend((0..8).map(|_| stuffed(names, &queries, 300)));
+    assert!(web());
+    grown(&program, "answers that are not taken");
+
+    // Zones that nobody takes: more than one worker sends at a time, more than sockets hold.
+    held.extend((0..12).map(|_| stuffed(names, &axfr.repeat(1000), 1)));
+    assert!(web());
+    grown(&program, "zones that are not taken");
+
+    drop(held);
+    assert!(web());
+    program.stop();
 }

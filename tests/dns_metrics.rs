@@ -6,6 +6,7 @@ mod common;
 mod dns_common;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Instant;
 
 use common::dns::{over_tcp, over_udp, query};
 use common::ports::unused;
@@ -18,6 +19,8 @@ use hickory_proto::rr::RecordType;
 struct Observed {
     folder: Folder,
     names: SocketAddr,
+    /// The same by another address.
+    beside: SocketAddr,
     alive: Upstream,
     dead: SocketAddr,
 }
@@ -30,28 +33,44 @@ impl Observed {
             if name.starts_with("missing") { reply(query, ResponseCode::NXDomain) } else { with_address(query, 1, 300) }
         });
         // Nobody listens there.
-        let (names, dead) = (unused(), unused());
-        let observed = Self { folder: Folder::new(), names, alive, dead };
+        let (names, beside, dead) = (unused(), unused(), unused());
+        let observed = Self { folder: Folder::new(), names, beside, alive, dead };
         let hosts =
             (0..200).map(|n| format!("[[records]]\nname = \"many.a.test\"\ntype = \"A\"\nvalue = \"10.0.1.{n}\"\n"));
         let one = "[[records]]\nname = \"www.a.test\"\ntype = \"A\"\nvalue = \"10.0.0.1\"\n".to_owned();
         observed.folder.write("services.toml", hosts.chain([one]).collect::<String>());
-        let (alive, dead) = (observed.alive.address, observed.dead);
-        observed.folder.configure(&format!(
-            "[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"a.test\", \"b.test\"]\n\
-             [dns]\nlisten = [\"{names}\"]\n[dns.forward]\nupstreams = [\"{alive}\"]\ncache_size = \"4KiB\"\n\
-             [[dns.forward.zone]]\nzone = \"dead.example\"\nupstreams = [\"{dead}\"]\n[dns.rate_limit]\n\
-             responses_per_second = 5\nslip = 2\nexempt = [\"127.0.0.2\"]\n"
-        ));
+        observed.listen_on(&[names, beside]);
         let mut program = observed.folder.start();
         program.until_ready();
         (observed, program)
     }
 
+    fn listen_on(&self, addresses: &[SocketAddr]) {
+        let (alive, dead) = (self.alive.address, self.dead);
+        let listen: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        self.folder.configure(&format!(
+            "[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\nzones = [\"a.test\", \"b.test\"]\n\
+             [dns]\nlisten = {listen:?}\n[dns.forward]\nupstreams = [\"{alive}\"]\ncache_size = \"4KiB\"\n\
+             [[dns.forward.zone]]\nzone = \"dead.example\"\nupstreams = [\"{dead}\"]\n[dns.rate_limit]\n\
+             responses_per_second = 5\nslip = 2\nexempt = [\"127.0.0.2\"]\n"
+        ));
+    }
+
+    /// Listens elsewhere from now on.
+    fn move_to(&self, program: &mut Program, addresses: &[SocketAddr]) {
+        let last = program.api("/v1/config").1["last_reload"]["at"].as_u64().unwrap();
+        self.listen_on(addresses);
+        program.until_reload("applied", last);
+    }
+
     /// Asks from an address that is not limited.
     fn ask(&self, name: &str, record_type: RecordType) -> ResponseCode {
+        self.ask_at(self.names, name, record_type)
+    }
+
+    fn ask_at(&self, server: SocketAddr, name: &str, record_type: RecordType) -> ResponseCode {
         let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
-        socket.connect(self.names).unwrap();
+        socket.connect(server).unwrap();
         socket.set_read_timeout(Some(common::program::PATIENCE)).unwrap();
         let mut message = query(name, record_type);
         // Recursion is desired: others' names are asked for.
@@ -153,5 +172,83 @@ fn what_is_limited_is_counted_as_it_was() {
         value(program, "pointsman_dns_queries_total{rcode=\"NOERROR\",transport=\"udp\",type=\"A\"}") == 60.0
     });
     assert_eq!(over_udp(observed.names, "www.b.test.", RecordType::A).metadata.response_code, ResponseCode::NXDomain);
+    program.stop();
+}
+
+const HITS: &str = "pointsman_dns_cache_lookups_total{result=\"hit\"}";
+const CACHED: &str = "pointsman_dns_cached_answers_total";
+
+#[test]
+fn what_one_address_has_learnt_the_others_know() {
+    let (observed, mut program) = Observed::new();
+    let (names, beside, added) = (observed.names, observed.beside, unused());
+    for (server, hits) in [(names, 0.0), (beside, 1.0), (names, 2.0)] {
+        assert_eq!(observed.ask_at(server, "www.example.", RecordType::A), ResponseCode::NoError);
+        assert_eq!(value(&program, HITS), hits, "{server}");
+    }
+    // An answer of ours is kept from the second time on, whoever asked the first time.
+    for (server, cached) in [(names, 0.0), (beside, 0.0), (names, 1.0), (beside, 2.0)] {
+        assert_eq!(observed.ask_at(server, "www.a.test.", RecordType::A), ResponseCode::NoError);
+        assert_eq!(value(&program, CACHED), cached, "{server}");
+    }
+
+    // Addresses come and go, the first that was asked among them.
+    observed.move_to(&mut program, &[beside, added]);
+    for (server, hits) in [(beside, 3.0), (added, 4.0)] {
+        assert_eq!(observed.ask_at(server, "www.example.", RecordType::A), ResponseCode::NoError);
+        assert_eq!(value(&program, HITS), hits, "{server}");
+    }
+    assert_eq!(observed.alive.count("www.example."), 1, "asked once, whatever address was");
+    // What is not known yet is asked for, too, now that the address that all began with is gone.
+    for (number, server) in [beside, added].into_iter().enumerate() {
+        let name = format!("later{number}.example.");
+        assert_eq!(observed.ask_at(server, &name, RecordType::A), ResponseCode::NoError, "{server}");
+    }
+    program.stop();
+}
+
+#[test]
+fn the_bounds_hold_for_all_addresses_together() {
+    let (observed, mut program) = Observed::new();
+    let (names, beside) = (observed.names, observed.beside);
+    // Either address alone gets more than 4 KiB hold.
+    for number in 0..60 {
+        for server in [names, beside] {
+            let name = format!("n{number}.port{}.example.", server.port());
+            assert_eq!(observed.ask_at(server, &name, RecordType::A), ResponseCode::NoError);
+            let bytes = value(&program, "pointsman_dns_cache_bytes");
+            assert!(bytes <= 4096.0, "{bytes} octets are kept after {name}");
+        }
+    }
+    assert!(value(&program, "pointsman_dns_cache_bytes") > 2048.0, "they are kept");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let begun = Instant::now();
+    for server in [names, beside] {
+        for _ in 0..60 {
+            socket.send_to(&query("www.a.test.", RecordType::A), server).unwrap();
+        }
+    }
+    let limited = |program: &Program| sum(program, "pointsman_dns_rate_limited_total", &[]);
+    let asked = "pointsman_dns_queries_total{rcode=\"NOERROR\",transport=\"udp\",type=\"A\"}";
+    // 120 that others were asked for, and these.
+    program.until("all are counted", |program| value(program, asked) == 240.0);
+    let sent = 120.0 - limited(&program);
+    // Five at once, and five for each second that it took; one may be counted as asked and not yet as held back.
+    let most = 5.0 + 5.0 * begun.elapsed().as_secs_f64() + 1.0;
+    assert!(sent >= 5.0 && sent <= most, "{sent} of 120 were sent, and {most} are allowed");
+    program.stop();
+}
+
+#[test]
+fn who_listens_nowhere_keeps_nothing_of_others() {
+    let (observed, mut program) = Observed::new();
+    assert_eq!(observed.ask("www.example.", RecordType::A), ResponseCode::NoError);
+    assert!(value(&program, "pointsman_dns_cache_entries") >= 1.0);
+    observed.move_to(&mut program, &[]);
+    program.until("what others said is let go of", |program| value(program, "pointsman_dns_cache_entries") == 0.0);
+    observed.move_to(&mut program, &[observed.beside]);
+    assert_eq!(observed.ask_at(observed.beside, "www.example.", RecordType::A), ResponseCode::NoError);
+    assert_eq!(observed.alive.count("www.example."), 2);
     program.stop();
 }

@@ -185,3 +185,26 @@ fn a_framework_of_such_a_name_keeps_its_own_and_without_the_setting_there_are_no
     served.check("web.marathon.dcos.network.mesos", A, &["NXDOMAIN"]);
     served.check("network.mesos", A, &["NXDOMAIN"]);
 }
+
+#[test]
+fn names_that_have_no_room_for_their_network_are_told() {
+    let (task, network) = ("t".repeat(54), "n".repeat(63));
+    let framework_name = format!("{}.{}", "f".repeat(60), "g".repeat(45));
+    let facts = vec![
+        on("t1", &task, &[(&network, &["9.0.0.1"])]),
+        on("t2", "web", &[("dcos", &["9.0.0.2"])]),
+        Fact::Agent(Box::new(agent(1))),
+        Fact::Framework(Box::new(framework(&framework_name))),
+    ];
+    let served = serve(config(), facts);
+    // This one fits, and so does the task's own; that of its port does not.
+    let below = format!("{framework_name}.{network}.network");
+    for host in [task.clone(), own(&task, "t1")] {
+        served.check(&format!("{host}.{below}.mesos"), A, &["9.0.0.1"]);
+    }
+    let problems = served.table.problems.values().flat_map(|list| list.iter());
+    let told: Vec<_> = problems.filter(|problem| problem.code.as_str() == "invalid-name").collect();
+    assert!(told.len() == 1 && told[0].subject.ends_with("/t1"), "{told:?}");
+    assert!(told[0].message.contains("in mesos and are left out there"), "{told:?}");
+    assert!(told[0].message.ends_with(&format!("_http._tcp.{}.{below}", own(&task, "t1"))), "{told:?}");
+}

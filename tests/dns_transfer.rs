@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dns_common::{PATIENCE, ask_udp, query};
-use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
 use nsd::Nsd;
 use pointsman::config;
 use pointsman::config::checked::{TsigAlgorithm, TsigKey};
@@ -282,6 +282,52 @@ fn what_changed_is_sent_from_the_versions_that_are_kept() {
     assert_eq!(records(&current).len(), 1, "who has the version gets the SOA alone: {current}");
     let unknown = dig(address, &["example.com", &format!("IXFR={}", before - 1000)]).unwrap();
     assert_eq!(records(&unknown).len(), 1008, "a version that is not kept: the whole zone: {unknown}");
+}
+
+/// A query for what changed in `example.com` since a version, as RFC 1995 §3 has it.
+fn ixfr(known: u32) -> Vec<u8> {
+    let zone = Name::from_ascii("example.com.").unwrap();
+    let mut message = Message::new(9, MessageType::Query, OpCode::Query);
+    message.add_query(Query::query(zone.clone(), RecordType::IXFR));
+    let soa = rdata::SOA::new(zone.clone(), zone.clone(), known, 1, 1, 1, 1);
+    message.add_authority(Record::from_rdata(zone, 0, RData::SOA(soa)));
+    message.to_vec().unwrap()
+}
+
+/// RFC 1995 §2: "If the UDP reply does not fit, the query is responded to with a single SOA record of the server's current
+/// version to inform the client that a TCP query should be initiated." Here none is tried to fit.
+#[test]
+fn who_asks_what_changed_by_udp_gets_the_present_version_alone() {
+    let primary = Primary::start("allow = [\"127.0.0.0/8\"]");
+    let before = primary.serial().unwrap();
+    primary.write_zone(&[1, 2, 4, 5]);
+    until("the change is served", || primary.serial().is_some_and(|serial| serial != before));
+    let after = primary.serial().unwrap();
+    for known in [before, before.wrapping_sub(1000), after] {
+        let answer = ask_udp(primary.address(), &ixfr(known));
+        let flags = &answer.metadata;
+        assert_eq!((flags.id, flags.response_code), (9, ResponseCode::NoError), "{known}");
+        assert!(flags.authoritative && !flags.truncation, "{known}: {answer:?}");
+        assert_eq!(answer.queries[0].query_type(), RecordType::IXFR, "the question comes back as it was");
+        let serials: Vec<Option<u32>> = answer
+            .answers
+            .iter()
+            .map(|record| match &record.data {
+                RData::SOA(soa) => Some(soa.serial),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(serials, [Some(after)], "{known}: the SOA, and nothing else");
+        assert_eq!((answer.authorities.len(), answer.additionals.len()), (0, 0), "{known}: {answer:?}");
+        assert_eq!(answer.answers[0].name.to_ascii(), "example.com.");
+    }
+    assert!(primary.metrics().contains(r#"pointsman_dns_transfers_total{result="begun"} 0"#), "none was begun");
+    drop(primary);
+    // Who may have no zone is not told of it in this way either.
+    let primary = Primary::start("allow = [\"192.0.2.0/24\"]");
+    let answer = ask_udp(primary.address(), &ixfr(before));
+    assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::Refused, 0));
+    assert!(primary.metrics().contains(r#"pointsman_dns_transfers_total{result="refused"} 1"#));
 }
 
 /// What the settings put into a zone is in no difference: a secondary would keep the old name server.

@@ -1,4 +1,4 @@
-//! Answers that were asked for before, as they were sent: one worker's bounded cache.
+//! Answers that were asked for before, as they were sent: one worker's bounded cache, for all addresses that it listens on.
 //!
 //! Invariants: an answer counts for the one version of the names that it was made from; it is kept only where nothing in
 //! it was left to chance (no order of records was drawn, nothing was cut) and nothing refused, so that the octets are what

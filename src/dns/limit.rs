@@ -4,9 +4,9 @@
 //! seems to ask for the same again and again gets most of those answers not at all, and some of them cut to nothing with
 //! TC: a client that is really there asks again over TCP, or shows its cookie, and neither is limited.
 //!
-//! Each worker counts for itself, with its share of the limit: the kernel deals datagrams by their addresses and ports,
-//! and who forges chooses ports at random. Pure: the time is passed in. Bounded: so many buckets, each for whoever came
-//! last of those that fall into it.
+//! Each worker counts for itself, whichever of its addresses was asked, with its share of the limit: the kernel deals
+//! datagrams by their addresses and ports, and who forges chooses ports at random. Pure: the time is passed in. Bounded: so
+//! many buckets, each for whoever came last of those that fall into it.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -24,6 +24,7 @@ pub mod cache;
 mod chaos;
 pub mod cookies;
 pub mod forward;
+pub mod kept;
 pub mod limit;
 pub mod log;
 pub mod metrics;
@@ -46,10 +47,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
+use kept::Kept;
 use log::LogSender;
-use metrics::WorkerMetrics;
 use source::LoadNames;
 use transport::bind::{Spoken, StreamSocket, WorkerSockets};
 use transport::secure::Secure;
@@ -62,7 +63,7 @@ use crate::table::handle::TableHandle;
 /// How often a worker that nobody asks lets go of old tables.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// What one worker serves with.
+/// What one worker serves an address with.
 pub struct DnsWorker<L> {
     /// Its sockets, from [`transport::bind::bind`].
     pub sockets: WorkerSockets,
@@ -76,8 +77,8 @@ pub struct DnsWorker<L> {
     pub own_addresses: Arc<[IpAddr]>,
     /// Where answers are written down, where that is wanted.
     pub log: Option<LogSender>,
-    /// Its counters, from [`metrics::DnsMetrics::worker`].
-    pub metrics: Arc<WorkerMetrics>,
+    /// What it shares with the thread's other addresses, its counters too.
+    pub kept: Rc<Kept>,
     /// Ends it; a sender that is gone counts as [`Drain::Draining`].
     pub drain: watch::Receiver<Drain>,
 }
@@ -96,24 +97,16 @@ pub enum Drain {
 
 /// Serves until the drain has begun and what had arrived is answered.
 ///
-/// The future stays on its thread: await it within `block_on` of a current-thread runtime.
+/// The future stays on its thread: await it within a `LocalSet`, which lives as long as what is kept. Questions that other
+/// servers are being asked go on there, since others may wait for them who came by another address.
 ///
 /// # Errors
 /// A socket cannot be registered with the runtime.
 pub async fn serve<L: LoadNames + 'static>(worker: DnsWorker<L>) -> io::Result<()> {
-    let DnsWorker { sockets, secure, names, history, own_addresses, log, metrics, drain } = worker;
-    let worker = Rc::new(Worker::new(names, history, own_addresses, log, metrics));
-    let draining = Draining(drain);
-    let local = LocalSet::new();
-    local.run_until(run(sockets, secure, worker, draining)).await
-}
-
-async fn run<L: LoadNames + 'static>(
-    sockets: WorkerSockets,
-    secure: Option<Secure>,
-    worker: Rc<Worker<L>>,
-    mut draining: Draining,
-) -> io::Result<()> {
+    let DnsWorker { sockets, secure, names, history, own_addresses, log, kept, drain } = worker;
+    kept.reached_by(own_addresses);
+    let worker = Rc::new(Worker::new(names, history, log, kept));
+    let mut draining = Draining(drain);
     worker.refresh();
     let mut servers = JoinSet::new();
     for socket in sockets.udp {

@@ -1,4 +1,5 @@
-//! What the sockets of one worker share. One thread, so cells and no locks; nothing is borrowed across an await.
+//! What the sockets of one address share on one thread, beside what all of the thread's sockets do ([`super::kept`]). One
+//! thread, so cells and no locks; nothing is borrowed across an await.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use super::answer::{self, Answered, Authority, Outcome};
 use super::asker::Asker;
 use super::cache::AnswerCache;
 use super::forward::{self, Aliases, Begun, Denial, Forwarder, RA, Request, Waiting};
+use super::kept::{Answers, Kept};
 use super::limit::{Kind, RateLimiter, Verdict};
 use super::log::{Gathering, LogSender};
 use super::metrics::{Count, WorkerMetrics};
@@ -37,39 +39,25 @@ const PRESSURE: u32 = 10;
 pub(crate) struct Worker<L> {
     names: RefCell<L>,
     random: RefCell<fastrand::Rng>,
-    cache: RefCell<AnswerCache>,
-    limiter: RefCell<RateLimiter>,
-    started: Instant,
     history: Option<Arc<TableHandle>>,
     log: RefCell<Option<Gathering>>,
     transfers: Semaphore,
-    own_addresses: Arc<[IpAddr]>,
-    forwarder: Rc<Forwarder>,
+    kept: Rc<Kept>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     connections: Cell<usize>,
     freed: Notify,
 }
 
 impl<L: LoadNames> Worker<L> {
-    pub(crate) fn new(
-        names: L,
-        history: Option<Arc<TableHandle>>,
-        own_addresses: Arc<[IpAddr]>,
-        log: Option<LogSender>,
-        metrics: Arc<WorkerMetrics>,
-    ) -> Self {
+    pub(crate) fn new(names: L, history: Option<Arc<TableHandle>>, log: Option<LogSender>, kept: Rc<Kept>) -> Self {
         Self {
             names: RefCell::new(names),
             random: RefCell::new(fastrand::Rng::new()),
-            cache: RefCell::default(),
-            limiter: RefCell::default(),
-            started: Instant::now(),
             history,
             log: RefCell::new(log.map(Gathering::new)),
             transfers: Semaphore::new(transfer::MOST_AT_A_TIME),
-            own_addresses,
-            forwarder: Rc::new(Forwarder::new(metrics.forward.clone())),
-            metrics,
+            metrics: kept.metrics.clone(),
+            kept,
             connections: Cell::new(0),
             freed: Notify::new(),
         }
@@ -79,15 +67,18 @@ impl<L: LoadNames> Worker<L> {
     pub(crate) fn with_names<R>(&self, batch: impl FnOnce(&mut Answering<'_, L::Names>) -> R) -> R {
         let mut names = self.names.borrow_mut();
         let mut log = self.log.borrow_mut();
+        let kept = &*self.kept;
+        let mut answers = kept.answers.borrow_mut();
+        let Answers { cache, own_addresses } = &mut *answers;
         let result = batch(&mut Answering {
             log: log.as_mut(),
-            forwarder: self.forwarder.is_on().then_some(&self.forwarder),
-            authority: Authority { names: names.load_names(), own_addresses: &self.own_addresses },
+            forwarder: kept.forwarder.is_on().then_some(&kept.forwarder),
+            authority: Authority { names: names.load_names(), own_addresses },
             random: &mut self.random.borrow_mut(),
-            cache: &mut self.cache.borrow_mut(),
+            cache,
             metrics: &self.metrics,
-            limiter: &self.limiter,
-            started: self.started,
+            limiter: &kept.limiter,
+            started: kept.started,
             now: unix_seconds(),
         });
         if let Some(log) = log.as_mut() {
@@ -99,7 +90,7 @@ impl<L: LoadNames> Worker<L> {
     /// Lets go of an old version of the names, which a reader otherwise keeps until it is asked something, and takes
     /// over what is configured for other names. Within a `LocalSet`.
     pub(crate) fn refresh(&self) {
-        self.setting(|config| self.forwarder.configure(&config.forward));
+        self.setting(|config| self.kept.forwarder.configure(&config.forward));
     }
 
     /// The answer to a query that had to wait for others, counted. `None`: it is held back.
@@ -114,7 +105,8 @@ impl<L: LoadNames> Worker<L> {
             let message = request.message();
             let Incoming::Query(query) = query::parse(&message) else { return Some(octets) };
             let kind = kind_of(&query.question, &answered, &octets);
-            match self.setting(|config| judge(config, &self.metrics, &self.limiter, client, kind, self.started)) {
+            let Kept { limiter, started, .. } = &*self.kept;
+            match self.setting(|config| judge(config, &self.metrics, limiter, client, kind, *started)) {
                 Verdict::Send => {}
                 Verdict::Drop => return None,
                 Verdict::Slip => {
@@ -143,7 +135,8 @@ impl<L: LoadNames> Worker<L> {
         let permit = tokio::time::timeout(self.idle_time(), self.transfers.acquire()).await.ok()?.ok()?;
         self.metrics.count(Count::Transfers);
         let names = self.names.borrow_mut().share_names();
-        Some((transfer::begin(request, names, self.own_addresses.clone(), self.history.clone()), permit))
+        let own_addresses = self.kept.answers.borrow().own_addresses.clone();
+        Some((transfer::begin(request, names, own_addresses, self.history.clone()), permit))
     }
 
     /// How long a connection may go without a complete query.

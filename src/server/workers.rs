@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::service_ports::ServicePorts;
 use super::startup::StartError;
 use super::take_over::{Handed, Place};
 use crate::config::Config;
+use crate::dns::kept::Kept;
 use crate::dns::log::LogSender;
 use crate::dns::metrics::DnsMetrics;
 use crate::dns::transport::bind::WorkerSockets;
@@ -299,26 +301,35 @@ fn start_thread(seat: WorkerSeat, parts: &WorkerParts, drain: watch::Receiver<Dr
     Ok(Thread { dns, proxy, thread })
 }
 
-/// Serves DNS on whatever sockets come, until there will be no more and all are drained.
+/// Serves DNS on whatever sockets come, until there will be no more and all are drained. What is kept outlives them: another
+/// address, or one less, costs nobody an answer.
 async fn serve_dns(
     mut starts: mpsc::Receiver<DnsStart>,
     table: &Arc<TableHandle>,
     log: &LogSender,
     metrics: Arc<dns::metrics::WorkerMetrics>,
 ) {
+    let kept = Rc::new(Kept::new(metrics));
     let mut running = JoinSet::new();
     loop {
+        // Cancel safe: both only wait. In order, because successors come before the former ones end: what is kept is theirs.
         tokio::select! {
+            biased;
             start = starts.recv() => match start {
                 Some(DnsStart { sockets, secure, own_addresses, drain }) => {
-                    let (names, metrics) = (table.reader(), metrics.clone());
-                    let history = Some(table.clone());
-                    let worker = DnsWorker { sockets, secure, names, history, own_addresses, log: Some(log.clone()), metrics, drain };
+                    let (names, history, kept) = (table.reader(), Some(table.clone()), kept.clone());
+                    let log = Some(log.clone());
+                    let worker = DnsWorker { sockets, secure, names, history, own_addresses, log, kept, drain };
                     running.spawn_local(dns::serve(worker));
                 }
                 None => break,
             },
-            Some(ended) = running.join_next(), if !running.is_empty() => report(ended),
+            Some(ended) = running.join_next(), if !running.is_empty() => {
+                report(ended);
+                if running.is_empty() {
+                    kept.rest();
+                }
+            }
         }
     }
     while let Some(ended) = running.join_next().await {

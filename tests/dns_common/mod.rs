@@ -7,12 +7,14 @@ pub mod upstream;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
+use pointsman::dns::kept::Kept;
 use pointsman::dns::metrics::{Count, DnsMetrics};
 use pointsman::dns::sample::Sample;
 use pointsman::dns::source::LoadNames;
@@ -20,6 +22,7 @@ use pointsman::dns::transport::bind::{Spoken, StreamSocket, bind, bind_streams, 
 use pointsman::dns::transport::secure::Secure;
 use pointsman::dns::{DnsWorker, Drain, serve};
 use tokio::sync::watch;
+use tokio::task::LocalSet;
 
 /// Long enough for a busy machine; nothing waits for it unless the test is going to fail.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,16 +76,9 @@ impl Server {
             let metrics = metrics.worker(index);
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(serve(DnsWorker {
-                    sockets,
-                    secure,
-                    names,
-                    history: None,
-                    own_addresses,
-                    log: None,
-                    metrics,
-                    drain,
-                }))
+                let kept = Rc::new(Kept::new(metrics));
+                let worker = DnsWorker { sockets, secure, names, history: None, own_addresses, log: None, kept, drain };
+                LocalSet::new().block_on(&runtime, serve(worker))
             })
         });
         let workers = threads.collect();

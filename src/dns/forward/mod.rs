@@ -11,7 +11,8 @@
 //!                                             exchange: UDP, TCP, TLS ──────┘
 //! ```
 //!
-//! Each worker has all of this for itself: no lock, and one slow server delays only those who ask for its names.
+//! Each worker has all of this for itself, once for all addresses that it listens on ([`super::kept`]): no lock, and one slow
+//! server delays only those who ask for its names.
 //! Invariants: only clients in allowed networks are served; what waits is bounded, and so is every wait; of that bound no
 //! zone's servers take all ([`room`]); an answer
 //! counts only if it answers the query that was sent, and is cut to what was asked for; absence is never served past

@@ -423,6 +423,7 @@ fn next_message(octets: &[u8], at: usize) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::kept::Kept;
     use crate::dns::sample::Sample;
     use std::sync::Arc;
     use tokio::sync::watch;
@@ -441,7 +442,8 @@ mod tests {
     async fn a_connection_costs_little_while_it_is_idle() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), None, [].into(), None, Arc::default()));
+        let kept = Rc::new(Kept::new(Arc::default()));
+        let worker = Rc::new(Worker::new(Arc::new(Sample::new("mesos")), None, None, kept));
         let draining = Draining(watch::channel(crate::dns::Drain::Serving).1);
         let serving = Connection::new(stream, Transport::Tcp, None, &worker).run(draining);
         let size = size_of_val(&serving);

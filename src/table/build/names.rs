@@ -430,7 +430,10 @@ pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) ->
         let Some(framework) = entry.first() else { continue };
         let is_unaddressed = framework.connected && addresses_of(state, framework).is_empty();
         let unaddressed = is_unaddressed.then(|| unaddressed_problem(framework));
-        let problems: Vec<Problem> = unaddressed.into_iter().chain(long_name_problem(framework, &rules)).collect();
+        let has_dcos = state.config.dns.dcos.source.as_deref() == Some(mesos.name.as_str());
+        let long_label = has_dcos.then(|| long_label_problem(framework, &rules)).flatten();
+        let long = long_name_problem(framework, &rules).into_iter().chain(long_label);
+        let problems: Vec<Problem> = unaddressed.into_iter().chain(long).collect();
         if let Some(first) = problems.first() {
             found.insert(first.subject.clone(), problems);
         }
@@ -473,6 +476,26 @@ fn long_name_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<
     })
 }
 
+/// A framework whose part has no room in one label, as which the zones of DC/OS have it.
+fn long_label_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<Problem> {
+    let part = rules.framework(&framework.name);
+    // Its dots become hyphens: one octet each.
+    if part.len() <= LABEL {
+        return None;
+    }
+    let label = NamingRules::dcos_label(&part);
+    let message = format!(
+        "in the zones of DC/OS it is one label, and longer than a label's {LABEL} octets: there it is shortened to {label}"
+    );
+    Some(Problem {
+        code: ProblemCode::InvalidName,
+        subject: format!("{}/{}", framework.cluster, framework.id).into(),
+        at: framework.name.clone(),
+        message: message.into(),
+        mend: format!("give the framework a name of at most {LABEL} octets").into(),
+    })
+}
+
 fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
     let (name, host) = (&framework.name, &framework.hostname);
     let mend = "let the scheduler register with an address as its hostname (Marathon: --hostname), or with a name that is known here";
@@ -499,7 +522,8 @@ fn framework_names(state: &ClusterState, cluster: &ClusterName) -> Arc<[(Framewo
 /// Framework's parts that have dots, with what they are as one label.
 fn dotted_frameworks(names: &[(FrameworkId, Arc<str>)], rules: &NamingRules) -> Arc<[(Arc<str>, Arc<str>)]> {
     let parts = names.iter().flat_map(|(_, name)| rules.framework_parts(name)).filter(|part| part.contains('.'));
-    let dotted: BTreeSet<(Arc<str>, Arc<str>)> = parts.map(|part| (part.replace('.', "-").into(), part)).collect();
+    let dotted: BTreeSet<(Arc<str>, Arc<str>)> =
+        parts.map(|part| (NamingRules::dcos_label(&part).into(), part)).collect();
     dotted.into_iter().collect()
 }
 

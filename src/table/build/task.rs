@@ -36,6 +36,7 @@ use crate::model::service::Protocol;
 use crate::model::task::{Health, NetworkMode, TaskDefinition, TaskFacts, TaskState};
 use crate::table::names::group::group_names;
 use crate::table::names::label::{self, LABEL, agent_tail};
+use crate::table::names::left_out;
 use crate::table::names::rules::NamingRules;
 use crate::table::task::{SaidPort, TaskExtras, TaskView, addresses_of};
 
@@ -201,6 +202,7 @@ fn derive_as(inputs: &Inputs<'_>, said: &Said, belonging: &Belonging, problems: 
     out.view.extras = (extras != TaskExtras::default()).then(|| Box::new(extras));
     out.problems.extend(name_problem(facts, config));
     out.problems.extend(port_name_problems(facts, config));
+    out.problems.extend(left_out_problem(&out.view, config));
     if !out.problems.is_empty() {
         let subject: Arc<str> = facts.key.to_string().into();
         out.problems.iter_mut().for_each(|problem| problem.subject = subject.clone());
@@ -787,6 +789,18 @@ fn port_name_problems(facts: &TaskFacts, config: &Config) -> Vec<Problem> {
         })
     });
     problems.collect()
+}
+
+/// Names of a task that are longer than any message can say.
+fn left_out_problem(view: &TaskView, config: &Config) -> Option<Problem> {
+    let mesos = config.mesos.iter().find(|mesos| mesos.cluster == *view.facts.key.cluster())?;
+    let left_out = left_out(view, &config.dns, mesos)?;
+    let (count, zone, name) = (left_out.count, &left_out.zone, &left_out.longest);
+    let message = format!(
+        "names of it would be longer than 255 octets in {zone} and are left out there: {count}, the longest {name}"
+    );
+    let mend = format!("name the task, its ports, its framework or the network with {} octets less", left_out.excess);
+    Some(problem(ProblemCode::InvalidName, "", &message, &mend))
 }
 
 /// A problem whose subject the caller fills in.

@@ -184,13 +184,18 @@ impl ClusterNames {
         for view in self.ids.views() {
             let (label, member) = (id_label(view.facts.key.said_id()), Member::new(view.clone()));
             for part in id_parts(view, &self.rules) {
-                let host = format!("{label}.{ID}.{part}");
-                names.extend(self.port_names(&host, &member));
-                self.list_in_networks(&host, &member, names);
-                names.insert(format!("{host}.slave"));
-                names.insert(host);
+                self.list_id(&label, &part, &member, names);
             }
         }
+    }
+
+    /// … those of one task.
+    pub(super) fn list_id(&self, label: &str, part: &str, member: &Member, names: &mut BTreeSet<String>) {
+        let host = format!("{label}.{ID}.{part}");
+        names.extend(self.port_names(&host, member));
+        self.list_in_networks(&host, member, names);
+        names.insert(format!("{host}.slave"));
+        names.insert(host);
     }
 
     /// The tasks that a name by id stands for; none where it is none, or stands for their agents or ports.

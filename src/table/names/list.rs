@@ -110,17 +110,31 @@ impl ClusterNames {
         names
     }
 
+    /// Everything that may have records for one task under a name that it shares with others.
+    pub(super) fn list_member(&self, group: &str, member: &Member, names: &mut BTreeSet<String>) {
+        self.with_parts(group, member, |task, part| {
+            names.extend(self.records_at(task, part, member).into_iter().map(|(name, _)| name));
+            self.list_ports(group, member, names);
+            self.list_networks(task, part, member, names);
+        });
+    }
+
     /// Every task under each name that it shares with others: the name, its task's and its framework's part, the task.
     fn each_named(&self, mut visit: impl FnMut(&str, &str, &str, &Member)) {
         for (name, group) in self.groups.iter() {
             for member in group.members.iter() {
-                let Some(framework) = &member.view.framework else { continue };
-                let parts = self.rules.framework_parts(&framework.name);
-                let task = |part: &str| name.strip_suffix(part)?.strip_suffix('.');
-                if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
-                    visit(name, task, part, member);
-                }
+                self.with_parts(name, member, |task, part| visit(name, task, part, member));
             }
+        }
+    }
+
+    /// The task's and the framework's part of a group's name, as they are for this task.
+    fn with_parts(&self, group: &str, member: &Member, visit: impl FnOnce(&str, &str)) {
+        let Some(framework) = &member.view.framework else { return };
+        let parts = self.rules.framework_parts(&framework.name);
+        let task = |part: &str| group.strip_suffix(part)?.strip_suffix('.');
+        if let Some((task, part)) = parts.iter().find_map(|part| Some((task(part)?, part))) {
+            visit(task, part);
         }
     }
 

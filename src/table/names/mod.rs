@@ -14,6 +14,7 @@ pub mod group;
 mod hosts;
 pub mod ids;
 pub mod label;
+mod lengths;
 mod list;
 mod nearness;
 mod networks;
@@ -27,6 +28,7 @@ mod weights;
 
 pub(crate) use agents::{AgentNames, ill_named};
 pub(crate) use dcos::Vips;
+pub(crate) use lengths::left_out;
 pub(crate) use reverse::{AddressNames, own_addresses};
 pub(crate) use shown::{Around, Pointers, Shown, settings};
 pub(crate) use statics::{Spread, StaticNames};

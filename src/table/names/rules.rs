@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::label::{NAME, domain_frag, shorten, spec};
+use super::label::{LABEL, NAME, domain_frag, shorten, spec};
 use crate::config::checked::{DnsConfig, ExtraName, LabelRule, NameUnhealthy};
 
 /// The rules of one zone.
@@ -69,6 +69,12 @@ impl NamingRules {
     /// A framework's part as it is in names that would be too long with it: the same where it is short enough.
     pub fn short_framework<'a>(&self, part: &'a str) -> std::borrow::Cow<'a, str> {
         shorten(part, self.room)
+    }
+
+    /// The label that a framework's part is in the zones of DC/OS: dots are hyphens there, and what has no room in a label
+    /// ends in a hash.
+    pub fn dcos_label(part: &str) -> String {
+        shorten(&part.replace('.', "-"), LABEL).into_owned()
     }
 
     /// A framework's parts: as it is, and the shortened one where that is another.

@@ -3,24 +3,28 @@
 //! `l4lb.thisdcos.directory`, and the fixed names of each node.
 //!
 //! A renamed zone (`thisdcos.global`, `dclb`, a cluster's key below `dcos.directory`) is a zone of its own with the same
-//! content: what it answers, SOA and targets included, lies in the zone that was asked.
+//! content: what it answers, SOA and targets included, lies in the zone that was asked. What has no room for a name there is
+//! left out, and told ([`super::lengths`]).
 
 mod phash;
 mod vips;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::cluster::ClusterNames;
 use super::group::Member;
+use super::label::NAME;
+use super::rules::NamingRules;
 use super::{Content, Names, Record, Zone};
 use crate::cluster::event::{Binding, RecordData};
 use crate::config::checked::DcosConfig;
 use crate::model::dcos::ZoneKind as Kind;
 use crate::model::id::ClusterName;
 
-pub(crate) use vips::Vips;
+pub(crate) use vips::{Vips, names_of};
 
 impl Names {
     /// The records of a name of a DC/OS zone; `None` if it does not exist.
@@ -28,7 +32,7 @@ impl Names {
         let names = || self.of_cluster(cluster);
         match kind {
             Kind::Tasks => names()?.dcos_tasks(below),
-            Kind::Mirror => Some(mirrored(names()?.find(below)?, &names()?.zone, &zone.name)),
+            Kind::Mirror => Some(names()?.mirrored(names()?.find(below)?, &zone.name)),
             Kind::Vips => names()?.dcos_vip(below),
             Kind::ZooKeeper => names()?.dcos_zookeeper(below),
             Kind::ThisNode => this_node(&self.dcos, below),
@@ -125,13 +129,14 @@ impl ClusterNames {
         let mut names: BTreeSet<String> = ["leader", "master"].map(str::to_owned).into();
         for (name, group) in self.groups.iter() {
             for member in group.members.iter() {
-                let framework = member.view.framework.as_ref().map(|framework| self.rules.framework(&framework.name));
-                let Some(framework) = framework else { continue };
-                let Some(task) = name.strip_suffix(&*framework).and_then(|task| task.strip_suffix('.')) else {
-                    continue;
-                };
-                let of = |(label, _): &(&str, Whose)| format!("{task}.{}.{label}", framework.replace('.', "-"));
-                names.extend(WHOSE.iter().map(of));
+                let Some(framework) = &member.view.framework else { continue };
+                for part in self.rules.framework_parts(&framework.name) {
+                    let Some(task) = name.strip_suffix(&*part).and_then(|task| task.strip_suffix('.')) else {
+                        continue;
+                    };
+                    let framework = NamingRules::dcos_label(&part);
+                    names.extend(WHOSE.iter().map(|(label, _)| format!("{task}.{framework}.{label}")));
+                }
             }
         }
         names
@@ -178,21 +183,41 @@ fn spartan(name: &str) -> Option<Vec<Record>> {
     }
 }
 
-/// Records of one zone as another zone says them.
-fn mirrored(records: Vec<Record>, from: &str, to: &str) -> Vec<Record> {
-    let moved = |target: &Arc<str>| match super::below(target, from) {
-        Some(below) if !below.is_empty() => format!("{below}.{to}").into(),
-        _ => target.clone(),
-    };
-    let data = |data: RecordData| match data {
-        RecordData::Srv { priority, weight, port, target } => {
-            RecordData::Srv { priority, weight, port, target: moved(&target) }
+impl ClusterNames {
+    /// Records of the cluster's zone as another zone says them. Those whose target has no name there are left out: no message
+    /// could say it (RFC 1035 §2.3.4: "names 255 octets or less").
+    fn mirrored(&self, records: Vec<Record>, to: &str) -> Vec<Record> {
+        let moved = |target: &Arc<str>| match super::below(target, &self.zone) {
+            Some(below) if !below.is_empty() => self.fitting(below, to).map(|below| format!("{below}.{to}").into()),
+            _ => Some(target.clone()),
+        };
+        let data = |data: RecordData| match data {
+            RecordData::Srv { priority, weight, port, target } => {
+                Some(RecordData::Srv { priority, weight, port, target: moved(&target)? })
+            }
+            RecordData::Svcb(binding) => {
+                Some(RecordData::Svcb(Box::new(Binding { target: moved(&binding.target)?, ..*binding })))
+            }
+            RecordData::Https(binding) => {
+                Some(RecordData::Https(Box::new(Binding { target: moved(&binding.target)?, ..*binding })))
+            }
+            other => Some(other),
+        };
+        records.into_iter().filter_map(|record| Some(Record { data: data(record.data)?, ttl: record.ttl })).collect()
+    }
+
+    /// A host's name as it fits below another zone: with its framework's shortened part, where that is needed and there is one.
+    fn fitting<'a>(&self, host: &'a str, zone: &str) -> Option<Cow<'a, str>> {
+        let fits = |host: &str| host.len() + 1 + zone.len() <= NAME;
+        if fits(host) {
+            return Some(Cow::Borrowed(host));
         }
-        RecordData::Svcb(binding) => RecordData::Svcb(Box::new(Binding { target: moved(&binding.target), ..*binding })),
-        RecordData::Https(binding) => {
-            RecordData::Https(Box::new(Binding { target: moved(&binding.target), ..*binding }))
-        }
-        other => other,
-    };
-    records.into_iter().map(|record| Record { data: data(record.data), ttl: record.ttl }).collect()
+        self.framework_names.iter().find_map(|(_, name)| {
+            let parts = self.rules.framework_parts(name);
+            let [short, whole] = parts.as_slice() else { return None };
+            let (before, after) = host.split_once(&format!(".{whole}"))?;
+            let shorter = format!("{before}.{short}{after}");
+            ((after.is_empty() || after.starts_with('.')) && fits(&shorter)).then_some(Cow::Owned(shorter))
+        })
+    }
 }

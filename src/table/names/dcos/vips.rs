@@ -155,7 +155,7 @@ fn shown(name: &str, askers: &[Asker]) -> u64 {
 }
 
 /// The names that a task asks for.
-fn names_of(view: &TaskView) -> BTreeSet<String> {
+pub(crate) fn names_of(view: &TaskView) -> BTreeSet<String> {
     let written = vip_names(&view.facts.definition);
     // Nearly every task.
     if written.is_empty() {
