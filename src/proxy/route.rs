@@ -169,10 +169,7 @@ impl Destination {
         ask: &Ask<'a>,
         rng: &mut Rng,
     ) -> Option<Chosen<'a>> {
-        let has_room =
-            |endpoint: &Endpoint| ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits);
-        let accepts =
-            |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint) && limit::has_room(ask, endpoint);
+        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint, limits, ask);
         let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
         match kept {
             Some(kept) => Some((kept, false)),
@@ -193,6 +190,13 @@ impl Destination {
             && self.service.available.iter().any(|endpoint| self.accepts(endpoint, tried))
     }
 
+    /// Whether one of them could take a request now: it has room and is not spared, unless too many are.
+    pub fn has_room(&self, tried: &[Arc<Endpoint>], limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
+        self.service.available.iter().any(|endpoint| {
+            self.accepts(endpoint, tried) && has_room(endpoint, limits, ask) && !is_spared(endpoint, ask)
+        })
+    }
+
     fn accepts(&self, endpoint: &Endpoint, tried: &[Arc<Endpoint>]) -> bool {
         self.version.as_ref().is_none_or(|version| *version == endpoint.version)
             && endpoint.protocol.is_http()
@@ -209,6 +213,16 @@ impl Destination {
             }
         }
     }
+}
+
+/// Whether an endpoint may get one more request, of this worker and of all.
+fn has_room(endpoint: &Endpoint, limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
+    ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits) && limit::has_room(ask, endpoint)
+}
+
+/// Whether an endpoint gets nothing because it failed: not where so many are spared that all count again.
+fn is_spared(endpoint: &Endpoint, ask: &Ask<'_>) -> bool {
+    endpoint.run.ejection.is_ejected() && !ask.local.is_panicking(ask.now)
 }
 
 /// Whether both run on one agent.

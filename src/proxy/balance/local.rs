@@ -149,6 +149,20 @@ impl ServiceLocal {
         }
     }
 
+    /// Takes a repeat out of the budget if it may begin now. `former`: the repeat that it follows and whose place it takes;
+    /// left alone where it may not.
+    pub fn repeat_now(self: &Rc<Self>, ratio: f64, workers: usize, former: &mut Option<Repeat>) -> Option<Repeat> {
+        let now = Moment::of(Instant::now().into_std());
+        let mut budget = self.budget.borrow_mut();
+        match former {
+            Some(_) => former.take_if(|_| budget.withdraw_again(workers, now)),
+            None => {
+                let grant = budget.withdraw(ratio, self.in_flight.get(), workers, now);
+                (grant == Grant::Granted).then(|| Repeat(self.clone()))
+            }
+        }
+    }
+
     /// Looks at the service as the current table has it; `agent` tells where an endpoint runs. Costs two comparisons while
     /// that is the same.
     pub fn look(
