@@ -18,7 +18,7 @@ use super::rotation::Rotation;
 use super::zones::Zones;
 use super::{eject, slow_start};
 use crate::config::Config;
-use crate::config::checked::BalanceConfig;
+use crate::config::checked::{BalanceConfig, EjectionConfig};
 use crate::model::agent::AgentFacts;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::ServiceId;
@@ -204,8 +204,7 @@ impl ServiceLocal {
         if is_panic && now.since(at).is_some_and(|age| age < RECHECK) {
             return true;
         }
-        let is_panic =
-            eject::is_panic(&view.config.proxy.balance.ejection, ejected(&view.service), view.service.available.len());
+        let is_panic = self::is_panic(&view.config.proxy.balance.ejection, &view.service);
         view.panic = (now, is_panic);
         is_panic
     }
@@ -291,6 +290,11 @@ pub fn age(endpoint: &Endpoint, now: Moment, wall: Timestamp) -> Option<Duration
         (Some(ready), Some(back)) => Some(ready.min(back)),
         (ready, back) => ready.or(back),
     }
+}
+
+/// Whether so many of a service's endpoints are spared that all count again.
+pub fn is_panic(config: &EjectionConfig, service: &Service) -> bool {
+    eject::is_panic(config, ejected(service), service.available.len())
 }
 
 fn ejected(service: &Service) -> usize {
