@@ -169,9 +169,9 @@ fn by_weight<'a, T>(things: &'a [T], weight: impl Fn(&T) -> u32, rng: &mut Rng) 
 }
 
 impl Destination {
-    /// An endpoint that has not been `tried` and has room: the one that the client is kept on, else as the service's
-    /// algorithm has it; and whether the request is a probe of it. A client is not kept on an endpoint that is spared. What failed on one agent is tried on another first: a
-    /// machine that is cut off takes all its tasks along.
+    /// An endpoint that has not been `tried` and has room: the one that the client is kept on unless it is spared, else as
+    /// the service's algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on
+    /// another first: a machine that is cut off takes all its tasks along.
     pub fn choose<'a>(
         &'a self,
         tried: &[Arc<Endpoint>],
@@ -200,7 +200,8 @@ impl Destination {
             && self.service.available.iter().any(|endpoint| self.accepts(endpoint, tried))
     }
 
-    /// Whether one of them could take a request now: it has room and is not spared, unless too many are.
+    /// Whether another endpoint than those that were `tried` could take a request now: it has room and is not spared, unless
+    /// too many are.
     pub fn has_room(&self, tried: &[Arc<Endpoint>], limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
         self.service.available.iter().any(|endpoint| {
             self.accepts(endpoint, tried) && has_room(endpoint, limits, ask) && !is_spared(endpoint, ask)
