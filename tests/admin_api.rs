@@ -11,7 +11,11 @@ use std::time::Duration;
 use admin_common::{TOKEN, TestAdmin, add_service, exchange, service_id, source, table};
 use pointsman::admin::Phase;
 use pointsman::cluster::event::{ClusterEvent, Command};
+use pointsman::config::filter::FilterConfig;
 use pointsman::model::endpoint::{Endpoint, EndpointState};
+use pointsman::model::password::PasswordHash;
+use pointsman::model::rules::{BasicAuth, Rules};
+use pointsman::model::run::Moment;
 use pointsman::model::service::Protocol;
 use pointsman::model::task::Label;
 use pointsman::table::Table;
@@ -133,6 +137,85 @@ fn requests_are_explained() {
     }
     assert_eq!(admin.get("/v1/explain").0, 400);
     assert_eq!(admin.get("/v1/explain?url=http://a/&name=b").0, 400);
+}
+
+/// What a service's rules answer by themselves is no request that is routed; what depends on who asks is told.
+#[test]
+fn explain_tells_what_the_services_rules_answer() {
+    let admin = TestAdmin::start();
+    let check = |rules: Rules, query: &str, outcome: &str, status: Option<u64>, part: &str| {
+        admin.publish("rules", |table| {
+            let mut config = (*table.config).clone();
+            config.proxy.filters = vec![FilterConfig { name: "known".into(), ..FilterConfig::default() }];
+            table.config = Arc::new(config);
+            let mut service = (**table.service(&service_id("f-1", "web")).unwrap()).clone();
+            service.rules = rules.shared();
+            table.services.insert(service.id.clone(), Arc::new(service));
+        });
+        let (_, body) = admin.get(&format!("/v1/explain?url={query}"));
+        let request = &body["request"];
+        assert_eq!((request["outcome"].as_str(), request["status"].as_u64()), (Some(outcome), status), "{request}");
+        let told = format!("{} {}", request["reason"], request["targets"][0]["rules"]);
+        assert!(told.contains(part), "{told} lacks {part:?}");
+    };
+    let none = Rules::default;
+    let (root, below) = ("http://web.example.com/", "http://web.example.com/a");
+    check(none(), root, "routed", None, "one of the available endpoints\" []");
+    let https = || Rules { https_redirect: true, ..none() };
+    check(https(), below, "answered", Some(301), "https-required");
+    check(https(), "http://web.example.com/a&method=POST", "answered", Some(308), "sends clear text to HTTPS");
+    check(https(), "https://web.example.com/a", "routed", None, "sends clear text to HTTPS");
+    let moved = || Rules { root_redirect: Some("/shop".into()), ..none() };
+    check(moved(), root, "answered", Some(301), "sends / to /shop");
+    check(moved(), below, "routed", None, "sends / to /shop");
+    let networks = |networks: &[&str]| Some(networks.iter().map(|network| network.parse().unwrap()).collect());
+    check(Rules { networks: networks(&[]), ..https() }, root, "refused", Some(403), "address-refused");
+    let some = || Rules { networks: networks(&["10.0.0.0/8", "192.0.2.0/24"]), ..none() };
+    check(some(), root, "routed", None, "if the service's rules let its client in");
+    check(some(), root, "routed", None, "lets in clients of 10.0.0.0/8, 192.0.2.0/24");
+    let hash = PasswordHash::parse("$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.").unwrap();
+    let asking = |users: &[&str]| {
+        let users = users.iter().map(|user| ((*user).into(), hash.clone())).collect();
+        Rules { auth: Some(BasicAuth { realm: "r".into(), users }), ..moved() }
+    };
+    check(asking(&["ann"]), root, "refused", Some(401), "password-required");
+    // `ann:b`: whether that is right is not tried. Only then the root's new place is told.
+    let tried = "&header=Authorization:Basic%20YW5uOmI=";
+    check(asking(&["ann"]), &format!("{below}{tried}"), "routed", None, "let its client in");
+    check(asking(&["ann"]), &format!("{root}{tried}"), "answered", Some(301), "redirected");
+    check(asking(&[]), &format!("{below}{tried}"), "refused", Some(401), "knows none");
+    let filtered = |names: &[&str]| Rules { filters: names.iter().map(|name| (*name).into()).collect(), ..none() };
+    check(filtered(&["known"]), root, "routed", None, "filter known");
+    check(filtered(&["known", "other"]), root, "refused", Some(503), "unknown-filter");
+    // HTTPS first, so that nobody is asked for a password in clear text.
+    check(Rules { https_redirect: true, ..asking(&["ann"]) }, root, "answered", Some(301), "https-required");
+}
+
+#[test]
+fn spared_endpoints_in_panic_are_told_as_served() {
+    let admin = TestAdmin::start();
+    admin.publish("four endpoints", |table| add_service(table, "f-1", "web", &[EndpointState::Ready; 4]));
+    let spare = |count: usize| {
+        let table = admin.table.load();
+        let now = Moment::of(std::time::Instant::now());
+        for endpoint in table.service(&service_id("f-1", "web")).unwrap().endpoints.iter().take(count) {
+            endpoint.run.ejection.eject_for(Duration::from_secs(3600), now, 1.0);
+        }
+        admin.get("/v1/explain?url=http://web.example.com/").1["request"]["targets"][0].clone()
+    };
+    let target = spare(1);
+    assert_eq!(target["panic_spared"], false);
+    let reason = target["endpoints"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("it failed and is spared for another "), "{reason}");
+    // Less than half are left: all count again.
+    let target = spare(3);
+    assert_eq!(target["panic_spared"], true);
+    for number in 0..3 {
+        assert_eq!(target["endpoints"][number]["reason"], "it failed, and is served because too many are spared");
+    }
+    assert_eq!(target["endpoints"][3]["reason"], Value::Null);
+    let (_, service) = admin.get("/v1/services/marathon/web");
+    assert_eq!(service["endpoints"][0]["reason"], target["endpoints"][0]["reason"]);
 }
 
 #[test]

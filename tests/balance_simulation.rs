@@ -427,6 +427,44 @@ async fn load_follows_weights() {
     }
 }
 
+/// Beside the heaviest one the others have hardly a turn; without it they share by their weights.
+#[tokio::test(start_paused = true)]
+async fn light_endpoints_share_what_the_heaviest_leaves() {
+    for weights in [[u16::MAX, 6, 6, 6], [1000, 5, 5, 5], [1000, 2, 6, 12], [1000, 300, 100, 200], [0, 1, 2, 3]] {
+        let endpoints = weights.iter().enumerate().map(|(number, weight)| endpoint(number as u16, *weight));
+        let mut simulation = Simulation::new(service(endpoints), "round_robin", all(5));
+        let now = Moment::of(Instant::now().into_std());
+        simulation.endpoint(0).run.ejection.eject_for(secs(3600), now, 1.0);
+        let counts = simulation.run(secs(20), 600.0).await;
+        assert_eq!(counts[0], 0, "{weights:?}");
+        let light: u32 = weights[1..].iter().map(|weight| u32::from(*weight)).sum();
+        for (number, weight) in weights.iter().enumerate().skip(1) {
+            let expected = f64::from(*weight) / f64::from(light);
+            assert!((share(&counts, number) - expected).abs() < 0.02, "{weights:?} {counts:?}");
+        }
+    }
+}
+
+/// The longest walk is some rounds: each place that is looked at costs the request that waits.
+#[tokio::test(start_paused = true)]
+async fn one_pick_looks_at_few_places() {
+    const COUNT: u16 = 1000;
+    let endpoints = (0..COUNT).map(|number| endpoint(number, if number == 0 { u16::MAX } else { 1 }));
+    let mut simulation = Simulation::new(service(endpoints), "round_robin", all(5));
+    let looked = std::cell::Cell::new(0);
+    let wanted = |endpoint: &Arc<Endpoint>| {
+        looked.set(looked.get() + 1);
+        endpoint.weight.0 == 1
+    };
+    let (local, service) = (&simulation.locals[0], simulation.service.clone());
+    for _ in 0..100 {
+        looked.set(0);
+        let share = |endpoint: &Endpoint| f64::from(endpoint.weight.0) / f64::from(u16::MAX);
+        assert!(local.rotation.next(&service.available, wanted, share, &mut simulation.rng).is_some());
+        assert!(looked.get() <= 3 * u32::from(COUNT), "{}", looked.get());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn load_leaves_a_slow_endpoint_and_comes_back() {
     let slow_from = secs(10);

@@ -9,8 +9,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use admin_common::{TOKEN, TestAdmin, add_service, service_id};
+use pointsman::labels::host::HostPattern;
 use pointsman::model::endpoint::EndpointState;
+use pointsman::model::rules::Rules;
+use pointsman::model::service::Target;
 use pointsman::model::time::Timestamp;
+use pointsman::table::routes::Route;
 use pointsman::table::ways::Way;
 use serde_json::Value;
 
@@ -50,10 +54,22 @@ fn exit_codes_and_texts() {
     check(&["explain", "wob.example.com/"], 1, "the nearest routes");
     check(&["explain", "http://h/", "-H", "Host: web.example.com"], 0, "routed");
     check(&["explain", "web.nowhere"], 1, "table version 1");
+    admin.publish("rules", |table| {
+        let mut service = (**table.service(&service_id("f-2", "web")).unwrap()).clone();
+        service.rules = Rules { networks: Some(Box::new([])), ..Rules::default() }.shared();
+        let owner = service.id.clone();
+        table.services.insert(owner.clone(), Arc::new(service));
+        let known = table.routes.sorted()[0].clone();
+        let targets = known.targets.iter().map(|target| Target { service: owner.clone(), ..target.clone() }).collect();
+        let host = HostPattern::parse("closed.example.com").unwrap();
+        table.routes.insert(Arc::new(Route { owner: owner.clone(), host, targets, ..(*known).clone() }));
+    });
+    check(&["explain", "closed.example.com/"], 1, "the proxy itself answers 403");
+    check(&["explain", "closed.example.com/"], 1, "rules: lets in no client");
     check(&["problems"], 1, "write pointsman.host");
     check(&["problems", "nobody"], 0, "no problems");
     check(&["sources"], 0, "pointsman sources accept-removals prod");
-    check(&["table"], 0, "3 services, 2 routes, 4 tasks");
+    check(&["table"], 0, "3 services, 3 routes, 4 tasks");
     check(&["table", "history"], 0, "CAUSES");
     check(&["table", "diff", "1", "9"], 1, "version 9 is not kept");
     check(&["version"], 0, env!("CARGO_PKG_VERSION"));

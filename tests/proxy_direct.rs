@@ -235,6 +235,46 @@ async fn a_slow_endpoint_is_left_where_there_is_another_and_waited_for_where_not
     assert!(begun.elapsed() >= Duration::from_millis(400));
 }
 
+/// The same on the short way: what is handed on has not failed, and is waited for there.
+#[tokio::test]
+async fn a_slow_endpoint_is_waited_for_where_nothing_may_be_repeated() {
+    let mut backends = Vec::new();
+    for _ in 0..2 {
+        let backend = Backend::start(|mut stream, _| async move {
+            while let Some(head) = read_head(&mut stream).await {
+                if head.contains(" /slow ") {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                }
+                let _ = stream.write_all(ok("fine").as_bytes()).await;
+            }
+        });
+        backends.push(backend.await);
+    }
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let proxy = Cluster::with(|config| {
+        config.proxy.limits.per_try = Duration::from_millis(100);
+        config.proxy.retry_ratio = 0.0;
+    })
+    .service("web", Protocol::Http, &addresses)
+    .route("*", "/", "web")
+    .serve();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(proxy.connect().await);
+    }
+    // First at once, so that there are connections that wait; then all of them are slow at a time.
+    for path in ["/", "/slow"] {
+        for client in &mut clients {
+            client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        }
+        for client in &mut clients {
+            let answer = read_answer(client).await;
+            assert_eq!((status(&answer), body(&answer)), (200, "fine"), "{path} {answer}");
+        }
+    }
+    assert!(proxy.metric("pointsman_proxy_retries_denied_total") >= 10.0);
+}
+
 #[tokio::test]
 async fn who_waits_for_an_endpoint_that_leaves_is_let_go_at_its_drain_time() {
     let backend = silent_second().await;

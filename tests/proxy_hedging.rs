@@ -71,6 +71,46 @@ async fn a_copy_answers_for_a_request_that_hangs() {
     assert_eq!(proxy.metric("pointsman_proxy_requests_total{code=\"2xx\",service=\"c/f/web/0\"}"), 121.0);
 }
 
+/// Of a request whose copy hangs too, both are given up for a third endpoint; where there is none, neither.
+#[tokio::test]
+async fn a_request_and_its_copy_that_both_hang_go_elsewhere_together() {
+    for count in [2, 3] {
+        let hung = Arc::new(AtomicUsize::new(0));
+        let mut backends = Vec::new();
+        for _ in 0..count {
+            let hung = hung.clone();
+            let backend = Backend::start(move |mut stream, _| {
+                let hung = hung.clone();
+                async move {
+                    while let Some(head) = read_head(&mut stream).await {
+                        if head.contains(" /hang ") && hung.fetch_add(1, Ordering::SeqCst) < 2 {
+                            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                            let _ = stream.write_all(ok("late").as_bytes()).await;
+                            return;
+                        }
+                        let _ = stream.write_all(ok("answer").as_bytes()).await;
+                    }
+                }
+            });
+            backends.push(backend.await);
+        }
+        let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+        let proxy = Cluster::with(|config| {
+            config.proxy.hedging.ratio = 0.05;
+            config.proxy.limits.per_try = std::time::Duration::from_millis(500);
+        })
+        .service("web", Protocol::Http, &addresses)
+        .route("*", "/", "web")
+        .serve();
+        for _ in 0..120 {
+            assert_eq!(body(&proxy.get("a", "/").await), "answer");
+        }
+        let answer = proxy.get("a", "/hang").await;
+        assert_eq!(body(&answer), if count == 2 { "late" } else { "answer" }, "{answer}");
+        assert_eq!(hung.load(Ordering::SeqCst), count, "each endpoint was asked once");
+    }
+}
+
 #[tokio::test]
 async fn what_may_not_be_repeated_has_no_copy() {
     let stalls = Arc::new(Stalls::default());

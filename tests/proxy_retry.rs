@@ -374,6 +374,82 @@ async fn a_slow_attempt_goes_elsewhere() {
     assert!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"attempt\"}") >= 1.0);
 }
 
+/// A backend that takes so long for each answer.
+async fn slow(time: Duration) -> Backend {
+    Backend::start(move |mut stream, _| async move {
+        while read_head(&mut stream).await.is_some() {
+            tokio::time::sleep(time).await;
+            let _ = stream.write_all(ok("slow").as_bytes()).await;
+        }
+    })
+    .await
+}
+
+/// What becomes of so many requests that are all under way at a time.
+async fn answers_at_a_time(proxy: &Proxy, requests: usize) -> Vec<String> {
+    let mut clients = Vec::new();
+    for _ in 0..requests {
+        let mut client = proxy.connect().await;
+        client.write_all(request("GET", "", "").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let mut answers = Vec::new();
+    for mut client in clients {
+        answers.push(read_all(&mut client).await);
+    }
+    answers
+}
+
+/// To end a slow attempt that nothing may follow would fail a request that its endpoint would have answered.
+#[tokio::test]
+async fn a_slow_attempt_is_waited_for_where_nothing_may_be_repeated() {
+    let time = Duration::from_millis(400);
+    let (one, other) = (slow(time).await, slow(time).await);
+    let proxy = with(&[one.address, other.address], |config| {
+        config.proxy.limits.per_try = Duration::from_millis(100);
+        config.proxy.retry_ratio = 0.0;
+    });
+    for answer in answers_at_a_time(&proxy, 300).await {
+        assert_eq!((status(&answer), body(&answer)), (200, "slow"), "{answer}");
+    }
+    // Three at a time may be repeated, so most were not.
+    assert!(proxy.metric("pointsman_proxy_retries_denied_total") >= 100.0);
+    assert!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}") <= 100.0);
+}
+
+/// An endpoint that has no room does nothing better.
+#[tokio::test]
+async fn a_slow_attempt_is_not_given_up_for_an_endpoint_that_is_full() {
+    let time = Duration::from_millis(500);
+    let (one, other) = (slow(time).await, slow(time).await);
+    let proxy = with(&[one.address, other.address], |config| {
+        config.proxy.limits.per_try = Duration::from_millis(100);
+        config.proxy.balance.max_requests = 1;
+    });
+    for answer in answers_at_a_time(&proxy, 2).await {
+        assert_eq!(body(&answer), "slow", "{answer}");
+    }
+    assert_eq!((one.connections(), other.connections()), (1, 1));
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"attempt\"}"), 0.0);
+}
+
+/// Three may be repeated at a time, and each passes two endpoints that hang: those that come later have to have their turn.
+#[tokio::test]
+async fn what_hangs_goes_elsewhere_although_few_may_at_a_time() {
+    let (one, other, good) = (silent().await, silent().await, Backend::saying("good").await);
+    let proxy = with(&[one.address, other.address, good.address], |config| {
+        config.proxy.limits.per_try = Duration::from_millis(50);
+        config.proxy.limits.response = Duration::from_secs(15);
+        config.proxy.retry_ratio = 0.0;
+        // No other mechanism may save them.
+        config.proxy.balance.ejection.in_a_row = 0;
+    });
+    for answer in answers_at_a_time(&proxy, 40).await {
+        assert_eq!((status(&answer), body(&answer)), (200, "good"), "{answer}");
+    }
+    assert!(one.connections() + other.connections() > 3, "more than may be repeated at a time hung");
+}
+
 #[tokio::test]
 async fn an_answer_that_never_begins_is_given_up() {
     let slow = silent().await;

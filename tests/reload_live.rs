@@ -237,7 +237,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/proxy/forward.rs",
         "reload_limits::an_endpoint_that_does_not_accept_is_waited_for_as_long_as_the_setting_says",
     ),
-    ("proxy.limits.per_try", "src/proxy/forward.rs", "proxy_retry::a_slow_attempt_goes_elsewhere"),
+    ("proxy.limits.per_try", "src/proxy/forward/patience.rs", "proxy_retry::a_slow_attempt_goes_elsewhere"),
     (
         "proxy.limits.upstream_idle",
         "src/proxy/worker.rs",

@@ -1,13 +1,14 @@
 //! `/v1/explain`: why a name or a request is answered as it is.
 //!
 //! It asks the very code that answers ([`Routes::find_traced`], [`Names::find`]) and writes down what that code did;
-//! it decides nothing itself.
+//! it decides nothing itself. Only the rules of services, which look at the client too, are gone through apart ([`rules`]).
 //!
 //! [`Routes::find_traced`]: crate::table::routes::Routes::find_traced
 //! [`Names::find`]: crate::table::names::Names::find
 
 pub(crate) mod name;
 pub(crate) mod request;
+mod rules;
 
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,7 @@ use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::ServiceId;
 use crate::model::run::Moment;
 use crate::model::service::Service;
-use crate::proxy::balance::choose;
+use crate::proxy::balance::{choose, local};
 use crate::table::Table;
 use crate::table::routes::Route;
 
@@ -22,6 +22,8 @@ use crate::table::routes::Route;
 const MAX_CANDIDATES: usize = 20;
 /// The most routes that a service's details list.
 const MAX_ROUTES: usize = 1000;
+/// The reason where an endpoint that failed is served.
+const SERVED: &str = "it failed, and is served because too many are spared";
 
 /// A page of services.
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,7 +76,7 @@ pub(crate) struct EndpointView {
     pub sticky: bool,
     /// Whether requests may go to it.
     pub available: bool,
-    /// Why none go to it, where that is so.
+    /// Why none go to it, where that is so, or what is wrong with it although they do.
     pub reason: Option<String>,
     pub agent: Option<String>,
     /// Since when it has been ready, in milliseconds since the Unix epoch.
@@ -144,7 +146,8 @@ pub(crate) fn list(table: &Table, query: &Query) -> Answer {
 pub(crate) fn details(table: &Table, wanted: &str, query: &Query) -> Answer {
     query.only(&[])?;
     let service = find(table, wanted)?;
-    let endpoints = service.endpoints.iter().map(|endpoint| EndpointView::of(table, service, endpoint)).collect();
+    let views = EndpointViews::of(table, service);
+    let endpoints = service.endpoints.iter().map(|endpoint| views.of_one(endpoint)).collect();
     let leads_here = |route: &&Arc<Route>| {
         route.owner == service.id || route.targets.iter().any(|target| target.service == service.id)
     };
@@ -194,8 +197,27 @@ impl ServiceSummary {
     }
 }
 
-impl EndpointView {
-    pub(crate) fn of(table: &Table, service: &Service, endpoint: &Endpoint) -> Self {
+/// Views of a service's endpoints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndpointViews<'a> {
+    table: &'a Table,
+    service: &'a Service,
+    is_panic: bool,
+}
+
+impl<'a> EndpointViews<'a> {
+    pub(crate) fn of(table: &'a Table, service: &'a Service) -> Self {
+        Self { table, service, is_panic: local::is_panic(&table.config.proxy.balance.ejection, service) }
+    }
+
+    /// Whether so many endpoints are spared that all are served.
+    pub(crate) fn is_panic(&self) -> bool {
+        self.is_panic
+    }
+
+    /// The view of one of them.
+    pub(crate) fn of_one(&self, endpoint: &Endpoint) -> EndpointView {
+        let (table, service) = (self.table, self.service);
         let now = Moment::of(std::time::Instant::now());
         let available = service.available.get(&endpoint.id).is_some() && endpoint.weight.0 > 0;
         let spared = endpoint.run.ejection.left(now);
@@ -203,11 +225,12 @@ impl EndpointView {
         let check = CheckView::of(table, endpoint);
         let reason = match (available, spared) {
             (false, _) => Some(why_not(table, endpoint, check.as_ref())),
+            (true, Some(_)) if self.is_panic => Some(SERVED.into()),
             (true, Some(left)) if left.is_zero() => Some("it failed; one request tries whether it works again".into()),
             (true, Some(left)) => Some(format!("it failed and is spared for another {} ms", left.as_millis())),
             (true, None) => None,
         };
-        Self {
+        EndpointView {
             id: endpoint.id.to_string(),
             task: endpoint.id.task.to_string(),
             address: endpoint.address.to_string(),

@@ -224,7 +224,7 @@ fn full_key(text: &str) -> Option<TaskKey> {
 fn endpoints(table: &Table, task: &TaskView) -> Vec<services::EndpointView> {
     let view = |(service, endpoint): (&ServiceId, EndpointId)| {
         let service = table.service(service)?;
-        Some(services::EndpointView::of(table, service, service.endpoint(&endpoint)?))
+        Some(services::EndpointViews::of(table, service).of_one(service.endpoint(&endpoint)?))
     };
     task.endpoints().filter_map(view).collect()
 }

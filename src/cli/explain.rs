@@ -95,14 +95,18 @@ fn request_lines(request: &RequestExplanation, out: &mut dyn Write) -> io::Resul
     for target in &request.targets {
         let version = clean(target.version.as_deref().unwrap_or("all"));
         let panic = if target.panic { ", in panic: unhealthy endpoints are served" } else { "" };
+        let spared = if target.panic_spared { ", too many are spared: those that failed are served" } else { "" };
         let service = clean(&target.service);
         writeln!(
             out,
-            "to {service}, version {version}, weight {}, {} available, chosen by {}{panic}",
+            "to {service}, version {version}, weight {}, {} available, chosen by {}{panic}{spared}",
             target.weight,
             target.available,
             clean(or_dash(target.balance.as_deref()))
         )?;
+        if !target.rules.is_empty() {
+            writeln!(out, "  rules: {}", clean(&target.rules.join("; ")))?;
+        }
         endpoints(&target.endpoints).write(out)?;
     }
     if !request.nearest.is_empty() {

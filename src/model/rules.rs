@@ -55,6 +55,29 @@ impl Rules {
         (self != Self::default()).then(|| Arc::new(self))
     }
 
+    /// What holds for requests, one thing each in the order in which they are asked, for people; no users and no passwords.
+    pub fn describe(&self) -> Vec<String> {
+        let networks = self.networks.as_ref().map(|networks| match &**networks {
+            [] => "lets in no client".to_owned(),
+            networks => {
+                let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+                format!("lets in clients of {}", networks.join(", "))
+            }
+        });
+        let https = self.https_redirect.then(|| "sends clear text to HTTPS".to_owned());
+        let filters = self.filters.iter().map(|name| format!("filter {name}"));
+        let auth = self.auth.as_ref().map(|auth| match auth.users.is_empty() {
+            true => "asks for a user and a password, and knows none".to_owned(),
+            false => "asks for a user and a password".to_owned(),
+        });
+        let root = self.root_redirect.as_ref().map(|target| format!("sends / to {target}"));
+        let strip = self.strip_path.as_ref().map(|prefix| format!("takes {prefix} off the path"));
+        let location = self.location.as_ref().map(|location| format!("Location of answers becomes {location}"));
+        let hsts = self.hsts.then(|| "answers over TLS ask for TLS from then on".to_owned());
+        let before = networks.into_iter().chain(https);
+        before.chain(filters).chain(auth).chain(root).chain(strip).chain(location).chain(hsts).collect()
+    }
+
     /// What holds for a service whose endpoints say different things. Of one app's, in the middle of a deploy: a restriction
     /// goes before none, of several restrictions each one's users and networks may come in, and else the first endpoint
     /// decides. Of several apps' nobody gains by joining: the app that the service is named after has the word alone; where

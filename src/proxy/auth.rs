@@ -125,6 +125,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Whether a request names a user and a password, right or wrong.
+pub fn is_tried(headers: &HeaderMap) -> bool {
+    credentials(headers).is_some()
+}
+
 /// RFC 7617 section 2: `Basic`, and user and password in base64, parted by the first colon.
 fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let mut values = headers.get_all(AUTHORIZATION).iter();

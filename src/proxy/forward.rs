@@ -1,6 +1,7 @@
 //! Forwards one request: prepares it, tries endpoints, passes the answer on.
 
 mod hedge;
+mod patience;
 mod pushback;
 
 use std::future::{Future, poll_fn};
@@ -275,6 +276,10 @@ struct Forwarding {
     last_fault: Option<Reason>,
     /// The attempt under way is one of the budget's.
     repeat: Option<Repeat>,
+    /// What the budget has given for the next one already.
+    granted: Option<Repeat>,
+    /// It has a copy, or is one.
+    pair: Option<(hedge::Role, Rc<hedge::Pair>)>,
     /// Repeat at this endpoint, on a fresh connection.
     fresh: Option<Arc<Endpoint>>,
     was_fresh: bool,
@@ -371,6 +376,8 @@ impl Forwarding {
             asking: None,
             last_fault: None,
             repeat: None,
+            granted: None,
+            pair: None,
             fresh: None,
             was_fresh: false,
             attempt_begun: Instant::now(),
@@ -542,9 +549,17 @@ impl Forwarding {
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
-        let (worker, plan) = (&self.client.worker, &self.plan);
         let now = if self.attempts == 1 { self.account.started() } else { Instant::now() };
-        let now = moment(now);
+        self.with_ask(moment(now), |ask| {
+            let rng = &mut self.client.worker.rng.borrow_mut();
+            let chosen = self.plan.destination.choose(&self.tried, self.limits(), ask, rng);
+            chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+        })
+    }
+
+    /// Looks at the service as it is at `now`.
+    fn with_ask<T>(&self, now: Moment, look: impl FnOnce(&Ask<'_>) -> T) -> T {
+        let (worker, plan) = (&self.client.worker, &self.plan);
         let (outlook, zones) =
             plan.local.look(&plan.destination.service, &plan.config, now, Timestamp::now, |endpoint| {
                 worker.agent_of(endpoint)
@@ -562,8 +577,7 @@ impl Forwarding {
             now,
             wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
         };
-        let chosen = plan.destination.choose(&self.tried, self.limits(), &ask, &mut worker.rng.borrow_mut());
-        chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+        look(&ask)
     }
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
@@ -639,7 +653,7 @@ impl Forwarding {
     async fn attempt_heard(&mut self, connection: Bare, read: Read) -> Result<Begun, AttemptFault> {
         let client = self.client.clone();
         let question = self.question(&client);
-        let (head, answer) = self.within(connection.hear(&question, read)).await?;
+        let (head, answer) = self.within_since(self.attempt_begun, connection.hear(&question, read)).await?;
         self.checked(Begun { head, rest: Rest::Bare(answer) })
     }
 
@@ -853,62 +867,21 @@ impl Forwarding {
         self.counted_attempts() < self.proxy().max_attempts && self.is_repeatable && self.body.is_whole()
     }
 
-    /// Whether to give up a slow attempt: only where another endpoint could do better.
+    /// Whether another attempt could follow at another endpoint.
     fn may_go_elsewhere(&self) -> bool {
         self.may_repeat() && self.has_another()
     }
 
     /// Whether there is an endpoint that has not failed and is not being tried.
     fn has_another(&self) -> bool {
+        self.plan.destination.has_another(&self.taken())
+    }
+
+    /// The endpoints that have failed, and those that are being tried.
+    fn taken(&self) -> SmallVec<[Arc<Endpoint>; 2]> {
         let trying = self.account.in_flight.as_ref().map(|in_flight| in_flight.endpoint().clone());
-        let tried: SmallVec<[Arc<Endpoint>; 2]> = self.tried.iter().cloned().chain(trying).collect();
-        self.plan.destination.has_another(&tried)
-    }
-
-    /// Waits for the beginning of an answer, for as long as one attempt and all attempts may take. While the request's
-    /// body makes progress, the answer's time has not begun.
-    async fn within<T>(&mut self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
-        let mut hold = self.account.hold.take();
-        let answer = tokio::select! {
-            // An answer that is there counts.
-            biased;
-            answer = self.in_time(exchange) => answer,
-            () = leash::cut(hold.as_mut()) => Err(AttemptFault::Drained),
-        };
-        self.account.hold = hold;
-        answer
-    }
-
-    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
-        let mut exchange = std::pin::pin!(exchange);
-        let begun = Instant::now();
-        let (mut limit, _) = self.time_limit(begun, self.may_repeat());
-        let mut deadline = self.worker().deadlines.at(limit);
-        loop {
-            let answer = poll_fn(|context| match exchange.as_mut().poll(context) {
-                Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending => deadline.poll(context).map(|()| None),
-            });
-            if let Some(answer) = answer.await {
-                return answer;
-            }
-            let (later, fault) = self.time_limit(begun, self.may_go_elsewhere());
-            if later <= limit {
-                return Err(fault);
-            }
-            limit = later;
-            deadline.set(later);
-        }
-    }
-
-    /// When an attempt that began at `begun` has taken too long, and what that is then, where another may follow or not.
-    fn time_limit(&self, begun: Instant, another: bool) -> (Instant, AttemptFault) {
-        let total = self.deadline();
-        let attempt = self.body.last_progress().map_or(begun, |progress| progress.max(begun)) + self.limits().per_try;
-        match attempt < total && another {
-            true => (attempt, AttemptFault::SlowAttempt),
-            _ => (total, AttemptFault::SlowAnswer),
-        }
+        let second = self.pair.as_ref().and_then(|(_, pair)| pair.second.get().cloned());
+        self.tried.iter().cloned().chain(trying).chain(second).collect()
     }
 
     /// Decides after a failed attempt; returns the reason of the answer if it was the last.
@@ -950,8 +923,8 @@ impl Forwarding {
 
     /// Takes a repeat out of the service's budget. What put no work on an endpoint needs none.
     async fn may_be_repeated(&mut self, fault: Option<&AttemptFault>) -> bool {
-        self.repeat = None;
-        if fault.is_some_and(AttemptFault::is_without_work) {
+        self.repeat = self.granted.take();
+        if self.repeat.is_some() || fault.is_some_and(AttemptFault::is_without_work) {
             return true;
         }
         let (local, shard) = (self.plan.local.clone(), self.worker().shard.clone());

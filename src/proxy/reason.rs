@@ -164,7 +164,7 @@ reasons! {
         "Compare the port's `protocol` label with what the task speaks.";
     ResponseTimeout "response-timeout" GATEWAY_TIMEOUT Upstream,
         "No endpoint began its answer in time.",
-        "The times are `proxy.limits.per_try` and `proxy.limits.response`.";
+        "The time is `proxy.limits.response`, or the label `timeout`.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE Ourselves,
         "Too much of bodies waits in this worker's memory already.",
         "Look for clients that read slowly (`pointsman_proxy_buffered_bytes`); the limit is `proxy.limits.buffer_size`.";

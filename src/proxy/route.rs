@@ -11,12 +11,14 @@ use http::header::HeaderName;
 
 use super::balance::choose::{self, Ask, Chosen};
 use super::balance::limit;
+use super::balance::local;
 use super::balance::sticky::Session;
 use super::reason::Reason;
 use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::{ServiceId, Version};
 use crate::model::refinement::Head;
+use crate::model::run::Admission;
 use crate::model::service::{Service, Target};
 use crate::table::Table;
 use crate::table::routes::Route;
@@ -102,15 +104,15 @@ fn destination(
     }
     let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
     let by_lot = version.is_none();
-    let version = version.or_else(|| share(service, session, rng));
+    let version = version.or_else(|| share(table, service, session, rng));
     Ok(Destination { service: service.clone(), version, by_lot, session, route: None })
 }
 
 /// The version that the request goes to, where the service's versions have shares: the one of the endpoint that the client
 /// is kept on, else one by lot.
-fn share(service: &Service, session: Option<Session>, rng: &mut Rng) -> Option<Version> {
+fn share(table: &Table, service: &Service, session: Option<Session>, rng: &mut Rng) -> Option<Version> {
     let shares = service.shares.as_ref()?;
-    let kept = session.and_then(|session| session.endpoint(service)).map(|endpoint| endpoint.version.clone());
+    let kept = session.and_then(|session| kept_on(table, service, session)).map(|endpoint| endpoint.version.clone());
     kept.or_else(|| by_weight(shares, |share| share.weight, rng).map(|share| share.version.clone()))
 }
 
@@ -123,9 +125,17 @@ fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap) ->
         let service = table.service(&target.service).filter(|service| !service.sticky.is_empty());
         service.is_some_and(|service| {
             let session = Session::read(headers, &service.id);
-            session.is_some_and(|session| session.is_for(target) && session.endpoint(service).is_some())
+            session.is_some_and(|session| session.is_for(target) && kept_on(table, service, session).is_some())
         })
     })
+}
+
+/// The endpoint that a client is kept on; not while it is spared: the client then moves, to another version too.
+fn kept_on<'a>(table: &Table, service: &'a Service, session: Session) -> Option<&'a Arc<Endpoint>> {
+    let serves = |endpoint: &Endpoint| {
+        !endpoint.run.ejection.is_ejected() || local::is_panic(&table.config.proxy.balance.ejection, service)
+    };
+    session.endpoint(service).filter(|endpoint| serves(endpoint))
 }
 
 /// One of a route's targets, by weight. One without an endpoint that may be chosen gives its share to the others.
@@ -159,9 +169,9 @@ fn by_weight<'a, T>(things: &'a [T], weight: impl Fn(&T) -> u32, rng: &mut Rng) 
 }
 
 impl Destination {
-    /// An endpoint that has not been `tried` and has room: the one that the client is kept on, else as the service's
-    /// algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on another first: a
-    /// machine that is cut off takes all its tasks along.
+    /// An endpoint that has not been `tried` and has room: the one that the client is kept on unless it is spared, else as
+    /// the service's algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on
+    /// another first: a machine that is cut off takes all its tasks along.
     pub fn choose<'a>(
         &'a self,
         tried: &[Arc<Endpoint>],
@@ -169,13 +179,10 @@ impl Destination {
         ask: &Ask<'a>,
         rng: &mut Rng,
     ) -> Option<Chosen<'a>> {
-        let has_room =
-            |endpoint: &Endpoint| ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits);
-        let accepts =
-            |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint) && limit::has_room(ask, endpoint);
+        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint, limits, ask);
         let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
-        match kept {
-            Some(kept) => Some((kept, false)),
+        match kept.and_then(|kept| Some((kept, stays(kept, ask)?))) {
+            Some(kept) => Some(kept),
             None => {
                 let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
                 let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
@@ -191,6 +198,14 @@ impl Destination {
         // More than were tried: one of them is another.
         self.service.available.len() > tried.len()
             && self.service.available.iter().any(|endpoint| self.accepts(endpoint, tried))
+    }
+
+    /// Whether another endpoint than those that were `tried` could take a request now: it has room and is not spared, unless
+    /// too many are.
+    pub fn has_room(&self, tried: &[Arc<Endpoint>], limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
+        self.service.available.iter().any(|endpoint| {
+            self.accepts(endpoint, tried) && has_room(endpoint, limits, ask) && !is_spared(endpoint, ask)
+        })
     }
 
     fn accepts(&self, endpoint: &Endpoint, tried: &[Arc<Endpoint>]) -> bool {
@@ -209,6 +224,31 @@ impl Destination {
             }
         }
     }
+}
+
+/// Whether a client stays on the endpoint that it is kept on, and whether its request is that one's probe; `None`: it moves,
+/// because the endpoint is spared.
+fn stays(kept: &Endpoint, ask: &Ask<'_>) -> Option<bool> {
+    let ejection = &kept.run.ejection;
+    match ejection.admission(ask.now, ask.is_repeatable) {
+        Admission::Open => Some(false),
+        Admission::Probe if ejection.take_probe(ask.now) => Some(true),
+        Admission::Probe | Admission::Spared if ask.local.is_panicking(ask.now) => {
+            ask.local.shard.panic_picks.increment();
+            Some(false)
+        }
+        Admission::Probe | Admission::Spared => None,
+    }
+}
+
+/// Whether an endpoint may get one more request, of this worker and of all.
+fn has_room(endpoint: &Endpoint, limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
+    ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits) && limit::has_room(ask, endpoint)
+}
+
+/// Whether an endpoint gets nothing because it failed: not where so many are spared that all count again.
+fn is_spared(endpoint: &Endpoint, ask: &Ask<'_>) -> bool {
+    endpoint.run.ejection.is_ejected() && !ask.local.is_panicking(ask.now)
 }
 
 /// Whether both run on one agent.

@@ -123,13 +123,17 @@ fn to_https(asked: &Asked<'_>) -> Refusal {
         "*" => "/",
         target => target,
     };
-    // RFC 9110 section 15.4.2: 301 may turn a POST into a GET; section 15.4.9: 308 does not.
-    let reason = match *asked.method {
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
+    Refusal { header: location.ok().map(|location| (LOCATION, location)), ..to_https_by(asked.method).into() }
+}
+
+/// The redirect to HTTPS that a request with this method gets. RFC 9110 section 15.4.2: 301 may turn a POST into a GET;
+/// section 15.4.9: 308 does not.
+pub fn to_https_by(method: &Method) -> Reason {
+    match *method {
         Method::GET | Method::HEAD => Reason::HttpsRequired,
         _ => Reason::HttpsRequiredSame,
-    };
-    let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
-    Refusal { header: location.ok().map(|location| (LOCATION, location)), ..reason.into() }
+    }
 }
 
 /// Whether a proxy that is trusted says that its client spoke TLS.

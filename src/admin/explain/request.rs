@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
+use super::rules::{self, Ruling};
 use crate::admin::nearest::nearest;
 use crate::admin::reply::ApiError;
-use crate::admin::services::{EndpointView, RouteView};
+use crate::admin::services::{EndpointView, EndpointViews, RouteView};
 use crate::config::checked::PathPolicy;
 use crate::model::refinement::Head;
 use crate::model::service::{Share, Target};
@@ -34,7 +35,7 @@ pub(crate) struct RequestExplanation {
     pub method: String,
     pub host: String,
     pub path: String,
-    /// `routed`, `answered`, `no-route`, `no-endpoint`, `not-http` or `not-ready`.
+    /// `routed`, `answered`, `refused`, `no-route`, `no-endpoint`, `not-http` or `not-ready`.
     pub outcome: String,
     /// The outcome in one sentence.
     pub reason: String,
@@ -69,6 +70,12 @@ pub(crate) struct TargetExplanation {
     pub balance: Option<String>,
     /// Unhealthy endpoints are served, because none is ready.
     pub panic: bool,
+    /// Endpoints that failed are served, because too many are spared.
+    #[serde(default)]
+    pub panic_spared: bool,
+    /// What the service's own rules do with requests.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// Endpoints of the target that requests may go to.
     pub available: usize,
     /// Endpoints of the target by state.
@@ -95,10 +102,9 @@ pub(super) fn explain(
     let mut steps = Steps::default();
     let route = table.routes.find_traced(&request.head(), &mut steps);
     let targets = route.map(|route| targets(table, route)).unwrap_or_default();
-    let instead = route.and_then(|route| route.actions.as_ref()?.instead.as_ref());
-    let (outcome, reason, status) = match instead {
-        Some(instead) => ("answered", ITSELF, Some(instead.status())),
-        None => outcome(table, route.is_some(), &targets),
+    let (outcome, reason, status) = match route {
+        Some(route) => on_route(table, route, &request, &targets),
+        None => plain(outcome(table, false, &targets)),
     };
     let near = if route.is_none() { near_routes(table, &request) } else { Vec::new() };
     Ok(RequestExplanation {
@@ -106,7 +112,7 @@ pub(super) fn explain(
         host: request.host,
         path: request.path,
         outcome: outcome.into(),
-        reason: reason.into(),
+        reason,
         status,
         steps: steps.0,
         route: route.map(|route| RouteView::of(route)),
@@ -115,15 +121,44 @@ pub(super) fn explain(
     })
 }
 
-/// What routing looks at.
+/// The outcome, why, and the status of the proxy's own answer.
+type Told = (&'static str, String, Option<u16>);
+
+fn plain((outcome, reason, status): (&'static str, &str, Option<u16>)) -> Told {
+    (outcome, reason.to_owned(), status)
+}
+
+/// What becomes of a request that has found its route. Rules are asked before the route's own answer, and before endpoints.
+fn on_route(table: &Table, route: &Route, request: &Request, targets: &[TargetExplanation]) -> Told {
+    let ruling = rules::ruling(table, route, request);
+    if let Ruling::Answered(reason) = ruling {
+        let (status, entry) = (reason.status(), reason.entry());
+        let outcome = if status.is_redirection() { "answered" } else { "refused" };
+        let why = format!("the proxy answers by itself, with {}: {}", entry.code, entry.meaning.trim_end_matches('.'));
+        return (outcome, why, Some(status.as_u16()));
+    }
+    if let Some(instead) = route.actions.as_ref().and_then(|actions| actions.instead.as_ref()) {
+        return ("answered", ITSELF.to_owned(), Some(instead.status()));
+    }
+    match (outcome(table, true, targets), ruling) {
+        ((outcome @ "routed", reason, status), Ruling::DependsOnClient) => {
+            (outcome, format!("{reason}, if the service's rules let its client in"), status)
+        }
+        (told, _) => plain(told),
+    }
+}
+
+/// What routing and rules look at.
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
-    method: Method,
+pub(super) struct Request {
+    pub(super) method: Method,
+    /// The URL says `https`.
+    pub(super) secure: bool,
     /// Lower case, without port and final dot.
     host: String,
-    path: String,
+    pub(super) path: String,
     query: Option<String>,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
 }
 
 impl Request {
@@ -158,7 +193,8 @@ impl Request {
         let query = uri.query().map(str::to_owned);
         let path = uri.path_and_query().map_or("/", PathAndQuery::path);
         let path = normalise_path(path, paths).map_err(|fault| refused("path", &fault))?.into_owned();
-        Ok(Self { method, host, path, query, headers })
+        let secure = uri.scheme() == Some(&Scheme::HTTPS);
+        Ok(Self { method, secure, host, path, query, headers })
     }
 }
 
@@ -232,19 +268,20 @@ impl TargetExplanation {
             protocol: service.map(|service| service.protocol.as_str().to_owned()),
             balance: service.map(|service| service.algorithm(default).to_string()),
             panic: service.is_some_and(|service| service.panic),
+            panic_spared: false,
+            rules: service.and_then(|service| Some(service.rules.as_ref()?.describe())).unwrap_or_default(),
             available: 0,
             by_state: BTreeMap::new(),
             endpoints: Vec::new(),
             truncated: false,
-            speaks_http: service.is_none_or(|service| {
-                // As the proxy looks at it: an endpoint with a wrong label spoils no other.
-                service.protocol.is_http() || service.available.iter().any(|endpoint| endpoint.protocol.is_http())
-            }),
+            speaks_http: service.is_none_or(|service| rules::speaks_http(service)),
         };
         let Some(service) = service else { return out };
+        let views = EndpointViews::of(table, service);
+        out.panic_spared = views.is_panic();
         let of_version = |version: &_| target.version.as_ref().is_none_or(|wanted| wanted == version);
         for endpoint in service.endpoints.iter().filter(|endpoint| of_version(&endpoint.version)) {
-            let view = EndpointView::of(table, service, endpoint);
+            let view = views.of_one(endpoint);
             *out.by_state.entry(view.state.clone()).or_default() += 1;
             out.available += usize::from(view.available);
             if out.endpoints.len() < MAX_ENDPOINTS {

@@ -467,7 +467,7 @@ fn timeouts() -> [Setting<Raw>; 8] {
             .means("For a connection to an endpoint; then another endpoint is tried.")
             .costs("A dead endpoint delays a request by so much."),
         setting!(Raw, "per_try", up_to(3600), config.proxy.limits.per_try)
-            .means("For the first byte of an answer from one endpoint, where another attempt is possible.")
+            .means("For the first byte of an answer from one endpoint; then another is asked, if one has room and `retry_ratio` has a repeat. Else the first is waited for on.")
             .costs("Too short a time repeats requests that are only slow."),
         setting!(Raw, "response", up_to(86_400), config.proxy.limits.response)
             .means("For the first byte of the answer, all attempts together; then 504.")

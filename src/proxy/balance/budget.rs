@@ -7,7 +7,8 @@
 //!
 //! The two forms say no in different ways. When an endpoint falls over, all that it had in flight fails at one moment:
 //! more than may be repeated at a time, but little beside what the seconds earn. Such repeats have to wait for one
-//! another ([`Grant::Busy`]); what is spent is spent ([`Grant::Spent`]).
+//! another ([`Grant::Busy`]); what is spent is spent ([`Grant::Spent`]). A repeat that is followed by another gives it its
+//! place: else those whose endpoints hang would wait for one another for ever.
 
 use crate::model::run::Moment;
 
@@ -49,9 +50,8 @@ impl Budget {
     /// Asks for a repeat, with so many requests of the service under way at this worker, one of so many workers.
     pub fn withdraw(&mut self, ratio: f64, in_flight: u32, workers: usize, now: Moment) -> Grant {
         self.move_to(now);
-        let reserve = RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64;
         let most = f64::from(FEW).max(ratio * f64::from(in_flight));
-        if self.slots.iter().sum::<f64>() + reserve < 1.0 {
+        if self.is_spent(workers) {
             return Grant::Spent;
         }
         if f64::from(self.under_way) >= most {
@@ -60,6 +60,21 @@ impl Budget {
         self.slots[(self.latest % SLOTS) as usize] -= 1.0;
         self.under_way += 1;
         Grant::Granted
+    }
+
+    /// Asks for a repeat in the place of one that is under way; whether it may begin.
+    pub fn withdraw_again(&mut self, workers: usize, now: Moment) -> bool {
+        self.move_to(now);
+        let is_granted = !self.is_spent(workers);
+        if is_granted {
+            self.slots[(self.latest % SLOTS) as usize] -= 1.0;
+        }
+        is_granted
+    }
+
+    fn is_spent(&self, workers: usize) -> bool {
+        let reserve = RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64;
+        self.slots.iter().sum::<f64>() + reserve < 1.0
     }
 
     /// A repeat is over.

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use super::candidates::Candidates;
 use super::local::{Outlook, ServiceLocal, age};
 use super::zones::Zones;
-use super::{WorkerSeat, hashing, p2c, slow_start};
+use super::{WorkerSeat, hashing, p2c, rotation, slow_start};
 use crate::config::checked::BalanceConfig;
 use crate::model::balance::Algorithm;
 use crate::model::endpoint::Endpoint;
@@ -123,7 +123,7 @@ fn pick<'a>(
     match ask.service.algorithm(&ask.config.algorithm) {
         Algorithm::PeakEwma => p2c::choose(endpoints, wanted, |endpoint| ask.cost(endpoint), rng),
         Algorithm::LeastRequest => p2c::choose(endpoints, wanted, |endpoint| ask.pending(endpoint), rng),
-        Algorithm::RoundRobin => ask.local.rotation.next(all, wanted, |endpoint| ask.share(endpoint)),
+        Algorithm::RoundRobin => ask.local.rotation.next(all, wanted, |endpoint| ask.share(endpoint), rng),
         Algorithm::Random => random(ask, endpoints, wanted, rng),
         Algorithm::Hash(_) => {
             by_key(ask, all, &wanted).or_else(|| p2c::choose(endpoints, wanted, |endpoint| ask.cost(endpoint), rng))
@@ -204,17 +204,8 @@ fn random<'a>(
             return Some(endpoint);
         }
     }
-    // Few are wanted, or most are light: exactly, in one pass.
-    let mut total = 0.0;
-    let mut chosen = None;
-    for endpoint in endpoints.iter().filter(|endpoint| wanted(endpoint)) {
-        let share = ask.share(endpoint);
-        total += share;
-        if rng.f64() * total < share {
-            chosen = Some(endpoint);
-        }
-    }
-    chosen
+    // Few are wanted, or most are light.
+    rotation::by_lot(endpoints.iter().filter(|endpoint| wanted(endpoint)), |endpoint| ask.share(endpoint), rng)
 }
 
 /// The first endpoint of the key's places in the ring that is wanted and has a slot left, else the first wanted one.

@@ -18,7 +18,7 @@ use super::rotation::Rotation;
 use super::zones::Zones;
 use super::{eject, slow_start};
 use crate::config::Config;
-use crate::config::checked::BalanceConfig;
+use crate::config::checked::{BalanceConfig, EjectionConfig};
 use crate::model::agent::AgentFacts;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::ServiceId;
@@ -149,6 +149,20 @@ impl ServiceLocal {
         }
     }
 
+    /// Takes a repeat out of the budget if it may begin now. `former`: the repeat that it follows and whose place it takes;
+    /// left alone where it may not.
+    pub fn repeat_now(self: &Rc<Self>, ratio: f64, workers: usize, former: &mut Option<Repeat>) -> Option<Repeat> {
+        let now = Moment::of(Instant::now().into_std());
+        let mut budget = self.budget.borrow_mut();
+        match former {
+            Some(_) => former.take_if(|_| budget.withdraw_again(workers, now)),
+            None => {
+                let grant = budget.withdraw(ratio, self.in_flight.get(), workers, now);
+                (grant == Grant::Granted).then(|| Repeat(self.clone()))
+            }
+        }
+    }
+
     /// Looks at the service as the current table has it; `agent` tells where an endpoint runs. Costs two comparisons while
     /// that is the same.
     pub fn look(
@@ -190,8 +204,7 @@ impl ServiceLocal {
         if is_panic && now.since(at).is_some_and(|age| age < RECHECK) {
             return true;
         }
-        let is_panic =
-            eject::is_panic(&view.config.proxy.balance.ejection, ejected(&view.service), view.service.available.len());
+        let is_panic = self::is_panic(&view.config.proxy.balance.ejection, &view.service);
         view.panic = (now, is_panic);
         is_panic
     }
@@ -277,6 +290,11 @@ pub fn age(endpoint: &Endpoint, now: Moment, wall: Timestamp) -> Option<Duration
         (Some(ready), Some(back)) => Some(ready.min(back)),
         (ready, back) => ready.or(back),
     }
+}
+
+/// Whether so many of a service's endpoints are spared that all count again.
+pub fn is_panic(config: &EjectionConfig, service: &Service) -> bool {
+    eject::is_panic(config, ejected(service), service.available.len())
 }
 
 fn ejected(service: &Service) -> usize {

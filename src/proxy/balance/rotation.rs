@@ -3,12 +3,21 @@
 //! Interleaved weighted round robin: in each round every endpoint is passed once, and taken where its share of the
 //! rounds so far has grown by a whole one. Nothing is kept of the endpoints themselves, so they may come and go; a
 //! worker begins at a place of its own, so that the first one of the list is not everybody's first.
+//!
+//! The heaviest one has a turn in every round. Where it is not wanted those that are may be so light that they have a turn
+//! in one round of thousands: then it is left to a lot by weight.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+use fastrand::Rng;
+
 use crate::model::endpoint::Endpoint;
 use crate::model::sorted::SortedList;
+
+/// The rounds that are looked through for one endpoint. The heaviest one has a turn in each, and one that starts slowly
+/// in some.
+const ROUNDS: usize = 2;
 
 /// One worker's place in a service's round.
 #[derive(Debug, Default)]
@@ -19,7 +28,7 @@ pub struct Rotation {
 
 impl Rotation {
     /// A place drawn at random.
-    pub fn begin(rng: &mut fastrand::Rng) -> Self {
+    pub fn begin(rng: &mut Rng) -> Self {
         Self { position: Cell::new(rng.u16(..).into()), round: Cell::new(rng.u16(..).into()) }
     }
 
@@ -29,10 +38,11 @@ impl Rotation {
         endpoints: &'a SortedList<Arc<Endpoint>>,
         wanted: impl Fn(&'a Arc<Endpoint>) -> bool,
         share: impl Fn(&Endpoint) -> f64,
+        rng: &mut Rng,
     ) -> Option<&'a Arc<Endpoint>> {
         let count = endpoints.len();
-        // The lightest share that is met within this many rounds is a hundredth; rarer ones wait for the fallback.
-        for _ in 0..count.saturating_mul(100).min(100_000) {
+        // Each round has a place more, at which the next one begins.
+        for _ in 0..count.saturating_add(1).saturating_mul(ROUNDS) {
             let position = self.position.get();
             if position >= count {
                 self.position.set(0);
@@ -46,6 +56,24 @@ impl Rotation {
                 return Some(endpoint);
             }
         }
-        endpoints.iter().find(|endpoint| wanted(endpoint))
+        by_lot(endpoints.iter().filter(|endpoint| wanted(endpoint)), share, rng)
     }
+}
+
+/// One of them, each with the probability of its share of all shares: exactly, in one pass.
+pub fn by_lot<'a>(
+    endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
+    share: impl Fn(&Endpoint) -> f64,
+    rng: &mut Rng,
+) -> Option<&'a Arc<Endpoint>> {
+    let mut total = 0.0;
+    let mut chosen = None;
+    for endpoint in endpoints {
+        let share = share(endpoint);
+        total += share;
+        if rng.f64() * total < share {
+            chosen = Some(endpoint);
+        }
+    }
+    chosen
 }

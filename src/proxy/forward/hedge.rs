@@ -5,7 +5,27 @@
 //! requests without a body that may be repeated, only while no endpoint of the service is spared, and within a budget of
 //! the service's own ([`crate::proxy::balance::hedging`]). Giving up resets the stream (HTTP/2) or closes the connection.
 
+use std::cell::{Cell, OnceCell};
+
 use super::*;
+
+/// What the two copies of a request know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Pair {
+    /// The endpoint of the second one.
+    pub(super) second: OnceCell<Arc<Endpoint>>,
+    /// The first one has failed: the second one is now what the request hangs on.
+    pub(super) is_first_over: Cell<bool>,
+}
+
+/// Which of the two copies one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The request itself.
+    First,
+    /// The one that is sent beside.
+    Second,
+}
 
 /// Whose answer it was.
 enum Winner {
@@ -17,7 +37,9 @@ impl Forwarding {
     /// Asks `endpoint`, and another one beside it if it takes longer than most; `endpoint` is then the one that answered.
     pub(super) async fn attempt_hedged(&mut self, endpoint: &mut Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let Some(delay) = self.hedge_delay() else { return self.attempt(endpoint).await };
-        let mut beside = self.beside(endpoint.clone());
+        let pair = Rc::new(Pair::default());
+        self.pair = Some((Role::First, pair.clone()));
+        let mut beside = self.beside(endpoint.clone(), pair.clone());
         let first_one = endpoint.clone();
         let (winner, other) = {
             let mut first = std::pin::pin!(self.attempt(&first_one));
@@ -30,14 +52,15 @@ impl Forwarding {
             let Some(other) = beside.begin_beside() else { return first.await };
             let second_one = other.clone();
             let second = std::pin::pin!(beside.attempt(&second_one));
-            let winner = race(first, second).await;
+            let winner = race(first, second, &pair).await;
             (winner, other)
         };
         match winner {
             Winner::First(answer) => {
                 if answer.is_err() {
-                    // Both had their turn.
+                    // Both had their turn, and there is one repeat for them.
                     self.tried.push(other);
+                    self.granted = self.granted.take().or_else(|| beside.granted.take());
                 }
                 answer
             }
@@ -68,7 +91,7 @@ impl Forwarding {
     }
 
     /// The same request once more, of which nothing is counted by itself.
-    fn beside(&self, first: Arc<Endpoint>) -> Box<Self> {
+    fn beside(&self, first: Arc<Endpoint>, pair: Rc<Pair>) -> Box<Self> {
         Box::new(Self {
             client: self.client.clone(),
             plan: self.plan.clone(),
@@ -91,6 +114,8 @@ impl Forwarding {
             asking: None,
             last_fault: None,
             repeat: None,
+            granted: None,
+            pair: Some((Role::Second, pair)),
             fresh: None,
             was_fresh: false,
             attempt_begun: Instant::now(),
@@ -108,6 +133,10 @@ impl Forwarding {
             return None;
         }
         let (endpoint, is_probe) = self.choose()?;
+        if let Some((_, pair)) = &self.pair {
+            // It is the only one.
+            let _ = pair.second.set(endpoint.clone());
+        }
         worker.shard.hedges_sent.increment();
         self.attempt_begun = Instant::now();
         let in_flight = InFlight::begin(endpoint.clone(), worker.seat, local, self.attempt_begun, is_probe);
@@ -117,8 +146,9 @@ impl Forwarding {
     }
 }
 
-/// The first good answer of the two; the first attempt's own outcome where neither is good.
-async fn race<F, S>(mut first: Pin<&mut F>, mut second: Pin<&mut S>) -> Winner
+/// The first good answer of the two; the first attempt's own outcome where neither is good. Where the first one is given up
+/// because it is slow, so is the second: a third endpoint is asked in the place of both.
+async fn race<F, S>(mut first: Pin<&mut F>, mut second: Pin<&mut S>, pair: &Pair) -> Winner
 where
     F: Future<Output = Result<Begun, AttemptFault>>,
     S: Future<Output = Result<Begun, AttemptFault>>,
@@ -128,10 +158,14 @@ where
     tokio::select! {
         answer = &mut first => match answer {
             Ok(begun) if is_good(&begun) => Winner::First(Ok(begun)),
-            answer => match second.await {
-                Ok(begun) if is_good(&begun) => Winner::Second(begun),
-                _ => Winner::First(answer),
-            },
+            Err(AttemptFault::SlowAttempt) => Winner::First(Err(AttemptFault::SlowAttempt)),
+            answer => {
+                pair.is_first_over.set(true);
+                match second.await {
+                    Ok(begun) if is_good(&begun) => Winner::Second(begun),
+                    _ => Winner::First(answer),
+                }
+            }
         },
         answer = &mut second => match answer {
             Ok(begun) if is_good(&begun) => Winner::Second(begun),

@@ -78,7 +78,7 @@ pub struct Direct {
 pub enum FirstTry {
     /// The endpoint is chosen and counted, nothing was sent.
     Chosen,
-    /// The request was sent, and this came.
+    /// The request was sent, and this came; nothing, where the endpoint is slow.
     Heard(Bare, Read),
     /// It failed.
     Failed(AttemptFault),
@@ -320,9 +320,14 @@ impl Direct {
             if self.is_total {
                 return Poll::Ready(Err(FirstTry::Failed(AttemptFault::SlowAnswer)));
             }
-            // Given up only where another endpoint could do better.
-            if self.destination.has_another(std::slice::from_ref(&self.endpoint)) {
-                return Poll::Ready(Err(FirstTry::Failed(AttemptFault::SlowAttempt)));
+            // Whether it is given up where there is another endpoint is found out on the long way. What has not been sent to
+            // its end stays here: it could not be waited for there.
+            let is_sent = self.written == self.head.len();
+            if is_sent
+                && self.destination.has_another(std::slice::from_ref(&self.endpoint))
+                && let Some(connection) = self.connection.take()
+            {
+                return Poll::Ready(Err(FirstTry::Heard(connection, Read::default())));
             }
             self.is_total = true;
             deadline.set(self.started + self.total);
