@@ -485,7 +485,10 @@ fn timeouts() -> [Setting<Raw>; 8] {
             .means("A client's connection without a request for so long is closed.")
             .costs("A file descriptor and some kilobytes for each idle client."),
         setting!(Raw, "upstream_idle", up_to(86_400), config.proxy.limits.upstream_idle)
-            .means("A connection to an endpoint without a request for so long is closed.")
+            .means(
+                "A connection to an endpoint without a request for so long is closed. Where the endpoint's last answer said a \
+                time of its own (`Keep-Alive: timeout=5`), that counts if it is less, but for its last second.",
+            )
             .costs(
                 "Longer than the endpoint's own time, requests meet connections that are being closed, and are \
                 retried.",

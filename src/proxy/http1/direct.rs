@@ -19,6 +19,7 @@ use tracing::debug;
 use super::answer::Answer;
 use super::relay::BareRelay;
 use super::rewrite::{self, Passing};
+use super::stays;
 use super::upstream::{Bare, BareAnswer, Read};
 use crate::config::Config;
 use crate::config::checked::ProxyConfig;
@@ -331,7 +332,7 @@ impl Direct {
     }
 
     fn heard(&mut self, client: &Client, mut read: Read) -> Result<Answer, FirstTry> {
-        let Some(connection) = self.connection.take() else { return Err(FirstTry::Chosen) };
+        let Some(mut connection) = self.connection.take() else { return Err(FirstTry::Chosen) };
         // The request has left: its buffer is free.
         let mut head = std::mem::take(&mut self.head);
         head.clear();
@@ -343,6 +344,7 @@ impl Direct {
         let Some(mut account) = self.account.take() else { return Err(FirstTry::Heard(connection, read)) };
         read.advance(length);
         let now = Instant::now();
+        connection.until = stays::until(said.stays, now);
         if let Some(in_flight) = &account.in_flight {
             in_flight.answered(Some(Outcome::Good), self.started, now);
         }
