@@ -419,6 +419,64 @@ async fn continue_is_said_once_the_body_is_wanted_rfc9110_10_1_1() {
     assert_eq!(status(&soon(read_head(&mut client)).await.unwrap()), 400);
 }
 
+/// RFC 9110 section 10.1.1: who has answered without reading the content closes the connection, or reads on. What was announced
+/// is the content, whether its sender has waited for a 100 or not: it is a request to nobody, and neither is what is left of a
+/// request that stands where the content should (the family of 0.CL).
+#[tokio::test]
+async fn what_follows_an_answer_without_the_content_is_read_rightly_or_not_at_all_rfc9110_10_1_1() {
+    // It answers each head by its target, at once.
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let target = head.split(' ').nth(1).unwrap_or_default();
+            let status = if target == "/gone" { "404 Not Found" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{target}", target.len());
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::new().service("web", Protocol::Http, &[backend.address]).route("a", "/", "web").serve();
+    let hidden = "GET /evil HTTP/1.1\r\nHost: a\r\n\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(next.len() > hidden.len());
+    let cases = [
+        ("a", "/%00", (400, Some("bad-path"))),
+        ("nobody.test", "/", (404, Some("no-route"))),
+        // The endpoint's own answer.
+        ("a", "/gone", (404, None)),
+    ];
+    for (host, path, expected) in cases {
+        for expects in ["Expect: 100-continue\r\n", ""] {
+            for sent in [hidden, ""] {
+                let case = format!("{host}{path} {expects:?}, then {sent:?}");
+                let mut client = proxy.connect().await;
+                let length = hidden.len();
+                let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{expects}Content-Length: {length}\r\n\r\n");
+                client.write_all(head.as_bytes()).await.unwrap();
+                let mut answer = read_answer(&mut client).await;
+                if answer.starts_with("HTTP/1.1 100 ") {
+                    assert!(!expects.is_empty() && path == "/gone", "{case}: {answer}");
+                    answer = read_answer(&mut client).await;
+                }
+                assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), expected, "{case}: {answer}");
+                // The connection may have ended by now.
+                let _ = client.write_all(format!("{sent}{next}").as_bytes()).await;
+                let _ = client.shutdown().await;
+                let rest = read_all(&mut client).await;
+                let is_right = match sent.is_empty() {
+                    // What stands for the content is none: its rest is no head.
+                    true => rest.is_empty() || status(&rest) == 400,
+                    false => rest.is_empty() || (status(&rest) == 200 && body(&rest) == "/next"),
+                };
+                assert!(is_right && rest.matches("HTTP/1.1 ").count() <= 1, "{case}: {rest}");
+                // Nothing of it waits on a connection to the endpoint.
+                assert_eq!(body(&proxy.get("a", "/other").await), "/other", "{case}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn heads_are_bounded_rfc6585_5() {
     let (backend, proxy) = proxy().await;
