@@ -10,6 +10,11 @@ mod proxy_common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::config::checked::Underscores;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
 use tokio::io::AsyncWriteExt;
@@ -354,6 +359,72 @@ async fn what_passes_is_canonical() {
         let seen = body(&answer).to_lowercase();
         let (wanted, line) = line.strip_prefix('!').map_or((true, *line), |line| (false, line));
         assert!(status(&answer) == 200 && seen.contains(line) == wanted, "{case} {line:?}: {answer}");
+    }
+}
+
+/// What a proxy makes of a request with these fields, by each way that requests have: status, reason, and what the endpoint saw.
+async fn by_every_way(proxy: &Proxy, fields: &[(&str, &str)]) -> Vec<(u16, Option<String>, String)> {
+    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut all = Vec::new();
+    // What says nothing of a body is read by ourselves, the rest by hyper.
+    for (method, more) in [("GET", ""), ("POST", "Content-Length: 0\r\n")] {
+        let answer =
+            proxy.raw(&format!("{method} /a_b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}{lines}\r\n")).await;
+        let reason = header(&answer, "x-pointsman-reason").map(str::to_owned);
+        all.push((status(&answer), reason, body(&answer).to_lowercase()));
+    }
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(proxy.connect().await));
+    let (mut client, connection) = soon(handshake).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = fields
+        .iter()
+        .fold(http::Request::get("http://a/a_b"), |request, (name, value)| request.header(name.to_lowercase(), *value));
+    let answer = soon(client.send_request(request.body(Empty::<Bytes>::new()).unwrap())).await.unwrap();
+    let reason = answer.headers().get("x-pointsman-reason").map(|reason| reason.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let seen = soon(answer.into_body().collect()).await.unwrap().to_bytes();
+    all.push((status, reason, String::from_utf8_lossy(&seen).to_lowercase()));
+    connection.abort();
+    all
+}
+
+/// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
+#[tokio::test]
+async fn fields_with_underscores_go_as_configured() {
+    const ROLE: &[(&str, &str)] = &[("X_Role", "fa_ke"), ("X-Plain", "pl_ain"), ("X-Ro_le", "fa_ke")];
+    const ALIAS: &[(&str, &str)] = &[("X_Forwarded_For", "6.6.6.6")];
+    // Such names are not passed on whatever follows.
+    const LEFT_OUT: &[(&str, &str)] = &[("X-Forwarded-F_r", "6.6.6.6")];
+    for policy in [Underscores::Aliases, Underscores::Drop, Underscores::Refuse] {
+        let backend = Backend::echoing_heads().await;
+        let proxy = Cluster::with(|config| config.proxy.underscores = policy)
+            .service("web", Protocol::Http, &[backend.address])
+            .route("*", "/", "web")
+            .serve();
+        for fields in [ROLE, ALIAS, LEFT_OUT] {
+            for (way, (status, reason, seen)) in by_every_way(&proxy, fields).await.into_iter().enumerate() {
+                let case = format!("{policy:?} {fields:?}, way {way}: {seen}");
+                if policy == Underscores::Refuse {
+                    assert_eq!((status, reason.as_deref()), (400, Some("bad-head")), "{case}");
+                    continue;
+                }
+                assert_eq!((status, reason), (200, None), "{case}");
+                assert!(!seen.contains("6.6.6.6"), "{case}");
+                let passes = policy == Underscores::Aliases && fields == ROLE;
+                let expected = if passes { Some("fa_ke") } else { None };
+                assert_eq!((header(&seen, "x_role"), header(&seen, "x-ro_le")), (expected, expected), "{case}");
+                assert_eq!(header(&seen, "x-plain"), (fields == ROLE).then_some("pl_ain"), "{case}");
+            }
+        }
+        assert_eq!(
+            backend.connections() == 0,
+            policy == Underscores::Refuse,
+            "nothing of what is refused is passed on"
+        );
+        // Paths and values may have as many as they like.
+        for (status, _, seen) in by_every_way(&proxy, &[("X-Plain", "pl_ain")]).await {
+            assert!(status == 200 && seen.contains(" /a_b ") && seen.contains("pl_ain"), "{policy:?}: {seen}");
+        }
     }
 }
 

@@ -790,6 +790,8 @@ pub struct ProxyConfig {
     pub balance: BalanceConfig,
     /// The one form of paths.
     pub paths: PathPolicy,
+    /// What becomes of requests' fields with `_` in their names.
+    pub underscores: Underscores,
     /// Where this proxy is.
     pub zone: ZoneConfig,
     /// Second copies of slow requests.
@@ -831,6 +833,19 @@ impl Default for PathPolicy {
     fn default() -> Self {
         Self { merge_slashes: true, refuse_encoded_slashes: false }
     }
+}
+
+/// What becomes of a request's fields with `_` in their names: many backends (CGI, WSGI, PHP) read it as `-`, and then take
+/// such a field for another one (GHSA-5m6w-wvh7-57vm).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// Those go that would be taken for what this proxy, a filter or a route writes, or for what frames and routes.
+    #[default]
+    Aliases,
+    /// All of them go.
+    Drop,
+    /// A request that has one is refused.
+    Refuse,
 }
 
 /// TLS of all listeners.
@@ -1408,6 +1423,7 @@ impl Default for ProxyConfig {
             proxy_status_relayed: false,
             balance: BalanceConfig::default(),
             paths: PathPolicy::default(),
+            underscores: Underscores::default(),
             zone: ZoneConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),

@@ -22,7 +22,7 @@ use super::rewrite::{self, Passing};
 use super::stays;
 use super::upstream::{Bare, BareAnswer, Read};
 use crate::config::Config;
-use crate::config::checked::ProxyConfig;
+use crate::config::checked::{ProxyConfig, Underscores};
 use crate::model::balance::Algorithm;
 use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
@@ -178,6 +178,10 @@ fn read<'a>(
     length: usize,
     parsed: &httparse::Request<'_, 'a>,
 ) -> Option<Found<'a>> {
+    // A field that is left out here may have such a name, too.
+    if proxy.underscores == Underscores::Refuse && parsed.headers.iter().any(|field| field.name.contains('_')) {
+        return None;
+    }
     let target = parsed.path?;
     let path = plain_path(target)?;
     let mut head = Vec::with_capacity(length + OWN_FIELDS);

@@ -278,6 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::checked::Underscores;
     use crate::proxy::forwarded::address_text;
     use crate::proxy::headers;
 
@@ -323,7 +324,7 @@ mod tests {
         end_request(&mut head, &hop, "p");
         let mut expected = map(&fields);
         assert_eq!(asked.closes, headers::has_token(&expected, &http::header::CONNECTION, "close"));
-        headers::prepare_request(&mut expected, Version::HTTP_11, "p");
+        headers::prepare_request(&mut expected, Version::HTTP_11, "p", Underscores::default());
         forwarded::write(&mut expected, &hop);
         expected.insert(HOST, authority.parse().unwrap());
         assert_eq!(lines(&head), written(&expected), "{pairs:?}");
