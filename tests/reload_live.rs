@@ -351,7 +351,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     // The rest.
     (
-        "routing.{serve_unverified,panic,groups,require_port_resource,strict_mode}",
+        "routing.{serve_unverified,panic,panic_threshold,groups,require_port_resource,strict_mode}",
         "src/table/build",
         "reload_derived::a_reload_gives_the_table_that_a_start_gives",
     ),

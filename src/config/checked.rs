@@ -1131,8 +1131,10 @@ pub struct RoutingConfig {
     pub serve_unverified: bool,
     /// Tasks of a lost agent are kept this long.
     pub unreachable_keep: Duration,
-    /// All endpoints are served again when none is ready.
+    /// All endpoints are served again when none is ready, or too few.
     pub panic: bool,
+    /// Too few are less than this part; 0: none is ever too few but none at all.
+    pub panic_threshold: f64,
     /// Groups whose `HAPROXY_GROUP` (or `pointsman.group`) labels are served; `*`: all, also tasks without one; none:
     /// every group that a label names.
     pub groups: Vec<String>,
@@ -1512,6 +1514,7 @@ impl Default for RoutingConfig {
             serve_unverified: false,
             unreachable_keep: Duration::from_secs(300),
             panic: true,
+            panic_threshold: 0.0,
             groups: Vec::new(),
             drain_time: Duration::from_secs(60),
             require_port_resource: true,
