@@ -817,6 +817,13 @@ fn a_quiet_service_has_its_reserve_and_no_more() {
     assert_eq!(given, 100, "ten a second for ten seconds");
     assert_eq!(budget.withdraw(0.2, 0, 1, Moment(14_000)), Grant::Spent);
     assert_eq!(budget.withdraw(0.2, 0, 1, Moment(15_500)), Grant::Granted);
+    // However small a worker's part is, a service that was quiet has a first repeat there, and one more after ten seconds.
+    for workers in [100, 101, 1000] {
+        let mut part = Budget::default();
+        let mut withdraw = |at| part.withdraw(0.2, 0, workers, Moment(at));
+        assert_eq!([withdraw(5000), withdraw(5001)], [Grant::Granted, Grant::Spent], "{workers} workers");
+        assert_eq!([withdraw(14_000), withdraw(15_500)], [Grant::Spent, Grant::Granted], "{workers} workers");
+    }
     let mut few = Budget::default();
     let at_once = (0..10).filter(|_| few.withdraw(0.2, 4, 1, Moment(5000)) == Grant::Granted).count();
     assert_eq!(at_once, 3, "three at a time");

@@ -17,7 +17,7 @@ use pointsman::model::endpoint::EndpointState;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
 use pointsman::model::problem::{Problem, ProblemCode};
-use pointsman::model::task::{TaskDefinition, TaskFacts, TaskState};
+use pointsman::model::task::{Health, TaskDefinition, TaskFacts, TaskState};
 use pointsman::table::Table;
 use pointsman::table::names::Found;
 use pointsman::table::writer::Writer;
@@ -333,6 +333,75 @@ fn when_all_are_unhealthy_all_are_served_again_and_it_is_flagged() {
     assert!(service(&mut world).panic && service(&mut world).available.len() == 2);
     world.facts(1, vec![Fact::Status(Box::new(status("t1", TaskState::Running, Some(true))))]);
     assert!(!service(&mut world).panic && service(&mut world).available.len() == 1);
+}
+
+#[test]
+fn when_too_few_are_healthy_all_are_served_where_a_threshold_says_so() {
+    // So many of ten are unhealthy: whether it is panic, and how many may be chosen.
+    let check = |threshold: f64, panic: bool, expected: &[(usize, bool, usize)]| {
+        let mut config = config();
+        (config.routing.panic_threshold, config.routing.panic) = (threshold, panic);
+        let mut world = World::with(config);
+        world.say(snapshot(1, many(10, 1).into_iter().chain([at(1), marathon()]).collect()));
+        let says = |world: &mut World, id: usize, state, health| {
+            world.facts(1, vec![Fact::Status(Box::new(status(&format!("t{id}"), state, health)))]);
+        };
+        let found = |world: &mut World| {
+            let table = world.table();
+            let service = table.services.values().next().unwrap();
+            (service.panic, service.available.len())
+        };
+        let mut sick = 0;
+        for (count, is_panic, available) in expected {
+            while sick != *count {
+                // There and back.
+                let id = if sick < *count { sick } else { sick - 1 };
+                says(&mut world, id, TaskState::Running, Some(sick >= *count));
+                sick = if sick < *count { sick + 1 } else { sick - 1 };
+            }
+            let case = format!("{threshold} {panic}: {count} of ten are unhealthy");
+            assert_eq!(found(&mut world), (*is_panic, *available), "{case}");
+            // Anew from the same facts.
+            let config = world.table().config.clone();
+            world.say(ClusterEvent::Configured(config));
+            assert_eq!(found(&mut world), (*is_panic, *available), "{case}, built anew");
+        }
+    };
+    check(0.0, true, &[(1, false, 9), (6, false, 4), (9, false, 1), (10, true, 10), (9, false, 1), (0, false, 10)]);
+    check(0.5, true, &[(5, false, 5), (6, true, 10), (10, true, 10), (6, true, 10), (5, false, 5), (0, false, 10)]);
+    check(1.0, true, &[(0, false, 10), (1, true, 10), (0, false, 10)]);
+    check(0.5, false, &[(5, false, 5), (6, false, 4), (10, false, 0), (6, false, 4)]);
+}
+
+/// Who starts or ends tells nothing of a check.
+#[test]
+fn those_that_start_or_end_are_not_counted_as_unhealthy() {
+    let mut config = config();
+    config.routing.panic_threshold = 0.5;
+    let mut world = World::with(config);
+    let new = |id: &str, state: TaskState, health: Health| {
+        Fact::Task(Box::new(TaskFacts { state, health, ..task(id, "web", 1, 9000, &[]) }))
+    };
+    let sick = |id: &str| new(id, TaskState::Running, Health::Unhealthy);
+    let says = |id: &str, state: TaskState| Fact::Status(Box::new(status(id, state, None)));
+    let begin = |at: usize| new(&format!("begins{at}"), TaskState::Staging, Health::Unknown);
+    let end = |at: usize| new(&format!("ends{at}"), TaskState::Killing, Health::Unknown);
+    let mut facts: Vec<Fact> = (0..5).flat_map(|at| [begin(at), end(at)]).collect();
+    facts.extend([at(1), marathon(), new("well", TaskState::Running, Health::Healthy)]);
+    world.say(snapshot(1, facts));
+    let mut found_after = |facts: Vec<Fact>| {
+        world.facts(1, facts);
+        let table = world.table();
+        let service = table.services.values().next().unwrap();
+        (service.panic, service.available.len())
+    };
+    assert_eq!(found_after(vec![]), (false, 1), "none is unhealthy");
+    assert_eq!(found_after(vec![sick("one")]), (false, 1), "one of two is half");
+    assert_eq!(found_after(vec![sick("two")]), (true, 3), "one of three is less");
+    assert_eq!(found_after(vec![says("two", TaskState::Killing)]), (false, 1), "it ends");
+    assert_eq!(found_after(vec![sick("three")]), (true, 3));
+    assert_eq!(found_after(vec![says("three", TaskState::Ended)]), (false, 1), "it has ended");
+    assert_eq!(found_after(vec![says("well", TaskState::Ended)]), (true, 1), "none is ready");
 }
 
 #[test]

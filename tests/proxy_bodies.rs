@@ -3,11 +3,17 @@
 
 mod proxy_common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::model::service::Protocol;
 use proxy_common::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 const LARGE: usize = 8 * 1024 * 1024;
 
@@ -124,6 +130,102 @@ async fn an_answer_that_breaks_off_is_never_ended_as_complete() {
     let chunked = proxy.get("a", "/").await;
     assert!(status(&chunked) == 200 && !chunked.contains("0\r\n\r\n"), "{chunked}");
     until("cuts are counted", || proxy.metric("pointsman_proxy_cut_answers_total") == 2.0).await;
+}
+
+/// Says `hello` without saying how long that is, and then, when it is told to, ends the connection; to `/reset` by a reset.
+/// `/whole` has a length, and the connection goes on.
+async fn ending_when_told() -> (Backend, Arc<Notify>) {
+    let told = Arc::new(Notify::new());
+    let waits = told.clone();
+    let backend = Backend::start(move |mut stream, _| {
+        let waits = waits.clone();
+        async move {
+            while let Some(head) = read_head(&mut stream).await {
+                let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+                stream.read_exact(&mut vec![0; length]).await.unwrap();
+                if head.contains(" /whole ") {
+                    stream.write_all(ok("x").as_bytes()).await.unwrap();
+                    continue;
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
+                waits.notified().await;
+                if head.contains(" /reset ") {
+                    stream.set_zero_linger().unwrap();
+                }
+                return;
+            }
+        }
+    });
+    (backend.await, told)
+}
+
+/// RFC 9112 section 6.3: what has neither a length nor chunks ends with its connection, but not with a reset of it: "a message
+/// that is incomplete". Clients are told by what their protocol has for it: no last chunk, a reset of the connection where
+/// there are no chunks (HTTP/1.0).
+#[tokio::test]
+async fn an_answer_that_ends_with_a_reset_is_never_ended_as_complete() {
+    let (backend, told) = ending_when_told().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut cuts = 0.0;
+    for (first, method, rest) in [
+        ("", "GET", "HTTP/1.1\r\nHost: a\r\n\r\n"),
+        // On a connection that waits.
+        ("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("", "POST", "HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345"),
+        ("", "GET", "HTTP/1.0\r\nHost: a\r\n\r\n"),
+    ] {
+        let has_chunks = rest.starts_with("HTTP/1.1");
+        for (path, is_whole) in [("/end", true), ("/reset", false)] {
+            let mut client = proxy.connect().await;
+            if !first.is_empty() {
+                client.write_all(first.as_bytes()).await.unwrap();
+                assert_eq!(body(&read_answer(&mut client).await), "x");
+            }
+            client.write_all(format!("{method} {path} {rest}").as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.windows(5).any(|window| window == b"hello") {
+                assert!(soon(client.read_buf(&mut answer)).await.unwrap() > 0, "{method} {path} {rest}");
+            }
+            told.notify_one();
+            // Behind the last chunk the connection goes on.
+            while is_whole && has_chunks && !answer.ends_with(b"\r\n0\r\n\r\n") {
+                assert!(soon(client.read_buf(&mut answer)).await.unwrap() > 0, "{method} {path} {rest}");
+            }
+            let ended = match is_whole && has_chunks {
+                true => Ok(0),
+                false => soon(client.read_to_end(&mut answer)).await,
+            };
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(status(&answer), 200, "{method} {path} {rest}: {answer}");
+            assert_eq!(answer.ends_with("\r\n0\r\n\r\n"), is_whole && has_chunks, "{method} {path} {rest}: {answer}");
+            assert_eq!(header(&answer, "transfer-encoding").is_some(), has_chunks, "{method} {path} {rest}: {answer}");
+            assert!(has_chunks || ended.is_ok() == is_whole, "{method} {path} {rest}: {ended:?}");
+            cuts += if is_whole { 0.0 } else { 1.0 };
+            until("cuts are counted", || proxy.metric("pointsman_proxy_cut_answers_total") == cuts).await;
+        }
+    }
+}
+
+/// RFC 9113 section 8.1: an answer that is not whole is no stream that ends, but one that is reset.
+#[tokio::test]
+async fn an_answer_that_ends_with_a_reset_is_a_stream_that_is_reset() {
+    let (backend, told) = ending_when_told().await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(proxy.connect().await));
+    let (mut client, connection) = soon(handshake).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // On the same connection: it goes on.
+    for (path, is_whole) in [("/end", true), ("/reset", false), ("/end", true)] {
+        let request = http::Request::get(format!("http://a{path}")).body(Empty::<Bytes>::new()).unwrap();
+        let mut answer = soon(client.send_request(request)).await.unwrap();
+        let first = soon(answer.body_mut().frame()).await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "hello");
+        told.notify_one();
+        let rest = soon(answer.into_body().collect()).await;
+        assert_eq!(rest.is_ok(), is_whole, "{path}: {rest:?}");
+    }
+    until("cuts are counted", || proxy.metric("pointsman_proxy_cut_answers_total") == 1.0).await;
+    connection.abort();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use authority::Authority;
 use base64::Engine;
@@ -245,6 +245,70 @@ async fn an_ocsp_answer_is_shown_while_it_is_good() {
     std::fs::remove_file(world.path("web.ocsp")).unwrap();
     reload().await;
     assert!(!shown().await);
+}
+
+/// Has an OCSP answer say another time that it is good until, whole seconds; nobody here looks at its signature.
+fn make_good_until(file: &Path, until: SystemTime) {
+    // RFC 6960 section 4.2.1: `nextUpdate [0] EXPLICIT GeneralizedTime OPTIONAL`.
+    const NEXT_UPDATE: [u8; 4] = [0xa0, 17, 0x18, 15];
+    let mut answer = std::fs::read(file).unwrap();
+    let at = answer.windows(NEXT_UPDATE.len()).position(|octets| octets == NEXT_UPDATE).unwrap() + NEXT_UPDATE.len();
+    answer[at..at + 15].copy_from_slice(generalized_time(until).as_bytes());
+    std::fs::write(file, answer).unwrap();
+}
+
+/// `20261128001046Z` (RFC 5280 section 4.1.2.5.2).
+fn generalized_time(time: SystemTime) -> String {
+    let text = httpdate::fmt_http_date(time);
+    let [_, day, month, year, clock, _] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(month).unwrap() / 3 + 1;
+    format!("{year}{month:02}{day}{}Z", clock.replace(':', ""))
+}
+
+/// RFC 6960 section 4.2.2.1: "Responses whose nextUpdate value is earlier than the local system time value SHOULD be considered
+/// unreliable": a client that is shown one may refuse the certificate.
+#[tokio::test]
+async fn an_ocsp_answer_past_its_time_is_not_shown() {
+    let prepare = |folder: &Path, authority: &Authority| {
+        authority.issue_with(&["web.test"], |params| params.serial_number = Some(77_u64.into())).write(folder, "web");
+        write_ocsp(folder, authority, 77, "7");
+    };
+    let world = World::start(prepare, &TlsOptions::default()).await;
+    let file = world.folder.path().join("web.ocsp");
+    if !file.exists() {
+        return;
+    }
+    let is_shown = async || {
+        let said = world.ask(&["-status"], "").await.unwrap();
+        assert!(said.contains("HTTP/1.1 200"), "without an answer it is as good a certificate: {said}");
+        said.contains("OCSP Response Status: successful")
+    };
+    let renew = async |until: SystemTime| {
+        make_good_until(&file, until);
+        let certificates = world.certificates.clone();
+        assert!(tokio::task::spawn_blocking(move || certificates.reload()).await.unwrap().is_empty());
+    };
+    let whole = |time: SystemTime| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+    };
+    renew(whole(SystemTime::now()) - Duration::from_secs(60)).await;
+    assert!(!is_shown().await, "it was too old when it was read");
+    // One whose time ends while it is shown, and no file changes. A machine that is too slow to see it needs more time.
+    for seconds in [3, 10, 60] {
+        let until = whole(SystemTime::now()) + Duration::from_secs(seconds);
+        renew(until).await;
+        let was_shown = is_shown().await;
+        if SystemTime::now() >= until {
+            continue;
+        }
+        assert!(was_shown, "it is good for {seconds} s");
+        while SystemTime::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!is_shown().await, "its time is over");
+        return;
+    }
+    panic!("a handshake takes longer than a minute here");
 }
 
 #[tokio::test]

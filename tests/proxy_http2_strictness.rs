@@ -605,6 +605,37 @@ async fn what_a_shut_window_keeps_back_is_counted_and_ended_with_its_stream() {
     }
 }
 
+/// RFC 9110 section 10.1.1: over HTTP/2 nothing here says 100, and "such a client SHOULD NOT wait for an indefinite period". The
+/// request goes on at once, without the expectation, and the body follows when it comes.
+#[tokio::test]
+async fn no_100_is_said_over_http2_and_the_request_is_served() {
+    let heard = std::sync::Arc::new(tokio::sync::Notify::new());
+    let hears = heard.clone();
+    let backend = Backend::start(move |mut stream, _| {
+        let hears = hears.clone();
+        async move {
+            let head = read_head(&mut stream).await.unwrap();
+            assert_eq!((header(&head, "expect"), header(&head, "content-length")), (None, Some("5")), "{head}");
+            hears.notify_one();
+            let mut octets = [0; 5];
+            tokio::io::AsyncReadExt::read_exact(&mut stream, &mut octets).await.unwrap();
+            let text = ok(std::str::from_utf8(&octets).unwrap());
+            tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes()).await.unwrap();
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+    let mut client = client(&proxy).await;
+    let fields = [(":method", "POST"), S, A, P, ("expect", "100-continue"), ("content-length", "5")];
+    client.send(HEADERS, END_HEADERS, 1, &block(&fields)).await.unwrap();
+    // The endpoint has the head before there is any body.
+    soon(heard.notified()).await;
+    client.send(DATA, END_STREAM, 1, b"hello").await.unwrap();
+    // The first that is answered is the answer.
+    assert_eq!(client.outcome(1).await, Some(200));
+    assert_eq!(client.next_of(&[DATA]).await.unwrap().payload, b"hello");
+}
+
 #[tokio::test]
 async fn a_small_answer_is_one_frame_of_data() {
     let backend = Backend::saying("small").await;

@@ -355,6 +355,51 @@ async fn a_kept_connection_that_was_closed_meanwhile_harms_nobody() {
     }
 }
 
+/// Answers what the paths ask for: `/says` with how long the connection stays. Never closes by itself.
+async fn saying_how_long() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+            let _ = stream.read_exact(&mut vec![0; length]).await;
+            let stays = if head.contains(" /says ") { "Keep-Alive: timeout=2, max=100\r\n" } else { "" };
+            let answer = format!("HTTP/1.1 200 OK\r\n{stays}Content-Length: 4\r\n\r\ngood");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
+/// An endpoint that says how long it keeps an idle connection may close it then, just as a request arrives that must not be
+/// repeated (RFC 9112 section 9.5). By either implementation: one has the requests without a body, the other the rest.
+#[tokio::test]
+async fn a_connection_is_not_used_past_the_time_its_endpoint_said() {
+    let ask = async |proxy: &Proxy, request: &str| assert_eq!(body(&proxy.raw(request).await), "good", "{request}");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let post =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+    let check = async |first: String, second: String, expected: usize| {
+        let backend = saying_how_long().await;
+        let proxy = Cluster::everything(Protocol::Http, &[backend.address]).serve();
+        for _ in 0..3 {
+            ask(&proxy, &first).await;
+        }
+        assert_eq!(backend.connections(), 1, "{first}: it is used while there is time");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        ask(&proxy, &second).await;
+        assert_eq!(backend.connections(), expected, "{first}, then {second}");
+        assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 0.0);
+    };
+    tokio::join!(
+        check(get("/says"), post("/"), 2),
+        check(get("/says"), get("/"), 2),
+        check(post("/says"), get("/"), 2),
+        check(post("/says"), post("/"), 2),
+        // Nothing said: kept for `upstream_idle`.
+        check(get("/"), post("/"), 1),
+        check(post("/"), get("/"), 1),
+    );
+}
+
 async fn silent() -> Backend {
     Backend::start(|mut stream, _| async move {
         let mut sink = Vec::new();

@@ -10,6 +10,11 @@ mod proxy_common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::config::checked::Underscores;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
 use tokio::io::AsyncWriteExt;
@@ -357,6 +362,72 @@ async fn what_passes_is_canonical() {
     }
 }
 
+/// What a proxy makes of a request with these fields, by each way that requests have: status, reason, and what the endpoint saw.
+async fn by_every_way(proxy: &Proxy, fields: &[(&str, &str)]) -> Vec<(u16, Option<String>, String)> {
+    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut all = Vec::new();
+    // What says nothing of a body is read by ourselves, the rest by hyper.
+    for (method, more) in [("GET", ""), ("POST", "Content-Length: 0\r\n")] {
+        let answer =
+            proxy.raw(&format!("{method} /a_b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}{lines}\r\n")).await;
+        let reason = header(&answer, "x-pointsman-reason").map(str::to_owned);
+        all.push((status(&answer), reason, body(&answer).to_lowercase()));
+    }
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(proxy.connect().await));
+    let (mut client, connection) = soon(handshake).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = fields
+        .iter()
+        .fold(http::Request::get("http://a/a_b"), |request, (name, value)| request.header(name.to_lowercase(), *value));
+    let answer = soon(client.send_request(request.body(Empty::<Bytes>::new()).unwrap())).await.unwrap();
+    let reason = answer.headers().get("x-pointsman-reason").map(|reason| reason.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let seen = soon(answer.into_body().collect()).await.unwrap().to_bytes();
+    all.push((status, reason, String::from_utf8_lossy(&seen).to_lowercase()));
+    connection.abort();
+    all
+}
+
+/// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
+#[tokio::test]
+async fn fields_with_underscores_go_as_configured() {
+    const ROLE: &[(&str, &str)] = &[("X_Role", "fa_ke"), ("X-Plain", "pl_ain"), ("X-Ro_le", "fa_ke")];
+    const ALIAS: &[(&str, &str)] = &[("X_Forwarded_For", "6.6.6.6")];
+    // Such names are not passed on whatever follows.
+    const LEFT_OUT: &[(&str, &str)] = &[("X-Forwarded-F_r", "6.6.6.6")];
+    for policy in [Underscores::Aliases, Underscores::Drop, Underscores::Refuse] {
+        let backend = Backend::echoing_heads().await;
+        let proxy = Cluster::with(|config| config.proxy.underscores = policy)
+            .service("web", Protocol::Http, &[backend.address])
+            .route("*", "/", "web")
+            .serve();
+        for fields in [ROLE, ALIAS, LEFT_OUT] {
+            for (way, (status, reason, seen)) in by_every_way(&proxy, fields).await.into_iter().enumerate() {
+                let case = format!("{policy:?} {fields:?}, way {way}: {seen}");
+                if policy == Underscores::Refuse {
+                    assert_eq!((status, reason.as_deref()), (400, Some("bad-head")), "{case}");
+                    continue;
+                }
+                assert_eq!((status, reason), (200, None), "{case}");
+                assert!(!seen.contains("6.6.6.6"), "{case}");
+                let passes = policy == Underscores::Aliases && fields == ROLE;
+                let expected = if passes { Some("fa_ke") } else { None };
+                assert_eq!((header(&seen, "x_role"), header(&seen, "x-ro_le")), (expected, expected), "{case}");
+                assert_eq!(header(&seen, "x-plain"), (fields == ROLE).then_some("pl_ain"), "{case}");
+            }
+        }
+        assert_eq!(
+            backend.connections() == 0,
+            policy == Underscores::Refuse,
+            "nothing of what is refused is passed on"
+        );
+        // Paths and values may have as many as they like.
+        for (status, _, seen) in by_every_way(&proxy, &[("X-Plain", "pl_ain")]).await {
+            assert!(status == 200 && seen.contains(" /a_b ") && seen.contains("pl_ain"), "{policy:?}: {seen}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn trusted_proxies_are_appended_to() {
     let backend = Backend::echoing_heads().await;
@@ -417,6 +488,64 @@ async fn continue_is_said_once_the_body_is_wanted_rfc9110_10_1_1() {
         .await
         .unwrap();
     assert_eq!(status(&soon(read_head(&mut client)).await.unwrap()), 400);
+}
+
+/// RFC 9110 section 10.1.1: who has answered without reading the content closes the connection, or reads on. What was announced
+/// is the content, whether its sender has waited for a 100 or not: it is a request to nobody, and neither is what is left of a
+/// request that stands where the content should (the family of 0.CL).
+#[tokio::test]
+async fn what_follows_an_answer_without_the_content_is_read_rightly_or_not_at_all_rfc9110_10_1_1() {
+    // It answers each head by its target, at once.
+    let backend = Backend::start(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let target = head.split(' ').nth(1).unwrap_or_default();
+            let status = if target == "/gone" { "404 Not Found" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{target}", target.len());
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let backend = backend.await;
+    let proxy = Cluster::new().service("web", Protocol::Http, &[backend.address]).route("a", "/", "web").serve();
+    let hidden = "GET /evil HTTP/1.1\r\nHost: a\r\n\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(next.len() > hidden.len());
+    let cases = [
+        ("a", "/%00", (400, Some("bad-path"))),
+        ("nobody.test", "/", (404, Some("no-route"))),
+        // The endpoint's own answer.
+        ("a", "/gone", (404, None)),
+    ];
+    for (host, path, expected) in cases {
+        for expects in ["Expect: 100-continue\r\n", ""] {
+            for sent in [hidden, ""] {
+                let case = format!("{host}{path} {expects:?}, then {sent:?}");
+                let mut client = proxy.connect().await;
+                let length = hidden.len();
+                let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{expects}Content-Length: {length}\r\n\r\n");
+                client.write_all(head.as_bytes()).await.unwrap();
+                let mut answer = read_answer(&mut client).await;
+                if answer.starts_with("HTTP/1.1 100 ") {
+                    assert!(!expects.is_empty() && path == "/gone", "{case}: {answer}");
+                    answer = read_answer(&mut client).await;
+                }
+                assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), expected, "{case}: {answer}");
+                // The connection may have ended by now.
+                let _ = client.write_all(format!("{sent}{next}").as_bytes()).await;
+                let _ = client.shutdown().await;
+                let rest = read_all(&mut client).await;
+                let is_right = match sent.is_empty() {
+                    // What stands for the content is none: its rest is no head.
+                    true => rest.is_empty() || status(&rest) == 400,
+                    false => rest.is_empty() || (status(&rest) == 200 && body(&rest) == "/next"),
+                };
+                assert!(is_right && rest.matches("HTTP/1.1 ").count() <= 1, "{case}: {rest}");
+                // Nothing of it waits on a connection to the endpoint.
+                assert_eq!(body(&proxy.get("a", "/other").await), "/other", "{case}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

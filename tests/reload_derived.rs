@@ -32,6 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("proxy.service_ports.allowed", "[proxy.service_ports]\naddresses = [\"127.0.0.1\"]\nallowed = [\"9000-9100\"]"),
     ("routing.serve_unverified", "[routing]\nserve_unverified = true"),
     ("routing.panic", "[routing]\npanic = false"),
+    ("routing.panic_threshold", "[routing]\npanic_threshold = 0.9"),
     ("routing.groups", "[routing]\ngroups = [\"internal\"]"),
     ("routing.require_port_resource", "[routing]\nrequire_port_resource = false"),
     ("routing.strict_mode", "[routing]\nstrict_mode = true"),

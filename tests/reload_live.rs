@@ -33,6 +33,7 @@ const SEEN: &[&str] = &[
     "proxy.trusted_proxies",
     "proxy.paths.merge_slashes",
     "proxy.paths.refuse_encoded_slashes",
+    "proxy.underscores",
     "proxy.limits.header",
     "proxy.limits.response",
     "proxy.limits.idle",
@@ -350,7 +351,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     // The rest.
     (
-        "routing.{serve_unverified,panic,groups,require_port_resource,strict_mode}",
+        "routing.{serve_unverified,panic,panic_threshold,groups,require_port_resource,strict_mode}",
         "src/table/build",
         "reload_derived::a_reload_gives_the_table_that_a_start_gives",
     ),
@@ -564,6 +565,8 @@ async fn the_proxys_settings_hold_for_the_next_request() {
     let before_paths = world.get("/a//b%2fc", "").await;
     assert!(body(&before_paths).starts_with("POST /a/b%2Fc HTTP/1.1\r\n"), "{before_paths}");
     assert_eq!(header(body(&before), "x-forwarded-for"), Some("127.0.0.1"));
+    let role = "X_Role: y\r\n";
+    assert_eq!(header(body(&world.get("/", role).await), "x_role"), Some("y"));
     assert_eq!(status(&world.get("/", &many(30)).await), 200);
     assert_eq!(status(&world.get("/", looping).await), 200);
     assert_eq!(status(&world.get("/", &format!("x: {}\r\n", "y".repeat(20_000))).await), 200);
@@ -574,6 +577,7 @@ async fn the_proxys_settings_hold_for_the_next_request() {
              @proxy max_hops = 1
              @proxy paths.merge_slashes = false
              @proxy paths.refuse_encoded_slashes = true
+             @proxy underscores = \"drop\"
              @proxy trusted_proxies = [\"127.0.0.0/8\"]
              @limits head_fields = 20
              @limits head_size = \"1KiB\"
@@ -588,6 +592,7 @@ async fn the_proxys_settings_hold_for_the_next_request() {
     let after_paths = world.get("/a//b", "").await;
     assert!(body(&after_paths).starts_with("POST /a//b HTTP/1.1\r\n"), "{after_paths}");
     assert_eq!(status(&world.get("/a%2fb", "").await), 400);
+    assert_eq!(header(body(&world.get("/", role).await), "x_role"), None);
     assert!(header(body(&after), "x-forwarded-for").unwrap().starts_with("192.0.2.7"), "{after}");
     assert_eq!(status(&world.get("/", &many(30)).await), 431);
     assert_eq!(status(&world.get("/", looping).await), 508);

@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         TaskState::Ended,
     ]);
     prop_oneof![
-        2 => (0u8..4, 0u8..5, 0u8..6).prop_map(|(agent, name, labels)| Step::Added { agent, name, labels }),
+        2 => (0u8..4, 0u8..5, 0u8..7).prop_map(|(agent, name, labels)| Step::Added { agent, name, labels }),
         5 => (states, any::<Option<bool>>()).prop_map(|(state, health)| Step::Status(state, health)),
     ]
 }
@@ -65,6 +65,7 @@ fn labels(which: u8) -> Vec<(&'static str, &'static str)> {
             ("pointsman.balance", "hash:address"),
         ],
         4 => vec![("pointsman.nonsense", "1"), ("pointsman.host", "bad host")],
+        6 => vec![("pointsman.host", "a.example.com"), ("pointsman.weight", "0")],
         _ => vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "b.example.com,c.example.com")],
     }
 }
@@ -247,11 +248,14 @@ proptest! {
     fn incremental_equals_rebuilt(
         tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
         seed in any::<u64>(),
+        panic_threshold in prop::sample::select(vec![0.0, 0.5, 0.8]),
     ) {
-        let (mut writer, _) = run(&tasks, seed);
+        let mut config = config();
+        config.routing.panic_threshold = panic_threshold;
+        let (mut writer, _) = run_with(writer_with(config.clone()), &tasks, seed);
         list_some(&mut writer, seed);
         let incremental = drain_some(&mut writer, seed);
-        writer.apply([ClusterEvent::Configured(Arc::new(config()))], NOW);
+        writer.apply([ClusterEvent::Configured(Arc::new(config))], NOW);
         let rebuilt = dump(&writer.first(NOW));
         prop_assert_eq!(incremental, rebuilt);
     }

@@ -798,6 +798,8 @@ pub struct ProxyConfig {
     pub balance: BalanceConfig,
     /// The one form of paths.
     pub paths: PathPolicy,
+    /// What becomes of requests' fields with `_` in their names.
+    pub underscores: Underscores,
     /// Where this proxy is.
     pub zone: ZoneConfig,
     /// Second copies of slow requests.
@@ -839,6 +841,19 @@ impl Default for PathPolicy {
     fn default() -> Self {
         Self { merge_slashes: true, refuse_encoded_slashes: false }
     }
+}
+
+/// What becomes of a request's fields with `_` in their names: many backends (CGI, WSGI, PHP) read it as `-`, and then take
+/// such a field for another one (GHSA-5m6w-wvh7-57vm).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// Those go that would be taken for what this proxy, a filter or a route writes, or for what frames and routes.
+    #[default]
+    Aliases,
+    /// All of them go.
+    Drop,
+    /// A request that has one is refused.
+    Refuse,
 }
 
 /// TLS of all listeners.
@@ -1124,8 +1139,10 @@ pub struct RoutingConfig {
     pub serve_unverified: bool,
     /// Tasks of a lost agent are kept this long.
     pub unreachable_keep: Duration,
-    /// All endpoints are served again when none is ready.
+    /// All endpoints are served again when none is ready, or too few.
     pub panic: bool,
+    /// Too few are less than this part; 0: none is ever too few but none at all.
+    pub panic_threshold: f64,
     /// Groups whose `HAPROXY_GROUP` (or `pointsman.group`) labels are served; `*`: all, also tasks without one; none:
     /// every group that a label names.
     pub groups: Vec<String>,
@@ -1416,6 +1433,7 @@ impl Default for ProxyConfig {
             proxy_status_relayed: false,
             balance: BalanceConfig::default(),
             paths: PathPolicy::default(),
+            underscores: Underscores::default(),
             zone: ZoneConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),
@@ -1504,6 +1522,7 @@ impl Default for RoutingConfig {
             serve_unverified: false,
             unreachable_keep: Duration::from_secs(300),
             panic: true,
+            panic_threshold: 0.0,
             groups: Vec::new(),
             drain_time: Duration::from_secs(60),
             require_port_resource: true,

@@ -214,7 +214,7 @@ impl EndpointState {
         }
     }
 
-    /// Whether the endpoint may be chosen when no endpoint of its service is ready.
+    /// Whether the endpoint may be chosen when no endpoint of its service is ready, or too few.
     pub fn serves_in_panic(self) -> bool {
         matches!(self, Self::Unhealthy | Self::Unreachable)
     }

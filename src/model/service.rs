@@ -25,11 +25,11 @@ pub struct Service {
     pub protocol: Protocol,
     /// Every endpoint, whatever its state, by id.
     pub endpoints: SortedList<Arc<Endpoint>>,
-    /// The endpoints that may be chosen now. With [`Service::panic`] these are not ready ones.
+    /// The endpoints that may be chosen now. With [`Service::panic`] not all of these are ready, or none is.
     pub available: SortedList<Arc<Endpoint>>,
     /// Its endpoints that keep their clients, by what a cookie calls them.
     pub sticky: SortedList<Arc<Sticky>>,
-    /// No endpoint is ready, and those that are merely unhealthy or cut off are served again.
+    /// No endpoint is ready, or too few, and those that are merely unhealthy or cut off are served again.
     pub panic: bool,
     /// Where keys find their endpoint among the available ones, if requests are spread by hashing.
     pub ring: Option<Arc<Ring>>,

@@ -18,21 +18,34 @@ pub trait Abort: AsyncRead + AsyncWrite + Unpin {
     fn abort(self);
 }
 
-/// A socket that sends RST when it is closed.
-fn reset(stream: &TcpStream) {
-    // Where that fails the connection has ended already.
-    let _ = stream.set_zero_linger();
+/// A connection whose socket sends RST when it is closed, once that was asked for.
+pub trait Reset {
+    /// Asks for it.
+    fn reset(&self);
+}
+
+impl Reset for TcpStream {
+    fn reset(&self) {
+        // Where that fails the connection has ended already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Reset for TlsStream<TcpStream> {
+    fn reset(&self) {
+        self.get_ref().0.reset();
+    }
 }
 
 impl Abort for TcpStream {
     fn abort(self) {
-        reset(&self);
+        self.reset();
     }
 }
 
 impl Abort for TlsStream<TcpStream> {
     fn abort(self) {
-        reset(self.get_ref().0);
+        self.reset();
     }
 }
 
@@ -40,15 +53,15 @@ impl Abort for TlsStream<TcpStream> {
 impl Abort for TokioIo<Upgraded> {
     fn abort(self) {
         let upgraded = match self.into_inner().downcast::<TokioIo<EndpointIo>>() {
-            Ok(parts) => return reset(parts.io.inner().socket()),
+            Ok(parts) => return parts.io.inner().socket().reset(),
             Err(upgraded) => upgraded,
         };
         let upgraded = match upgraded.downcast::<TokioIo<ClientIo<TcpStream>>>() {
-            Ok(parts) => return reset(parts.io.inner().stream()),
+            Ok(parts) => return parts.io.inner().stream().reset(),
             Err(upgraded) => upgraded,
         };
         if let Ok(parts) = upgraded.downcast::<TokioIo<ClientIo<TlsStream<TcpStream>>>>() {
-            reset(parts.io.inner().stream().get_ref().0);
+            parts.io.inner().stream().reset();
         }
     }
 }

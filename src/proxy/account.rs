@@ -163,6 +163,7 @@ impl Account {
     /// The answer broke off on the endpoint's side.
     pub fn cut(&mut self) {
         self.end = End::Cut;
+        self.client.watch.cut();
         if let Some(in_flight) = &self.in_flight {
             in_flight.failed();
         }

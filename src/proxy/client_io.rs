@@ -2,7 +2,8 @@
 //!
 //! Bytes that were read to tell the protocols apart come first; HTTP/1 requests and HTTP/2 frames are looked at on
 //! their way; a write that makes no progress for too long fails, so that a client that does not read cannot hold an
-//! answer forever.
+//! answer forever. Where the end of the connection is all that marks the end of an answer, one that broke off ends with a
+//! reset.
 
 use std::future::Future;
 use std::io;
@@ -15,6 +16,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::abort::Reset;
 use super::frame_guard::{ABANDONED, Flood, FrameGuard};
 use super::head_gate::{HeadGate, Turn};
 use super::idle::Watch;
@@ -31,6 +33,8 @@ pub struct ClientIo<S> {
     look: Look,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Has the socket reset when it is closed; over HTTP/1 only.
+    reset: Option<fn(&S)>,
 }
 
 /// Who looks at what comes in.
@@ -51,14 +55,18 @@ impl<S> ClientIo<S> {
         watch: Arc<Watch>,
         stall: Duration,
         (most, max_fields): (usize, usize),
-    ) -> Self {
+    ) -> Self
+    where
+        S: Reset,
+    {
         let look = Look::Http1(Box::new(HeadGate::new(watch.requests(), most, max_fields)));
-        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None }
+        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None, reset: Some(S::reset) }
     }
 
     /// A socket that speaks HTTP/2.
     pub fn http2(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
-        Self { stream, first, watch, early: Bytes::new(), look: Look::Http2(Box::default()), stall, stalled: None }
+        let look = Look::Http2(Box::default());
+        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None, reset: None }
     }
 
     /// What it is read from and written to.
@@ -93,6 +101,17 @@ impl<S> ClientIo<S> {
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl<S> Drop for ClientIo<S> {
+    fn drop(&mut self) {
+        // RFC 9112 section 6.3: of what ends with its connection nothing else tells whether it is whole.
+        if let Some(reset) = self.reset
+            && self.watch.is_torn()
+        {
+            reset(&self.stream);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +25,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::abort::Reset;
 use super::access_log::line::{EndKind, Ended};
 use super::access_log::note;
 use super::answer_body::AnswerBody;
@@ -381,7 +382,7 @@ async fn read_first(stream: &mut TcpStream) -> io::Result<Bytes> {
 
 async fn serve_http1<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static,
 {
     let (stream, first) = match client.worker.engine {
         Engine::Hyper => (stream, first),
@@ -400,7 +401,7 @@ where
 
 async fn serve_by_hyper<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Reset + Unpin + Send + 'static,
 {
     let most = limits.head_bytes.max(SMALLEST_BUFFER);
     let io = ClientIo::http1(stream, first, client.watch.clone(), limits.idle, (most, limits.head_fields));
@@ -449,7 +450,10 @@ fn service(
     Error = Infallible,
     Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
 > {
-    service_fn(move |request| {
+    service_fn(move |request: Request<Incoming>| {
+        if request.version() == Version::HTTP_10 {
+            client.watch.knows_no_chunks();
+        }
         // Boxed: a connection has room for it as long as it lasts, and it is kilobytes large.
         let answer = Box::pin(forward::answer(client.clone(), request.map(|body| Upload::new(body, None))));
         async move { Ok(answer.await) }

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::error::AttemptFault;
+use super::http1::stays;
 use super::http1::upstream::Bare;
 use super::request_body::{BodyFault, RequestBody};
 use super::tls::endpoint::EndpointIo;
@@ -36,13 +37,15 @@ pub struct Http1 {
     driver: Option<Driver>,
     /// Whether it served a request before.
     pub reused: bool,
+    /// Until when it may be used again, if its endpoint has said so ([`stays`]).
+    pub until: Option<Instant>,
     opened: Opened,
 }
 
 impl Http1 {
     /// Takes a connection that was just opened.
     pub fn new(sender: http1::SendRequest<RequestBody>, driver: Driver, opened: Opened) -> Self {
-        Self { sender, driver: Some(driver), reused: false, opened }
+        Self { sender, driver: Some(driver), reused: false, until: None, opened }
     }
 
     /// Sends a request and waits for the beginning of the answer.
@@ -58,7 +61,9 @@ impl Http1 {
             poll_driver(driver, context);
             answer.as_mut().poll(context)
         });
-        answer.await.map_err(|error| classify(error, self.reused))
+        let answer = answer.await.map_err(|error| classify(error, self.reused))?;
+        self.until = stays::until(stays::of(answer.headers()), Instant::now());
+        Ok(answer)
     }
 
     /// Lets the connection work. It may have ended afterwards.

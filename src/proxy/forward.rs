@@ -208,8 +208,8 @@ async fn ask(client: &Client, plan: &Plan, head: &Parts) -> Result<Granted, Refu
         granted.0.extend(jwt::check(&filter.jwt, &head.headers).map_err(refused)?.0);
     }
     for filter in filters() {
-        let (hop, via) = (hop(client, plan, &head.headers), &plan.config.proxy.via);
-        let asked = forward_auth::check(&client.worker, &filter.forward_auth, &hop, head, via).await;
+        let hop = hop(client, plan, &head.headers);
+        let asked = forward_auth::check(&client.worker, &filter.forward_auth, &hop, head, &plan.config.proxy).await;
         let refused = |refusal: Refusal| refusal.by(Some(&filter.name), None);
         granted.0.extend(asked.map_err(refused)?.0);
     }
@@ -339,13 +339,10 @@ impl Forwarding {
         let accept = upgrade.as_ref().and_then(|_| head.headers.get(SEC_WEBSOCKET_KEY)).map(upgrade::accept);
         let address = prepare(&client, &plan, &mut head, account.note.as_deref());
         granted.write(&mut head.headers);
-        let limits = &plan.config.proxy.limits;
-        // Of any method: what an endpoint did not process may be sent again.
-        let keep = plan.config.proxy.retry_body_bytes;
         let (body, engine) = match body {
             Some(body) => {
                 let most = plan.filtered.max_body.unwrap_or(u64::MAX);
-                (RequestSource::new(body, keep, most, limits.idle, client.worker.shard.clone()), Engine::Hyper)
+                (RequestSource::new(body, &plan.config.proxy, most, client.worker.shard.clone()), Engine::Hyper)
             }
             None => (RequestSource::empty(), Engine::Own),
         };
@@ -1179,7 +1176,7 @@ fn hop<'a>(client: &'a Client, plan: &'a Plan, headers: &HeaderMap) -> Hop<'a> {
 fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) -> IpAddr {
     let proxy = &plan.config.proxy;
     let hop = hop(client, plan, &head.headers);
-    headers::prepare_request(&mut head.headers, head.version, &proxy.via);
+    headers::prepare_request(&mut head.headers, head.version, &proxy.via, proxy.underscores);
     if head.method == Method::OPTIONS {
         headers::pass_forward(&mut head.headers);
     }

@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::forwarded::is_forwarding;
+use crate::config::checked::Underscores;
 
 /// The reason code of an answer that a proxy of ours gave by itself.
 pub const REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
@@ -49,14 +50,18 @@ const PROTECTED: [HeaderName; 8] =
     [HOST, VIA, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, AUTHORIZATION, COOKIE, TRAILER];
 
 /// Makes a request's headers ready for the next hop, all but the forwarding headers.
-pub fn prepare_request(headers: &mut HeaderMap, version: Version, via: &str) {
+pub fn prepare_request(headers: &mut HeaderMap, version: Version, via: &str, underscores: Underscores) {
     let trailers = accepts_trailers(headers);
     strip_hop_by_hop(headers);
     headers.remove(PROXY_AUTHORIZATION);
     headers.remove(PROXY);
     // The server side of this proxy answers `100 Continue` when the endpoint begins to take the body.
     headers.remove(EXPECT);
-    remove_aliases(headers);
+    match underscores {
+        Underscores::Aliases => remove_aliases(headers),
+        // None is left of what is refused, but where nobody was asked.
+        Underscores::Drop | Underscores::Refuse => remove_underscored(headers),
+    }
     join_cookies(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -166,6 +171,22 @@ fn remove_aliases(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a field has a `_` in its name.
+pub fn has_underscored(headers: &HeaderMap) -> bool {
+    headers.keys().any(is_underscored)
+}
+
+/// Removes all fields with `_` in their names.
+pub fn remove_underscored(headers: &mut HeaderMap) {
+    while let Some(name) = headers.keys().find(|name| is_underscored(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_underscored(name: &HeaderName) -> bool {
+    name.as_str().contains('_')
+}
+
 /// RFC 9113 section 8.2.3: HTTP/2 may split `cookie`; towards one field of HTTP/1.1 the crumbs are joined.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
@@ -213,7 +234,7 @@ mod tests {
 
     fn check(lines: &[(&str, &str)], expected: &[(&str, &str)]) {
         let mut headers = map(lines);
-        prepare_request(&mut headers, Version::HTTP_11, "pointsman");
+        prepare_request(&mut headers, Version::HTTP_11, "pointsman", Underscores::Aliases);
         assert_eq!(headers, map(expected), "{lines:?}");
     }
 
@@ -248,6 +269,17 @@ mod tests {
     fn aliases_of_fields_of_ours_go() {
         check(&[("x_forwarded_for", "6.6.6.6"), ("x-real_ip", "6"), ("api_key", "k")], &[("api_key", "k"), VIA_US]);
         check(&[("content_length", "5"), ("transfer_encoding", "chunked")], &[VIA_US]);
+    }
+
+    #[test]
+    fn names_with_underscores_go_where_none_is_wanted() {
+        for policy in [Underscores::Drop, Underscores::Refuse] {
+            let mut headers = map(&[("x_role", "a"), ("a-b_c", "1"), ("a-b_c", "2"), ("_", "3"), ("x-role", "b_c")]);
+            assert!(has_underscored(&headers));
+            prepare_request(&mut headers, Version::HTTP_11, "pointsman", policy);
+            assert_eq!(headers, map(&[("x-role", "b_c"), VIA_US]), "{policy:?}");
+            assert!(!has_underscored(&headers));
+        }
     }
 
     #[test]
@@ -306,7 +338,7 @@ mod tests {
                 headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("v"));
             }
             headers.append(CONNECTION, nominated.parse().unwrap());
-            prepare_request(&mut headers, Version::HTTP_11, "p");
+            prepare_request(&mut headers, Version::HTTP_11, "p", Underscores::Aliases);
             for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, TE] {
                 prop_assert!(!headers.contains_key(name));
             }

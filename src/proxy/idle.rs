@@ -25,6 +25,10 @@ pub struct Watch {
     heads: AtomicU32,
     /// What follows is no HTTP.
     switched: AtomicBool,
+    /// The client knows no chunks: an answer whose length is not known ends with the connection.
+    has_no_chunks: AtomicBool,
+    /// An answer broke off.
+    cut: AtomicBool,
     /// What it was cut off for, by its index plus one; 0: nothing.
     flooded: AtomicU8,
     /// Requests that ended before their answer began, less those whose answer did.
@@ -109,6 +113,21 @@ impl Watch {
     /// Whether the connection speaks another protocol by now.
     pub fn has_switched(&self) -> bool {
         self.switched.load(Relaxed)
+    }
+
+    /// The client speaks HTTP/1.0, which has no chunks.
+    pub fn knows_no_chunks(&self) {
+        self.has_no_chunks.store(true, Relaxed);
+    }
+
+    /// An answer broke off on the endpoint's side.
+    pub fn cut(&self) {
+        self.cut.store(true, Relaxed);
+    }
+
+    /// Whether the connection ends within an answer and its client would take the end for the answer's.
+    pub fn is_torn(&self) -> bool {
+        self.has_no_chunks.load(Relaxed) && (self.cut.load(Relaxed) || self.in_flight.load(Relaxed) > 0)
     }
 
     /// The client floods.

@@ -31,7 +31,7 @@ pub enum InvalidPath {
     #[error("a dot segment is hidden behind an encoded slash")]
     HiddenDots,
     /// `%2F` or `%5C` where the policy wants none.
-    #[error("it holds an encoded slash or backslash, which `proxy.paths.encoded_slashes` refuses")]
+    #[error("it holds an encoded slash or backslash, which `proxy.paths.refuse_encoded_slashes` refuses")]
     EncodedSlash,
     /// A control, a space or a character beyond ASCII.
     #[error("it holds a character that must be encoded")]

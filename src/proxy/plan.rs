@@ -22,6 +22,7 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Content, Refusal};
 use super::upgrade;
 use crate::config::Config;
+use crate::config::checked::Underscores;
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
@@ -80,6 +81,9 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::BadTarget.into());
     }
     let admitted = gate::admit(head, config.proxy.limits.head_fields, config.proxy.paths)?;
+    if config.proxy.underscores == Underscores::Refuse && headers::has_underscored(&head.headers) {
+        return Err(Reason::BadHead.into());
+    }
     if let Some(answer) = challenge(client, head, &admitted) {
         return Err(answer);
     }

@@ -1,7 +1,8 @@
 //! Connections to endpoints that wait for their next request: one pool a worker, by address and what TLS is to verify.
 //!
 //! The one used last is used first, so that what is not needed grows old and goes. A connection is closed at once when
-//! the last endpoint at its address leaves the table or drains, and when it comes back after that.
+//! the last endpoint at its address leaves the table or drains, and when it comes back after that. One whose endpoint has
+//! said how long it keeps it open is not used past that ([`super::http1::stays`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -101,6 +102,15 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// Whether its endpoint still keeps it open, by what it has said.
+    fn stays(&self, now: Instant) -> bool {
+        let until = match self {
+            Self::Http1(connection) => connection.until,
+            Self::Bare(connection) => connection.until,
+        };
+        until.is_none_or(|until| now < until)
+    }
+
     fn is_reusable(&mut self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_reusable(),
@@ -161,7 +171,7 @@ impl Pool {
         let slot = slots.entry_ref(place).or_insert_with(|| self.slot(place, now));
         slot.use_for(endpoint, now);
         while let Some((mut connection, _)) = slot.http1.pop() {
-            if connection.is_reusable() {
+            if connection.stays(now) && connection.is_reusable() {
                 return Some(connection);
             }
         }
@@ -189,6 +199,7 @@ impl Pool {
         if let Some(slot) = slots.get_mut(place)
             && !slot.users.is_empty()
             && slot.http1.len() < limit
+            && connection.stays(now)
         {
             slot.http1.push((connection, now));
         }
@@ -234,7 +245,7 @@ impl Pool {
         slots.iter_mut().filter(|(place, _)| place.address == endpoint.address).for_each(|(_, slot)| review(slot));
     }
 
-    /// Looks at so many places: closes what has been idle for `idle`, and everything of addresses where no endpoint
+    /// Looks at so many places: closes what has been idle for `idle` or for as long as was said, and everything of addresses where no endpoint
     /// `is_current`.
     pub fn tidy(&self, some: usize, now: Instant, idle: Duration, is_current: impl Fn(&Endpoint) -> bool) {
         let (mut slots, mut turns) = (self.slots.borrow_mut(), self.turns.borrow_mut());
@@ -242,7 +253,7 @@ impl Pool {
             let Some(place) = turns.pop_front() else { break };
             let Some(slot) = slots.get_mut(&place) else { continue };
             slot.users.retain(|endpoint| is_current(endpoint));
-            slot.http1.retain(|(_, since)| now.duration_since(*since) < idle);
+            slot.http1.retain(|(connection, since)| now.duration_since(*since) < idle && connection.stays(now));
             let quiet = now.duration_since(slot.used) >= idle;
             slot.http2.retain(|connection| !connection.is_closed() && (!quiet || connection.streams() > 0));
             let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
@@ -362,6 +373,33 @@ mod tests {
         assert!(pool.take_bare(endpoint, now).is_none());
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         pool.put_bare(endpoint.address, Bare::new(stream, Opened::count(Arc::default())), 8, now);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_is_kept_for_as_long_as_its_endpoint_has_said() {
+        let (pool, now) = (Pool::default(), Instant::now());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let one = sample::endpoint("one", None);
+        let put = async |until| {
+            assert!(pool.take_bare(&one, now).is_none());
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut connection = Bare::new(stream, Opened::count(Arc::default()));
+            connection.until = Some(until);
+            pool.put_bare(one.address, connection, 8, now);
+        };
+        let (soon, later) = (now + IDLE / 4, now + IDLE / 3);
+        put(soon).await;
+        assert!(pool.take_bare(&one, now).is_some(), "there is time left");
+        put(soon).await;
+        assert!(pool.take_bare(&one, soon).is_none(), "it may be closed any moment");
+        assert_eq!(pool.len(), 0);
+        put(later).await;
+        pool.tidy(1, soon, IDLE, |_| true);
+        assert_eq!(pool.len(), 1);
+        pool.tidy(1, later, IDLE, |_| true);
+        assert_eq!(pool.len(), 0);
+        put(now).await;
+        assert_eq!(pool.len(), 0, "not worth keeping");
     }
 
     #[tokio::test(flavor = "current_thread")]

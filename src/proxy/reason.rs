@@ -203,7 +203,7 @@ reasons! {
         "The request's length cannot be read or is given in more than one way, or a chunk's head can be read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
-        "The request's head is not valid HTTP/1.",
+        "The request's head is not valid HTTP/1, or a field has a `_` in its name where `proxy.underscores` refuses that.",
         "Look at what the client sends (RFC 9112 sections 3 and 5).";
     BadLine "bad-line" BAD_REQUEST Client,
         "A line of the request's head or of its chunks does not end in CR LF.",

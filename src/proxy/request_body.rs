@@ -16,10 +16,11 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::headers::strip_trailers;
+use super::headers::{remove_underscored, strip_trailers};
 use super::held::Held;
 use super::metrics::Shard;
 use super::uploads::Upload;
+use crate::config::checked::{ProxyConfig, Underscores};
 
 /// A body arrives at this rate at least, octets a second of the time that its client is waited for, once the grace has
 /// passed: a client that sends an octet now and then would hold its connections forever (the figures are Kestrel's).
@@ -52,6 +53,7 @@ struct Source {
     kept_bytes: usize,
     keep_limit: usize,
     most: u64,
+    underscores: Underscores,
     trailers: Option<HeaderMap>,
     state: State,
     /// More was handed on than is kept.
@@ -78,8 +80,9 @@ enum State {
 }
 
 impl RequestSource {
-    /// Takes a body. Up to `keep_limit` bytes of it are kept, and more than `most` are a fault; `idle` is the longest silence of the client.
-    pub fn new(incoming: Upload, keep_limit: usize, most: u64, idle: Duration, shard: Arc<Shard>) -> Self {
+    /// Takes a body. As much of it as the settings say is kept, of any method: what an endpoint did not process may be sent
+    /// again. More than `most` octets are a fault, and so is a longer silence of the client than the settings say.
+    pub fn new(incoming: Upload, proxy: &ProxyConfig, most: u64, shard: Arc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
@@ -87,12 +90,13 @@ impl RequestSource {
             incoming,
             kept: Vec::new(),
             kept_bytes: 0,
-            keep_limit,
+            keep_limit: proxy.retry_body_bytes,
             most,
+            underscores: proxy.underscores,
             trailers: None,
             state: State::Flowing,
             lost: false,
-            idle,
+            idle: proxy.limits.idle,
             timer: None,
             progress: Instant::now(),
             asked: None,
@@ -266,6 +270,9 @@ impl Source {
                 self.state = State::Ended;
                 let mut trailers = frame.into_trailers().unwrap_or_default();
                 strip_trailers(&mut trailers);
+                if self.underscores != Underscores::Aliases {
+                    remove_underscored(&mut trailers);
+                }
                 self.trailers = Some(trailers.clone());
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{access, acme, filters};
 
-use crate::config::checked::{ClientDemand, RouteBy};
+use crate::config::checked::{ClientDemand, RouteBy, Underscores};
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::{Address, Network, Socket};
@@ -144,6 +144,10 @@ fn zone() -> Section<Raw> {
             .means("With so many endpoints of a service in the zone all requests stay, whatever they can carry; 0: never.")
             .costs("The endpoints here may get more than their even part."),
     ])
+}
+
+fn underscores() -> Choice<Underscores> {
+    Choice(&[("aliases", Underscores::Aliases), ("drop", Underscores::Drop), ("refuse", Underscores::Refuse)])
 }
 
 fn paths() -> Section<Raw> {
@@ -313,7 +317,7 @@ fn outliers() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 12] {
+fn proxy() -> [Setting<Raw>; 13] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -384,6 +388,17 @@ fn proxy() -> [Setting<Raw>; 12] {
         setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
             .means("Request bodies up to this size are kept for another attempt.")
             .costs("So much memory for each request under way that has a body."),
+        setting!(Raw, "underscores", underscores(), config.proxy.underscores)
+            .means(
+                "What becomes of requests' fields with `_` in their names, which many tasks (CGI, WSGI, PHP) cannot tell from \
+                those with `-`. `aliases`: those are not passed on that would be taken for a field that this proxy, a filter \
+                or a route writes, or for one that frames or routes; `drop`: none is passed on; `refuse`: a request that has \
+                one gets 400 `bad-head`.",
+            )
+            .costs(
+                "With `aliases` a task that trusts a field that something else in front of it writes (`X-Role`) can be told \
+                it by a client as `X_Role`. The others shut out clients that mean theirs (`api_key`).",
+            ),
         setting!(Raw, "https_port", Whole::between(1, 65_535), config.proxy.https_port)
             .unit("port number")
             .means("The port that redirects to HTTPS name: the one that clients reach a TLS listener by.")
@@ -485,7 +500,10 @@ fn timeouts() -> [Setting<Raw>; 8] {
             .means("A client's connection without a request for so long is closed.")
             .costs("A file descriptor and some kilobytes for each idle client."),
         setting!(Raw, "upstream_idle", up_to(86_400), config.proxy.limits.upstream_idle)
-            .means("A connection to an endpoint without a request for so long is closed.")
+            .means(
+                "A connection to an endpoint without a request for so long is closed. Where the endpoint's last answer said a \
+                time of its own (`Keep-Alive: timeout=5`), that counts if it is less, but for its last second.",
+            )
             .costs(
                 "Longer than the endpoint's own time, requests meet connections that are being closed, and are \
                 retried.",

@@ -6,7 +6,7 @@ use super::endpoint_tls;
 use crate::config::checked::PolicyConfig;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::Network;
-use crate::config::kind::number::Whole;
+use crate::config::kind::number::{Share, Whole};
 use crate::config::kind::text::{Host, LINE, PATH_PREFIX, PATTERN, Text};
 use crate::config::kind::{Flag, Many};
 use crate::config::raw::Raw;
@@ -25,6 +25,14 @@ pub(super) fn routing() -> Section<Raw> {
         setting!(Raw, "panic", Flag, config.routing.panic)
             .means("Whether all endpoints of a service are served again, and flagged, when none is healthy.")
             .costs("Without it a wrong health check takes the whole service down."),
+        setting!(Raw, "panic_threshold", Share, config.routing.panic_threshold)
+            .unit("part of the endpoints")
+            .means(
+                "With `panic`, all are served again also when fewer than this part of a service's endpoints are ready, of those \
+                that are ready, unhealthy or cut off; 0: when none is. Those that start or end are not counted, and names \
+                in DNS go by health alone.",
+            )
+            .costs("Requests meet unhealthy endpoints then. Without it the few that pass a wrong check get all the load."),
         Setting::new(
             "groups",
             Many::new(LINE, "groups", 1024),

@@ -15,7 +15,7 @@ use crate::model::run::Moment;
 /// Milliseconds of one slot, and slots: ten seconds.
 const SLOT: u32 = 1000;
 const SLOTS: u32 = 10;
-/// Repeats a second that are always allowed, all workers together.
+/// Repeats a second that are always allowed, all workers together; at each worker one in ten seconds is, however many there are.
 const RESERVE_PER_SECOND: f64 = 10.0;
 /// Repeats under way at a time that are always allowed.
 const FEW: u32 = 3;
@@ -73,7 +73,8 @@ impl Budget {
     }
 
     fn is_spent(&self, workers: usize) -> bool {
-        let reserve = RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64;
+        // A worker's part of it is one repeat at least: else a service that was quiet would have none on a large machine.
+        let reserve = (RESERVE_PER_SECOND * f64::from(SLOTS) / workers.max(1) as f64).max(1.0);
         self.slots.iter().sum::<f64>() + reserve < 1.0
     }
 

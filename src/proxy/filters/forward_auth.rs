@@ -15,6 +15,7 @@ use tracing::debug;
 use super::Granted;
 use crate::cluster::sources::http::Target;
 use crate::cluster::sources::mesos::address::join_host_port;
+use crate::config::checked::ProxyConfig;
 use crate::config::filter::ForwardAuthConfig;
 use crate::proxy::forwarded::{self, Hop};
 use crate::proxy::headers;
@@ -38,10 +39,10 @@ pub async fn check(
     config: &ForwardAuthConfig,
     hop: &Hop<'_>,
     head: &Parts,
-    via: &str,
+    proxy: &ProxyConfig,
 ) -> Result<Granted, Refusal> {
     let Some(target) = config.url.as_deref().and_then(Target::parse) else { return Ok(Granted::default()) };
-    let headers = question(config, &target, hop, head, via);
+    let headers = question(config, &target, hop, head, proxy);
     let path = if target.base.is_empty() { "/" } else { &target.base };
     let make = || {
         let mut request = Request::new(Full::<Bytes>::default());
@@ -52,7 +53,7 @@ pub async fn check(
     let whom = Whom { target: &target, ca: config.ca.as_deref() };
     match timeout(config.timeout, worker.outbound.ask(&worker.tasks, whom, make, MOST)).await {
         Ok(Ok(answer)) if answer.status().is_success() => Ok(granted(config, answer.headers())),
-        Ok(Ok(answer)) => Err(refused(answer, via)),
+        Ok(Ok(answer)) => Err(refused(answer, &proxy.via)),
         Ok(Err(error)) => {
             debug!(url = %target, %error, "the authority of a filter gives no answer");
             Err(match error {
@@ -65,12 +66,18 @@ pub async fn check(
 }
 
 /// The request's own fields, or those that are wished for, and what it asked for.
-fn question(config: &ForwardAuthConfig, target: &Target, hop: &Hop<'_>, head: &Parts, via: &str) -> HeaderMap {
+fn question(
+    config: &ForwardAuthConfig,
+    target: &Target,
+    hop: &Hop<'_>,
+    head: &Parts,
+    proxy: &ProxyConfig,
+) -> HeaderMap {
     let mut out = match config.request_headers.is_empty() {
         true => head.headers.clone(),
         false => selected(&config.request_headers, &head.headers),
     };
-    headers::prepare_request(&mut out, head.version, via);
+    headers::prepare_request(&mut out, head.version, &proxy.via, proxy.underscores);
     // It has no body.
     out.remove(CONTENT_LENGTH);
     out.remove(TRANSFER_ENCODING);

@@ -19,9 +19,10 @@ use tracing::debug;
 use super::answer::Answer;
 use super::relay::BareRelay;
 use super::rewrite::{self, Passing};
+use super::stays;
 use super::upstream::{Bare, BareAnswer, Read};
 use crate::config::Config;
-use crate::config::checked::ProxyConfig;
+use crate::config::checked::{ProxyConfig, Underscores};
 use crate::model::balance::Algorithm;
 use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
@@ -177,6 +178,10 @@ fn read<'a>(
     length: usize,
     parsed: &httparse::Request<'_, 'a>,
 ) -> Option<Found<'a>> {
+    // A field that is left out here may have such a name, too.
+    if proxy.underscores == Underscores::Refuse && parsed.headers.iter().any(|field| field.name.contains('_')) {
+        return None;
+    }
     let target = parsed.path?;
     let path = plain_path(target)?;
     let mut head = Vec::with_capacity(length + OWN_FIELDS);
@@ -336,7 +341,7 @@ impl Direct {
     }
 
     fn heard(&mut self, client: &Client, mut read: Read) -> Result<Answer, FirstTry> {
-        let Some(connection) = self.connection.take() else { return Err(FirstTry::Chosen) };
+        let Some(mut connection) = self.connection.take() else { return Err(FirstTry::Chosen) };
         // The request has left: its buffer is free.
         let mut head = std::mem::take(&mut self.head);
         head.clear();
@@ -348,6 +353,7 @@ impl Direct {
         let Some(mut account) = self.account.take() else { return Err(FirstTry::Heard(connection, read)) };
         read.advance(length);
         let now = Instant::now();
+        connection.until = stays::until(said.stays, now);
         if let Some(in_flight) = &account.in_flight {
             in_flight.answered(Some(Outcome::Good), self.started, now);
         }

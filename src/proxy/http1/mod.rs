@@ -18,6 +18,7 @@ pub mod head;
 pub mod relay;
 pub mod rewrite;
 pub mod scratch;
+pub mod stays;
 pub mod upstream;
 
 /// Which implementation serves clients of HTTP/1.1.

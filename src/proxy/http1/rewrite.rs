@@ -6,9 +6,12 @@
 //! nominates a field) is not decided here: `None` sends the request the long way, where there is one set of rules.
 //! Tests hold the two ways against each other.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode};
 use httparse::Header;
 
+use super::stays;
 use super::upstream::Framing;
 use crate::proxy::forwarded::{self, Hop};
 
@@ -29,6 +32,7 @@ enum Kind {
     /// Of this hop, or written anew.
     Dropped,
     Connection,
+    KeepAlive,
     Host,
     Cookie,
     ContentType,
@@ -74,7 +78,7 @@ fn kind_of_answer(name: &[u8]) -> Kind {
         (4, Some(b'd')) if is("date") => Kind::Date,
         (7, Some(b'u')) if is("upgrade") => Kind::Dropped,
         (10, Some(b'c')) if is("connection") => Kind::Connection,
-        (10, Some(b'k')) if is("keep-alive") => Kind::Dropped,
+        (10, Some(b'k')) if is("keep-alive") => Kind::KeepAlive,
         // How a call over gRPC went.
         (11, Some(b'g')) if is("grpc-status") => Kind::Special,
         (12, Some(b'c')) if is("content-type") => Kind::ContentType,
@@ -139,6 +143,8 @@ pub struct Said {
     pub framing: Framing,
     /// The connection serves another request once the body is whole.
     pub is_kept: bool,
+    /// For how long it does so, if that is said.
+    pub stays: Option<Duration>,
 }
 
 /// What is to be known of the proxy for an answer.
@@ -167,12 +173,18 @@ pub fn answer(
     let reason = parsed.reason.unwrap_or_default();
     write(head, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
     let (mut length, mut is_chunked, mut is_kept, mut is_dated) = (None, false, true, false);
+    let mut stays = None;
     for field in &*parsed.headers {
         let name = field.name.as_bytes();
         match kind_of_answer(name) {
             Kind::Dropped => continue,
             Kind::Connection => {
                 is_kept &= !says_close(field.value)?;
+                continue;
+            }
+            Kind::KeepAlive => {
+                // The shortest, if several are said.
+                stays = stays::said(field.value).into_iter().chain(stays).min();
                 continue;
             }
             Kind::ContentLength => {
@@ -219,7 +231,7 @@ pub fn answer(
     }
     is_kept &= !matches!(framing, Framing::UntilClosed);
     head.extend_from_slice(if passing.closes { b"connection: close\r\n\r\n" } else { b"\r\n" });
-    Some(Said { status, framing, is_kept })
+    Some(Said { status, framing, is_kept, stays })
 }
 
 /// Whether `Connection` says that it ends; `None`: it says more than that it stays or ends.
@@ -266,6 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::checked::Underscores;
     use crate::proxy::forwarded::address_text;
     use crate::proxy::headers;
 
@@ -311,7 +324,7 @@ mod tests {
         end_request(&mut head, &hop, "p");
         let mut expected = map(&fields);
         assert_eq!(asked.closes, headers::has_token(&expected, &http::header::CONNECTION, "close"));
-        headers::prepare_request(&mut expected, Version::HTTP_11, "p");
+        headers::prepare_request(&mut expected, Version::HTTP_11, "p", Underscores::default());
         forwarded::write(&mut expected, &hop);
         expected.insert(HOST, authority.parse().unwrap());
         assert_eq!(lines(&head), written(&expected), "{pairs:?}");
@@ -329,6 +342,7 @@ mod tests {
         let mut expected = map(parsed.headers);
         let stays = !headers::has_token(&expected, &http::header::CONNECTION, "close");
         assert_eq!(said.is_kept, stays && !matches!(said.framing, Framing::UntilClosed));
+        assert_eq!(said.stays, super::stays::of(&expected), "{pairs:?}");
         headers::prepare_answer(&mut expected, Version::HTTP_11, "p");
         expected.entry("date").or_insert(HeaderValue::from_static("now"));
         expected.remove(http::header::CONTENT_LENGTH);
@@ -378,6 +392,12 @@ mod tests {
         assert!(matches!(said.framing, Framing::Chunked(_)));
         let (_, said) = check_answer(200, &[("date", "then"), ("set-cookie", "a"), ("set-cookie", "b")]).unwrap();
         assert!(matches!(said.framing, Framing::UntilClosed));
+        let (_, said) = check_answer(
+            200,
+            &[("content-length", "7"), ("Keep-Alive", "timeout=9"), ("keep-alive", "timeout=5, max=3")],
+        )
+        .unwrap();
+        assert_eq!(said.stays, Some(Duration::from_secs(5)));
         for code in [204, 304] {
             let (_, said) = check_answer(code, &[("content-length", "7"), ("etag", "x")]).unwrap();
             assert!(matches!(said.framing, Framing::Length(0)), "{code}");
@@ -407,7 +427,8 @@ mod tests {
     const NAMES: &str = "accept|Via|HOST|proxy|Cookie|forwarded|x-real-ip|Connection|keep-alive|client-cert|\
         X-Forwarded-For|x-forwarded|proxy-authorization|x-marathon-app-id|te|upgrade|date|content-type|content-length|\
         transfer-encoding|set-cookie|http2-settings|x_forwarded_for|[a-z-]{1,20}";
-    const VALUES: &str = "|a|close|keep-alive|Close, x|chunked|7|07|application/grpc|[ -~]{0,12}";
+    const VALUES: &str =
+        "|a|close|keep-alive|Close, x|chunked|7|07|application/grpc|timeout=5|max=2, Timeout=[0-9]{1,11}|[ -~]{0,12}";
 
     proptest! {
         #[test]

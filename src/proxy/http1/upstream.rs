@@ -13,10 +13,12 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::chunks::ChunkReader;
 use super::head::{AnswerHead, content_length, read_answer};
 use super::scratch::{self, Scratch};
+use super::stays;
 use crate::proxy::connect;
 use crate::proxy::early;
 use crate::proxy::error::AttemptFault;
@@ -31,6 +33,8 @@ pub struct Bare {
     opened: Opened,
     /// Whether it served a request before.
     pub reused: bool,
+    /// Until when it may be used again, if its endpoint has said so ([`super::stays`]).
+    pub until: Option<Instant>,
 }
 
 /// The head of an answer, and what was read with it.
@@ -164,7 +168,7 @@ impl Bare {
 
     /// A connection of which nothing waits to be read.
     pub fn new(stream: TcpStream, opened: Opened) -> Self {
-        Self { stream, opened, reused: false }
+        Self { stream, opened, reused: false, until: None }
     }
 
     /// The socket, for another implementation.
@@ -276,7 +280,7 @@ impl Bare {
     }
 
     fn answered(
-        self,
+        mut self,
         head: AnswerHead,
         read: Read,
         is_head: bool,
@@ -287,6 +291,7 @@ impl Bare {
         let is_kept = parts.version == Version::HTTP_11
             && !has_token(&parts.headers, &http::header::CONNECTION, "close")
             && !matches!(framing, Framing::UntilClosed);
+        self.until = stays::until(stays::of(&parts.headers), Instant::now());
         Ok((parts, BareAnswer { connection: self, framing, is_kept, read }))
     }
 }

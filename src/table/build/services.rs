@@ -7,6 +7,7 @@ use super::task::{DeclaredPort, Derivation, EndpointDraft};
 use super::{digest, framework_name};
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
+use crate::config::checked::RoutingConfig;
 use crate::model::balance::Algorithm;
 use crate::model::deployment::{self, Colour, Deployment};
 use crate::model::endpoint::{Endpoint, EndpointId, EndpointState, Weight};
@@ -77,7 +78,7 @@ impl Services {
         }
         service.endpoints.insert(endpoint.clone());
         service.empty_since = None;
-        make_available(&mut service, &endpoint, config.routing.panic);
+        make_available(&mut service, &endpoint, &config.routing);
         if is_split(&service, [former.as_deref(), Some(&*endpoint)]) {
             service.shares = shares(&service, table.weights.get(&service.id));
         }
@@ -95,9 +96,7 @@ impl Services {
         if removed.sticky {
             service.sticky.remove(&endpoint.fingerprint());
         }
-        if service.available.remove(endpoint).is_some() && service.available.is_empty() {
-            choose_available(&mut service, config.routing.panic);
-        }
+        make_unavailable(&mut service, &removed, &config.routing);
         if is_split(&service, [Some(&*removed), None]) {
             service.shares = shares(&service, table.weights.get(id));
         }
@@ -325,36 +324,62 @@ fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.state == EndpointState::Ready && endpoint.weight.0 > 0
 }
 
+/// Whether it is served in panic alone.
+fn is_reserve(endpoint: &Endpoint) -> bool {
+    endpoint.state.serves_in_panic() && endpoint.weight.0 > 0
+}
+
+/// Whether it speaks for the service being as it is: in panic one that is not ready, else one that is. One more of those changes
+/// nothing about it, one less may.
+fn speaks_for(service: &Service, endpoint: &Endpoint) -> bool {
+    if service.panic { is_reserve(endpoint) } else { is_ready(endpoint) }
+}
+
 /// Puts a changed endpoint where it belongs among those that may be chosen.
-fn make_available(service: &mut Service, endpoint: &Arc<Endpoint>, panic_allowed: bool) {
-    if is_ready(endpoint) && !service.panic {
+fn make_available(service: &mut Service, endpoint: &Arc<Endpoint>, routing: &RoutingConfig) {
+    let speaks = speaks_for(service, endpoint);
+    if speaks || is_ready(endpoint) {
         service.available.insert(endpoint.clone());
-        return;
+    } else {
+        service.available.remove(&endpoint.id);
     }
-    if service.panic && !is_ready(endpoint) && endpoint.state.serves_in_panic() {
-        service.available.insert(endpoint.clone());
-        return;
-    }
-    service.available.remove(&endpoint.id);
-    if service.available.is_empty() || service.panic {
-        choose_available(service, panic_allowed);
+    if !speaks {
+        review_panic(service, routing);
     }
 }
 
-/// Chooses anew who may be chosen: the ready ones, or in panic those that are merely unhealthy or cut off.
-pub fn choose_available(service: &mut Service, panic_allowed: bool) {
-    let ready: SortedList<_> = service.endpoints.iter().filter(|e| is_ready(e)).cloned().collect();
-    let reserve =
-        || service.endpoints.iter().filter(|e| e.state.serves_in_panic() && e.weight.0 > 0).cloned().collect();
-    let (available, panic): (SortedList<_>, bool) = if ready.is_empty() && panic_allowed {
-        let reserve: SortedList<_> = reserve();
-        let panic = !reserve.is_empty();
-        (reserve, panic)
-    } else {
-        (ready, false)
-    };
-    service.available = available;
-    service.panic = panic;
+/// An endpoint has left that was `removed`.
+fn make_unavailable(service: &mut Service, removed: &Endpoint, routing: &RoutingConfig) {
+    service.available.remove(&removed.id);
+    if speaks_for(service, removed) {
+        review_panic(service, routing);
+    }
+}
+
+/// Begins or ends a panic.
+fn review_panic(service: &mut Service, routing: &RoutingConfig) {
+    // Nearly always there are endpoints that are ready, and those are enough.
+    let is_sure = !service.panic && !service.available.is_empty() && routing.panic_threshold <= 0.0;
+    if !is_sure && is_panic(service, routing) != service.panic {
+        choose_available(service, routing);
+    }
+}
+
+/// Whether so few endpoints are ready that those which are merely unhealthy or cut off are served beside them.
+fn is_panic(service: &Service, routing: &RoutingConfig) -> bool {
+    let reserve = service.endpoints.iter().filter(|endpoint| is_reserve(endpoint)).count();
+    if !routing.panic || reserve == 0 {
+        return false;
+    }
+    let ready = service.endpoints.iter().filter(|endpoint| is_ready(endpoint)).count();
+    ready == 0 || (ready as f64) < routing.panic_threshold * (ready + reserve) as f64
+}
+
+/// Chooses anew who may be chosen: the ready ones, and in panic those that are merely unhealthy or cut off, too.
+fn choose_available(service: &mut Service, routing: &RoutingConfig) {
+    service.panic = is_panic(service, routing);
+    let may_be_chosen = |endpoint: &&Arc<Endpoint>| is_ready(endpoint) || (service.panic && is_reserve(endpoint));
+    service.available = service.endpoints.iter().filter(may_be_chosen).cloned().collect();
 }
 
 fn add_digest(table: &mut Table, former: Option<&Endpoint>, next: Option<&Endpoint>) {
