@@ -14,7 +14,8 @@ use tokio::time::Instant;
 /// The field's name.
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// A request that leaves so long before the end is there before it, clocks that tick in whole seconds included.
+/// A request that leaves so long before the end is there before it, clocks that tick in whole seconds included. Of a time
+/// that is shorter than two of these half is used.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// What the value of one field says; `None`: nothing of a time.
@@ -35,7 +36,7 @@ pub fn of(answer: &HeaderMap) -> Option<Duration> {
 /// Until when a connection may be used again whose endpoint said so with the answer that came now. The answer's body may
 /// last: what is sure is that the endpoint counts from no earlier moment.
 pub fn until(said: Option<Duration>, now: Instant) -> Option<Instant> {
-    said.map(|said| now + said.saturating_sub(MARGIN))
+    said.map(|said| now + (said - MARGIN.min(said / 2)))
 }
 
 #[cfg(test)]
@@ -74,6 +75,8 @@ mod tests {
         assert_eq!(of(&answer), Some(Duration::from_secs(4)));
         let now = Instant::now();
         assert_eq!(until(of(&answer), now), Some(now + Duration::from_secs(3)));
+        assert_eq!(until(said(b"timeout=2"), now), Some(now + Duration::from_secs(1)));
+        assert_eq!(until(said(b"timeout=1"), now), Some(now + Duration::from_millis(500)));
         assert_eq!(until(said(b"timeout=0"), now), Some(now), "it is not used again at all");
         assert_eq!(until(None, now), None);
     }
