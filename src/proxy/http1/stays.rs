@@ -35,8 +35,8 @@ pub fn of(answer: &HeaderMap) -> Option<Duration> {
 
 /// Until when a connection may be used again whose endpoint said so with the answer that came now. The answer's body may
 /// last: what is sure is that the endpoint counts from no earlier moment.
-pub fn until(said: Option<Duration>, now: Instant) -> Option<Instant> {
-    said.map(|said| now + (said - MARGIN.min(said / 2)))
+pub fn until(said: Duration, now: Instant) -> Instant {
+    now + (said - MARGIN.min(said / 2))
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_counts_and_a_second_of_it_is_not_used() {
+    fn the_shortest_counts_and_its_last_second_is_not_used() {
         let mut answer = HeaderMap::new();
         assert_eq!(of(&answer), None);
         for value in ["timeout=7", "max=3", "timeout=4"] {
@@ -74,10 +74,8 @@ mod tests {
         }
         assert_eq!(of(&answer), Some(Duration::from_secs(4)));
         let now = Instant::now();
-        assert_eq!(until(of(&answer), now), Some(now + Duration::from_secs(3)));
-        assert_eq!(until(said(b"timeout=2"), now), Some(now + Duration::from_secs(1)));
-        assert_eq!(until(said(b"timeout=1"), now), Some(now + Duration::from_millis(500)));
-        assert_eq!(until(said(b"timeout=0"), now), Some(now), "it is not used again at all");
-        assert_eq!(until(None, now), None);
+        for (seconds, milliseconds) in [(4, 3000), (2, 1000), (1, 500), (0, 0)] {
+            assert_eq!(until(Duration::from_secs(seconds), now), now + Duration::from_millis(milliseconds));
+        }
     }
 }
