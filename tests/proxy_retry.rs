@@ -361,7 +361,7 @@ async fn saying_how_long() -> Backend {
         while let Some(head) = read_head(&mut stream).await {
             let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
             let _ = stream.read_exact(&mut vec![0; length]).await;
-            let stays = if head.contains(" /says ") { "Keep-Alive: timeout=2, max=100\r\n" } else { "" };
+            let stays = if head.contains(" /says ") { "Keep-Alive: timeout=3, max=100\r\n" } else { "" };
             let answer = format!("HTTP/1.1 200 OK\r\n{stays}Content-Length: 4\r\n\r\ngood");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
@@ -384,7 +384,7 @@ async fn a_connection_is_not_used_past_the_time_its_endpoint_said() {
             ask(&proxy, &first).await;
         }
         assert_eq!(backend.connections(), 1, "{first}: it is used while there is time");
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        tokio::time::sleep(Duration::from_millis(2200)).await;
         ask(&proxy, &second).await;
         assert_eq!(backend.connections(), expected, "{first}, then {second}");
         assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 0.0);

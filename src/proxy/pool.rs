@@ -245,8 +245,8 @@ impl Pool {
         slots.iter_mut().filter(|(place, _)| place.address == endpoint.address).for_each(|(_, slot)| review(slot));
     }
 
-    /// Looks at so many places: closes what has been idle for `idle` or for as long as was said, and everything of addresses where no endpoint
-    /// `is_current`.
+    /// Looks at so many places: closes what has been idle for `idle`, or for as long as its endpoint has said, and everything
+    /// of addresses where no endpoint `is_current`.
     pub fn tidy(&self, some: usize, now: Instant, idle: Duration, is_current: impl Fn(&Endpoint) -> bool) {
         let (mut slots, mut turns) = (self.slots.borrow_mut(), self.turns.borrow_mut());
         for _ in 0..some.min(turns.len()) {

@@ -353,7 +353,7 @@ impl Direct {
         let Some(mut account) = self.account.take() else { return Err(FirstTry::Heard(connection, read)) };
         read.advance(length);
         let now = Instant::now();
-        connection.until = stays::until(said.stays, now);
+        connection.until = said.stays.map(|said| stays::until(said, now));
         if let Some(in_flight) = &account.in_flight {
             in_flight.answered(Some(Outcome::Good), self.started, now);
         }

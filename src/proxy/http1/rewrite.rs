@@ -342,7 +342,7 @@ mod tests {
         let mut expected = map(parsed.headers);
         let stays = !headers::has_token(&expected, &http::header::CONNECTION, "close");
         assert_eq!(said.is_kept, stays && !matches!(said.framing, Framing::UntilClosed));
-        assert_eq!(said.stays, super::stays::of(&expected), "{pairs:?}");
+        assert_eq!(said.stays, stays::of(&expected), "{pairs:?}");
         headers::prepare_answer(&mut expected, Version::HTTP_11, "p");
         expected.entry("date").or_insert(HeaderValue::from_static("now"));
         expected.remove(http::header::CONTENT_LENGTH);

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 /// The field's name.
 pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// A request that leaves so long before the end is there before it, clocks that tick in whole seconds included.
+/// A request that leaves so long before the end is there before it, clocks that tick in whole seconds included. Of a time
+/// that is shorter than two of these half is used.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// What the value of one field says; `None`: nothing of a time.
@@ -34,8 +35,8 @@ pub fn of(answer: &HeaderMap) -> Option<Duration> {
 
 /// Until when a connection may be used again whose endpoint said so with the answer that came now. The answer's body may
 /// last: what is sure is that the endpoint counts from no earlier moment.
-pub fn until(said: Option<Duration>, now: Instant) -> Option<Instant> {
-    said.map(|said| now + said.saturating_sub(MARGIN))
+pub fn until(said: Duration, now: Instant) -> Instant {
+    now + (said - MARGIN.min(said / 2))
 }
 
 #[cfg(test)]
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_counts_and_a_second_of_it_is_not_used() {
+    fn the_shortest_counts_and_its_last_second_is_not_used() {
         let mut answer = HeaderMap::new();
         assert_eq!(of(&answer), None);
         for value in ["timeout=7", "max=3", "timeout=4"] {
@@ -73,8 +74,8 @@ mod tests {
         }
         assert_eq!(of(&answer), Some(Duration::from_secs(4)));
         let now = Instant::now();
-        assert_eq!(until(of(&answer), now), Some(now + Duration::from_secs(3)));
-        assert_eq!(until(said(b"timeout=0"), now), Some(now), "it is not used again at all");
-        assert_eq!(until(None, now), None);
+        for (seconds, milliseconds) in [(4, 3000), (2, 1000), (1, 500), (0, 0)] {
+            assert_eq!(until(Duration::from_secs(seconds), now), now + Duration::from_millis(milliseconds));
+        }
     }
 }
