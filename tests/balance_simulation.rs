@@ -73,6 +73,7 @@ fn service(endpoints: impl IntoIterator<Item = Endpoint>) -> Service {
         rules: None,
         mixed_rules: false,
         shares: None,
+        said_shares: 0,
         empty_since: None,
     }
 }

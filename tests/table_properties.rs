@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         TaskState::Ended,
     ]);
     prop_oneof![
-        2 => (0u8..4, 0u8..5, 0u8..7).prop_map(|(agent, name, labels)| Step::Added { agent, name, labels }),
+        2 => (0u8..4, 0u8..5, 0u8..9).prop_map(|(agent, name, labels)| Step::Added { agent, name, labels }),
         5 => (states, any::<Option<bool>>()).prop_map(|(state, health)| Step::Status(state, health)),
     ]
 }
@@ -66,6 +66,16 @@ fn labels(which: u8) -> Vec<(&'static str, &'static str)> {
         ],
         4 => vec![("pointsman.nonsense", "1"), ("pointsman.host", "bad host")],
         6 => vec![("pointsman.host", "a.example.com"), ("pointsman.weight", "0")],
+        7 => vec![("pointsman.host", "a.example.com"), ("pointsman.version", "v2"), ("pointsman.version_weight", "3")],
+        8 => vec![
+            ("HAPROXY_GROUP", "external"),
+            ("HAPROXY_0_VHOST", "b.example.com"),
+            ("HAPROXY_DEPLOYMENT_GROUP", "app"),
+            ("HAPROXY_DEPLOYMENT_COLOUR", "green"),
+            ("HAPROXY_DEPLOYMENT_STARTED_AT", "2016-02-01T14:57:54.371005"),
+            ("HAPROXY_DEPLOYMENT_TARGET_INSTANCES", "3"),
+            ("HAPROXY_DEPLOYMENT_ALT_PORT", "10001"),
+        ],
         _ => vec![("HAPROXY_GROUP", "external"), ("HAPROXY_0_VHOST", "b.example.com,c.example.com")],
     }
 }

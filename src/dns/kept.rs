@@ -1,7 +1,8 @@
 //! What one thread keeps for all of its sockets of DNS: answers, what other servers said, what networks were sent.
 //!
 //! However many addresses are listened on, and whichever of them come and go, there is one of each: so that what one address
-//! has learnt the others know, and the bounds that are configured hold for all addresses together. One thread, so cells
+//! has learnt the others know, and the size of the caches, the rate and the questions to others are bounded for all addresses
+//! together (connections and transfers at a time for each of its own). One thread, so cells
 //! and no locks; nothing is borrowed across an await.
 
 use std::cell::RefCell;

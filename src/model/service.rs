@@ -35,6 +35,8 @@ pub struct Service {
     pub ring: Option<Arc<Ring>>,
     /// Its versions that may be chosen now, with their shares; `None`: it does not matter which version an endpoint runs.
     pub shares: Option<Arc<[Share]>>,
+    /// How many of its endpoints say something of shares: while none does, no change of one brings any about.
+    pub said_shares: u32,
     /// What holds for every request to it: see [`Rules::merged`].
     pub rules: Option<Arc<Rules>>,
     /// Its endpoints do not all ask for the same, so that each change makes the rules anew.

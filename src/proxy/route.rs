@@ -2,6 +2,7 @@
 //!
 //! Pure. `explain` asks [`crate::table::routes::Routes::find_traced`], which is what runs here.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -203,8 +204,13 @@ impl Destination {
     /// Whether another endpoint than those that were `tried` could take a request now: it has room and is not spared, unless
     /// too many are.
     pub fn has_room(&self, tried: &[Arc<Endpoint>], limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
+        // Asked at most once: it counts all endpoints.
+        let is_panicking = OnceCell::new();
+        let counts_again = || *is_panicking.get_or_init(|| ask.local.is_panicking(ask.now));
         self.service.available.iter().any(|endpoint| {
-            self.accepts(endpoint, tried) && has_room(endpoint, limits, ask) && !is_spared(endpoint, ask)
+            self.accepts(endpoint, tried)
+                && has_room(endpoint, limits, ask)
+                && (!endpoint.run.ejection.is_ejected() || counts_again())
         })
     }
 
@@ -244,11 +250,6 @@ fn stays(kept: &Endpoint, ask: &Ask<'_>) -> Option<bool> {
 /// Whether an endpoint may get one more request, of this worker and of all.
 fn has_room(endpoint: &Endpoint, limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
     ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits) && limit::has_room(ask, endpoint)
-}
-
-/// Whether an endpoint gets nothing because it failed: not where so many are spared that all count again.
-fn is_spared(endpoint: &Endpoint, ask: &Ask<'_>) -> bool {
-    endpoint.run.ejection.is_ejected() && !ask.local.is_panicking(ask.now)
 }
 
 /// Whether both run on one agent.

@@ -149,7 +149,9 @@ pub fn stripped(rules: &Rules, target: &PathAndQuery) -> Option<PathAndQuery> {
     if !path_matches(prefix, path) {
         return None;
     }
-    let rest = path[prefix.len()..].trim_start_matches('/');
+    // One slash stands between the two. More of them are there only where `proxy.paths` keeps them, and are the task's.
+    let rest = &path[prefix.len()..];
+    let rest = rest.strip_prefix('/').filter(|_| !prefix.ends_with('/')).unwrap_or(rest);
     let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
     format!("/{rest}{query}").parse().ok()
 }
@@ -228,6 +230,11 @@ mod tests {
         assert_eq!(strip("/shop/a/b?c=d").as_deref(), Some("/a/b?c=d"));
         assert_eq!(strip("/shop?c").as_deref(), Some("/?c"));
         assert_eq!(strip("/shops"), None);
+        // Where `//` is kept it names something else than `/` to the task.
+        assert_eq!(strip("/shop//a").as_deref(), Some("//a"));
+        let rules = Rules { strip_path: Some("/".into()), ..Rules::default() };
+        let strip = |target: &str| stripped(&rules, &target.parse().unwrap()).map(|target| target.to_string());
+        assert_eq!((strip("/a").as_deref(), strip("//a").as_deref()), (Some("/a"), Some("//a")));
         assert_eq!(strip("/"), None);
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Listeners {
     challenges: Arc<Challenges>,
     table: Arc<TableHandle>,
     leaving: Leaving,
+    /// Of addresses for DNS that have successors, or none: they end once those have been given out.
+    ending: Vec<(watch::Sender<dns::Drain>, dns::Drain)>,
     /// Of addresses for DNS that another process serves by now.
     handed_over: Vec<watch::Sender<dns::Drain>>,
 }
@@ -114,6 +116,7 @@ impl Listeners {
             challenges: parts.challenges.clone(),
             table: parts.table.clone(),
             leaving: Leaving::default(),
+            ending: Vec::new(),
             handed_over: Vec::new(),
         }
     }
@@ -289,8 +292,16 @@ impl Listeners {
         for leaving in former {
             let stays = self.dns.iter().any(|open| open.configured == leaving.configured);
             let drain = if stays { dns::Drain::HandedOver } else { dns::Drain::Draining };
-            leaving.drain.send_replace(drain);
-            self.leaving.dns.push(leaving.drain);
+            self.ending.push((leaving.drain, drain));
+        }
+    }
+
+    /// Ends what [`Listeners::serve`] replaced. Not before its orders were given: a worker without any address for DNS lets go
+    /// of what it keeps for all of them.
+    pub(super) fn end_former(&mut self) {
+        for (sender, drain) in self.ending.drain(..) {
+            sender.send_replace(drain);
+            self.leaving.dns.push(sender);
         }
     }
 

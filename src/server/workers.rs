@@ -186,6 +186,7 @@ impl Workers {
                 }
             }
         }
+        self.listeners.end_former();
         self.listeners.listening(config)
     }
 

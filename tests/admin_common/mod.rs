@@ -252,6 +252,7 @@ fn service(namespace: &str, name: &str, states: &[EndpointState]) -> Service {
         rules: None,
         mixed_rules: false,
         shares: None,
+        said_shares: 0,
         empty_since: None,
     }
 }

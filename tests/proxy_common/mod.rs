@@ -106,6 +106,7 @@ impl Cluster {
             rules: None,
             mixed_rules: false,
             shares: None,
+            said_shares: 0,
             empty_since: None,
         };
         self.0.services.insert(id, Arc::new(service));

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use super::request::Request;
 use crate::model::rules::Rules;
 use crate::model::service::{Service, Target};
@@ -58,7 +60,9 @@ fn of_service(table: &Table, service: &Service, route: &Route, request: &Request
     let unknown = || filters.iter().any(|name| !is_known(name)).then_some(Reason::UnknownFilter);
     let after = || rules.and_then(|rules| after_filters(rules, request));
     let depends = !filters.is_empty() || rules.is_some_and(|rules| rules.networks.is_some() || rules.auth.is_some());
-    match before.or_else(unknown).or_else(after) {
+    // What a browser asks beforehand a filter answers before anybody is asked for a password.
+    let may_be_answered_by_a_filter = request.method == Method::OPTIONS && !filters.is_empty();
+    match before.or_else(unknown).or_else(|| if may_be_answered_by_a_filter { None } else { after() }) {
         // Of several that may answer the first one does; whether it is the client's turn to be refused is not known.
         Some(reason) => Ruling::Answered(reason),
         None if depends => Ruling::DependsOnClient,

@@ -34,6 +34,9 @@ const ATTEMPTS: u32 = 5;
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
 const MOST_PAUSE: Duration = Duration::from_secs(3600);
 
+/// The response code of who cannot answer now (RFC 1035 section 4.1.1).
+const SERVFAIL: u16 = 2;
+
 /// The opcode of NOTIFY.
 const NOTIFY: u16 = 4;
 
@@ -65,6 +68,7 @@ impl NotifyMetrics {
 enum Outcome {
     Heard,
     Refused,
+    /// Nothing came, or that it cannot now.
     Unanswered,
 }
 
@@ -209,7 +213,12 @@ async fn tell((zone, secondary): &Subject, key: Option<TsigKey>) -> Outcome {
     for attempt in 0..ATTEMPTS {
         let _ = socket.send(&message).await;
         if let Ok(rcode) = timeout(FIRST_WAIT * 2u32.pow(attempt), answer(&socket, id)).await {
-            return if rcode == 0 { Outcome::Heard } else { Outcome::Refused };
+            return match rcode {
+                0 => Outcome::Heard,
+                // It knows the zone and cannot take it now, as while it starts: no answer, as far as the change goes.
+                SERVFAIL => Outcome::Unanswered,
+                _ => Outcome::Refused,
+            };
         }
     }
     Outcome::Unanswered

@@ -334,8 +334,10 @@ impl Direct {
             {
                 return Poll::Ready(Err(FirstTry::Heard(connection, Read::default())));
             }
-            self.is_total = true;
-            deadline.set(self.started + self.total);
+            // Another may be there later.
+            let (next, total) = (Instant::now() + proxy.limits.per_try, self.started + self.total);
+            self.is_total = next >= total;
+            deadline.set(next.min(total));
         }
         Poll::Pending
     }

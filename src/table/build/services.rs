@@ -79,7 +79,7 @@ impl Services {
         service.endpoints.insert(endpoint.clone());
         service.empty_since = None;
         make_available(&mut service, &endpoint, &config.routing);
-        if is_split(&service, [former.as_deref(), Some(&*endpoint)]) {
+        if tells_shares(&mut service, former.as_deref(), Some(&endpoint)) {
             service.shares = shares(&service, table.weights.get(&service.id));
         }
         service.protocol = protocol(&service);
@@ -97,7 +97,7 @@ impl Services {
             service.sticky.remove(&endpoint.fingerprint());
         }
         make_unavailable(&mut service, &removed, &config.routing);
-        if is_split(&service, [Some(&*removed), None]) {
+        if tells_shares(&mut service, Some(&removed), None) {
             service.shares = shares(&service, table.weights.get(id));
         }
         service.protocol = protocol(&service);
@@ -133,6 +133,7 @@ impl Services {
                     rules: record.and_then(|record| record.rules.clone()),
                     mixed_rules: false,
                     shares: None,
+                    said_shares: 0,
                     empty_since,
                 };
                 table.ways.version += u64::from(service.rules.is_some());
@@ -193,11 +194,13 @@ fn protocol(service: &Service) -> Protocol {
     service.endpoints.at(0).map_or(service.protocol, |endpoint| endpoint.protocol)
 }
 
-/// Whether an endpoint as it was and as it is now makes the service's shares other ones: its task says one of its version,
-/// or what it follows from.
-fn is_split(service: &Service, changed: [Option<&Endpoint>; 2]) -> bool {
-    let says = |endpoint: &&Endpoint| endpoint.version_weight.is_some() || endpoint.deployment.is_some();
-    service.shares.is_some() || changed.iter().flatten().any(says)
+/// Counts what an endpoint as it was and as it is now says of shares; whether the service's may be other ones. Where any of
+/// its endpoints says something, who may be chosen decides too, and that may be one that says nothing.
+fn tells_shares(service: &mut Service, left: Option<&Endpoint>, came: Option<&Endpoint>) -> bool {
+    let says = |endpoint: &Endpoint| endpoint.version_weight.is_some() || endpoint.deployment.is_some();
+    let (left, came) = (left.is_some_and(says), came.is_some_and(says));
+    service.said_shares = (service.said_shares + u32::from(came)).saturating_sub(u32::from(left));
+    service.said_shares > 0 || left || service.shares.is_some()
 }
 
 /// The shares of a service's versions that may be chosen now: as an operator ordered, else as tasks say.
@@ -282,6 +285,7 @@ fn empty(id: ServiceId, view: &TaskView) -> Service {
         rules: None,
         mixed_rules: false,
         shares: None,
+        said_shares: 0,
         empty_since: None,
     }
 }

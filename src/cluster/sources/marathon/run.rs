@@ -87,6 +87,8 @@ pub(super) struct Source {
     hosts: HashMap<String, (Option<IpAddr>, Instant)>,
     agents: HashMap<String, Option<IpAddr>>,
     last_error: Option<String>,
+    /// Tasks that are taken out of service with the answer that is being taken over, which may show them as running.
+    pub(super) leaving: Vec<String>,
     /// What was wrong with the list of deployments.
     unread_deployments: Vec<Fact>,
 }
@@ -100,8 +102,10 @@ struct Known {
 }
 
 /// What becomes of a task's requests, as far as the source can tell.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Seen {
+    /// What it is of: its app, or a pod's container.
+    name: Arc<str>,
     /// They may have reached it: then it is not held back when a readiness check, which speaks during a deployment alone, has
     /// nothing to say of it.
     has_served: bool,
@@ -176,6 +180,7 @@ impl Source {
             hosts: HashMap::new(),
             agents: HashMap::new(),
             last_error: None,
+            leaving: Vec::new(),
             unread_deployments: Vec::new(),
         }
     }
@@ -220,7 +225,8 @@ impl Source {
         self.unread_deployments.clear();
         let over = self.listen(target, &mut stream, &mut on).await;
         // Whoever is held back is so no longer: the next stream may be long in coming.
-        let held = on.killing.end();
+        let mut held = std::mem::take(&mut self.leaving);
+        held.extend(on.killing.end());
         self.withdraw(&held, TaskState::Killing, &on.scope).await?;
         over
     }
@@ -315,13 +321,10 @@ impl Source {
     async fn take(&mut self, read: Read, on: &mut Following) -> Result<(), Over> {
         self.count(&read);
         on.reads.end();
-        let app = match &read {
-            Read::Everything(_) => None,
-            Read::One(id, _) => Some(id.clone()),
-        };
         match read {
             Read::Everything(read) => {
                 let (apps, pods) = read?;
+                self.leaving = on.killing.answered(None);
                 on.whole_at = Instant::now();
                 self.take_everything(&apps, pods.as_deref(), on).await?;
                 on.live = true;
@@ -331,6 +334,7 @@ impl Source {
             }
             Read::One(id, Ok((app, pod))) => {
                 on.reads.succeeded(&id);
+                self.leaving = on.killing.answered(Some(&id));
                 self.take_one(&id, app.as_deref(), pod.as_deref(), &on.scope).await?;
             }
             // The stream goes on, and so do the others.
@@ -339,9 +343,11 @@ impl Source {
                 tracing::warn!(source = %self.config.name, app = id, error = %error, "an app cannot be read");
                 let (most, random) = (self.config.max_backoff, &mut self.random);
                 on.reads.fail(&id, Instant::now(), |failures| backoff::pause(failures, most, random));
+                self.leaving = on.killing.answered(Some(&id));
             }
         }
-        let leaving = on.killing.answered(app.as_deref());
+        // Also those that the answer did not have.
+        let leaving = std::mem::take(&mut self.leaving);
         self.withdraw(&leaving, TaskState::Killing, &on.scope).await
     }
 
@@ -415,10 +421,12 @@ impl Source {
         self.withdraw(std::slice::from_ref(id), *state, &on.scope).await
     }
 
-    /// Whether no other task of these apps is known to serve. Which ones do, checks that are made here decide too.
+    /// Whether no other task of these apps is known to serve what it serves: of a pod's containers only those of the same name
+    /// do. Which ones serve, checks that are made here decide too.
     fn is_alone(&self, task: &str, apps: &BTreeSet<String>) -> bool {
-        let known = apps.iter().filter_map(|app| self.known.get(app));
-        let mut others = known.flat_map(|known| &known.tasks).filter(|(key, _)| key.task() != task);
+        let tasks = || apps.iter().filter_map(|app| self.known.get(app)).flat_map(|known| &known.tasks);
+        let Some((_, own)) = tasks().find(|(key, _)| key.task() == task) else { return true };
+        let mut others = tasks().filter(|(key, seen)| key.task() != task && seen.name == own.name);
         self.config.active_checks || !others.any(|(_, seen)| seen.serves)
     }
 
@@ -549,7 +557,8 @@ impl Source {
         let mut known = Known { apps: said.apps, tasks: HashMap::new() };
         for key in said.unread.into_iter().filter(|key| !self.ended.contains(key.task())) {
             facts.push(Fact::TaskUnreadable(key.clone()));
-            known.tasks.insert(key.clone(), Seen { has_served: has_served(&key), serves: false });
+            let seen = before.tasks.get(&key).cloned().unwrap_or_default();
+            known.tasks.insert(key, Seen { serves: false, ..seen });
         }
         for SaidTask { facts: mut task, awaited, host } in said.tasks {
             if self.ended.contains(task.key.task()) {
@@ -573,6 +582,10 @@ impl Source {
                     })));
                 }
             }
+            // The answer may be of before it was told to end.
+            if task.state == TaskState::Running && self.leaving.iter().any(|leaving| leaving == task.key.task()) {
+                task.state = TaskState::Killing;
+            }
             let may_serve = task.state == TaskState::Running && !task.held;
             // A verdict that is not said may be the last one, which nobody knows here.
             let is_well = match task.health {
@@ -580,7 +593,8 @@ impl Source {
                 Health::Unknown => !task.definition.has_health_check,
                 Health::Unhealthy => false,
             };
-            let seen = Seen { has_served: served || may_serve, serves: may_serve && is_well };
+            let name = task.definition.name.clone();
+            let seen = Seen { name, has_served: served || may_serve, serves: may_serve && is_well };
             known.tasks.insert(task.key.clone(), seen);
             facts.push(Fact::Task(Box::new(task)));
         }

@@ -39,8 +39,8 @@ impl Stage {
         stage
     }
 
-    /// An answer about the app.
-    async fn read(&mut self, tasks: &[(u32, bool)]) {
+    /// An answer about the app; in which states it shows its tasks to others.
+    async fn read(&mut self, tasks: &[(u32, bool)]) -> Vec<TaskState> {
         let task = |(number, alive): &(u32, bool)| {
             json!({ "id": id(*number), "appId": "/a", "host": "192.0.2.1", "slaveId": "s", "ports": [80],
                 "state": "TASK_RUNNING", "version": "2026-01-01T00:00:00.000Z",
@@ -50,7 +50,14 @@ impl Stage {
             "portDefinitions": [{ "port": 0, "name": "http" }], "healthChecks": [{ "protocol": "HTTP" }],
             "tasks": tasks.iter().map(task).collect::<Vec<_>>() } });
         self.source.take_one("/a", Some(app.to_string().as_bytes()), None, &self.on.scope).await.unwrap();
-        self.told();
+        let mut states = Vec::new();
+        while let Ok(ClusterEvent::Source(event)) = self.events.try_recv() {
+            states.extend(event.facts.into_iter().filter_map(|fact| match fact {
+                Fact::Task(task) => Some(task.state),
+                _ => None,
+            }));
+        }
+        states
     }
 
     async fn hear(&mut self, kind: &str, mut event: Value) {
@@ -104,6 +111,43 @@ async fn only_the_last_one_is_held_back() {
     // That it has ended is told at once.
     stage.hear_of_status(2, "TASK_KILLED").await;
     assert_eq!((stage.told(), stage.on.killing.due()), (vec![(id(2), TaskState::Ended)], None));
+}
+
+/// A sidecar serves nothing of what its app does.
+#[tokio::test(start_paused = true)]
+async fn of_a_pod_only_containers_of_one_name_stand_in() {
+    let mut stage = Stage::of(&[], |_| {}).await;
+    let instance = |number: u32| {
+        let container = |name: &str| json!({ "name": name, "status": "TASK_RUNNING", "endpoints": [] });
+        json!({ "id": format!("p.instance-{number}"), "status": "STABLE", "agentHostname": "192.0.2.1", "agentId": "s",
+            "networks": [{ "addresses": ["10.0.0.1"] }], "containers": [container("app"), container("sidecar")] })
+    };
+    let pod = |instances: Vec<Value>| {
+        let container = |name: &str| json!({ "name": name, "endpoints": [] });
+        let spec = json!({ "id": "/p", "containers": [container("app"), container("sidecar")] });
+        json!({ "id": "/p", "spec": spec, "instances": instances }).to_string()
+    };
+    for (instances, is_held) in [(vec![instance(1)], true), (vec![instance(1), instance(2)], false)] {
+        let answer = pod(instances);
+        stage.source.take_one("/p", None, Some(answer.as_bytes()), &stage.on.scope).await.unwrap();
+        stage.told();
+        stage.on.reads.want(["/p".to_owned()]);
+        let event = json!({ "appId": "/p", "taskId": "p.instance-1.app", "taskStatus": "TASK_KILLING" });
+        stage.hear("status_update_event", event).await;
+        assert_eq!((stage.told().is_empty(), stage.on.killing.due().is_some()), (is_held, is_held));
+        stage.on.killing.end();
+    }
+}
+
+/// What the answer says that it waited for is of before, perhaps.
+#[tokio::test(start_paused = true)]
+async fn no_answer_shows_one_as_running_that_leaves_with_it() {
+    let mut stage = Stage::of(&[(1, true), (2, true)], |_| {}).await;
+    stage.hear_of_health().await;
+    stage.hear_of_status(1, "TASK_KILLING").await;
+    assert_eq!(stage.told(), killing(&[1]));
+    stage.source.leaving = stage.on.killing.answered(Some("/a"));
+    assert_eq!(stage.read(&[(1, true), (2, true)]).await, [TaskState::Killing, TaskState::Running]);
 }
 
 #[tokio::test(start_paused = true)]
