@@ -151,7 +151,7 @@ fn is_alike(one: &serde_json::Value, other: &serde_json::Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) if one.is_f64() => {
             let (one, other) = (one.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
-            (one - other).abs() <= one.abs() * 1e-12
+            (one - other).abs() <= one.abs() * 1e-12 + f64::MIN_POSITIVE
         }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_alike(one, other))
