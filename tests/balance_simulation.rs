@@ -757,28 +757,61 @@ async fn a_key_stays_with_its_endpoint_and_a_hot_one_spreads() {
     assert_eq!(simulation.send(), Some(owner));
 }
 
-/// Whatever comes, in every ten seconds: repeats ≤ a fifth of the requests, and ten a second beside.
+/// Requests and repeats of each second.
+#[derive(Default)]
+struct Seconds(Vec<(f64, f64)>);
+
+impl Seconds {
+    fn at(&mut self, at: u32) -> &mut (f64, f64) {
+        let second = (at / 1000) as usize;
+        self.0.resize(self.0.len().max(second + 1), (0.0, 0.0));
+        &mut self.0[second]
+    }
+
+    /// How many more repeats than a fifth of the requests there were in so many seconds at the end.
+    fn excess(&self, seconds: usize) -> f64 {
+        let last = self.0.iter().rev().take(seconds);
+        last.map(|(requests, repeats)| repeats - 0.2 * requests).sum()
+    }
+}
+
+/// Whatever comes: with each repeat, those of ten seconds are a fifth of the requests and the reserve at most, and none is
+/// denied before.
 #[test]
 fn the_budget_is_never_exceeded() {
+    const ROUNDING: f64 = 1e-6;
     let mut rng = fastrand::Rng::with_seed(SEED);
-    for workers in [1, 4] {
-        let mut budget = Budget::default();
-        let mut events: Vec<(u32, bool)> = Vec::new();
-        let mut under_way = 0;
-        let mut at = 1000;
+    for (workers, reserve) in [(1, 100.0), (4, 25.0), (200, 1.0)] {
+        let (mut budget, mut seconds) = (Budget::default(), Seconds::default());
+        let (mut under_way, mut denied, mut at, mut latest) = (0, 0, 1000, 0);
         for _ in 0..60_000 {
-            at += rng.u32(0..10);
-            let now = Moment(at);
+            at += if rng.u32(0..2000) == 0 { rng.u32(0..15_000) } else { rng.u32(0..10) };
             match rng.u32(0..10) {
                 0..=3 => {
-                    budget.deposit(0.2, now);
-                    events.push((at, false));
+                    // Some are told of when they are answered.
+                    let began = if rng.bool() { at } else { at.saturating_sub(rng.u32(0..3000)).max(1) };
+                    budget.deposit(0.2, Moment(began));
+                    latest = latest.max(began);
+                    seconds.at(latest).0 += 1.0;
                 }
-                4..=7 if budget.withdraw(0.2, 50, workers, now) == Grant::Granted => {
-                    under_way += 1;
-                    events.push((at, true));
+                4..=7 => {
+                    latest = at;
+                    seconds.at(at);
+                    match budget.withdraw(0.2, 50, workers, Moment(at)) {
+                        Grant::Granted => {
+                            under_way += 1;
+                            seconds.at(at).1 += 1.0;
+                            let excess = seconds.excess(10);
+                            assert!(excess <= reserve + ROUNDING, "{workers} workers, {at}: {excess}");
+                        }
+                        Grant::Spent => {
+                            denied += 1;
+                            let excess = seconds.excess(10);
+                            assert!(excess > reserve - 1.0 - ROUNDING, "{workers} workers, {at}: {excess}");
+                        }
+                        Grant::Busy => assert_eq!(under_way, 10),
+                    }
                 }
-                4..=7 => {}
                 _ if under_way > 0 => {
                     under_way -= 1;
                     budget.finished();
@@ -787,23 +820,33 @@ fn the_budget_is_never_exceeded() {
             }
             assert!(under_way <= 10, "a fifth of 50 under way");
         }
-        let repeats = events.iter().filter(|(_, repeat)| *repeat).count();
-        assert!(repeats > 1000, "{repeats}: the test asks for more than is given");
-        for (index, (begin, _)) in events.iter().enumerate().step_by(97) {
-            let within = events[index..].iter().take_while(|(at, _)| at - begin < 9_000);
-            let (sent, repeated) =
-                within.fold(
-                    (0.0, 0.0),
-                    |(sent, repeated), (_, repeat)| {
-                        if *repeat { (sent, repeated + 1.0) } else { (sent + 1.0, repeated) }
-                    },
-                );
-            // What was earned in the seconds before may be spent in these.
-            let earned_before = events[..index].iter().rev().take_while(|(at, _)| begin - at <= 11_000);
-            let earned_before = earned_before.filter(|(_, repeat)| !repeat).count() as f64;
-            let allowed = 0.2 * (sent + earned_before) + 2.0 * 100.0 / workers as f64;
-            assert!(repeated <= allowed, "{workers}: {repeated} of {allowed}");
+        assert!(denied > 1000, "{denied}: the test asks for more than is given");
+        // So nothing is spent twice: over the whole time it is ten a second, and what was saved up before.
+        let tens = seconds.0.len().div_ceil(10) as f64;
+        let excess = seconds.excess(usize::MAX);
+        assert!(excess <= tens * reserve + ROUNDING, "{workers} workers: {excess} in {tens} times ten seconds");
+    }
+}
+
+/// What is told of a request that began a while ago makes nobody forget what was spent since.
+#[test]
+fn a_request_that_took_its_time_gives_no_budget_back() {
+    for began in [4999, 4001, 1] {
+        let mut budget = Budget::default();
+        while budget.withdraw(0.2, 0, 1, Moment(5000)) == Grant::Granted {
+            budget.finished();
         }
+        budget.deposit(0.2, Moment(began));
+        assert_eq!(budget.withdraw(0.2, 0, 1, Moment(5001)), Grant::Spent, "{began}");
+    }
+    // Moments wrap, and a service may have had no request for weeks.
+    for later in [u32::MAX / 2, u32::MAX - 200_000_000, 3000] {
+        let mut budget = Budget::default();
+        while budget.withdraw(0.2, 0, 1, Moment(u32::MAX - 1000)) == Grant::Granted {
+            budget.finished();
+        }
+        let now = Moment((u32::MAX - 1000).wrapping_add(11_000).wrapping_add(later));
+        assert_eq!(budget.withdraw(0.2, 0, 1, now), Grant::Granted, "{later}");
     }
 }
 

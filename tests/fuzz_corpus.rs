@@ -51,6 +51,15 @@ const TARGETS: &[Target] = &[
     ("client_address", pointsman::proxy::fuzz::fuzz_client_address),
     ("cookies", pointsman::proxy::fuzz::fuzz_cookies),
     ("jwt", pointsman::proxy::fuzz::fuzz_jwt),
+    ("http1_requests", pointsman::proxy::http1::fuzz::fuzz_requests),
+    ("http1_answers", pointsman::proxy::http1::fuzz::fuzz_answers),
+    ("trace", pointsman::proxy::fuzz_fields::fuzz_trace),
+    ("grpc", pointsman::proxy::fuzz_fields::fuzz_grpc),
+    ("accept_encoding", pointsman::proxy::fuzz_fields::fuzz_accept_encoding),
+    ("basic_auth", pointsman::proxy::fuzz_fields::fuzz_basic_auth),
+    ("password", pointsman::model::password::fuzz_password),
+    ("ticket_keys", pointsman::proxy::tls::tickets::fuzz_ticket_keys),
+    ("take_over", pointsman::server::fuzz_take_over),
 ];
 
 /// The longest input: findings in longer ones are rarely others.

@@ -245,13 +245,24 @@ async fn endpoints_where_nobody_listens_do_not_count_for_a_while() {
 
 /// A backend that answers 503 with a text of its own.
 async fn busy() -> Backend {
-    Backend::start(|mut stream, _| async move {
-        while read_head(&mut stream).await.is_some() {
-            let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
-            stream.write_all(answer.as_bytes()).await.unwrap();
+    counting_busy().await.0
+}
+
+/// The same, and how many requests it has seen.
+async fn counting_busy() -> (Backend, Arc<AtomicUsize>) {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = seen.clone();
+    let backend = Backend::start(move |mut stream, _| {
+        let counter = counter.clone();
+        async move {
+            while read_head(&mut stream).await.is_some() {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
         }
-    })
-    .await
+    });
+    (backend.await, seen)
 }
 
 #[tokio::test]
@@ -309,6 +320,72 @@ async fn repeats_are_bounded_by_the_budget() {
     let seen: usize = seen_by(&all).iter().sum();
     assert!(seen > REQUESTS && seen <= REQUESTS + reserve, "{seen}");
     assert!(proxy.metric("pointsman_proxy_retries_denied_total") >= 1.0);
+}
+
+/// Nobody is spared, so that there is always another one to ask; all else as it is by default.
+fn without_ejection(config: &mut Config) {
+    config.proxy.balance.ejection.in_a_row = 0;
+}
+
+/// What README says of a service that fails as a whole: 1.2 times its requests, and ten a second beside, whatever
+/// `max_attempts` is.
+#[tokio::test]
+async fn a_service_whose_tasks_are_all_busy_gets_a_fifth_more_and_ten_a_second() {
+    const REQUESTS: usize = 600;
+    for max_attempts in [3, 10] {
+        let mut all = Vec::new();
+        for _ in 0..12 {
+            all.push(counting_busy().await);
+        }
+        let proxy = with(&addresses(&all), |config| {
+            without_ejection(config);
+            config.proxy.max_attempts = max_attempts;
+        });
+        let begun = std::time::Instant::now();
+        for _ in 0..REQUESTS {
+            assert_eq!(said(&proxy.get("a", "/").await), (503, None));
+        }
+        let repeats = seen_by(&all).iter().sum::<usize>() - REQUESTS;
+        // Each ten seconds, and those that were not over at the beginning and at the end.
+        let reserve = 100 * (1 + (begun.elapsed().as_secs() as usize + 1) / 10);
+        let most = REQUESTS / 5 + reserve;
+        println!("{max_attempts} attempts: {repeats} repeats of {REQUESTS} requests, {most} at most");
+        assert!(repeats <= most, "{repeats} of {most}");
+        // Of the first requests all could be repeated until nothing was left.
+        assert!(repeats >= 100 + REQUESTS / 10, "{repeats}");
+        assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}"), repeats as f64);
+        assert!(proxy.metric("pointsman_proxy_retries_denied_total") >= 1.0);
+    }
+}
+
+/// What README says of one where nobody listens: each request tries seven more than `max_attempts`, without the budget, for
+/// there is nobody whose load could grow. What has found somebody who is busy needs the budget again.
+#[tokio::test]
+async fn a_service_where_nobody_listens_is_tried_ten_times_a_request() {
+    const REQUESTS: usize = 60;
+    let gone: Vec<_> = (0..12).map(|_| refusing()).collect();
+    let repeats = |proxy: &Proxy| proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}");
+    let proxy = with(&gone, without_ejection);
+    for _ in 0..REQUESTS {
+        assert_eq!(said(&proxy.get("a", "/").await), (502, Some("connect-failed")));
+    }
+    assert_eq!(repeats(&proxy), 9.0 * REQUESTS as f64);
+    assert_eq!(proxy.metric("pointsman_proxy_retries_denied_total"), 0.0);
+    // Two that are busy among four that are gone: the work that is done for nothing is bounded as ever.
+    let all = [counting_busy().await, counting_busy().await];
+    let mixed: Vec<_> = addresses(&all).into_iter().chain(gone.into_iter().take(4)).collect();
+    let proxy = with(&mixed, |config| {
+        without_ejection(config);
+        config.proxy.retry_ratio = 0.0;
+    });
+    const MORE: usize = 300;
+    let begun = std::time::Instant::now();
+    for _ in 0..MORE {
+        assert_eq!(said(&proxy.get("a", "/").await), (503, None));
+    }
+    let seen = seen_by(&all).iter().sum::<usize>();
+    let reserve = 100 * (1 + (begun.elapsed().as_secs() as usize + 1) / 10);
+    assert!(seen > MORE && seen <= MORE + reserve, "{seen}");
 }
 
 /// Answers the first request of each connection and, when the second has come, closes.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha_crypt::{PasswordHashRef, PasswordVerifier, ShaCrypt};
+use sha_crypt::{Params, PasswordHashRef, PasswordVerifier, ShaCrypt};
 
 /// The most rounds of SHA-crypt: some 60 ms of a processor; `mkpasswd` writes 5,000.
 const MAX_ROUNDS: u32 = 100_000;
@@ -92,6 +92,10 @@ fn check_sha(text: &str) -> Result<(), InvalidHash> {
         if rounds > MAX_ROUNDS {
             return Err(InvalidHash::Cost);
         }
+        // Nobody writes fewer, and no password would ever fit: whoever tries them takes the number for the salt then.
+        if rounds < Params::ROUNDS_MIN {
+            return Err(InvalidHash::Form);
+        }
         salt = parts.next().ok_or(InvalidHash::Form)?;
     }
     let hash = parts.next().ok_or(InvalidHash::Form)?;
@@ -106,6 +110,31 @@ fn check_sha(text: &str) -> Result<(), InvalidHash> {
 fn check_bcrypt(text: &str) -> Result<(), InvalidHash> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| InvalidHash::Form)?;
     if parts.get_cost() > MAX_COST { Err(InvalidHash::Cost) } else { Ok(()) }
+}
+
+/// What must hold for any octets: for cargo-fuzz, and for seeded runs without it. A hash that is accepted costs no more than is
+/// said, as those see it who compute it, and one password fits it at most.
+pub fn fuzz_password(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(hash) = PasswordHash::parse(text) else { return };
+    assert_eq!((hash.as_str(), &*format!("{hash:?}")), (text, "[hidden]"));
+    assert!(text.len() <= MAX_LENGTH);
+    assert!(!hash.fits(&"x".repeat(MAX_PASSWORD + 1)));
+    let is_cheap = match text.strip_prefix("$2") {
+        Some(_) => {
+            let cost = text.parse::<bcrypt::HashParts>().map(|parts| parts.get_cost());
+            assert!(cost.as_ref().is_ok_and(|cost| *cost <= MAX_COST), "{cost:?}");
+            cost.is_ok_and(|cost| cost <= 4)
+        }
+        None => {
+            let field = text.split('$').nth(2).unwrap_or_default();
+            let read = field.parse::<Params>().unwrap_or_default().to_string();
+            let rounds = read.strip_prefix("rounds=").and_then(|rounds| rounds.parse::<u32>().ok());
+            assert!(rounds.is_some_and(|rounds| rounds <= MAX_ROUNDS), "{read}");
+            rounds.is_some_and(|rounds| rounds <= Params::ROUNDS_MIN)
+        }
+    };
+    assert!(!is_cheap || !hash.fits("secret") || !hash.fits("Secret"));
 }
 
 #[cfg(test)]
@@ -141,6 +170,7 @@ mod tests {
             ("", InvalidHash::Kind),
             ("$5$rounds=999999999$salt$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.", InvalidHash::Cost),
             ("$5$saltstring$short", InvalidHash::Form),
+            ("$5$rounds=999$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.", InvalidHash::Form),
             ("$6$saltstring", InvalidHash::Form),
             ("$2b$31$6hUM.4yNX1XlycaBn1xUhuIBdLP7wjV1gvSrRdqzzZr6oElubKVzm", InvalidHash::Cost),
             ("$2y$05$short", InvalidHash::Form),

@@ -131,7 +131,7 @@ pub fn is_tried(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 7617 section 2: `Basic`, and user and password in base64, parted by the first colon.
-fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
@@ -144,7 +144,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// RFC 9110 section 5.6.4: a quoted string; what would need an escape is left out.
-fn challenge(realm: &str) -> HeaderValue {
+pub(super) fn challenge(realm: &str) -> HeaderValue {
     let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
     let text = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Basic realm=\"restricted\""))

@@ -1216,7 +1216,7 @@ fn prepare_answer(head: &mut response::Parts, worker: &Worker, via: &str) {
 }
 
 /// What the HTTP implementation lets pass although it has two meanings.
-fn check_answer(answer: &response::Parts, upgrades: bool) -> Result<(), AttemptFault> {
+pub(super) fn check_answer(answer: &response::Parts, upgrades: bool) -> Result<(), AttemptFault> {
     let headers = &answer.headers;
     let codings = headers.get_all(TRANSFER_ENCODING);
     let is_coded = headers.contains_key(TRANSFER_ENCODING);

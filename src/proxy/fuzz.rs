@@ -187,7 +187,7 @@ pub fn fuzz_jwt(data: &[u8]) {
 }
 
 /// A field a line.
-fn fields(data: &[u8], name: &HeaderName) -> HeaderMap {
+pub(super) fn fields(data: &[u8], name: &HeaderName) -> HeaderMap {
     let values = data.split(|octet| *octet == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
     values.map(|value| (name.clone(), value)).collect()
 }

@@ -39,6 +39,7 @@ pub mod forward;
 pub mod forwarded;
 pub mod frame_guard;
 pub mod fuzz;
+pub mod fuzz_fields;
 pub mod gate;
 pub mod gone;
 pub mod grpc;

@@ -83,6 +83,12 @@ impl Default for Options {
     }
 }
 
+/// Reads arbitrary octets as what two programs say to one another when one takes over. For the fuzz target.
+#[doc(hidden)]
+pub fn fuzz_take_over(data: &[u8]) {
+    take_over::message::fuzz(data);
+}
+
 /// A running server. Dropping it without [`Server::stop`] ends its threads without draining.
 #[derive(Debug)]
 pub struct Server {

@@ -365,7 +365,10 @@ fn proxy() -> [Setting<Raw>; 13] {
                 "Attempts per request in all, each at another endpoint where there is one. Where more than one is allowed, up to \
                 seven that found nobody listening are not counted.",
             )
-            .costs("A failing service gets up to so many times its load."),
+            .costs(
+                "A failing service may get up to so many times its load for a moment; how much it gets in all is bounded by \
+                `retry_ratio`.",
+            ),
         setting!(Raw, "retry_ratio", Share, config.proxy.retry_ratio)
             .unit("part of the requests")
             .means(

@@ -9,6 +9,11 @@
 //! more than may be repeated at a time, but little beside what the seconds earn. Such repeats have to wait for one
 //! another ([`Grant::Busy`]); what is spent is spent ([`Grant::Spent`]). A repeat that is followed by another gives it its
 //! place: else those whose endpoints hang would wait for one another for ever.
+//!
+//! Invariant: when a repeat begins, those of its second and of the nine before it are no more than the share of these seconds'
+//! requests and the reserve of ten seconds.
+
+use std::time::Duration;
 
 use crate::model::run::Moment;
 
@@ -19,6 +24,8 @@ const SLOTS: u32 = 10;
 const RESERVE_PER_SECOND: f64 = 10.0;
 /// Repeats under way at a time that are always allowed.
 const FEW: u32 = 3;
+/// A moment that lies less than this before another is earlier; moments wrap.
+const EARLIER: Duration = Duration::from_secs(86_400);
 
 /// What becomes of a wish for a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +43,7 @@ pub enum Grant {
 pub struct Budget {
     /// What was earned less what was spent, of each second.
     slots: [f64; SLOTS as usize],
-    latest: u32,
+    latest: Moment,
     under_way: u32,
 }
 
@@ -44,7 +51,7 @@ impl Budget {
     /// A request that is no repeat: earns its share.
     pub fn deposit(&mut self, ratio: f64, now: Moment) {
         self.move_to(now);
-        self.slots[(self.latest % SLOTS) as usize] += ratio;
+        *self.slot() += ratio;
     }
 
     /// Asks for a repeat, with so many requests of the service under way at this worker, one of so many workers.
@@ -57,7 +64,7 @@ impl Budget {
         if f64::from(self.under_way) >= most {
             return Grant::Busy;
         }
-        self.slots[(self.latest % SLOTS) as usize] -= 1.0;
+        *self.slot() -= 1.0;
         self.under_way += 1;
         Grant::Granted
     }
@@ -67,7 +74,7 @@ impl Budget {
         self.move_to(now);
         let is_granted = !self.is_spent(workers);
         if is_granted {
-            self.slots[(self.latest % SLOTS) as usize] -= 1.0;
+            *self.slot() -= 1.0;
         }
         is_granted
     }
@@ -83,12 +90,25 @@ impl Budget {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
+    /// The second that is under way.
+    fn slot(&mut self) -> &mut f64 {
+        &mut self.slots[(self.latest.0 / SLOT % SLOTS) as usize]
+    }
+
+    /// Forgets what is too long ago. A request may be told of when it is answered, after others that began later: time goes
+    /// back for nobody, or what they have spent would be forgotten.
     fn move_to(&mut self, now: Moment) {
-        let slot = now.0 / SLOT;
-        let passed = slot.wrapping_sub(self.latest);
-        for step in 0..passed.min(SLOTS) {
-            self.slots[(slot.wrapping_sub(step) % SLOTS) as usize] = 0.0;
+        let behind = self.latest.since(now).unwrap_or_default();
+        if self.latest != Moment::default() && !behind.is_zero() && behind < EARLIER {
+            return;
         }
-        self.latest = slot;
+        let slot = now.0 / SLOT;
+        let passed = slot.wrapping_sub(self.latest.0 / SLOT);
+        if passed >= SLOTS {
+            self.slots = <[f64; SLOTS as usize]>::default();
+        } else {
+            (0..passed).for_each(|step| self.slots[((slot - step) % SLOTS) as usize] = 0.0);
+        }
+        self.latest = now;
     }
 }

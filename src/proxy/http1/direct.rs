@@ -155,11 +155,11 @@ struct Begun {
 }
 
 /// The same, and what routes go by.
-struct Found<'a> {
-    head: Vec<u8>,
-    closes: bool,
-    host: std::borrow::Cow<'a, str>,
-    path: &'a str,
+pub(super) struct Found<'a> {
+    pub(super) head: Vec<u8>,
+    pub(super) closes: bool,
+    pub(super) host: std::borrow::Cow<'a, str>,
+    pub(super) path: &'a str,
 }
 
 /// Whether something is done with every request that is more than passing it on.
@@ -182,6 +182,31 @@ fn read<'a>(
     if proxy.underscores == Underscores::Refuse && parsed.headers.iter().any(|field| field.name.contains('_')) {
         return None;
     }
+    let peer = client.peer.ip();
+    let hop = Hop {
+        peer,
+        peer_text: &client.address_text,
+        trusted: false,
+        client: peer.to_canonical(),
+        secure: client.secured.is_some(),
+        authority: "",
+        port: client.local.port(),
+        certificate: client.secured.as_ref().and_then(|secured| secured.client_certificate.as_ref()),
+    };
+    let found = write(length, parsed, hop, &proxy.via)?;
+    // RFC 9110 section 7.4 has 421 for it.
+    let is_ours = client.secured.as_ref().is_none_or(|secured| secured.is_for(&found.host));
+    is_ours.then_some(found)
+}
+
+/// Writes the head of a plain GET of so many octets for the next hop. `hop`: what is known of its client, but for the authority
+/// that it asks for.
+pub(super) fn write<'a>(
+    length: usize,
+    parsed: &httparse::Request<'_, 'a>,
+    hop: Hop<'_>,
+    via: &str,
+) -> Option<Found<'a>> {
     let target = parsed.path?;
     let path = plain_path(target)?;
     let mut head = Vec::with_capacity(length + OWN_FIELDS);
@@ -190,22 +215,7 @@ fn read<'a>(
     head.extend_from_slice(b" HTTP/1.1\r\n");
     let asked = rewrite::request(parsed.headers, &mut head)?;
     let host = authority_to_host(asked.authority).ok()?;
-    // RFC 9110 section 7.4 has 421 for it.
-    if client.secured.as_ref().is_some_and(|secured| !secured.is_for(&host)) {
-        return None;
-    }
-    let peer = client.peer.ip();
-    let hop = Hop {
-        peer,
-        peer_text: &client.address_text,
-        trusted: false,
-        client: peer.to_canonical(),
-        secure: client.secured.is_some(),
-        authority: asked.authority,
-        port: client.local.port(),
-        certificate: client.secured.as_ref().and_then(|secured| secured.client_certificate.as_ref()),
-    };
-    rewrite::end_request(&mut head, &hop, &proxy.via);
+    rewrite::end_request(&mut head, &Hop { authority: asked.authority, ..hop }, via);
     Some(Found { head, closes: asked.closes, host, path })
 }
 
@@ -370,7 +380,7 @@ impl Direct {
 }
 
 /// Reads the head of an answer that did its work, and writes it for the client.
-fn read_answer(
+pub(super) fn read_answer(
     bytes: &[u8],
     passing: &Passing<'_>,
     date: impl FnOnce() -> http::HeaderValue,

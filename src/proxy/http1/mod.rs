@@ -14,6 +14,7 @@ pub mod answer;
 pub mod chunks;
 pub mod connection;
 pub mod direct;
+pub mod fuzz;
 pub mod head;
 pub mod relay;
 pub mod rewrite;

@@ -50,6 +50,8 @@ fn kind_of_request(name: &[u8]) -> Kind {
         (3, Some(b'v')) if is("via") => Kind::Special,
         (4, Some(b'h')) if is("host") => Kind::Host,
         (5, Some(b'p')) if is("proxy") => Kind::Dropped,
+        // `Connection: close` nominates it (RFC 9110 section 7.6.1).
+        (5, Some(b'c')) if is("close") => Kind::Special,
         (6, Some(b'c')) if is("cookie") => Kind::Cookie,
         (9, Some(b'f')) if is("forwarded") => Kind::Dropped,
         (9, Some(b'x')) if is("x-real-ip") => Kind::Dropped,
@@ -76,6 +78,8 @@ fn kind_of_answer(name: &[u8]) -> Kind {
     match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
         (2, Some(b't')) if is("te") => Kind::Dropped,
         (4, Some(b'd')) if is("date") => Kind::Date,
+        // `Connection: close` nominates it (RFC 9110 section 7.6.1).
+        (5, Some(b'c')) if is("close") => Kind::Special,
         (7, Some(b'u')) if is("upgrade") => Kind::Dropped,
         (10, Some(b'c')) if is("connection") => Kind::Connection,
         (10, Some(b'k')) if is("keep-alive") => Kind::KeepAlive,
@@ -377,6 +381,7 @@ mod tests {
             &[("host", "a"), ("Host", "a")],
             &[("host", "a"), ("via", "1.1 q")],
             &[("host", "a"), ("connection", "x")],
+            &[("host", "a"), ("connection", "close"), ("Close", "x")],
             &[("host", "a"), ("x_real_ip", "6.6.6.6")],
             &[("host", "a"), ("cookie", "a=b"), ("cookie", "c=d")],
         ] {
@@ -417,6 +422,7 @@ mod tests {
             (200, &[("transfer-encoding", "gzip, chunked")]),
             (200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]),
             (200, &[("content-length", "5"), ("connection", "x")]),
+            (200, &[("content-length", "5"), ("connection", "close"), ("Close", "x")]),
             (200, &[("content-length", "5"), ("content-type", "application/grpc")]),
             (200, &[("content-length", "5"), ("grpc-status", "0")]),
         ] {
@@ -426,7 +432,7 @@ mod tests {
 
     const NAMES: &str = "accept|Via|HOST|proxy|Cookie|forwarded|x-real-ip|Connection|keep-alive|client-cert|\
         X-Forwarded-For|x-forwarded|proxy-authorization|x-marathon-app-id|te|upgrade|date|content-type|content-length|\
-        transfer-encoding|set-cookie|http2-settings|x_forwarded_for|[a-z-]{1,20}";
+        transfer-encoding|set-cookie|http2-settings|x_forwarded_for|Close|[a-z-]{1,20}";
     const VALUES: &str =
         "|a|close|keep-alive|Close, x|chunked|7|07|application/grpc|timeout=5|max=2, Timeout=[0-9]{1,11}|[ -~]{0,12}";
 

@@ -308,7 +308,7 @@ pub fn canonical_length(headers: &mut HeaderMap) {
 }
 
 /// RFC 9112 section 6.3. Codings other than `chunked`, and one beside a length, are refused by who forwards.
-fn framing(parts: &response::Parts, is_head: bool) -> Result<Framing, AttemptFault> {
+pub(super) fn framing(parts: &response::Parts, is_head: bool) -> Result<Framing, AttemptFault> {
     if is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok(Framing::Length(0));
     }

@@ -92,6 +92,11 @@ impl Key {
 /// What is wrong with it.
 pub fn read_keys(path: &Path) -> Result<Vec<[u8; KEY]>, KeysFault> {
     let text = std::fs::read_to_string(path).map_err(|source| KeysFault::Read { path: path.into(), source })?;
+    parse_keys(&text, path)
+}
+
+/// The keys in the text of a file.
+fn parse_keys(text: &str, path: &Path) -> Result<Vec<[u8; KEY]>, KeysFault> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let read = |(at, line): (usize, &str)| {
         let octets = BASE64_STANDARD.decode(line.trim()).ok().and_then(|octets| octets.try_into().ok());
@@ -187,6 +192,42 @@ impl ProducesTickets for ListenerTickets {
         sealed.truncate(plain);
         Some(sealed)
     }
+}
+
+/// What must hold for any octets: for cargo-fuzz, and for seeded runs without it. Keys are read as they were written, a fault
+/// names a line that is there, and of keys and tickets that nobody has made nothing is believed.
+pub fn fuzz_ticket_keys(data: &[u8]) {
+    let (text, path) = (String::from_utf8_lossy(data), Path::new("keys"));
+    match parse_keys(&text, path) {
+        Ok(keys) => {
+            let lines: Vec<String> = keys.iter().map(|key| BASE64_STANDARD.encode(key)).collect();
+            assert!((1..=MOST).contains(&keys.len()));
+            assert!(parse_keys(&lines.join("\n"), path).is_ok_and(|again| again == keys));
+            check_tickets(data, keys);
+        }
+        Err(KeysFault::Line { line, .. }) => {
+            assert!(text.lines().nth(line - 1).is_some_and(|line| !line.trim().is_empty()));
+        }
+        Err(KeysFault::Count { count, .. }) => {
+            assert_eq!(count, text.lines().filter(|line| !line.trim().is_empty()).count());
+        }
+        Err(KeysFault::Read { .. }) => unreachable!("no file is read"),
+    }
+}
+
+/// A session goes through a ticket whole, also where the key is no longer the first one.
+fn check_tickets(session: &[u8], mut keys: Vec<[u8; KEY]>) {
+    let tickets: Arc<Tickets> = Arc::default();
+    let listener = tickets.of_listener("fuzz", None);
+    tickets.replace(keys.clone(), LONGEST);
+    assert_eq!(listener.decrypt(session), None);
+    let Some(mut ticket) = listener.encrypt(session) else { return };
+    keys.reverse();
+    tickets.replace(keys, LONGEST);
+    assert_eq!(listener.decrypt(&ticket).as_deref(), Some(session));
+    let at = session.len() % ticket.len();
+    ticket[at] ^= 1;
+    assert_eq!(listener.decrypt(&ticket), None);
 }
 
 #[cfg(test)]

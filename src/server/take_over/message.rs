@@ -55,14 +55,14 @@ pub(crate) struct Serving {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Released;
 
-pub(crate) fn write<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()> {
+pub(crate) fn write<T: Serialize>(mut stream: impl Write, message: &T) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len()).map_err(io::Error::other)?;
     stream.write_all(&length.to_be_bytes())?;
     stream.write_all(&text)
 }
 
-pub(crate) fn read<T: DeserializeOwned>(mut stream: &UnixStream) -> io::Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(mut stream: impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
@@ -108,6 +108,61 @@ pub(crate) fn receive_sockets(stream: &UnixStream, count: usize) -> io::Result<V
         sockets.extend(received.flatten());
     }
     Ok(sockets)
+}
+
+/// What fuzzing feeds, as it comes and with the length that it has before it: no more is read than was announced, and what is
+/// understood is written so that it is understood again.
+pub(crate) fn fuzz(data: &[u8]) {
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes();
+    for stream in [data, &[&length, data].concat()] {
+        check::<Hello>(stream);
+        check::<Answer>(stream);
+        check::<Serving>(stream);
+        check::<Released>(stream);
+    }
+}
+
+fn check<T: Serialize + DeserializeOwned>(stream: &[u8]) {
+    let mut rest = stream;
+    let message = read::<T>(&mut rest);
+    let announced = stream.first_chunk().map(|length| u32::from_be_bytes(*length) as usize);
+    let is_whole = announced.is_some_and(|length| stream.len() - 4 >= length);
+    assert!(is_whole || message.is_err());
+    if let Some(length) = announced {
+        let body = if length > MOST { 0 } else { length.min(stream.len() - 4) };
+        assert_eq!(rest.len(), stream.len() - 4 - body);
+    }
+    let Ok(message) = message else { return };
+    let write = |message: &T| {
+        let mut octets = Vec::new();
+        write(&mut octets, message).map(|()| octets)
+    };
+    let once = write(&message).expect("what was read can be written");
+    let message = read::<T>(&*once).expect("what was written can be read");
+    let twice = write(&message).expect("what was read can be written");
+    // The last digit of a latency may be another.
+    let value = |octets: &[u8]| serde_json::from_slice(&octets[4..]).expect("it is JSON");
+    assert!(is_alike(&value(&once), &value(&twice)));
+}
+
+/// Whether two values are the same, but for what the last digits of fractions say.
+fn is_alike(one: &serde_json::Value, other: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) if one.is_f64() => {
+            let (one, other) = (one.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
+            (one - other).abs() <= one.abs() * 1e-12 + f64::MIN_POSITIVE
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_alike(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_there =
+                |(name, value): (&String, &Value)| other.get(name).is_some_and(|found| is_alike(value, found));
+            one.len() == other.len() && one.iter().all(is_there)
+        }
+        (one, other) => one == other,
+    }
 }
 
 #[cfg(test)]
