@@ -304,6 +304,7 @@ async fn a_session_goes_elsewhere_where_the_line_is_full() {
     assert_eq!(body(&answer), "/moves", "{answer}");
     assert!(set_cookie(&answer).is_some_and(|next| next != cookie), "{answer}");
     // And where that one is full as well there is nowhere to go.
+    until("it is over", || proxy.in_flight() == 1).await;
     let mut second = begin(&proxy, "/second").await;
     until("both are full", || proxy.in_flight() == 2).await;
     let refused = read_answer(&mut begin_kept(&proxy, "/refused", &cookie).await).await;

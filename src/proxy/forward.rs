@@ -786,10 +786,9 @@ impl Forwarding {
     }
 
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
-        let deadline = Instant::now() + self.connect_time();
+        let mut deadline = Instant::now() + self.connect_time();
         loop {
-            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits().streams, Instant::now())
-            {
+            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits(), Instant::now()) {
                 Http2Place::Stream(stream) => {
                     if stream.reused {
                         self.worker().shard.upstream_reused.increment();
@@ -799,10 +798,14 @@ impl Forwarding {
                 Http2Place::Open(opening) => {
                     let tasks = &self.worker().tasks;
                     let connection = connect::http2(&self.way(endpoint), self.opened(), tasks).await?;
-                    return Ok(opening.opened(connection));
+                    return Ok(opening.opened(connection, tasks));
                 }
-                Http2Place::Wait(notify) => {
-                    timeout_at(deadline, notify.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                Http2Place::Wait(coming) => {
+                    timeout_at(deadline, coming.told.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                    if coming.has_come.get() {
+                        // Others may have taken all places on it: the next one has its own time.
+                        deadline = Instant::now() + self.connect_time();
+                    }
                 }
             }
         }
