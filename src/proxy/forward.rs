@@ -560,6 +560,7 @@ impl Forwarding {
         let Some(place) = local.queue.enter(self.wish(), waiting.most, &worker.shard) else {
             return self.leave_home().ok_or(Reason::QueueFull).map(Some);
         };
+        let _queued = self.account.note.as_mut().map(|note| note.stands_in_line());
         let until = self.deadline().min(Instant::now() + waiting.time);
         loop {
             if timeout_at(until, place.turn()).await.is_err() {
