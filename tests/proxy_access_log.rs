@@ -121,9 +121,28 @@ impl World {
     }
 
     fn counted(&self, result: &str) -> f64 {
+        self.metric(&format!("pointsman_proxy_access_log_entries_total{{result=\"{result}\"}} "))
+    }
+
+    /// The number on the line that begins with `name`.
+    fn metric(&self, name: &str) -> f64 {
         let text = prometheus::TextEncoder::new().encode_to_string(&self.server().registry().gather()).unwrap();
-        let name = format!("pointsman_proxy_access_log_entries_total{{result=\"{result}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap()
+        text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap()
+    }
+
+    /// Requests at endpoints.
+    fn in_flight(&self) -> u64 {
+        let table = self.server().table().load();
+        let services = table.services.values().flat_map(|service| service.endpoints.iter());
+        services.map(|endpoint| endpoint.run.in_flight()).sum::<u64>()
+    }
+
+    /// Sends a request that is to be answered later, if at all.
+    async fn begin(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect().await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: web.test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
     }
 }
 
@@ -169,6 +188,46 @@ async fn a_line_says_who_asked_what_and_who_answered() {
     assert_eq!(header(body(&answer), "x-request-id"), Some("from-the-front"));
 }
 
+/// Waiting is told from a task that is slow, however it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_request_stood_in_line_is_told() {
+    let settings = |time: &str| {
+        let balance = format!("[proxy.balance]\nmax_requests = 1\nqueue_time = \"{time}\"\n");
+        format!("[proxy.access_log]\npath = \"access.log\"\n{balance}")
+    };
+    let world = World::start(&settings("30s")).await;
+    let waiting = |count: f64| world.metric("pointsman_proxy_queued ") == count;
+    let busy = world.begin("/never").await;
+    until("the task has all that it takes", || world.in_flight() == 1).await;
+    let gone = world.begin("/gone").await;
+    until("one waits", || waiting(1.0)).await;
+    let mut waits = world.begin("/waits").await;
+    until("two wait", || waiting(2.0)).await;
+    let (seen, least) = (std::time::Instant::now(), Duration::from_millis(40));
+    until("they have waited", || seen.elapsed() >= least).await;
+    drop(gone);
+    let line = world.lines(1).await.remove(0);
+    assert_eq!((line["status"].as_u64(), line["attempts"].as_u64()), (Some(499), Some(0)), "{line}");
+    assert!(line["queued_ms"].as_f64().unwrap() >= 40.0, "{line}");
+    drop(busy);
+    assert_eq!(status(&read_all(&mut waits).await), 200);
+    let lines = world.lines(3).await;
+    let line = |target: &str| lines.iter().find(|line| line["target"] == target).unwrap();
+    assert!(line("/never").get("queued_ms").is_none(), "it had room: {lines:?}");
+    let queued = line("/waits")["queued_ms"].as_f64().unwrap();
+    assert!(queued >= 40.0 && queued <= line("/waits")["first_byte_ms"].as_f64().unwrap(), "{lines:?}");
+    // Who waited in vain.
+    world.reload(&settings("100ms")).await;
+    let busy = world.begin("/never").await;
+    until("it is full again", || world.in_flight() == 1).await;
+    assert_eq!(status(&world.get("web.test", "/late", "").await), 503);
+    let line = world.lines(4).await.remove(3);
+    assert_eq!(line["reason"], "queue-timeout", "{line}");
+    let queued = line["queued_ms"].as_f64().unwrap();
+    assert!(queued >= 100.0 && queued <= line["duration_ms"].as_f64().unwrap(), "{line}");
+    drop(busy);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_upgrades_and_what_goes_wrong_are_told_apart() {
     let world = World::start("[proxy.access_log]\npath = \"access.log\"\n").await;
@@ -189,14 +248,8 @@ async fn bodies_upgrades_and_what_goes_wrong_are_told_apart() {
     let line = world.lines(4).await.remove(3);
     assert_eq!((&line["end"], line["sent"].as_u64()), (&"cut".into(), Some(4)));
     // A client that does not wait.
-    let mut stream = world.connect().await;
-    stream.write_all(b"GET /never HTTP/1.1\r\nhost: web.test\r\n\r\n").await.unwrap();
-    let in_flight = || {
-        let table = world.server().table().load();
-        let services = table.services.values().flat_map(|service| service.endpoints.iter());
-        services.map(|endpoint| endpoint.run.in_flight()).sum::<u64>()
-    };
-    until("the endpoint is asked", || in_flight() == 1).await;
+    let stream = world.begin("/never").await;
+    until("the endpoint is asked", || world.in_flight() == 1).await;
     drop(stream);
     let line = world.lines(5).await.remove(4);
     assert_eq!((&line["end"], line["status"].as_u64()), (&"client-gone".into(), Some(499)));

@@ -24,6 +24,7 @@ use proxy_common::*;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 type Client = SendRequest<Full<Bytes>>;
@@ -188,6 +189,68 @@ async fn http1_clients_reach_http2_endpoints_over_one_connection() {
         assert!(answer.contains("5\r\nhello\r\n0\r\n"), "{answer}");
     }
     assert_eq!(proxy.metric("pointsman_proxy_upstream_connections_opened_total"), 1.0);
+}
+
+/// A backend of HTTP/2 that takes so many streams on a connection, says so late, and answers one request for each permit.
+struct Sparing {
+    address: std::net::SocketAddr,
+    permits: Arc<Semaphore>,
+    /// Requests that came so far.
+    came: Arc<AtomicUsize>,
+}
+
+async fn sparing(streams: u32, late: Duration) -> Sparing {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (permits, came) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let shared = (permits.clone(), came.clone());
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let shared = shared.clone();
+            let service = hyper::service::service_fn(move |_: Request<Incoming>| {
+                let (permits, came) = shared.clone();
+                async move {
+                    came.fetch_add(1, Ordering::SeqCst);
+                    permits.acquire().await.unwrap().forget();
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+                }
+            });
+            connections.spawn(async move {
+                tokio::time::sleep(late).await;
+                let mut serve = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                serve.max_concurrent_streams(streams);
+                serve.serve_connection(TokioIo::new(stream), service).await
+            });
+        }
+    });
+    Sparing { address, permits, came }
+}
+
+/// RFC 9113 section 5.1.2: the endpoint limits its streams; what is too much goes on further connections, and does not wait
+/// for those before it. Nor does it where the endpoint says so only after the first requests are there.
+#[tokio::test]
+async fn an_endpoint_that_takes_few_streams_gets_more_connections() {
+    for late in [Duration::ZERO, Duration::from_millis(40)] {
+        let backend = sparing(3, late).await;
+        let proxy = Cluster::everything(Protocol::H2c, &[backend.address]).serve();
+        let mut client = http2_over(proxy.connect().await).await;
+        // The second time on what is open already.
+        for round in 1..=2 {
+            let mut requests = JoinSet::new();
+            for _ in 0..8 {
+                requests.spawn(client.send_request(get("http://a/")));
+            }
+            until("all are at the endpoint", || backend.came.load(Ordering::SeqCst) == 8 * round).await;
+            assert_eq!(proxy.metric("pointsman_proxy_upstream_connections_opened_total"), 3.0, "{late:?}");
+            backend.permits.add_permits(8);
+            while let Some(answer) = soon(requests.join_next()).await {
+                assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK);
+            }
+            until("all are over", || proxy.in_flight() == 0).await;
+        }
+        assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 0.0);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pointsman::config::Config;
 use pointsman::labels::host::HostPattern;
 use pointsman::model::bounds::Bounds;
+use pointsman::model::endpoint::{EndpointState, Weight};
 use pointsman::model::service::{Protocol, Target};
 use pointsman::model::time::Timestamp;
 use pointsman::table::routes::Route;
@@ -57,6 +58,47 @@ async fn begin(proxy: &Proxy, path: &str) -> TcpStream {
     let mut client = proxy.connect().await;
     client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
     client
+}
+
+/// The same of a client with this cookie.
+async fn begin_kept(proxy: &Proxy, path: &str, cookie: &str) -> TcpStream {
+    let mut client = proxy.connect().await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    client
+}
+
+/// Two endpoints with a cookie of the first one, which has one request of that client's under way.
+struct Kept {
+    proxy: Proxy,
+    home: Gated,
+    other: Gated,
+    cookie: String,
+    busy: TcpStream,
+}
+
+async fn kept(change: impl FnOnce(&mut Config)) -> Kept {
+    let (one, two) = (gated().await, gated().await);
+    let proxy = Cluster::with(change)
+        .service("web", Protocol::Http, &[one.backend.address, two.backend.address])
+        .endpoints("web", |endpoint| endpoint.sticky = true)
+        .route("*", "/", "web")
+        .serve();
+    let mut first = begin(&proxy, "/first").await;
+    let has_come = |gated: &Gated| gated.most.load(Ordering::SeqCst) == 1;
+    until("the first is under way", || has_come(&one) || has_come(&two)).await;
+    let (home, other) = if has_come(&one) { (one, two) } else { (two, one) };
+    home.permits.add_permits(1);
+    let cookie = set_cookie(&read_answer(&mut first).await).unwrap();
+    until("it is over", || proxy.in_flight() == 0).await;
+    let busy = begin_kept(&proxy, "/busy", &cookie).await;
+    until("the session's endpoint is full", || proxy.in_flight() == 1).await;
+    Kept { proxy, home, other, cookie, busy }
+}
+
+/// The cookie that an answer gives.
+fn set_cookie(answer: &str) -> Option<String> {
+    header(answer, "set-cookie").and_then(|set| set.split(';').next()).map(str::to_owned)
 }
 
 const WAITING: &str = "pointsman_proxy_queued ";
@@ -217,6 +259,86 @@ async fn whoever_waits_for_one_version_holds_up_nobody_else() {
     old.permits.add_permits(2);
     assert_eq!(body(&read_answer(&mut first).await), "/old/first");
     assert_eq!(body(&read_answer(&mut waits).await), "/old/waits");
+}
+
+/// As at HAProxy's servers: a session is worth more than an answer at once.
+#[tokio::test]
+async fn a_session_waits_for_its_own_endpoint() {
+    let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 10, 20_000)).await;
+    let mut waits = begin_kept(&proxy, "/waits", &cookie).await;
+    until("it waits, although another one is idle", || proxy.metric(WAITING) == 1.0).await;
+    let mut waits_too = begin_kept(&proxy, "/waits-too", &cookie).await;
+    until("both wait", || proxy.metric(WAITING) == 2.0).await;
+    // It holds up nobody who goes anywhere.
+    other.permits.add_permits(1);
+    assert_eq!(body(&proxy.get("a", "/any").await), "/any");
+    assert_eq!(proxy.metric(WAITING), 2.0);
+    for (client, path) in [(&mut busy, "/busy"), (&mut waits, "/waits"), (&mut waits_too, "/waits-too")] {
+        home.permits.add_permits(1);
+        let answer = read_answer(client).await;
+        assert_eq!((body(&answer), set_cookie(&answer)), (path, None), "it stays: {answer}");
+    }
+    assert_eq!((home.most.load(Ordering::SeqCst), other.most.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_session_goes_elsewhere_when_it_has_waited_for_its_time() {
+    let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 10, 300)).await;
+    let begun = std::time::Instant::now();
+    let mut moves = begin_kept(&proxy, "/moves", &cookie).await;
+    until("it waits", || proxy.metric(WAITING) == 1.0).await;
+    other.permits.add_permits(1);
+    let answer = read_answer(&mut moves).await;
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{answer}");
+    assert_eq!(body(&answer), "/moves", "{answer}");
+    assert!(set_cookie(&answer).is_some_and(|next| next != cookie), "its session goes on there: {answer}");
+    home.permits.add_permits(1);
+    assert_eq!(body(&read_answer(&mut busy).await), "/busy");
+}
+
+#[tokio::test]
+async fn a_session_goes_elsewhere_where_the_line_is_full() {
+    let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 0, 20_000)).await;
+    other.permits.add_permits(1);
+    let answer = read_answer(&mut begin_kept(&proxy, "/moves", &cookie).await).await;
+    assert_eq!(body(&answer), "/moves", "{answer}");
+    assert!(set_cookie(&answer).is_some_and(|next| next != cookie), "{answer}");
+    // And where that one is full as well there is nowhere to go.
+    until("it is over", || proxy.in_flight() == 1).await;
+    let mut second = begin(&proxy, "/second").await;
+    until("both are full", || proxy.in_flight() == 2).await;
+    let refused = read_answer(&mut begin_kept(&proxy, "/refused", &cookie).await).await;
+    assert_eq!((status(&refused), header(&refused, "x-pointsman-reason")), (503, Some("queue-full")), "{refused}");
+    other.permits.add_permits(1);
+    assert_eq!(body(&read_answer(&mut second).await), "/second");
+    home.permits.add_permits(1);
+    assert_eq!(body(&read_answer(&mut busy).await), "/busy");
+}
+
+/// An endpoint without weight serves sessions alone: they have nowhere else to go, and wait in a line of their own.
+#[tokio::test]
+async fn a_session_waits_for_an_endpoint_that_gets_nobody_else() {
+    let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 10, 20_000)).await;
+    home.permits.add_permits(1);
+    assert_eq!(body(&read_answer(&mut busy).await), "/busy");
+    let (alone, gone) = (home.backend.address, other.backend.address);
+    let cluster = Cluster::with(limited(1, 10, 20_000)).service("web", Protocol::Http, &[alone, gone]);
+    let weightless = cluster.endpoints("web", |endpoint| {
+        endpoint.sticky = true;
+        (endpoint.weight, endpoint.state) = match endpoint.address == alone {
+            true => (Weight(0), EndpointState::Ready),
+            false => (endpoint.weight, EndpointState::Unhealthy),
+        };
+    });
+    proxy.publish(weightless.route("*", "/", "web"));
+    let mut busy = begin_kept(&proxy, "/busy", &cookie).await;
+    until("its endpoint is full", || proxy.in_flight() == 1).await;
+    let mut waits = begin_kept(&proxy, "/waits", &cookie).await;
+    until("it waits", || proxy.metric(WAITING) == 1.0).await;
+    home.permits.add_permits(2);
+    assert_eq!(body(&read_answer(&mut busy).await), "/busy");
+    let answer = read_answer(&mut waits).await;
+    assert_eq!((body(&answer), set_cookie(&answer)), ("/waits", None), "{answer}");
 }
 
 /// A connection of plain TCP counts for as long as it is open; where all tasks are full it is closed at once.

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Client;
@@ -55,6 +56,8 @@ struct Gathered<S> {
     facing: Option<Box<Facing>>,
     /// Whether the other end has gone, where that is asked.
     is_gone: fn(&S) -> bool,
+    /// Told when something is read for the first time, where somebody waits for that.
+    first_read: Option<Rc<Notify>>,
 }
 
 /// What is known of a client on the other end.
@@ -70,6 +73,13 @@ pub fn coalesce<S>(stream: S, held: Held) -> (Coalesced<S>, Flusher<S>) {
     gather(stream, held, None, |_| false)
 }
 
+/// The same towards an endpoint; `first_read` is told when it has said something.
+pub fn coalesce_to<S>(stream: S, held: Held, first_read: Rc<Notify>) -> (Coalesced<S>, Flusher<S>) {
+    let gathered = coalesce(stream, held);
+    gathered.1.0.borrow_mut().first_read = Some(first_read);
+    gathered
+}
+
 /// The same towards a client.
 pub fn coalesce_for<S: Gone>(client: &Rc<Client>, uploads: &Rc<Uploads>, stream: S) -> (Coalesced<S>, Flusher<S>) {
     let held = Held::nothing(client.worker.shard.clone());
@@ -83,7 +93,16 @@ fn gather<S>(
     facing: Option<Box<Facing>>,
     is_gone: fn(&S) -> bool,
 ) -> (Coalesced<S>, Flusher<S>) {
-    let gathered = Gathered { stream, buffer: BytesMut::new(), dirty: false, held, failed: None, facing, is_gone };
+    let gathered = Gathered {
+        stream,
+        buffer: BytesMut::new(),
+        dirty: false,
+        held,
+        failed: None,
+        facing,
+        is_gone,
+        first_read: None,
+    };
     let gathered = Rc::new(RefCell::new(gathered));
     (Coalesced(gathered.clone()), Flusher(gathered))
 }
@@ -193,6 +212,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
             };
         }
         let read = ready!(Pin::new(&mut gathered.stream).poll_read(context, buffer));
+        if let Some(first_read) = gathered.first_read.take() {
+            first_read.notify_one();
+        }
         if let Some(facing) = &gathered.facing {
             facing.uploads.look();
         }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::coalesce::{FlushingExecutor, coalesce};
+use super::coalesce::{FlushingExecutor, coalesce_to};
 use super::error::AttemptFault;
 use super::exchange::{Http1, Http2};
 use super::metrics::Shard;
+use super::peer_streams::{PeerStreams, UNSAID};
 use super::proxy_protocol::Announcement;
 use super::tls::endpoint::{EndpointIo, TlsFault, secure};
 use super::tls::profiles::{TlsProfiles, Within};
@@ -136,11 +138,13 @@ pub async fn http1_over(stream: EndpointIo, opened: Opened) -> Result<Http1, Att
 /// Why there is none.
 pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Http2>, AttemptFault> {
     let stream = way.open(Within::Http2).await?;
-    let (socket, flusher) = coalesce(stream, opened.held());
+    let first_read = Rc::new(Notify::new());
+    let (socket, flusher) = coalesce_to(stream, opened.held(), first_read.clone());
     let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(UNSAID)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         // Each answer that is not valid is an error of its own stream: a bound for the connection's life would let one
@@ -151,7 +155,7 @@ pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result
     let (sender, connection) = handshake.await.map_err(not_connected)?;
     // Shared: its settings are asked for while its task waits.
     let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
-    let driven = connection.clone();
+    let (driven, asked) = (connection.clone(), connection.clone());
     tasks.spawn_local(async move {
         // Whoever waits for an answer hears of the error; here it only ends the connection.
         poll_fn(|context| match driven.borrow_mut().as_mut() {
@@ -163,11 +167,13 @@ pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result
         drop(driven.take());
         drop(opened);
     });
+    // Of one that has ended nothing is known any more, and nothing is asked.
+    let most = move || asked.borrow().as_ref().map_or(0, |connection| connection.current_max_send_streams());
     let takes_websockets = move || {
         let connection = connection.borrow();
         connection.as_ref().is_some_and(|connection| connection.is_extended_connect_protocol_enabled())
     };
-    Ok(Rc::new(Http2::new(sender, takes_websockets)))
+    Ok(Rc::new(Http2::new(sender, PeerStreams::new(most, first_read), takes_websockets)))
 }
 
 fn not_connected(error: hyper::Error) -> AttemptFault {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::error::AttemptFault;
 use super::http1::stays;
 use super::http1::upstream::Bare;
+use super::peer_streams::PeerStreams;
 use super::request_body::{BodyFault, RequestBody};
 use super::tls::endpoint::EndpointIo;
 use super::worker::Opened;
@@ -112,6 +113,8 @@ pub async fn send_detached(
 pub struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<u32>,
+    /// How many the endpoint takes.
+    allowed: PeerStreams,
     used: Cell<bool>,
     /// Whether its settings say that it takes WebSockets.
     takes_websockets: Box<dyn Fn() -> bool>,
@@ -127,10 +130,15 @@ impl std::fmt::Debug for Http2 {
 
 impl Http2 {
     /// Takes a connection that was just opened; `takes_websockets` says what its settings say by now.
-    pub fn new(sender: http2::SendRequest<RequestBody>, takes_websockets: impl Fn() -> bool + 'static) -> Self {
+    pub fn new(
+        sender: http2::SendRequest<RequestBody>,
+        allowed: PeerStreams,
+        takes_websockets: impl Fn() -> bool + 'static,
+    ) -> Self {
         Self {
             sender,
             streams: Cell::new(0),
+            allowed,
             used: Cell::new(false),
             takes_websockets: Box::new(takes_websockets),
             is_known: Cell::new(false),
@@ -140,6 +148,17 @@ impl Http2 {
     /// Streams under way.
     pub fn streams(&self) -> u32 {
         self.streams.get()
+    }
+
+    /// Whether there is room for one more, where we want `ours` at most: by what the endpoint had said when that was looked
+    /// at.
+    pub fn has_room(&self, ours: u32) -> bool {
+        self.streams() < self.allowed.most(ours)
+    }
+
+    /// How many streams the endpoint takes.
+    pub fn allowed(&self) -> &PeerStreams {
+        &self.allowed
     }
 
     /// Whether the connection has ended.

@@ -31,8 +31,9 @@ use super::account::Account;
 use super::answer_body::{AnswerBody, Carrier};
 use super::auth;
 use super::balance::choose::Ask;
+use super::balance::limit::Waiting;
 use super::balance::local::{Asking, Repeat};
-use super::balance::queue::Wish;
+use super::balance::queue::{Home, Wish};
 use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
@@ -60,6 +61,7 @@ use super::proxy_protocol::{Addresses, Announcement};
 use super::reason::Reason;
 use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
+use super::route::Destination;
 use super::rules::{self, Content, Refusal};
 use super::spans::request::{Outcome, RecordedTry, RequestSpan};
 use super::trace;
@@ -484,7 +486,7 @@ impl Forwarding {
         let mut pauses = 0;
         loop {
             let chosen = if self.has_to_stand_in_line() { None } else { self.choose() };
-            if chosen.is_none() && self.plan.destination.has_another(&self.tried) {
+            if chosen.is_none() && self.may_wait() {
                 // Boxed: few services have a line.
                 match Box::pin(self.stand_in_line()).await {
                     Ok(chosen) => return chosen,
@@ -514,35 +516,71 @@ impl Forwarding {
 
     /// Whether others came first who wait for what the request could have.
     fn has_to_stand_in_line(&self) -> bool {
-        let (local, destination) = (&self.plan.local, &self.plan.destination);
-        !local.queue.is_empty()
-            && destination.session.is_none()
-            && local.queue.is_before(&self.wish())
-            && limit::waiting(&destination.service, &self.proxy().balance).is_some()
+        let local = &self.plan.local;
+        !local.queue.is_empty() && local.queue.is_before(&self.wish()) && self.waiting().is_some()
+    }
+
+    /// How the request may wait for room; `None`: nothing has a limit.
+    fn waiting(&self) -> Option<Waiting> {
+        let destination = &self.plan.destination;
+        let home = destination.home(&self.tried).map(|home| &**home);
+        limit::waiting(&destination.service, home, &self.proxy().balance)
+    }
+
+    /// Whether there is an endpoint for which the request could wait.
+    fn may_wait(&self) -> bool {
+        self.plan.destination.has_another(&self.tried) || self.awaited().is_some()
+    }
+
+    /// The endpoint that the client is kept on and waits for where it is full.
+    fn awaited(&self) -> Option<Arc<Endpoint>> {
+        self.plan.destination.session?;
+        self.with_ask(moment(Instant::now()), |ask| self.plan.destination.awaited(&self.tried, ask).cloned())
     }
 
     /// What the request waits for, where it has to wait.
     fn wish(&self) -> Wish {
-        Wish { version: self.plan.destination.version.clone(), is_picky: !self.tried.is_empty() }
+        let Destination { service, version, .. } = &self.plan.destination;
+        let is_picky = !self.tried.is_empty();
+        match self.awaited() {
+            Some(home) => {
+                let is_apart = service.available.get(&home.id).is_none();
+                let place = Home { endpoint: home.id.fingerprint(), is_apart };
+                Wish { version: Some(home.version.clone()), home: Some(place), is_picky }
+            }
+            None => Wish { version: version.clone(), home: None, is_picky },
+        }
     }
 
-    /// All endpoints that the request could go to are full: waits until one is not, where the service has a limit.
+    /// All endpoints that the request could go to are full, or the one that its client is kept on: waits until one is not,
+    /// where there is a limit.
     async fn stand_in_line(&mut self) -> Result<Option<(Arc<Endpoint>, bool)>, Reason> {
         let (worker, local) = (self.client.worker.clone(), self.plan.local.clone());
-        let waiting = limit::waiting(&self.plan.destination.service, &self.proxy().balance);
-        let waiting = waiting.ok_or(Reason::EndpointsFull)?;
-        let place = local.queue.enter(self.wish(), waiting.most, &worker.shard).ok_or(Reason::QueueFull)?;
+        let waiting = self.waiting().ok_or(Reason::EndpointsFull)?;
+        let Some(place) = local.queue.enter(self.wish(), waiting.most, &worker.shard) else {
+            return self.leave_home().ok_or(Reason::QueueFull).map(Some);
+        };
+        let _queued = self.account.note.as_mut().map(|note| note.stands_in_line());
         let until = self.deadline().min(Instant::now() + waiting.time);
         loop {
-            timeout_at(until, place.turn()).await.map_err(|_| Reason::QueueTimeout)?;
+            if timeout_at(until, place.turn()).await.is_err() {
+                return self.leave_home().ok_or(Reason::QueueTimeout).map(Some);
+            }
             worker.with_table(|table| self.plan.destination.renew(table));
             let chosen = self.choose();
-            if chosen.is_some() || !self.plan.destination.has_another(&self.tried) {
+            if chosen.is_some() || !self.may_wait() {
                 return Ok(chosen);
             }
             // Others may want what is there.
             place.pass(self.wish());
         }
+    }
+
+    /// The endpoint that the client is kept on had no room for it: another one that has, where its session goes on.
+    fn leave_home(&mut self) -> Option<(Arc<Endpoint>, bool)> {
+        self.plan.destination.session.take()?;
+        let is_late = Instant::now() >= self.deadline();
+        if is_late || self.has_to_stand_in_line() { None } else { self.choose() }
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
@@ -749,10 +787,9 @@ impl Forwarding {
     }
 
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
-        let deadline = Instant::now() + self.connect_time();
+        let mut deadline = Instant::now() + self.connect_time();
         loop {
-            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits().streams, Instant::now())
-            {
+            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits(), Instant::now()) {
                 Http2Place::Stream(stream) => {
                     if stream.reused {
                         self.worker().shard.upstream_reused.increment();
@@ -762,10 +799,14 @@ impl Forwarding {
                 Http2Place::Open(opening) => {
                     let tasks = &self.worker().tasks;
                     let connection = connect::http2(&self.way(endpoint), self.opened(), tasks).await?;
-                    return Ok(opening.opened(connection));
+                    return Ok(opening.opened(connection, tasks));
                 }
-                Http2Place::Wait(notify) => {
-                    timeout_at(deadline, notify.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                Http2Place::Wait(coming) => {
+                    timeout_at(deadline, coming.told.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                    if coming.has_come.get() {
+                        // Others may have taken all places on it: the next one has its own time.
+                        deadline = Instant::now() + self.connect_time();
+                    }
                 }
             }
         }

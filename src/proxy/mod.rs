@@ -57,6 +57,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod own_answers;
 pub mod path;
+pub mod peer_streams;
 pub mod per_address;
 pub mod permits;
 pub mod plan;

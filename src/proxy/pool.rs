@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::connect;
 use super::error::AttemptFault;
@@ -23,6 +24,7 @@ use super::http1::upstream::Bare;
 use super::proxy_protocol::Announcement;
 use super::tls::endpoint::EndpointIo;
 use super::tls::profiles::TlsProfiles;
+use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::Endpoint;
 use crate::model::endpoint_tls::EndpointTls;
 
@@ -82,7 +84,7 @@ struct Slot {
     http1: Vec<(Kept, Instant)>,
     http2: Vec<Rc<Http2>>,
     /// Set while somebody opens an HTTP/2 connection; the others wait instead of opening their own.
-    opening: Option<Rc<Notify>>,
+    opening: Option<Rc<Coming>>,
     used: Instant,
 }
 
@@ -153,15 +155,25 @@ pub enum Http2Place {
     /// Nobody opens one: the caller should.
     Open(Opening),
     /// Somebody opens one: ask again when told.
-    Wait(Rc<Notify>),
+    Wait(Rc<Coming>),
 }
 
-/// Says that an HTTP/2 connection is being opened; whoever waits is told when this is dropped.
+/// An HTTP/2 connection that is being opened.
+#[derive(Debug, Default)]
+pub struct Coming {
+    /// Told when it is there, or nobody opens it any more.
+    pub told: Notify,
+    /// It is there.
+    pub has_come: Cell<bool>,
+}
+
+/// Says that an HTTP/2 connection is being opened, or how much it takes is not known yet; whoever waits is told when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Opening {
     pool: Rc<Pool>,
     place: Place,
-    notify: Rc<Notify>,
+    coming: Rc<Coming>,
 }
 
 impl Pool {
@@ -205,29 +217,33 @@ impl Pool {
         }
     }
 
-    /// A place for a stream to an endpoint, on a connection with fewer than `limit` streams.
+    /// A place for a stream to an endpoint, on a connection with fewer streams than both sides want.
     pub fn take_http2(
         self: &Rc<Self>,
         place: &Place,
         endpoint: &Arc<Endpoint>,
-        limit: u32,
+        limits: &ProxyLimits,
         now: Instant,
     ) -> Http2Place {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry_ref(place).or_insert_with(|| self.slot(place, now));
         slot.use_for(endpoint, now);
         slot.http2.retain(|connection| !connection.is_closed());
-        // The fullest that has room: so the others can fall idle.
-        let roomy = slot.http2.iter().filter(|connection| connection.streams() < limit);
-        if let Some(connection) = roomy.max_by_key(|connection| connection.streams()) {
+        if let Some(connection) = slot.fullest_with_room(limits.streams) {
+            return Http2Place::Stream(Stream::new(connection));
+        }
+        if let Some(coming) = &slot.opening {
+            return Http2Place::Wait(coming.clone());
+        }
+        // As many as there may be: the implementation holds back what is too much.
+        if slot.http2.len() >= limits.connections_per_endpoint as usize
+            && let Some(connection) = slot.http2.iter().min_by_key(|connection| connection.streams())
+        {
             return Http2Place::Stream(Stream::new(connection.clone()));
         }
-        if let Some(notify) = &slot.opening {
-            return Http2Place::Wait(notify.clone());
-        }
-        let notify = Rc::new(Notify::new());
-        slot.opening = Some(notify.clone());
-        Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), notify })
+        let coming = Rc::<Coming>::default();
+        slot.opening = Some(coming.clone());
+        Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), coming })
     }
 
     /// An endpoint drains or has left the table: closes what is kept of its address, unless another one there `is_current`.
@@ -326,6 +342,26 @@ impl Slot {
         }
     }
 
+    /// The fullest connection that has room, so that the others can fall idle: by what its endpoint says now. The others are
+    /// asked what they say only where it has none.
+    fn fullest_with_room(&self, ours: u32) -> Option<Rc<Http2>> {
+        let fullest = || {
+            let roomy = self.http2.iter().filter(|connection| connection.has_room(ours));
+            roomy.max_by_key(|connection| connection.streams())
+        };
+        while let Some(connection) = fullest() {
+            // One without streams has room for one.
+            if connection.streams() > 0 {
+                connection.allowed().look();
+            }
+            if connection.has_room(ours) {
+                return Some(connection.clone());
+            }
+        }
+        self.http2.iter().for_each(|connection| connection.allowed().look());
+        fullest().cloned()
+    }
+
     fn use_for(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
         self.used = now;
         if self.users.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
@@ -339,14 +375,21 @@ impl Slot {
 }
 
 impl Opening {
-    /// Shares the connection that was opened and takes the first place on it.
-    pub fn opened(self, connection: Rc<Http2>) -> Stream {
-        if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place)
-            && !slot.users.is_empty()
-        {
-            slot.http2.push(connection.clone());
-        }
-        Stream::new(connection)
+    /// Takes the first place on the connection that was opened, and shares it in a task of `tasks` as soon as its endpoint has
+    /// said how much it takes: on a connection of which that is not known all that wait would land at once.
+    pub fn opened(self, connection: Rc<Http2>, tasks: &TaskTracker) -> Stream {
+        let stream = Stream::new(connection.clone());
+        tasks.spawn_local(async move {
+            connection.allowed().said().await;
+            self.coming.has_come.set(true);
+            if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place)
+                && !slot.users.is_empty()
+            {
+                slot.http2.push(connection);
+            }
+            drop(self);
+        });
+        stream
     }
 }
 
@@ -355,7 +398,7 @@ impl Drop for Opening {
         if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place) {
             slot.opening = None;
         }
-        self.notify.notify_waiters();
+        self.coming.told.notify_waiters();
     }
 }
 

@@ -172,7 +172,8 @@ fn by_weight<'a, T>(things: &'a [T], weight: impl Fn(&T) -> u32, rng: &mut Rng) 
 impl Destination {
     /// An endpoint that has not been `tried` and has room: the one that the client is kept on unless it is spared, else as
     /// the service's algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on
-    /// another first: a machine that is cut off takes all its tasks along.
+    /// another first: a machine that is cut off takes all its tasks along. Where the client is kept on one that is full for
+    /// the moment, none: that one is [`Self::awaited`].
     pub fn choose<'a>(
         &'a self,
         tried: &[Arc<Endpoint>],
@@ -180,18 +181,32 @@ impl Destination {
         ask: &Ask<'a>,
         rng: &mut Rng,
     ) -> Option<Chosen<'a>> {
-        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint, limits, ask);
-        let kept = self.session.and_then(|session| session.endpoint(&self.service)).filter(|kept| accepts(kept));
-        match kept.and_then(|kept| Some((kept, stays(kept, ask)?))) {
-            Some(kept) => Some(kept),
-            None => {
-                let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
-                let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
-                let is_first = tried.iter().all(|tried| tried.agent.is_none());
-                let chosen = if is_first { None } else { choose::choose(ask, elsewhere, rng) };
-                chosen.or_else(|| choose::choose(ask, accepts, rng))
+        match self.home(tried) {
+            Some(home) if has_room(home, limits, ask) => {
+                if let Some(is_probe) = stays(home, ask) {
+                    return Some((home, is_probe));
+                }
             }
+            Some(home) if tried.is_empty() && is_awaited(home, ask) => return None,
+            _ => {}
         }
+        let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint, limits, ask);
+        let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
+        let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
+        let is_first = tried.iter().all(|tried| tried.agent.is_none());
+        let chosen = if is_first { None } else { choose::choose(ask, elsewhere, rng) };
+        chosen.or_else(|| choose::choose(ask, accepts, rng))
+    }
+
+    /// The endpoint that the client is kept on, if it can serve and has not been `tried`.
+    pub fn home(&self, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
+        self.session?.endpoint(&self.service).filter(|home| self.accepts(home, tried))
+    }
+
+    /// The endpoint that the client is kept on, if it is the one to wait for where it is full: a request that has failed
+    /// already goes where there is room.
+    pub fn awaited(&self, tried: &[Arc<Endpoint>], ask: &Ask<'_>) -> Option<&Arc<Endpoint>> {
+        self.home(tried).filter(|home| tried.is_empty() && is_awaited(home, ask))
     }
 
     /// Whether there is another endpoint than those that were `tried`.
@@ -250,6 +265,17 @@ fn stays(kept: &Endpoint, ask: &Ask<'_>) -> Option<bool> {
 /// Whether an endpoint may get one more request, of this worker and of all.
 fn has_room(endpoint: &Endpoint, limits: &ProxyLimits, ask: &Ask<'_>) -> bool {
     ask.seat.line(endpoint).in_flight.load(Ordering::Relaxed) < most(endpoint, limits) && limit::has_room(ask, endpoint)
+}
+
+/// Whether an endpoint gets nothing because it failed: not where so many are spared that all count again.
+fn is_spared(endpoint: &Endpoint, ask: &Ask<'_>) -> bool {
+    endpoint.run.ejection.is_ejected() && !ask.local.is_panicking(ask.now)
+}
+
+/// Whether clients that are kept on an endpoint wait for it where it is full: not for what fails, nor where nothing says how
+/// much it takes.
+fn is_awaited(home: &Endpoint, ask: &Ask<'_>) -> bool {
+    limit::is_limited(home, ask.config) && !is_spared(home, ask)
 }
 
 /// Whether both run on one agent.

@@ -96,6 +96,8 @@ struct Line<'a> {
     received: u64,
     sent: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    queued_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_ms: Option<f64>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,6 +146,7 @@ fn line<'a>(config: &AccessLogConfig, note: &'a Note, ended: &Ended<'a>) -> Line
         table: note.generation,
         received: note.received.get(),
         sent: note.sent,
+        queued_ms: note.queued.as_ref().map(|queued| milliseconds(queued.get())),
         first_byte_ms: note.first.map(milliseconds),
         duration_ms: milliseconds(ended.elapsed),
         request_id: note.request_id.as_ref().and_then(|(_, id)| id.to_str().ok()),
@@ -184,7 +187,7 @@ fn write_text(format: AccessFormat, note: &Note, line: &Line<'_>, out: &mut Vec<
     };
     let _ = write!(out, " {} {} {}", line.attempts, line.table, line.received);
     let first = line.first_byte_ms.unwrap_or(line.duration_ms);
-    let _ = write!(out, " {first:.3} {:.3}", line.duration_ms);
+    let _ = write!(out, " {first:.3} {:.3} {:.3}", line.duration_ms, line.queued_ms.unwrap_or_default());
 }
 
 fn quote(texts: &[Option<&str>], out: &mut Vec<u8>) {
@@ -254,6 +257,7 @@ mod tests {
             generation: 7,
             reason: Some(Reason::NoRoute),
             attempts: 0,
+            queued: None,
             first: Some(Duration::from_micros(1500)),
             received: Default::default(),
             sent: 12,
@@ -261,11 +265,15 @@ mod tests {
     }
 
     fn written(format: AccessFormat, query: bool) -> String {
+        written_of(&note(), format, query)
+    }
+
+    fn written_of(note: &Note, format: AccessFormat, query: bool) -> String {
         let config = AccessLogConfig { format, query, ..AccessLogConfig::default() };
         let elapsed = Duration::from_micros(2250);
         let ended = Ended { status: Some(404), end: EndKind::Complete, elapsed, endpoint: None };
         let mut out = Vec::new();
-        write(&config, &note(), &ended, &mut out);
+        write(&config, note, &ended, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -276,7 +284,7 @@ mod tests {
         let combined = format!(r#"{common} "-" "a\"b\\c\xef\xbf\xbd""#);
         assert_eq!(written(AccessFormat::Combined, true), format!("{combined}\n"));
         let extended =
-            format!(r#"{combined} "shop.test" "id-1" "-" "no-route" "complete" "-" "-" "-" - 0 7 0 1.500 2.250"#);
+            format!(r#"{combined} "shop.test" "id-1" "-" "no-route" "complete" "-" "-" "-" - 0 7 0 1.500 2.250 0.000"#);
         assert_eq!(written(AccessFormat::Extended, true), format!("{extended}\n"));
     }
 
@@ -286,7 +294,18 @@ mod tests {
         assert_eq!(line["time"], "2024-02-29T23:59:59.042Z");
         assert_eq!((&line["target"], &line["reason"], &line["table"]), (&"/a".into(), &"no-route".into(), &7.into()));
         assert_eq!((line["first_byte_ms"].as_f64(), line["duration_ms"].as_f64()), (Some(1.5), Some(2.25)));
-        assert!(line.get("service").is_none());
+        assert!(line.get("service").is_none() && line.get("queued_ms").is_none());
+    }
+
+    #[test]
+    fn how_long_a_request_stood_in_line_has_a_field_of_its_own() {
+        let mut note = note();
+        let queued = note.queued.insert(std::rc::Rc::default());
+        queued.set(Duration::from_micros(750));
+        let line: serde_json::Value = serde_json::from_str(&written_of(&note, AccessFormat::Json, true)).unwrap();
+        assert_eq!((line["queued_ms"].as_f64(), line["first_byte_ms"].as_f64()), (Some(0.75), Some(1.5)));
+        assert!(written_of(&note, AccessFormat::Extended, true).ends_with(" 1.500 2.250 0.750\n"));
+        assert_eq!(written_of(&note, AccessFormat::Combined, true), written(AccessFormat::Combined, true));
     }
 
     #[test]

@@ -64,12 +64,28 @@ pub struct Note {
     pub reason: Option<Reason>,
     /// Endpoints that were asked.
     pub attempts: u32,
+    /// How long it has stood in line, if it did: shared with who counts it.
+    pub queued: Option<Rc<Cell<Duration>>>,
     /// From its head to the head of its answer.
     pub first: Option<Duration>,
     /// Octets of its body.
     pub received: Rc<Cell<u64>>,
     /// Octets of its answer's body.
     pub sent: u64,
+}
+
+/// A request's stay in the line of those that wait for room. It is noted when this is dropped: a client that goes away has
+/// waited, too.
+#[derive(Debug)]
+pub struct Queued {
+    since: Instant,
+    total: Rc<Cell<Duration>>,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() + self.since.elapsed());
+    }
 }
 
 /// Notes a request whose head was there at `started`, if anything is done with what is noted.
@@ -119,6 +135,7 @@ pub fn begin(
         generation: plan.map_or_else(|| client.worker.with_table(|table| table.generation), |plan| plan.generation),
         reason: None,
         attempts: 0,
+        queued: None,
         first: None,
         received: Rc::default(),
         sent: 0,
@@ -148,6 +165,7 @@ pub fn unread(client: &Client, config: &Config, reason: Reason) -> Option<Box<No
         generation: client.worker.with_table(|table| table.generation),
         reason: Some(reason),
         attempts: 0,
+        queued: None,
         first: None,
         received: Rc::default(),
         sent: 0,
@@ -197,6 +215,11 @@ fn named(head: &Parts) -> Option<HeaderValue> {
 }
 
 impl Note {
+    /// The request stands in line now, once more where it did before.
+    pub fn stands_in_line(&mut self) -> Queued {
+        Queued { since: Instant::now(), total: self.queued.get_or_insert_default().clone() }
+    }
+
     /// Writes the id, and the trace that begins here, into the request that goes to an endpoint.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some((name, id)) = &self.request_id {

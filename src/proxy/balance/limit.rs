@@ -28,13 +28,20 @@ pub fn has_room(ask: &Ask<'_>, endpoint: &Endpoint) -> bool {
     }
 }
 
-/// How requests wait where all endpoints of a service are full; `None`: there is no limit, so nobody waits for one.
-pub fn waiting(service: &Service, config: &BalanceConfig) -> Option<Waiting> {
+/// How requests wait where all endpoints of a service are full, or `home`, on which a client is kept; `None`: there is no
+/// limit, so nobody waits for one.
+pub fn waiting(service: &Service, home: Option<&Endpoint>, config: &BalanceConfig) -> Option<Waiting> {
     let said = service.bounds().copied().unwrap_or_default();
     let most = said.max_queue.unwrap_or(config.max_queue);
     let waiting = Waiting { most: most as usize, time: said.queue_time.unwrap_or(config.queue_time) };
-    let is_limited = |endpoint: &Endpoint| limit(endpoint, config) > 0;
-    service.available.iter().any(|endpoint| is_limited(endpoint)).then_some(waiting)
+    // One without weight serves nobody but those that are kept on it.
+    let mut all = service.available.iter().map(|endpoint| &**endpoint).chain(home);
+    all.any(|endpoint| is_limited(endpoint, config)).then_some(waiting)
+}
+
+/// Whether an endpoint takes only so many requests at a time.
+pub fn is_limited(endpoint: &Endpoint, config: &BalanceConfig) -> bool {
+    limit(endpoint, config) > 0
 }
 
 /// Zero: none.

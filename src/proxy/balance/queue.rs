@@ -2,9 +2,9 @@
 //!
 //! HAProxy's backend queue, cut in one part for each worker, so that nobody waits for another's lock: the first in the
 //! line looks when a request of its own worker has ended, and every [`LOOK`] for what ended elsewhere. Where it cannot be
-//! served it passes the turn on, to the first one behind it that waits for something else: who waits for one version holds
-//! up nobody who waits for another, or for any. The line is bounded, and nobody waits past the time of its request.
-//! Belongs to one thread.
+//! served it passes the turn on, to the first one behind it that waits for something else: who waits for one version, or for
+//! the endpoint that a session is kept on, holds up nobody who waits for another, or for any. The line is bounded, and nobody
+//! waits past the time of its request. Belongs to one thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -34,14 +35,30 @@ pub struct Queue {
 pub struct Wish {
     /// The one version that it goes to.
     pub version: Option<Version>,
+    /// The one endpoint that it goes to, because its client is kept there.
+    pub home: Option<Home>,
     /// It has failed at some endpoints: what is room to others need be none to it.
     pub is_picky: bool,
+}
+
+/// The endpoint that a client is kept on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// [`crate::model::endpoint::EndpointId::fingerprint`] of it.
+    pub endpoint: u64,
+    /// It serves nobody but those that are kept on it.
+    pub is_apart: bool,
 }
 
 impl Wish {
     /// Whether who has this wish can be served wherever one with the `other` can.
     fn covers(&self, other: &Self) -> bool {
-        !self.is_picky && (self.version.is_none() || self.version == other.version)
+        match (self.home, other.home) {
+            _ if self.is_picky => false,
+            (Some(own), home) => home.is_some_and(|home| home.endpoint == own.endpoint),
+            (None, Some(Home { is_apart: true, .. })) => false,
+            (None, _) => self.version.is_none() || self.version == other.version,
+        }
     }
 }
 
@@ -111,17 +128,23 @@ impl Place {
         if let Some(own) = waiting.get_mut(position) {
             own.wish = wish;
         }
-        // Few: the versions of a service. A picky one covers nobody.
+        // Few: the versions of a service. Of homes there may be as many as endpoints. A picky one covers nobody.
         let mut looked: SmallVec<[&Wish; 4]> = SmallVec::new();
-        for (at, waiter) in waiting.iter().enumerate() {
-            if looked.iter().any(|wish| wish.covers(&waiter.wish)) {
+        let mut homes: HashSet<u64> = HashSet::new();
+        for (at, Waiter { wish, told, .. }) in waiting.iter().enumerate() {
+            let is_homes = wish.home.is_some_and(|home| homes.contains(&home.endpoint));
+            if is_homes || looked.iter().any(|looked| looked.covers(wish)) {
                 continue;
             }
             if at > position {
-                return waiter.told.notify_one();
+                return told.notify_one();
             }
-            if !waiter.wish.is_picky {
-                looked.push(&waiter.wish);
+            match wish.home {
+                _ if wish.is_picky => {}
+                Some(home) => {
+                    homes.insert(home.endpoint);
+                }
+                None => looked.push(wish),
             }
         }
     }
@@ -168,8 +191,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_cannot_be_served_passes_the_turn_on() {
         let (queue, shard) = (Rc::new(Queue::default()), Arc::<Shard>::default());
-        let wish = |version: &str| Wish { version: Some(version.into()), is_picky: false };
-        let picky = || Wish { version: None, is_picky: true };
+        let wish = |version: &str| Wish { version: Some(version.into()), ..Wish::default() };
+        let picky = || Wish { is_picky: true, ..Wish::default() };
         let enter = |wish: Wish| queue.enter(wish, 10, &shard).unwrap();
         let old = enter(wish("1"));
         let (repeat, old_again, new, any) =
@@ -204,5 +227,34 @@ mod tests {
         // Whose version is gone waits for any.
         old_again.pass(Wish::default());
         assert!(queue.is_before(&wish("2")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_its_own_endpoint_holds_up_those_of_that_one_alone() {
+        let (queue, shard) = (Rc::new(Queue::default()), Arc::<Shard>::default());
+        let at = |endpoint, is_apart| Wish {
+            version: Some("1".into()),
+            home: Some(Home { endpoint, is_apart }),
+            is_picky: false,
+        };
+        let enter = |wish: Wish| queue.enter(wish, 10, &shard).unwrap();
+        let (first, same, other) = (enter(at(1, false)), enter(at(1, false)), enter(at(2, false)));
+        let looks = |place: &Place| {
+            let turn = place.told.clone();
+            async move { timeout(LOOK / 10, turn.notified()).await.is_ok() }
+        };
+        first.pass(at(1, false));
+        assert_eq!([looks(&same).await, looks(&other).await], [false, true]);
+        assert!(queue.is_before(&at(1, false)) && queue.is_before(&at(2, false)));
+        assert!(!queue.is_before(&at(3, false)) && !queue.is_before(&Wish::default()), "others have room elsewhere");
+        // Who goes anywhere, or to the version, could be served by any endpoint of it that is not for sessions alone.
+        let version = enter(Wish { version: Some("1".into()), ..Wish::default() });
+        assert!(queue.is_before(&at(3, false)) && !queue.is_before(&at(3, true)));
+        let behind = enter(at(3, false));
+        let apart = enter(at(4, true));
+        other.pass(at(2, false));
+        assert_eq!([looks(&version).await, looks(&behind).await, looks(&apart).await], [true, false, false]);
+        version.pass(Wish { version: Some("1".into()), ..Wish::default() });
+        assert_eq!([looks(&behind).await, looks(&apart).await], [false, true]);
     }
 }

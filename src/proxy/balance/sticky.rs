@@ -3,7 +3,8 @@
 //! Pure. The cookie names the endpoint and its version by numbers that say nothing to the client and that every
 //! instance in front of the same cluster understands. Nothing is kept of a session here, so it outlives every change of
 //! the table that leaves its endpoint alone. Where that one is gone, draining or unhealthy, is spared because it failed
-//! ([`crate::proxy::route`]), or fails before an answer, another one serves and names itself in a new cookie.
+//! ([`crate::proxy::route`]), or fails before an answer, another one serves and names itself in a new cookie. One that is full
+//! for the moment is waited for ([`super::queue`]).
 //!
 //! The cookie is between the client and this proxy (HAProxy: `insert indirect nocache`): endpoints do not see it, and
 //! an answer that sets it is not for shared caches.
