@@ -217,7 +217,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 
     fn alias_to_follow(&self, node: &Node) -> Option<(Arc<str>, u32)> {
-        // What is kept are addresses.
+        // What is kept has none.
         if matches!(self.record_type, record_type::CNAME | record_type::ANY) || matches!(node.records, Records::Kept(_))
         {
             return None;

@@ -10,7 +10,7 @@ use super::wire::query::{self, Incoming};
 use super::wire::{HEADER_LEN, MAX_MESSAGE, Transport, name};
 use crate::cluster::event::RecordData;
 use crate::config::checked::{DnsConfig, TsigAlgorithm, TsigKey};
-use crate::table::names::records::{Addresses, Records};
+use crate::table::names::records::{KeptRecords, Records};
 use crate::table::names::{Found, Node, Record, Zone};
 
 /// Names in one zone.
@@ -64,7 +64,7 @@ impl Sample {
     /// The same with a name of these addresses alone, which are kept as a group's are.
     #[must_use]
     pub fn with_kept(mut self, name: &str, addresses: impl Iterator<Item = std::net::IpAddr>) -> Self {
-        self.nodes.insert(name.to_owned(), Records::Kept(Addresses::new(addresses)));
+        self.nodes.insert(name.to_owned(), Records::Kept(KeptRecords::of_addresses(addresses)));
         self
     }
 

@@ -1,4 +1,4 @@
-//! A name's records of one type, by position. Of addresses that are kept sorted none is looked at that is not asked for.
+//! A name's records of one type, by position. Of those that are kept sorted none is looked at that is not asked for.
 
 use smallvec::SmallVec;
 
@@ -13,7 +13,7 @@ const LEAST: usize = 12;
 
 /// A name's records of one type.
 pub(super) enum RecordSet<'n> {
-    /// A run of kept addresses.
+    /// A run of kept records.
     Run(&'n [Record]),
     /// Records among others.
     Picked(SmallVec<[&'n Record; 16]>),
@@ -23,9 +23,10 @@ impl<'n> RecordSet<'n> {
     /// Those of `wanted` among a name's records.
     pub(super) fn of(records: &'n Records, wanted: u16) -> Self {
         match records {
-            Records::Kept(addresses) => Self::Run(match wanted {
-                record_type::A => addresses.v4(),
-                record_type::AAAA => addresses.v6(),
+            Records::Kept(kept) => Self::Run(match wanted {
+                record_type::A => kept.v4(),
+                record_type::AAAA => kept.v6(),
+                record_type::SRV => kept.services(),
                 _ => &[],
             }),
             Records::Made(records) => {

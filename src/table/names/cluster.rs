@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
 use super::parents::Parents;
-use super::records::{Addresses, Records};
+use super::records::{KeptRecords, Records};
 use super::rules::NamingRules;
 use super::{AddressNames, AgentNames, Around, Record, Shown, Vips};
 use crate::cluster::event::RecordData;
@@ -87,7 +87,7 @@ pub(super) struct Findings {
     known: bool,
     records: Vec<Record>,
     /// Those of a group, which are found as they are kept.
-    kept: Option<Addresses>,
+    kept: Option<KeptRecords>,
 }
 
 impl Findings {
@@ -103,7 +103,7 @@ impl Findings {
     }
 
     /// A rule knows the name: these are its addresses, as they are kept.
-    pub(super) fn add_kept(&mut self, addresses: &Addresses) {
+    pub(super) fn add_kept(&mut self, addresses: &KeptRecords) {
         match &self.kept {
             None => {
                 self.known = true;
@@ -111,6 +111,11 @@ impl Findings {
             }
             Some(_) => self.add(addresses.all().iter().cloned()),
         }
+    }
+
+    /// As they are to be kept: a group's services.
+    pub(super) fn into_kept(self) -> KeptRecords {
+        KeptRecords::new(self.records)
     }
 
     /// Whether there is no record.

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use super::kept::GroupKept;
 use super::label::{LABEL, agent_tail, hash_text, suffixed, task_hash};
-use super::records::Addresses;
 use super::rules::NamingRules;
 use crate::config::checked::NameUnhealthy;
 use crate::model::endpoint::EndpointState;
@@ -19,17 +19,8 @@ use crate::table::task::TaskView;
 pub struct TaskGroup {
     /// The tasks, by hash and key: the hash in a canonical name finds its task by binary search.
     pub members: SortedList<Member>,
-    /// Made when somebody asks: a group that changes is another one, and has them made anew.
-    addresses: OnceLock<Arc<GroupAddresses>>,
-}
-
-/// What a group's name, and the same below `slave`, are answered with.
-#[derive(Debug)]
-pub(super) struct GroupAddresses {
-    /// Addresses of the tasks that are named.
-    pub(super) of_tasks: Addresses,
-    /// Addresses of their agents.
-    pub(super) of_agents: Addresses,
+    /// Made when somebody asks: a group that changes is another one, and has it made anew.
+    kept: OnceLock<Arc<GroupKept>>,
 }
 
 /// Whether somebody has asked already is no difference.
@@ -180,20 +171,12 @@ pub enum NameRank {
 impl TaskGroup {
     /// A group of these tasks.
     pub fn new(members: SortedList<Member>) -> Self {
-        Self { members, addresses: OnceLock::new() }
+        Self { members, kept: OnceLock::new() }
     }
 
-    /// The addresses of the tasks that are named. Costs a look at each task when a group is asked for the first time, and
-    /// nothing after that; `unhealthy` is that of the names that the group is one of, which always is the same.
-    pub(super) fn addresses(&self, unhealthy: NameUnhealthy) -> &GroupAddresses {
-        self.addresses.get_or_init(|| {
-            let named = self.named(unhealthy);
-            let of_tasks = Addresses::new(named.iter().flat_map(|member| member.view.addresses()).copied());
-            let of_agents = Addresses::new(named.iter().flat_map(|member| member.agent_addresses()));
-            // Without networks of their own tasks have their agents' addresses.
-            let of_agents = if of_agents == of_tasks { of_tasks.clone() } else { of_agents };
-            Arc::new(GroupAddresses { of_tasks, of_agents })
-        })
+    /// What is kept of its answers; nothing for one task, whose records are quickly made: most groups have one.
+    pub(super) fn kept(&self) -> Option<&GroupKept> {
+        (self.members.len() > 1).then(|| &**self.kept.get_or_init(Arc::default))
     }
 
     /// The tasks that are named now.

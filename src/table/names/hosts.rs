@@ -1,9 +1,10 @@
 //! Addresses of tasks: `T.FW` and `T-HASH-TAIL.FW`, and the same below `slave` for their agents.
 
 use super::cluster::{ClusterNames, Findings};
-use super::group::{GroupAddresses, Member, NameRank};
+use super::group::{Member, NameRank};
+use super::kept::GroupAddresses;
 use super::label::parse_hash;
-use super::records::Addresses;
+use super::records::KeptRecords;
 
 /// Whose addresses a name has.
 #[derive(Clone, Copy)]
@@ -13,7 +14,7 @@ enum Whose {
 }
 
 impl Whose {
-    fn kept(self, group: &GroupAddresses) -> &Addresses {
+    fn kept(self, group: &GroupAddresses) -> &KeptRecords {
         match self {
             Self::Tasks => &group.of_tasks,
             Self::Agents => &group.of_agents,
@@ -39,14 +40,14 @@ impl ClusterNames {
 
     fn hosts_at(&self, name: &str, whose: Whose, found: &mut Findings) {
         let is_named = |member: &&Member| member.rank(self.rules.unhealthy) != NameRank::Never;
-        match self.groups.get(name) {
-            // One task's are quickly made, and most groups have one: for them nothing is kept.
-            Some(group) if group.members.len() < 2 => {
-                found.add([]);
-                group.members.iter().filter(is_named).for_each(|member| whose.add(member, found));
+        if let Some(group) = self.groups.get(name) {
+            match group.kept() {
+                Some(kept) => found.add_kept(whose.kept(kept.addresses(group, self.rules.unhealthy))),
+                None => {
+                    found.add([]);
+                    group.members.iter().filter(is_named).for_each(|member| whose.add(member, found));
+                }
             }
-            Some(group) => found.add_kept(whose.kept(group.addresses(self.rules.unhealthy))),
-            None => {}
         }
         if let Some(members) = self.canonical(name) {
             found.add([]);

@@ -13,6 +13,7 @@ pub mod further;
 pub mod group;
 mod hosts;
 pub mod ids;
+mod kept;
 pub mod label;
 mod lengths;
 mod list;

@@ -34,8 +34,8 @@ impl Names {
         let made = match kind {
             Kind::Mirror => match names()?.find(below)? {
                 // Addresses lie in no zone.
-                Records::Kept(addresses) => return Some(Records::Kept(addresses)),
-                Records::Made(records) => Some(names()?.mirrored(records, &zone.name)),
+                Records::Kept(kept) if kept.services().is_empty() => return Some(Records::Kept(kept)),
+                records => Some(names()?.mirrored(records.into_vec(), &zone.name)),
             },
             Kind::Tasks => names()?.dcos_tasks(below),
             Kind::Vips => names()?.dcos_vip(below),
