@@ -198,3 +198,83 @@ fn unhealthy_and_leaving_tasks_are_not_named_while_others_are() {
     // The name outlives its last task.
     assert_eq!(say("t3", TaskState::Ended, None), "");
 }
+
+/// A group's records are kept and those of a single task are made: a group has what its tasks have alone, and is missing
+/// where all of them are.
+#[test]
+fn a_group_has_what_each_of_its_tasks_has() {
+    let member = |n: u8, discovery: Option<(&str, Vec<DiscoveryPort>)>| {
+        let mut facts = task(&format!("web.t{n}"), "web", n, 9000 + u16::from(n), &[]);
+        facts.addresses = [[10, 3, 0, n / 2].into(), format!("fd00::{n}").parse().unwrap()].into_iter().collect();
+        let mut definition = (*facts.definition).clone();
+        definition.discovery =
+            discovery.map(|(name, ports)| Discovery { name: name.into(), ports: ports.into_boxed_slice() });
+        facts.definition = Arc::new(definition);
+        facts
+    };
+    // More names of ports than are kept.
+    let many = |from: u16| (from..from + 50).map(|number| port(number, &format!("p{number}"), "tcp")).collect();
+    let long = "p".repeat(63);
+    let groups = [
+        vec![
+            member(1, Some(("web", vec![port(80, "http", "tcp"), port(53, "dns", "udp"), port(81, "", "")]))),
+            member(
+                2,
+                Some(("web", vec![port(80, "http", "tcp"), port(443, "https", "TCP"), port(8443, &long, "sctp")])),
+            ),
+            member(3, Some(("web", vec![]))),
+            member(4, None),
+        ],
+        vec![member(1, Some(("web", many(1000)))), member(2, Some(("web", many(1040))))],
+        // As it was written, with a dot: another framework's name may be read into it.
+        vec![
+            member(1, Some(("a.web", vec![port(80, "http", "tcp")]))),
+            member(2, Some(("a.web", vec![port(81, "http", "tcp")]))),
+        ],
+    ];
+    let table = |tasks: &[TaskFacts]| {
+        let mut writer = Writer::new(ClusterState::new(Arc::new(config()), NOW), 1, NOW);
+        let mut facts: Vec<Fact> = tasks.iter().map(|task| Fact::Task(Box::new(task.clone()))).collect();
+        facts.extend((1..=4).map(|n| Fact::Agent(Box::new(agent(n)))));
+        facts.push(Fact::Framework(Box::new(framework("marathon"))));
+        writer.apply([snapshot(1, facts)], NOW);
+        writer.first(NOW)
+    };
+    let mut seen = 0;
+    for tasks in groups {
+        let group = table(&tasks);
+        let alone: Vec<Arc<Table>> = tasks.iter().map(|task| table(std::slice::from_ref(task))).collect();
+        for name in group_questions(&long) {
+            let each: Vec<String> =
+                alone.iter().map(|table| show(table, &name)).filter(|shown| shown != "missing").collect();
+            let records: std::collections::BTreeSet<&str> =
+                each.iter().flat_map(|shown| shown.split(", ")).filter(|record| !record.is_empty()).collect();
+            let expected = match each.is_empty() {
+                true => "missing".to_owned(),
+                false => records.iter().copied().collect::<Vec<_>>().join(", "),
+            };
+            // Once made, once kept.
+            for _ in 0..2 {
+                check(&group, &name, &expected);
+            }
+            seen += records.len();
+        }
+    }
+    assert!(seen > 100, "the questions were for something: {seen}");
+}
+
+/// Names of a group of tasks called `web`, or `a.web`, and of its services: known ones and unknown.
+fn group_questions(long: &str) -> Vec<String> {
+    let ports = ["http", "dns", "https", "p1000", "p1045", "p1089", "nothing", &long[..62], ""];
+    let mut names = vec!["web".to_owned(), "a.web".to_owned(), "a-web".to_owned()];
+    for protocol in ["tcp", "udp", "sctp", "icmp"] {
+        for task in ["web", "a.web", "a-web"] {
+            names.push(format!("_{task}._{protocol}"));
+            names.extend(ports.iter().map(|port| format!("_{port}._{task}._{protocol}")));
+        }
+        names.push(format!("_a._{protocol}.web"));
+        names.push(format!("_http._a._{protocol}.web"));
+    }
+    let below = |name: &String| [".marathon.mesos", ".marathon.slave.mesos"].map(|below| format!("{name}{below}"));
+    names.iter().flat_map(below).collect()
+}

@@ -254,6 +254,30 @@ proptest! {
         prop_assert_eq!(run_forgetful(&tasks, seeds.0), run_forgetful(&tasks, seeds.1));
     }
 
+    /// What answers are given from is kept once it was asked for: for the version that was asked, and no other one.
+    #[test]
+    fn what_was_asked_for_before_changes_no_answer(
+        tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),
+        seed in any::<u64>(),
+    ) {
+        let (mut asked, mut silent) = (writer(), writer());
+        let mut said = Vec::new();
+        let begin = std::iter::once(vec![snapshot(1, vec![])]);
+        for batch in begin.chain(batches(interleave(&tasks, seed), seed ^ 0x5555)) {
+            silent.apply(batch.clone(), NOW);
+            asked.apply(batch, NOW);
+            let table = asked.first(NOW);
+            let names = table.names.list("mesos");
+            said.push((table, names));
+        }
+        let fresh = silent.first(NOW).names.list("mesos");
+        prop_assert!(fresh.is_some());
+        prop_assert_eq!(&said.last().unwrap().1, &fresh);
+        for (table, names) in &said {
+            prop_assert_eq!(&table.names.list("mesos"), names);
+        }
+    }
+
     #[test]
     fn incremental_equals_rebuilt(
         tasks in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8),

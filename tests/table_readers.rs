@@ -70,7 +70,7 @@ fn fingerprint(table: &Table) -> u64 {
 
 fn records(table: &Table, name: &str) -> Vec<Record> {
     match table.names.find(name) {
-        Found::Node(_, node) => node.records,
+        Found::Node(_, node) => node.records.into_vec(),
         _ => Vec::new(),
     }
 }

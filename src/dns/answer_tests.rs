@@ -523,6 +523,78 @@ fn every_answer_has_its_own_order() {
     assert!(first.len() > 40, "{}", first.len());
 }
 
+fn kept(count: u16) -> Sample {
+    let v4 = (0..count).map(|number| IpAddr::from([10, 9, number.to_be_bytes()[0], number.to_be_bytes()[1]]));
+    let v6 = (0..count).map(|number| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, number]));
+    names().with_kept("group.mesos", v4.chain(v6)).with_srv("_group._tcp.mesos", 80, "group.mesos")
+}
+
+/// What is kept is answered as what is made, over every transport and of every type.
+#[test]
+fn kept_addresses_are_answered_as_others_are() {
+    for (count, record_type, transport, expected) in [
+        (0, A, Transport::Udp, (0, false)),
+        (1, A, Transport::Udp, (1, false)),
+        (10, A, Transport::Udp, (10, false)),
+        // 512 octets, less a header of 12 and a question of 17: records of 16.
+        (30, A, Transport::Udp, (30, false)),
+        (31, A, Transport::Udp, (30, true)),
+        (1000, A, Transport::Udp, (30, true)),
+        (1000, A, Transport::Tcp, (1000, false)),
+        // 65,535 octets: records of 16, or of 28.
+        (5000, A, Transport::Tcp, (4094, true)),
+        (1000, AAAA, Transport::Udp, (17, true)),
+        (1000, AAAA, Transport::Tcp, (1000, false)),
+        (1000, ANY, Transport::Tcp, (1000, false)),
+        (1000, TXT, Transport::Udp, (0, false)),
+    ] {
+        let names = kept(count);
+        let (response, octets) = ask_over(transport, &names, &query("group.mesos.", record_type));
+        let each: std::collections::HashSet<_> = response.answers.iter().map(|r| r.data.to_string()).collect();
+        assert_eq!(each.len(), response.answers.len(), "no record twice");
+        let what = format!("{count} {record_type} {transport:?}");
+        assert_eq!((each.len(), response.metadata.truncation), expected, "{what}");
+        assert!(octets.len() <= if transport == Transport::Udp { 512 } else { 65_535 }, "{what}");
+        // RFC 2308 §2.2: NODATA has the SOA.
+        assert_eq!(response.authorities.len(), usize::from(expected.0 == 0), "{what}");
+        assert!(response.answers.iter().all(|record| record.ttl == 5), "{what}");
+    }
+    let (response, _) = ask_over(Transport::Tcp, &kept(10), &query("_group._tcp.mesos.", SRV));
+    assert_eq!((response.answers.len(), response.additionals.len()), (1, 20));
+}
+
+/// Of a set that does not fit, each record is answered as often as any other, and is as often the first.
+#[test]
+fn each_record_of_a_large_group_is_answered_as_often_as_any_other() {
+    const ROUNDS: usize = 20_000;
+    // Twice what fits and less are shuffled, more are drawn one by one.
+    for (count, fitting) in [(40_u16, 30), (200, 30)] {
+        let names = kept(count);
+        let authority = Authority { names: &names, own_addresses: &[] };
+        let mut random = fastrand::Rng::with_seed(5);
+        let octets = query("group.mesos.", A).to_vec().unwrap();
+        let (mut first, mut any) = (vec![0_usize; count.into()], vec![0_usize; count.into()]);
+        let mut out = Vec::new();
+        for _ in 0..ROUNDS {
+            out.clear();
+            answer(&authority, Transport::Udp, &octets, &mut random, &mut out);
+            // Records of 16 octets, the last of which are the address; there is no OPT behind them.
+            let numbers: Vec<usize> = out[12 + 17..]
+                .chunks_exact(16)
+                .map(|record| usize::from(u16::from_be_bytes([record[14], record[15]])))
+                .collect();
+            assert_eq!(numbers.len(), fitting);
+            first[numbers[0]] += 1;
+            numbers.iter().for_each(|number| any[*number] += 1);
+        }
+        for (what, seen, sum) in [("first", first, ROUNDS), ("any", any, ROUNDS * fitting)] {
+            let expected = sum as f64 / f64::from(count);
+            let room = 6.0 * expected.sqrt();
+            assert!(seen.iter().all(|seen| (*seen as f64 - expected).abs() < room), "{count} {what}: {seen:?}");
+        }
+    }
+}
+
 #[test]
 fn a_record_that_cannot_be_expressed_spoils_itself_only() {
     let octets = query("_bad._tcp.mesos.", SRV).to_vec().unwrap();

@@ -27,12 +27,14 @@ pub mod forward;
 pub mod kept;
 pub mod limit;
 pub mod log;
+mod lots;
 pub mod metrics;
 pub(crate) mod nameserver;
 pub mod resolve;
 #[doc(hidden)]
 pub mod sample;
 mod search;
+mod set;
 pub mod source;
 pub mod transfer;
 pub mod transport;

@@ -38,7 +38,7 @@ impl<N: NameSource> Authority<'_, N> {
         let configured = &self.names.config().nameserver_addresses;
         let addresses = if configured.is_empty() { self.own_addresses } else { configured };
         let records = addresses.iter().map(|address| Record { data: (*address).into(), ttl: None });
-        Node::new(is_apex, records.collect())
+        Node::new(is_apex, records.collect::<Vec<_>>())
     }
 }
 

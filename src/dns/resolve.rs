@@ -9,7 +9,9 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::answer::Authority;
+use super::lots::Lots;
 use super::nameserver;
+use super::set::RecordSet;
 use super::source::NameSource;
 use super::wire::query::Question;
 use super::wire::record::{Data, Owner, Soa, type_of};
@@ -19,6 +21,7 @@ use crate::cluster::event::{Binding, RecordData};
 use crate::config::checked::{DnsConfig, Place};
 use crate::model::zone_slot::ZoneSlot;
 use crate::table::names::further::RareType;
+use crate::table::names::records::Records;
 use crate::table::names::{Delegation, Found, Node, Record, Zone};
 
 /// Aliases followed for one query.
@@ -214,7 +217,9 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 
     fn alias_to_follow(&self, node: &Node) -> Option<(Arc<str>, u32)> {
-        if matches!(self.record_type, record_type::CNAME | record_type::ANY) {
+        // What is kept has none.
+        if matches!(self.record_type, record_type::CNAME | record_type::ANY) || matches!(node.records, Records::Kept(_))
+        {
             return None;
         }
         node.records.iter().find_map(|record| match &record.data {
@@ -241,26 +246,25 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 
     fn write_record_set(&mut self, (name, owner): (&str, Owner<'_>), zone: &Zone, node: &Node, wanted: u16) {
-        let mut records: SmallVec<[&Record; 16]> =
-            node.records.iter().filter(|record| type_of(&record.data) == wanted).collect();
-        // RFC 2181 §5.2: all records of a set have one time to live.
-        let Some(ttl) = records.iter().map(|record| self.ttl(record)).min() else {
+        let set = RecordSet::of(&node.records, wanted);
+        let Some(ttl) = set.ttl(self.config().ttl_seconds) else {
             return self.write_absence(zone);
         };
         let names = self.authority.names;
-        let distances = self.place.and_then(|place| names.distances(name, &records, place));
-        let weights = if records.len() > 1 { names.weights(name, &records) } else { None };
-        if distances.is_some() || weights.is_some() {
-            return self.write_in_order(owner, ttl, &records, distances.as_deref(), weights.as_deref());
-        }
-        for position in 0..records.len() {
-            // A shuffle that stops with the first record that does not fit: what is there is a random choice.
-            let count = records.len();
-            if position + 1 < count {
-                self.resolution.is_drawn = true;
-                records.swap(position, self.random.usize(position..count));
+        let is_weighted = set.len() > 1 && names.has_weights(name);
+        if self.place.is_some() || is_weighted {
+            let records = set.records();
+            let distances = self.place.and_then(|place| names.distances(name, &records, place));
+            let weights = if is_weighted { names.weights(name, &records) } else { None };
+            if distances.is_some() || weights.is_some() {
+                return self.write_in_order(owner, ttl, &records, distances.as_deref(), weights.as_deref());
             }
-            if !self.write_record(owner, ttl, &records[position].data) {
+        }
+        self.resolution.is_drawn |= set.len() > 1;
+        // Drawing ends with the first record that does not fit: what is there is a random choice.
+        let mut lots = Lots::new(set.len(), set.most_in(self.response.room()));
+        while let Some(position) = lots.draw(self.random) {
+            if !self.write_record(owner, ttl, &set.at(position).data) {
                 return;
             }
         }
@@ -404,11 +408,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
     }
 
     fn write_additional_set(&mut self, owner: &str, node: &Node, wanted: u16) -> bool {
-        let is_wanted = |record: &&Record| type_of(&record.data) == wanted;
-        let ttl = node.records.iter().filter(is_wanted).map(|record| self.ttl(record)).min().unwrap_or(0);
+        let set = RecordSet::of(&node.records, wanted);
+        let Some(ttl) = set.ttl(self.config().ttl_seconds) else { return true };
         let mark = self.response.mark();
-        for record in node.records.iter().filter(is_wanted) {
-            let data = Data::Record(&record.data);
+        for position in 0..set.len() {
+            let data = Data::Record(&set.at(position).data);
             if self.response.record(Section::Additional, Owner::Name(owner), ttl, data) == Written::NoRoom {
                 self.response.return_to(&mark);
                 return false;

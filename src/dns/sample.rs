@@ -10,6 +10,7 @@ use super::wire::query::{self, Incoming};
 use super::wire::{HEADER_LEN, MAX_MESSAGE, Transport, name};
 use crate::cluster::event::RecordData;
 use crate::config::checked::{DnsConfig, TsigAlgorithm, TsigKey};
+use crate::table::names::records::{KeptRecords, Records};
 use crate::table::names::{Found, Node, Record, Zone};
 
 /// Names in one zone.
@@ -22,7 +23,7 @@ pub struct Sample {
     /// The settings.
     pub config: DnsConfig,
     zone: Arc<Zone>,
-    nodes: BTreeMap<String, Vec<Record>>,
+    nodes: BTreeMap<String, Records>,
 }
 
 impl Sample {
@@ -46,7 +47,7 @@ impl Sample {
     /// The same with one more record that has its own time to live.
     #[must_use]
     pub fn with_ttl(mut self, name: &str, data: RecordData, ttl: Option<u32>) -> Self {
-        self.nodes.entry(name.to_owned()).or_default().push(Record { data, ttl });
+        self.nodes.entry(name.to_owned()).or_default().extend([Record { data, ttl }]);
         self
     }
 
@@ -58,6 +59,13 @@ impl Sample {
             std::net::IpAddr::V6(address) => RecordData::Aaaa(address),
         };
         self.with(name, data)
+    }
+
+    /// The same with a name of these addresses alone, which are kept as a group's are.
+    #[must_use]
+    pub fn with_kept(mut self, name: &str, addresses: impl Iterator<Item = std::net::IpAddr>) -> Self {
+        self.nodes.insert(name.to_owned(), Records::Kept(KeptRecords::of_addresses(addresses)));
+        self
     }
 
     /// The same with a service.
@@ -99,14 +107,14 @@ impl NameSource for Sample {
         match self.nodes.get(name) {
             Some(records) => Found::Node(zone.clone(), Node::new(is_apex, records.clone())),
             None if is_apex || self.nodes.keys().any(|known| is_below(known, name)) => {
-                Found::Node(zone.clone(), Node::new(is_apex, Vec::new()))
+                Found::Node(zone.clone(), Node::new(is_apex, Records::default()))
             }
             None => Found::Missing(zone.clone()),
         }
     }
 
     fn contents(&self, zone: &str) -> Option<ZoneContents> {
-        let names = self.nodes.iter().map(|(name, records)| (name.clone(), records.clone())).collect();
+        let names = self.nodes.iter().map(|(name, records)| (name.clone(), records.to_vec())).collect();
         (self.zone_ready && *self.zone.name == *zone).then(|| ZoneContents { zone: self.zone.clone(), names })
     }
 }

@@ -32,6 +32,11 @@ pub trait NameSource {
         None
     }
 
+    /// Whether [`NameSource::weights`] may have something to say of a name; quickly told.
+    fn has_weights(&self, _name: &str) -> bool {
+        false
+    }
+
     /// Which share each of a name's addresses is to have of the first places; `None`: all the same.
     fn weights(&self, _name: &str, _records: &[&Record]) -> Option<Vec<u32>> {
         None
@@ -76,6 +81,10 @@ impl NameSource for Table {
 
     fn distances(&self, name: &str, records: &[&Record], place: &Place) -> Option<Vec<u8>> {
         self.names.distances(name, records, place)
+    }
+
+    fn has_weights(&self, name: &str) -> bool {
+        self.names.has_weights(name)
     }
 
     fn weights(&self, name: &str, records: &[&Record]) -> Option<Vec<u32>> {

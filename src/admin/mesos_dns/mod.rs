@@ -150,7 +150,7 @@ impl Api<'_> {
         }
         let mut records: Vec<RecordData> = match self.table.names.find(name) {
             Found::Node(zone, node) if zone.name == self.mesos.zone => {
-                node.records.into_iter().map(|record| record.data).collect()
+                node.records.into_vec().into_iter().map(|record| record.data).collect()
             }
             _ => Vec::new(),
         };

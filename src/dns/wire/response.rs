@@ -250,6 +250,11 @@ impl<'b> Response<'b> {
         self.write_header(Rcode::NotAuth, 0);
     }
 
+    /// Octets that are free for records.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
+    }
+
     fn len(&self) -> usize {
         self.out.len() - self.base
     }

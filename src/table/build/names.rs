@@ -309,7 +309,7 @@ fn own_names(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add
             }
             match members.is_empty() {
                 true => drop(names.cut.remove(&name)),
-                false => drop(names.cut.insert(name, TaskGroup { members })),
+                false => drop(names.cut.insert(name, TaskGroup::new(members))),
             }
         }
     }
@@ -348,7 +348,7 @@ fn join(names: &mut ClusterNames, name: &Arc<str>, member: &Member) {
     let fresh = known.is_none();
     let mut members = known.map(|group| group.members.clone()).unwrap_or_default();
     members.insert(member.clone());
-    names.groups.insert(name.clone(), TaskGroup { members });
+    names.groups.insert(name.clone(), TaskGroup::new(members));
     if fresh {
         name_parents(names, name, true);
     }
@@ -360,7 +360,7 @@ fn leave(names: &mut ClusterNames, name: &Arc<str>, view: &TaskView) -> bool {
     let mut members = group.members.clone();
     members.remove(&Member::key_of(&view.facts.key));
     let empty = members.is_empty();
-    names.groups.insert(name.clone(), TaskGroup { members });
+    names.groups.insert(name.clone(), TaskGroup::new(members));
     empty
 }
 

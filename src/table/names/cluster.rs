@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
 use super::parents::Parents;
+use super::records::{KeptRecords, Records};
 use super::rules::NamingRules;
 use super::{AddressNames, AgentNames, Around, Record, Shown, Vips};
 use crate::cluster::event::RecordData;
@@ -85,6 +86,8 @@ pub(super) struct Findings {
     /// Whether some rule knows the name, with records or without.
     known: bool,
     records: Vec<Record>,
+    /// Those of a group, which are found as they are kept.
+    kept: Option<KeptRecords>,
 }
 
 impl Findings {
@@ -99,17 +102,47 @@ impl Findings {
         self.add(addresses.into_iter().map(Record::of_address));
     }
 
-    /// Equal records collapse.
-    pub(super) fn into_records(mut self) -> Option<Vec<Record>> {
-        self.records.sort_by(|a, b| a.data.cmp(&b.data));
-        self.records.dedup();
-        self.known.then_some(self.records)
+    /// A rule knows the name: these are its addresses, as they are kept.
+    pub(super) fn add_kept(&mut self, addresses: &KeptRecords) {
+        match &self.kept {
+            None => {
+                self.known = true;
+                self.kept = Some(addresses.clone());
+            }
+            Some(_) => self.add(addresses.all().iter().cloned()),
+        }
+    }
+
+    /// As they are to be kept: a group's services.
+    pub(super) fn into_kept(self) -> KeptRecords {
+        KeptRecords::new(self.records)
+    }
+
+    /// Whether there is no record.
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.kept.as_ref().is_none_or(|kept| kept.all().is_empty())
+    }
+
+    /// Equal records collapse. What is kept is handed on where it is all that was found, as nearly always.
+    pub(super) fn into_records(self) -> Option<Records> {
+        if !self.known {
+            return None;
+        }
+        let mut records = self.records;
+        match self.kept {
+            Some(kept) if records.is_empty() => return Some(Records::Kept(kept)),
+            Some(kept) => records.extend(kept.all().iter().cloned()),
+            None => {}
+        }
+        records.sort_by(|a, b| a.data.cmp(&b.data));
+        records.dedup();
+        Some(Records::Made(records))
     }
 }
 
 impl ClusterNames {
     /// The records of a name relative to the zone; `None` if it does not exist.
-    pub fn find(&self, name: &str) -> Option<Vec<Record>> {
+    pub fn find(&self, name: &str) -> Option<Records> {
         if let Some(records) = self.find_by_id(name) {
             return Some(records);
         }
@@ -123,11 +156,11 @@ impl ClusterNames {
         // A discovery name as it was written may begin with an underscore.
         self.task_hosts(name, &mut found);
         // Names that are not held exist by their records alone.
-        found.known &= self.rules.hold || !found.records.is_empty();
-        let found = found.into_records().or_else(|| self.further(name));
+        found.known &= self.rules.hold || !found.is_empty();
+        let found = found.into_records().or_else(|| self.further(name).map(Records::from));
         found.or_else(|| {
             // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
-            (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Vec::new)
+            (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Records::default)
         })
     }
 

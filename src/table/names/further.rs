@@ -128,7 +128,7 @@ impl ClusterNames {
         }
         let mut found = Findings::default();
         self.port_services_in(name, None, &mut found);
-        let records = found.into_records()?;
+        let records = found.into_records()?.into_vec();
         (self.rules.hold || !records.is_empty() || matches!(service, Service::Protocol(_))).then_some(records)
     }
 

@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::kept::GroupKept;
 use super::label::{LABEL, agent_tail, hash_text, suffixed, task_hash};
 use super::rules::NamingRules;
 use crate::config::checked::NameUnhealthy;
@@ -14,11 +15,22 @@ use crate::model::task::{DiscoveryPort, TaskState};
 use crate::table::task::TaskView;
 
 /// Tasks of one name in one framework.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct TaskGroup {
     /// The tasks, by hash and key: the hash in a canonical name finds its task by binary search.
     pub members: SortedList<Member>,
+    /// Made when somebody asks: a group that changes is another one, and has it made anew.
+    kept: OnceLock<Arc<GroupKept>>,
 }
+
+/// Whether somebody has asked already is no difference.
+impl PartialEq for TaskGroup {
+    fn eq(&self, other: &Self) -> bool {
+        self.members == other.members
+    }
+}
+
+impl Eq for TaskGroup {}
 
 /// One task of a group.
 #[derive(Clone, Debug)]
@@ -157,6 +169,16 @@ pub enum NameRank {
 }
 
 impl TaskGroup {
+    /// A group of these tasks.
+    pub fn new(members: SortedList<Member>) -> Self {
+        Self { members, kept: OnceLock::new() }
+    }
+
+    /// What is kept of its answers; nothing for one task, whose records are quickly made: most groups have one.
+    pub(super) fn kept(&self) -> Option<&GroupKept> {
+        (self.members.len() > 1).then(|| &**self.kept.get_or_init(Arc::default))
+    }
+
     /// The tasks that are named now.
     pub fn named(&self, unhealthy: NameUnhealthy) -> Vec<&Member> {
         let of = |rank: NameRank| self.members.iter().filter(move |member| member.rank(unhealthy) == rank);

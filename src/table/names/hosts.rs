@@ -1,27 +1,57 @@
 //! Addresses of tasks: `T.FW` and `T-HASH-TAIL.FW`, and the same below `slave` for their agents.
 
-use std::net::IpAddr;
-
 use super::cluster::{ClusterNames, Findings};
 use super::group::{Member, NameRank};
+use super::kept::GroupAddresses;
 use super::label::parse_hash;
+use super::records::KeptRecords;
+
+/// Whose addresses a name has.
+#[derive(Clone, Copy)]
+enum Whose {
+    Tasks,
+    Agents,
+}
+
+impl Whose {
+    fn kept(self, group: &GroupAddresses) -> &KeptRecords {
+        match self {
+            Self::Tasks => &group.of_tasks,
+            Self::Agents => &group.of_agents,
+        }
+    }
+
+    fn add(self, member: &Member, found: &mut Findings) {
+        match self {
+            Self::Tasks => found.add_addresses(member.view.addresses().iter().copied()),
+            Self::Agents => found.add_addresses(member.agent_addresses()),
+        }
+    }
+}
 
 impl ClusterNames {
     /// Adds the addresses of the tasks that a name stands for.
     pub(super) fn task_hosts(&self, name: &str, found: &mut Findings) {
-        self.hosts_at(name, |member| member.view.addresses().to_vec(), found);
+        self.hosts_at(name, Whose::Tasks, found);
         if let Some(name) = name.strip_suffix(".slave") {
-            self.hosts_at(name, |member| member.agent_addresses().collect(), found);
+            self.hosts_at(name, Whose::Agents, found);
         }
     }
 
-    fn hosts_at(&self, name: &str, addresses: fn(&Member) -> Vec<IpAddr>, found: &mut Findings) {
+    fn hosts_at(&self, name: &str, whose: Whose, found: &mut Findings) {
+        let is_named = |member: &&Member| member.rank(self.rules.unhealthy) != NameRank::Never;
         if let Some(group) = self.groups.get(name) {
-            found.add_addresses(group.named(self.rules.unhealthy).into_iter().flat_map(addresses));
+            match group.kept() {
+                Some(kept) => found.add_kept(whose.kept(kept.addresses(group, self.rules.unhealthy))),
+                None => {
+                    found.add([]);
+                    group.members.iter().filter(is_named).for_each(|member| whose.add(member, found));
+                }
+            }
         }
         if let Some(members) = self.canonical(name) {
-            let named = members.into_iter().filter(|member| member.rank(self.rules.unhealthy) != NameRank::Never);
-            found.add_addresses(named.flat_map(addresses));
+            found.add([]);
+            members.into_iter().filter(is_named).for_each(|member| whose.add(member, found));
         }
     }
 

@@ -15,6 +15,7 @@ use super::Record;
 use super::cluster::{ClusterNames, Findings};
 use super::group::{Member, NameRank, rank};
 use super::label::{LABEL, is_long_hash, long_hash_text, service_label, spec, suffixed};
+use super::records::Records;
 use super::rules::NamingRules;
 use super::services::{ServiceName, member_ports};
 use crate::config::checked::{ExtraName, LabelRule};
@@ -209,7 +210,7 @@ impl ClusterNames {
     }
 
     /// The records of a name by id; `None` if it is none.
-    pub(super) fn find_by_id(&self, name: &str) -> Option<Vec<Record>> {
+    pub(super) fn find_by_id(&self, name: &str) -> Option<Records> {
         let mut found = Findings::default();
         for query in IdName::readings(name) {
             for view in self.ids.named(query.label, query.framework, &self.rules) {

@@ -46,7 +46,7 @@ impl Names {
         let records = |name: String| match self.find(&name) {
             super::Found::Node(_, mut node) => {
                 node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
-                Some((name, node.records)).filter(|(_, records)| !records.is_empty())
+                Some((name, node.records.into_vec())).filter(|(_, records)| !records.is_empty())
             }
             // RFC 5936 §3.5: delegations, glue, and what else files have there.
             super::Found::Delegated(..) => zone.statics().records(&name).map(|records| (name, records)),

@@ -13,12 +13,14 @@ pub mod further;
 pub mod group;
 mod hosts;
 pub mod ids;
+mod kept;
 pub mod label;
 mod lengths;
 mod list;
 mod nearness;
 mod networks;
 pub mod parents;
+pub mod records;
 mod reverse;
 pub mod rules;
 pub(crate) mod services;
@@ -43,6 +45,7 @@ use crate::model::id::ClusterName;
 use crate::model::zone_slot::ZoneSlot;
 
 use cluster::ClusterNames;
+use records::Records;
 
 /// A zone this server is authoritative for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,15 +112,15 @@ pub struct Node {
     /// Whether it is the zone's apex.
     pub is_apex: bool,
     /// Its records of every type.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// Where in the name asked for the one begins whose wildcard it comes from.
     pub wildcard: Option<usize>,
 }
 
 impl Node {
     /// A name that stands as it is.
-    pub fn new(is_apex: bool, records: Vec<Record>) -> Self {
-        Self { is_apex, records, wildcard: None }
+    pub fn new(is_apex: bool, records: impl Into<Records>) -> Self {
+        Self { is_apex, records: records.into(), wildcard: None }
     }
 }
 
@@ -190,7 +193,7 @@ impl Names {
             let is_apex = below.is_empty();
             let node = self.find_in(zone, name, below).map(|records| Node::new(is_apex, records));
             let node = node.or_else(|| self.wildcard(zone, name, below));
-            return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Vec::new()))) {
+            return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Records::default()))) {
                 Some(node) => Found::Node(zone.zone.clone(), node),
                 None => Found::Missing(zone.zone.clone()),
             };
@@ -199,15 +202,15 @@ impl Names {
     }
 
     /// The records of a name that stands in a zone as it is.
-    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Vec<Record>> {
+    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Records> {
         let made = || match &zone.content {
             Content::Cluster(names) => names.find(below),
-            Content::Static(names) => names.find(name),
-            Content::Reverse(_) => self.find_reverse(name),
+            Content::Static(names) => names.find(name).map(Records::from),
+            Content::Reverse(_) => self.find_reverse(name).map(Records::from),
             Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
         };
-        let records = zone.beside.records(name).or_else(made);
-        records.or_else(|| zone.beside.is_above(name).then(Vec::new))
+        let records = zone.beside.records(name).map(Records::from).or_else(made);
+        records.or_else(|| zone.beside.is_above(name).then(Records::default))
     }
 
     /// What a wildcard gives a name which does not exist: that of its closest ancestor that does, and of no other (RFC 4592
@@ -221,7 +224,7 @@ impl Names {
         let exists = |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..]).is_some();
         let encloser = below.match_indices('.').map(|(dot, _)| dot + 1).chain([apex]).find(exists)?;
         let records = statics.records(&format!("*.{}", &name[encloser..]))?;
-        Some(Node { is_apex: false, records, wildcard: Some(encloser) })
+        Some(Node { is_apex: false, records: records.into(), wildcard: Some(encloser) })
     }
 
     /// The names of a cluster.

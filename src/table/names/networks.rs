@@ -17,6 +17,7 @@ use super::cluster::{ClusterNames, Findings};
 use super::group::Member;
 use super::ids::ID;
 use super::label::service_label;
+use super::records::Records;
 use super::rules::NamingRules;
 use crate::config::checked::ExtraName;
 
@@ -69,7 +70,7 @@ impl ClusterNames {
                 }
             }
         }
-        found.into_records().filter(|records| self.rules.hold || !records.is_empty())
+        found.into_records().map(Records::into_vec).filter(|records| self.rules.hold || !records.is_empty())
     }
 
     /// Adds a task's names in its networks, for those who want the whole zone; it goes by `task` in the framework's

@@ -71,6 +71,31 @@ impl ClusterNames {
         query: &ServiceName<'_>,
         found: &mut Findings,
     ) {
+        let make = |found: &mut Findings| self.make_services(group, task, port, query, found);
+        // Names in networks are few, and asked for by few.
+        let kept = group.kept().filter(|_| query.network.is_none());
+        match kept.and_then(|kept| kept.services(group, task, query.framework, &self.rules)) {
+            Some(services) => {
+                if let Some(kept) = services.get(port, query.protocol, query.on_agents) {
+                    found.add_kept(kept.get_or_init(|| {
+                        let mut made = Findings::default();
+                        make(&mut made);
+                        made.into_kept()
+                    }));
+                }
+            }
+            None => make(found),
+        }
+    }
+
+    fn make_services(
+        &self,
+        group: &TaskGroup,
+        task: &str,
+        port: Option<&str>,
+        query: &ServiceName<'_>,
+        found: &mut Findings,
+    ) {
         // The name exists while any task of the group, named or not, declares such a port; else it is missing.
         let is_there = |member: &Member| {
             query.network.is_none() || member.declared_ports().is_some() && member.is_in(query.network, &self.rules)

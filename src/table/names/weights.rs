@@ -9,11 +9,15 @@ use super::{Names, Record};
 use crate::model::endpoint::Weight;
 
 impl Names {
+    /// Whether tasks of the cluster that a name is of have weights of their own.
+    pub fn has_weights(&self, name: &str) -> bool {
+        self.cluster_host(name).is_some_and(|(_, names, _)| names.weighted > 0)
+    }
+
     /// The weights of these addresses of a name; `None`: all the same, or no addresses.
     pub fn weights(&self, name: &str, records: &[&Record]) -> Option<Vec<u32>> {
         records.first()?.data.address()?;
         let (_, names, host) = self.cluster_host(name)?;
-        // Nearly always.
         if names.weighted == 0 {
             return None;
         }

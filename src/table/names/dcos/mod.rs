@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::cluster::ClusterNames;
 use super::group::Member;
 use super::label::NAME;
+use super::records::Records;
 use super::rules::NamingRules;
 use super::{Content, Names, Record, Zone};
 use crate::cluster::event::{Binding, RecordData};
@@ -28,17 +29,22 @@ pub(crate) use vips::{Vips, names_of};
 
 impl Names {
     /// The records of a name of a DC/OS zone; `None` if it does not exist.
-    pub(super) fn find_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind, below: &str) -> Option<Vec<Record>> {
+    pub(super) fn find_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind, below: &str) -> Option<Records> {
         let names = || self.of_cluster(cluster);
-        match kind {
+        let made = match kind {
+            Kind::Mirror => match names()?.find(below)? {
+                // Addresses lie in no zone.
+                Records::Kept(kept) if kept.services().is_empty() => return Some(Records::Kept(kept)),
+                records => Some(names()?.mirrored(records.into_vec(), &zone.name)),
+            },
             Kind::Tasks => names()?.dcos_tasks(below),
-            Kind::Mirror => Some(names()?.mirrored(names()?.find(below)?, &zone.name)),
             Kind::Vips => names()?.dcos_vip(below),
             Kind::ZooKeeper => names()?.dcos_zookeeper(below),
             Kind::ThisNode => this_node(&self.dcos, below),
             Kind::Spartan => spartan(below),
             Kind::Localhost => below.is_empty().then(|| vec![Record::of_address(Ipv4Addr::LOCALHOST.into())]),
-        }
+        };
+        made.map(Records::from)
     }
 
     /// Every name of a DC/OS zone that may have records, absolute.
