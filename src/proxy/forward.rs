@@ -529,20 +529,21 @@ impl Forwarding {
 
     /// Whether there is an endpoint for which the request could wait.
     fn may_wait(&self) -> bool {
-        self.plan.destination.has_another(&self.tried) || self.awaited().is_some()
+        let is_awaited = |home: Arc<Endpoint>| limit::is_limited(&home, &self.proxy().balance);
+        self.plan.destination.has_another(&self.tried) || self.home().is_some_and(is_awaited)
     }
 
-    /// The endpoint that the client is kept on and waits for where it is full.
-    fn awaited(&self) -> Option<Arc<Endpoint>> {
+    /// The endpoint that the client stays on.
+    fn home(&self) -> Option<Arc<Endpoint>> {
         self.plan.destination.session?;
-        self.with_ask(moment(Instant::now()), |ask| self.plan.destination.awaited(&self.tried, ask).cloned())
+        self.with_ask(moment(Instant::now()), |ask| self.plan.destination.stays_on(&self.tried, ask).cloned())
     }
 
     /// What the request waits for, where it has to wait.
     fn wish(&self) -> Wish {
         let Destination { service, version, .. } = &self.plan.destination;
         let is_picky = !self.tried.is_empty();
-        match self.awaited() {
+        match self.home() {
             Some(home) => {
                 let is_apart = service.available.get(&home.id).is_none();
                 let place = Home { endpoint: home.id.fingerprint(), is_apart };

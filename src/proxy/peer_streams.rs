@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout};
 
 /// What the implementation takes for the limit before the endpoint has said it: a number that no endpoint can say.
 pub const UNSAID: usize = usize::MAX - 1;
-/// The longest that the endpoint's settings are waited for.
-const WAIT: Duration = Duration::from_millis(100);
+/// The longest that the endpoint's settings are waited for: they come with its first octets, or something is wrong there, and then
+/// those that wait are not to wait for ever.
+const WAIT: Duration = Duration::from_millis(500);
 /// How often is looked where the settings came in pieces.
 const LOOK: Duration = Duration::from_millis(5);
 

@@ -173,7 +173,7 @@ impl Destination {
     /// An endpoint that has not been `tried` and has room: the one that the client is kept on unless it is spared, else as
     /// the service's algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on
     /// another first: a machine that is cut off takes all its tasks along. Where the client is kept on one that is full for
-    /// the moment, none: that one is [`Self::awaited`].
+    /// the moment, none: that one is waited for.
     pub fn choose<'a>(
         &'a self,
         tried: &[Arc<Endpoint>],
@@ -203,10 +203,10 @@ impl Destination {
         self.session?.endpoint(&self.service).filter(|home| self.accepts(home, tried))
     }
 
-    /// The endpoint that the client is kept on, if it is the one to wait for where it is full: a request that has failed
-    /// already goes where there is room.
-    pub fn awaited(&self, tried: &[Arc<Endpoint>], ask: &Ask<'_>) -> Option<&Arc<Endpoint>> {
-        self.home(tried).filter(|home| tried.is_empty() && is_awaited(home, ask))
+    /// The endpoint that the client stays on: not while that is spared, and a request that has failed already goes where there
+    /// is room.
+    pub fn stays_on(&self, tried: &[Arc<Endpoint>], ask: &Ask<'_>) -> Option<&Arc<Endpoint>> {
+        self.home(tried).filter(|home| tried.is_empty() && !is_spared(home, ask))
     }
 
     /// Whether there is another endpoint than those that were `tried`.
