@@ -71,7 +71,7 @@ fn exit_codes_and_texts() {
     check(&["sources"], 0, "pointsman sources accept-removals prod");
     check(&["table"], 0, "3 services, 3 routes, 4 tasks");
     check(&["table", "history"], 0, "CAUSES");
-    check(&["table", "diff", "1", "9"], 1, "version 9 is not kept");
+    check(&["table", "diff", "2", "9"], 1, "version 9 is not kept");
     check(&["version"], 0, env!("CARGO_PKG_VERSION"));
     check(&["--help"], 0, "Exit codes:");
     check(&["nonsense"], 2, "Usage");

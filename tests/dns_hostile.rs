@@ -177,7 +177,8 @@ fn hostile_clients_cost_memory_within_a_bound() {
     assert!(read_answer(&mut stream).answers.len() > 100);
     let before = program.peak_kib();
     let grown = |program: &Program, what: &str| {
-        let grown = program.peak_kib() - before;
+        // The kernel's own counting is a few pages off at times.
+        let grown = program.peak_kib().saturating_sub(before);
         println!("{what}: the peak has grown by {grown} KiB");
         assert!(grown < MOST_KIB, "{what}: the peak has grown by {grown} KiB");
     };

@@ -197,7 +197,7 @@ fn names_that_have_no_room_for_their_network_are_told() {
         Fact::Framework(Box::new(framework(&framework_name))),
     ];
     let served = serve(config(), facts);
-    // This one fits, and so does the task's own; that of its port does not.
+    // This one fits, and so does the task's own; those of its ports do not.
     let below = format!("{framework_name}.{network}.network");
     for host in [task.clone(), own(&task, "t1")] {
         served.check(&format!("{host}.{below}.mesos"), A, &["9.0.0.1"]);
@@ -206,5 +206,5 @@ fn names_that_have_no_room_for_their_network_are_told() {
     let told: Vec<_> = problems.filter(|problem| problem.code.as_str() == "invalid-name").collect();
     assert!(told.len() == 1 && told[0].subject.ends_with("/t1"), "{told:?}");
     assert!(told[0].message.contains("in mesos and are left out there"), "{told:?}");
-    assert!(told[0].message.ends_with(&format!("_http._tcp.{}.{below}", own(&task, "t1"))), "{told:?}");
+    assert!(told[0].message.ends_with(&format!("_port1._udp.{}.{below}", own(&task, "t1"))), "{told:?}");
 }
