@@ -471,6 +471,12 @@ impl DnsConfig {
         let client = client.to_canonical();
         self.allow.iter().any(|network| network.contains(&client))
     }
+
+    /// Whether all clients are, of either family.
+    pub fn allows_all(&self) -> bool {
+        let is_all = |network: &IpNet, is_v4| network.prefix_len() == 0 && network.addr().is_ipv4() == is_v4;
+        [true, false].into_iter().all(|is_v4| self.allow.iter().any(|network| is_all(network, is_v4)))
+    }
 }
 
 /// How many equal answers over UDP one network gets.
