@@ -661,6 +661,36 @@ fn the_programs_own_names_take_nothing_from_tasks() {
 }
 
 #[test]
+fn connected_frameworks_of_one_name_are_a_problem_of_each() {
+    let other = |id: &str, name: &str, connected| {
+        Fact::Framework(Box::new(FrameworkFacts { id: id.into(), connected, ..framework(name) }))
+    };
+    let told = |world: &mut World| -> Vec<(String, String)> {
+        let table = world.table();
+        let all = table.problems.values().flat_map(|list| list.iter());
+        let conflicts = all.filter(|problem| problem.code == ProblemCode::NameConflict);
+        let mut told: Vec<_> =
+            conflicts.map(|problem| (problem.subject.to_string(), problem.message.to_string())).collect();
+        told.sort_unstable();
+        told
+    };
+    let mut world = World::new();
+    world.say(snapshot(1, vec![at(1), marathon(), other("F-0002", "chronos", true)]));
+    assert!(told(&mut world).is_empty());
+    // What they are called differs, what names are made of does not.
+    world.facts(1, vec![other("F-0002", "Marathon", true), other("F-0003", "marathon", true)]);
+    let conflicts = told(&mut world);
+    let subjects: Vec<_> = conflicts.iter().map(|(subject, _)| subject.as_str()).collect();
+    assert_eq!(subjects, ["mesos/F-0001", "mesos/F-0002", "mesos/F-0003"]);
+    assert!(conflicts[0].1.contains("framework F-0002 and 1 more") && conflicts[0].1.contains("below marathon,"));
+    world.facts(1, vec![other("F-0002", "chronos", true)]);
+    assert_eq!(told(&mut world).len(), 2);
+    // One that has registered anew leaves its former self behind.
+    world.facts(1, vec![other("F-0003", "marathon", false)]);
+    assert!(told(&mut world).is_empty());
+}
+
+#[test]
 fn a_framework_without_an_address_is_a_problem_until_it_has_one() {
     let unknown = || FrameworkFacts { address: None, hostname: "agent-7".into(), ..framework("marathon") };
     let mut world = World::new();

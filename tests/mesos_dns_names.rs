@@ -743,9 +743,10 @@ const ASKED_FOR: &[(&str, &str, &[&str])] = &[
     ),
     (
         "mesos-dns #414 #469 #76: dots, and frameworks of one name",
-        "names merge; ids and labels without dots tell them apart",
+        "names merge; ids and labels without dots tell them apart, and connected frameworks of one name are told",
         &[
             "tests/mesos_dns_names.rs: names_that_collide_merge",
+            "tests/cluster_rules.rs: connected_frameworks_of_one_name_are_a_problem_of_each",
             "tests/dns_task_ids.rs: frameworks_of_one_name_share_an_id",
             "tests/dcos_zones.rs: dots_of_a_frameworks_name_are_hyphens",
         ],

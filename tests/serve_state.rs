@@ -150,7 +150,7 @@ fn many_tasks_are_answered_for_again_after_a_kill() {
     let source = facts::CLUSTER;
     folder.configure(&format!(
         "[state]\npath = \"state\"\n[[sources.mesos]]\nname = \"{source}\"\nzone = \"mesos\"\nmasters = [\"{NOWHERE}\"]\n\
-         [dns]\nlisten = [\"{names}\"]\n"
+         [upstreams]\nallowed_networks = [\"10.0.0.0/8\"]\n[dns]\nlisten = [\"{names}\"]\n"
     ));
     let last = format!("app-{}.marathon.mesos.", (tasks - 1) / 10);
     let mut program = folder.start();

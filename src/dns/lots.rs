@@ -18,7 +18,7 @@ pub(super) struct Lots {
 
 enum Way {
     /// Every position; the first ones are drawn.
-    Shuffled(SmallVec<[u32; 128]>),
+    Shuffled(SmallVec<[u32; 256]>),
     /// At most so many are drawn, each noted (as its number plus one, 0 is nobody) in the first free place from its own
     /// on. At least half of the places, a power of two, stay free.
     Noted(u32, SmallVec<[u32; 256]>),

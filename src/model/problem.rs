@@ -63,6 +63,8 @@ codes! {
     PolicyRefused = "policy-refused",
     /// A name cannot be made from what the task is called.
     InvalidName = "invalid-name",
+    /// Another framework's tasks have the same names, which stand for the tasks of both.
+    NameConflict = "name-conflict",
     /// The framework's address is not known, so its name has no address.
     FrameworkAddressUnknown = "framework-address-unknown",
     /// A task wants its certificate not to be verified.

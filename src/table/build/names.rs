@@ -419,21 +419,23 @@ fn framework_addresses(
 }
 
 /// What is wrong with the names of frameworks and agents, by subject: the scheduler's address is not known, so that its name
-/// has none; or a name leaves no room for what stands around it.
+/// has none; a name leaves no room for what stands around it; or frameworks share one.
 pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) -> BTreeMap<Arc<str>, Vec<Problem>> {
     let Some(mesos) = state.config.mesos.iter().find(|mesos| mesos.cluster == *cluster) else {
         return BTreeMap::new();
     };
     let rules = NamingRules::new(&state.config.dns, &mesos.zone);
     let mut found: BTreeMap<Arc<str>, Vec<Problem>> = BTreeMap::new();
+    let sharing = frameworks_by_part(state, cluster, &rules);
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };
+        let conflict = sharing.iter().find_map(|(part, all)| conflict_problem(framework, part, all));
         let is_unaddressed = framework.connected && addresses_of(state, framework).is_empty();
         let unaddressed = is_unaddressed.then(|| unaddressed_problem(framework));
         let has_dcos = state.config.dns.dcos.source.as_deref() == Some(mesos.name.as_str());
         let long_label = has_dcos.then(|| long_label_problem(framework, &rules)).flatten();
         let long = long_name_problem(framework, &rules).into_iter().chain(long_label);
-        let problems: Vec<Problem> = unaddressed.into_iter().chain(long).collect();
+        let problems: Vec<Problem> = unaddressed.into_iter().chain(long).chain(conflict).collect();
         if let Some(first) = problems.first() {
             found.insert(first.subject.clone(), problems);
         }
@@ -443,6 +445,46 @@ pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) ->
         found.extend(agents.filter_map(|agent| agent_problem(agent, &mesos.zone)));
     }
     found
+}
+
+/// The frameworks that are there, by the part of names that several of them make of what they are called. One whose scheduler
+/// is away has often registered anew by the same name, and is no conflict.
+fn frameworks_by_part<'s>(
+    state: &'s ClusterState,
+    cluster: &ClusterName,
+    rules: &NamingRules,
+) -> BTreeMap<String, Vec<&'s FrameworkFacts>> {
+    let ours = state.frameworks.iter().filter(|((of, _), _)| of == cluster).filter_map(|(_, entry)| entry.first());
+    let mut by_part: BTreeMap<String, Vec<&FrameworkFacts>> = BTreeMap::new();
+    for framework in ours.filter(|framework| framework.connected) {
+        by_part.entry(rules.framework(&framework.name)).or_default().push(framework);
+    }
+    by_part.retain(|part, all| !part.is_empty() && all.len() > 1);
+    by_part
+}
+
+/// A framework whose part of names others make, too.
+fn conflict_problem(framework: &FrameworkFacts, part: &str, sharing: &[&FrameworkFacts]) -> Option<Problem> {
+    if !sharing.iter().any(|one| one.id == framework.id) {
+        return None;
+    }
+    let mut others: Vec<String> =
+        sharing.iter().filter(|one| one.id != framework.id).map(|one| one.id.to_string()).collect();
+    others.sort_unstable();
+    let first = others.first()?;
+    let more = match others.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message =
+        format!("framework {first}{more} makes the same name: below {part}, names stand for the tasks of all");
+    Some(Problem {
+        code: ProblemCode::NameConflict,
+        subject: format!("{}/{}", framework.cluster, framework.id).into(),
+        at: framework.name.clone(),
+        message: message.into(),
+        mend: "give the frameworks different names, or ask for their tasks by id".into(),
+    })
 }
 
 /// An agent that is not named as it calls itself, by its subject.

@@ -43,6 +43,9 @@ pub(super) struct GroupServices {
     services: Box<[Service]>,
 }
 
+/// Whether it is a service of agents, its protocol, and its port; `None`: all ports.
+type Asked = (bool, Box<str>, Option<Box<str>>);
+
 #[derive(Debug)]
 struct Service {
     on_agents: bool,
@@ -93,12 +96,8 @@ impl GroupServices {
                 return None;
             }
         }
-        let service = |(on_agents, protocol, port): (bool, Box<str>, Option<Box<str>>)| Service {
-            on_agents,
-            protocol,
-            port,
-            records: OnceLock::new(),
-        };
+        let service =
+            |(on_agents, protocol, port): Asked| Service { on_agents, protocol, port, records: OnceLock::new() };
         Some(Self { framework, services: all.into_iter().map(service).collect() })
     }
 
@@ -113,7 +112,7 @@ impl GroupServices {
 
 /// Adds what a task's services are asked for by: `_T._PROTO` and `_PORT._T._PROTO` of the ports that it declares, else of
 /// its host ports, which alone have services below `slave`.
-fn add_services(member: &Member, rules: &NamingRules, all: &mut BTreeSet<(bool, Box<str>, Option<Box<str>>)>) {
+fn add_services(member: &Member, rules: &NamingRules, all: &mut BTreeSet<Asked>) {
     let declared = member.declared_ports();
     if member.host_ports().next().is_some() {
         for protocol in ["tcp", "udp"] {

@@ -1,7 +1,8 @@
 //! Names: what DNS answers from.
 //!
 //! The names of Mesos-DNS are a view over tasks, not entries of their own: one entry stands for all names of the
-//! tasks that share a name in a framework, and the records are made when they are asked for.
+//! tasks that share a name in a framework, and the records are made when they are asked for. Those of a group of several
+//! tasks are kept then, until the group changes.
 
 mod agents;
 mod bindings;
