@@ -285,8 +285,9 @@ impl Writer<'_> {
     fn guard(&mut self) {
         self.section("[sources.mesos.guard]", "Mesos-DNS believes a state however many tasks it lacks.");
         self.always("max_share", "1.0", "nothing is held back for being many");
-        let interval = text(&format!("{}s", self.options.refresh_seconds.clamp(1, 86_400)));
-        self.always("confirm_after", &interval, "a state without any task is believed when the next one agrees");
+        // No longer than by default: polls that are further apart are the second look by themselves.
+        let confirm_after = text(&format!("{}s", self.options.refresh_seconds.clamp(1, 60)));
+        self.always("confirm_after", &confirm_after, "a state without any task is believed when the next one agrees");
     }
 
     fn tls(&mut self) {
