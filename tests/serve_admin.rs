@@ -111,7 +111,8 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
         // The name server's name is in no table; without listeners it has no addresses.
         (&["resolve", "ns1.mesos", "A"], 1, "nodata", "Explanation"),
         (&["resolve", "nobody.marathon.mesos", "A"], 1, "nxdomain", "Explanation"),
-        (&["explain", "http://web.test/x"], 0, "routed", "Explanation"),
+        (&["explain", "http://web.test/x"], 1, "password-required", "Explanation"),
+        (&["explain", "http://web.test/x", "-H", "Authorization: Basic YTpi"], 0, "routed", "Explanation"),
         (&["explain", "http://nobody.test/"], 1, "no-route", "Explanation"),
         (&["explain", "web.marathon.mesos", "--type", "A"], 0, "answer", "Explanation"),
         (&["problems"], 1, "pointsman.weight", "ProblemList"),

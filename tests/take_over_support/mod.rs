@@ -107,10 +107,12 @@ pub fn sockets(kind: &str, address: SocketAddr) -> BTreeSet<u64> {
     // The states of sockets that listen, and of those for datagrams without a peer.
     let state = if kind == "tcp" { "0A" } else { "07" };
     let port = format!(":{:04X}", address.port());
-    let text = std::fs::read_to_string(format!("/proc/net/{kind}")).unwrap();
+    // The kernel lists them piece by piece: while others come and go, one look may miss a socket.
+    let look = |_| std::fs::read_to_string(format!("/proc/net/{kind}")).unwrap();
+    let text: String = (0..3).map(look).collect();
     let number = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         (words[1].ends_with(&port) && words[3] == state).then(|| words[9].parse().unwrap())
     };
-    text.lines().skip(1).filter_map(number).collect()
+    text.lines().filter_map(number).collect()
 }
