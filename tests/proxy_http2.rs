@@ -191,7 +191,8 @@ async fn http1_clients_reach_http2_endpoints_over_one_connection() {
     assert_eq!(proxy.metric("pointsman_proxy_upstream_connections_opened_total"), 1.0);
 }
 
-/// A backend of HTTP/2 that takes so many streams on a connection, says so late, and answers one request for each permit.
+/// A backend of HTTP/2 that takes so many streams on a connection, says so late, and answers one request for each permit. After
+/// so many connections it refuses others.
 struct Sparing {
     address: std::net::SocketAddr,
     permits: Arc<Semaphore>,
@@ -199,14 +200,16 @@ struct Sparing {
     came: Arc<AtomicUsize>,
 }
 
-async fn sparing(streams: u32, late: Duration) -> Sparing {
+async fn sparing(streams: u32, late: Duration, most: usize) -> Sparing {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (permits, came) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let shared = (permits.clone(), came.clone());
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
+        while connections.len() < most
+            && let Ok((stream, _)) = listener.accept().await
+        {
             let shared = shared.clone();
             let service = hyper::service::service_fn(move |_: Request<Incoming>| {
                 let (permits, came) = shared.clone();
@@ -223,6 +226,8 @@ async fn sparing(streams: u32, late: Duration) -> Sparing {
                 serve.serve_connection(TokioIo::new(stream), service).await
             });
         }
+        drop(listener);
+        connections.join_all().await;
     });
     Sparing { address, permits, came }
 }
@@ -232,7 +237,7 @@ async fn sparing(streams: u32, late: Duration) -> Sparing {
 #[tokio::test]
 async fn an_endpoint_that_takes_few_streams_gets_more_connections() {
     for late in [Duration::ZERO, Duration::from_millis(40)] {
-        let backend = sparing(3, late).await;
+        let backend = sparing(3, late, usize::MAX).await;
         let proxy = Cluster::everything(Protocol::H2c, &[backend.address]).serve();
         let mut client = http2_over(proxy.connect().await).await;
         // The second time on what is open already.
@@ -251,6 +256,24 @@ async fn an_endpoint_that_takes_few_streams_gets_more_connections() {
         }
         assert_eq!(proxy.metric("pointsman_proxy_retries_total{kind=\"fresh_connection\"}"), 0.0);
     }
+}
+
+/// Where no further connection can be opened, what is too much waits for those before it.
+#[tokio::test]
+async fn an_endpoint_that_takes_no_further_connection_serves_on_those_it_has() {
+    let backend = sparing(3, Duration::ZERO, 1).await;
+    let proxy = Cluster::everything(Protocol::H2c, &[backend.address]).serve();
+    let mut client = http2_over(proxy.connect().await).await;
+    let mut requests = JoinSet::new();
+    for _ in 0..8 {
+        requests.spawn(client.send_request(get("http://a/")));
+    }
+    until("as many as it takes are there", || backend.came.load(Ordering::SeqCst) == 3).await;
+    backend.permits.add_permits(8);
+    while let Some(answer) = soon(requests.join_next()).await {
+        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_upstream_connections_opened_total"), 1.0);
 }
 
 #[tokio::test]

@@ -260,7 +260,11 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 return self.write_in_order(owner, ttl, &records, distances.as_deref(), weights.as_deref());
             }
         }
-        self.resolution.is_drawn |= set.len() > 1;
+        if set.len() == 1 {
+            self.write_record(owner, ttl, &set.at(0).data);
+            return;
+        }
+        self.resolution.is_drawn = true;
         // Drawing ends with the first record that does not fit: what is there is a random choice.
         let mut lots = Lots::new(set.len(), set.most_in(self.response.room()));
         while let Some(position) = lots.draw(self.random) {

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::wire::record::type_of;
 use super::wire::record_type;
+use crate::cluster::event::RecordData;
 use crate::table::names::Record;
 use crate::table::names::records::Records;
 
@@ -60,12 +61,13 @@ impl<'n> RecordSet<'n> {
         }
     }
 
-    /// How many records are tried at most until so many octets are full. Of picked ones that is not known: what no message
-    /// can express takes no room.
+    /// How many records are tried at most until so many octets are full. Of others than addresses that is not known: what no
+    /// message can express takes no room.
     pub(super) fn most_in(&self, room: usize) -> usize {
+        let is_address = |record: &Record| matches!(record.data, RecordData::A(_) | RecordData::Aaaa(_));
         match self {
-            Self::Run(_) => room / LEAST + 1,
-            Self::Picked(_) => usize::MAX,
+            Self::Run(records) if records.first().is_some_and(is_address) => room / LEAST + 1,
+            Self::Run(_) | Self::Picked(_) => usize::MAX,
         }
     }
 

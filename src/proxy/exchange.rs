@@ -116,6 +116,9 @@ pub struct Http2 {
     /// How many the endpoint takes.
     allowed: PeerStreams,
     used: Cell<bool>,
+    /// It had a stream since it was looked at last, and when it was seen to have had one.
+    touched: Cell<bool>,
+    busy_at: Cell<Option<Instant>>,
     /// Whether its settings say that it takes WebSockets.
     takes_websockets: Box<dyn Fn() -> bool>,
     /// Its settings have been waited for.
@@ -140,6 +143,8 @@ impl Http2 {
             streams: Cell::new(0),
             allowed,
             used: Cell::new(false),
+            touched: Cell::new(false),
+            busy_at: Cell::new(None),
             takes_websockets: Box::new(takes_websockets),
             is_known: Cell::new(false),
         }
@@ -161,6 +166,14 @@ impl Http2 {
         &self.allowed
     }
 
+    /// Whether it has carried nothing for `idle`, as far as those who look see: asked from time to time.
+    pub fn is_idle(&self, now: Instant, idle: Duration) -> bool {
+        let is_busy = self.touched.replace(false) || self.streams() > 0;
+        let busy_at = self.busy_at.get().filter(|_| !is_busy).unwrap_or(now);
+        self.busy_at.set(Some(busy_at));
+        now.duration_since(busy_at) >= idle
+    }
+
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
@@ -179,6 +192,7 @@ impl Stream {
     /// Takes a place.
     pub fn new(connection: Rc<Http2>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
+        connection.touched.set(true);
         let reused = connection.used.replace(true);
         Self { connection, reused }
     }

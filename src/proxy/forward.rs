@@ -77,6 +77,9 @@ use crate::model::time::Timestamp;
 /// Places of connections to endpoints that are kept for the clients of one connection.
 const MOST_KEPT: usize = 32;
 
+/// How often whoever waits for a further connection of HTTP/2 looks whether one that is open has room by now.
+const ROOM_LOOK: Duration = Duration::from_millis(50);
+
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Upload>) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
@@ -787,10 +790,12 @@ impl Forwarding {
         }
     }
 
+    /// A place for a stream. Where a further connection does not come, one that is open takes it: its endpoint serves.
     async fn stream(&self, endpoint: &Arc<Endpoint>) -> Result<Stream, AttemptFault> {
+        let (pool, place) = (&self.worker().pool, self.place(endpoint));
         let mut deadline = Instant::now() + self.connect_time();
         loop {
-            match self.worker().pool.take_http2(&self.place(endpoint), endpoint, self.limits(), Instant::now()) {
+            match pool.take_http2(&place, endpoint, self.limits(), Instant::now()) {
                 Http2Place::Stream(stream) => {
                     if stream.reused {
                         self.worker().shard.upstream_reused.increment();
@@ -799,11 +804,18 @@ impl Forwarding {
                 }
                 Http2Place::Open(opening) => {
                     let tasks = &self.worker().tasks;
-                    let connection = connect::http2(&self.way(endpoint), self.opened(), tasks).await?;
-                    return Ok(opening.opened(connection, tasks));
+                    return match connect::http2(&self.way(endpoint), self.opened(), tasks).await {
+                        Ok(connection) => Ok(opening.opened(connection, tasks, self.connect_time() / 2)),
+                        Err(fault) => pool.crowd_http2(&place).ok_or(fault),
+                    };
                 }
                 Http2Place::Wait(coming) => {
-                    timeout_at(deadline, coming.told.notified()).await.map_err(|_| AttemptFault::ConnectTimeout)?;
+                    // Places on open connections become free meanwhile.
+                    let look = deadline.min(Instant::now() + ROOM_LOOK);
+                    let is_told = timeout_at(look, coming.told.notified()).await.is_ok();
+                    if !is_told && Instant::now() >= deadline {
+                        return pool.crowd_http2(&place).ok_or(AttemptFault::ConnectTimeout);
+                    }
                     if coming.has_come.get() {
                         // Others may have taken all places on it: the next one has its own time.
                         deadline = Instant::now() + self.connect_time();

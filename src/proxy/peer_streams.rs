@@ -48,15 +48,20 @@ impl PeerStreams {
         self.known.set((self.ask)());
     }
 
+    /// Whether the endpoint takes no stream for the moment (RFC 9113 section 6.5.2 has that for short times only).
+    pub fn takes_none(&self) -> bool {
+        self.known.get() == 0
+    }
+
     /// How many streams there may be at a time, where we want `ours` at most. One where the endpoint takes none for the
     /// moment: there is nowhere else to wait for it.
     pub fn most(&self, ours: u32) -> u32 {
         u32::try_from(self.known.get()).map_or(ours, |theirs| theirs.clamp(1, ours.max(1)))
     }
 
-    /// Waits until the endpoint has said its limit, for a moment at most.
-    pub async fn said(&self) {
-        let deadline = Instant::now() + WAIT;
+    /// Waits until the endpoint has said its limit, for a moment at most, and for `most`.
+    pub async fn said(&self, most: Duration) {
+        let deadline = Instant::now() + WAIT.min(most);
         loop {
             self.look();
             if self.known.get() != UNSAID || Instant::now() >= deadline {
@@ -95,10 +100,12 @@ mod tests {
             said.set(7);
             read.notify_one();
         };
-        tokio::join!(streams.said(), says);
+        tokio::join!(streams.said(WAIT), says);
         assert_eq!((streams.most(100), begun.elapsed()), (7, Duration::ZERO));
         said.set(UNSAID);
-        streams.said().await;
+        streams.said(WAIT / 10).await;
+        assert!(begun.elapsed() >= WAIT / 10 && begun.elapsed() < WAIT, "{:?}", begun.elapsed());
+        streams.said(2 * WAIT).await;
         assert!(begun.elapsed() >= WAIT && begun.elapsed() < 2 * WAIT, "{:?}", begun.elapsed());
     }
 }

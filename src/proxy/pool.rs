@@ -229,21 +229,30 @@ impl Pool {
         let slot = slots.entry_ref(place).or_insert_with(|| self.slot(place, now));
         slot.use_for(endpoint, now);
         slot.http2.retain(|connection| !connection.is_closed());
-        if let Some(connection) = slot.fullest_with_room(limits.streams) {
+        // While another connection is being opened, nobody but its opener asks all of them what they take now.
+        if let Some(connection) = slot.fullest_with_room(limits.streams, slot.opening.is_none()) {
             return Http2Place::Stream(Stream::new(connection));
         }
         if let Some(coming) = &slot.opening {
             return Http2Place::Wait(coming.clone());
         }
-        // As many as there may be: the implementation holds back what is too much.
-        if slot.http2.len() >= limits.connections_per_endpoint as usize
-            && let Some(connection) = slot.http2.iter().min_by_key(|connection| connection.streams())
+        // As many as there may be, or one more would have no room either: the implementation holds back what is too much.
+        let is_shut = slot.http2.iter().any(|connection| connection.allowed().takes_none());
+        if (is_shut || slot.http2.len() >= limits.connections_per_endpoint as usize)
+            && let Some(connection) = slot.least_loaded()
         {
-            return Http2Place::Stream(Stream::new(connection.clone()));
+            return Http2Place::Stream(Stream::new(connection));
         }
         let coming = Rc::<Coming>::default();
         slot.opening = Some(coming.clone());
         Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), coming })
+    }
+
+    /// A place on an open connection, whether it has room or not: where no further one comes, the implementation holds back what
+    /// is too much. `None`: none is open.
+    pub fn crowd_http2(&self, place: &Place) -> Option<Stream> {
+        let slots = self.slots.borrow();
+        slots.get(place)?.least_loaded().map(Stream::new)
     }
 
     /// An endpoint drains or has left the table: closes what is kept of its address, unless another one there `is_current`.
@@ -271,7 +280,8 @@ impl Pool {
             slot.users.retain(|endpoint| is_current(endpoint));
             slot.http1.retain(|(connection, since)| now.duration_since(*since) < idle && connection.stays(now));
             let quiet = now.duration_since(slot.used) >= idle;
-            slot.http2.retain(|connection| !connection.is_closed() && (!quiet || connection.streams() > 0));
+            // Each by itself: those that a crowd needed go when it has gone.
+            slot.http2.retain(|connection| !connection.is_idle(now, idle) && !connection.is_closed());
             let empty = slot.http1.is_empty() && slot.http2.is_empty() && slot.opening.is_none();
             if slot.users.is_empty() || (quiet && empty) {
                 slots.remove(&place);
@@ -342,9 +352,15 @@ impl Slot {
         }
     }
 
+    /// The open connection with the fewest streams.
+    fn least_loaded(&self) -> Option<Rc<Http2>> {
+        let open = self.http2.iter().filter(|connection| !connection.is_closed());
+        open.min_by_key(|connection| connection.streams()).cloned()
+    }
+
     /// The fullest connection that has room, so that the others can fall idle: by what its endpoint says now. The others are
-    /// asked what they say only where it has none.
-    fn fullest_with_room(&self, ours: u32) -> Option<Rc<Http2>> {
+    /// asked what they say only where it has none, and if `asks_all`.
+    fn fullest_with_room(&self, ours: u32, asks_all: bool) -> Option<Rc<Http2>> {
         let fullest = || {
             let roomy = self.http2.iter().filter(|connection| connection.has_room(ours));
             roomy.max_by_key(|connection| connection.streams())
@@ -357,6 +373,9 @@ impl Slot {
             if connection.has_room(ours) {
                 return Some(connection.clone());
             }
+        }
+        if !asks_all {
+            return None;
         }
         self.http2.iter().for_each(|connection| connection.allowed().look());
         fullest().cloned()
@@ -376,11 +395,12 @@ impl Slot {
 
 impl Opening {
     /// Takes the first place on the connection that was opened, and shares it in a task of `tasks` as soon as its endpoint has
-    /// said how much it takes: on a connection of which that is not known all that wait would land at once.
-    pub fn opened(self, connection: Rc<Http2>, tasks: &TaskTracker) -> Stream {
+    /// said how much it takes, after `most` at the latest: on a connection of which that is not known all that wait would land at
+    /// once.
+    pub fn opened(self, connection: Rc<Http2>, tasks: &TaskTracker, most: Duration) -> Stream {
         let stream = Stream::new(connection.clone());
         tasks.spawn_local(async move {
-            connection.allowed().said().await;
+            connection.allowed().said(most).await;
             self.coming.has_come.set(true);
             if let Some(slot) = self.pool.slots.borrow_mut().get_mut(&self.place)
                 && !slot.users.is_empty()

@@ -337,6 +337,7 @@ impl Direct {
             }
             // Whether it is given up where there is another endpoint is found out on the long way. What has not been sent to
             // its end stays here: it could not be waited for there.
+            client.worker.with_table(|table| self.destination.renew(table));
             let is_sent = self.written == self.head.len();
             if is_sent
                 && self.destination.has_another(std::slice::from_ref(&self.endpoint))

@@ -88,9 +88,16 @@ pub(super) struct Findings {
     records: Vec<Record>,
     /// Those of a group, which are found as they are kept.
     kept: Option<KeptRecords>,
+    /// Nothing is to be kept for a group beyond what is.
+    is_passing: bool,
 }
 
 impl Findings {
+    /// Whether what a group is answered with is kept beside it.
+    pub(super) fn keeps(&self) -> bool {
+        !self.is_passing
+    }
+
     /// A rule knows the name: these are its records.
     pub(super) fn add(&mut self, records: impl IntoIterator<Item = Record>) {
         self.known = true;
@@ -143,10 +150,18 @@ impl Findings {
 impl ClusterNames {
     /// The records of a name relative to the zone; `None` if it does not exist.
     pub fn find(&self, name: &str) -> Option<Records> {
+        self.find_into(name, Findings::default())
+    }
+
+    /// The same, for a list of all names: what is kept for those that are asked for would be kept for all.
+    pub(super) fn find_in_passing(&self, name: &str) -> Option<Records> {
+        self.find_into(name, Findings { is_passing: true, ..Findings::default() })
+    }
+
+    fn find_into(&self, name: &str, mut found: Findings) -> Option<Records> {
         if let Some(records) = self.find_by_id(name) {
             return Some(records);
         }
-        let mut found = Findings::default();
         if name.starts_with('_') {
             self.fixed_services(name, &mut found);
             self.task_services(name, &mut found);

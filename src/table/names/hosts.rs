@@ -41,11 +41,11 @@ impl ClusterNames {
     fn hosts_at(&self, name: &str, whose: Whose, found: &mut Findings) {
         let is_named = |member: &&Member| member.rank(self.rules.unhealthy) != NameRank::Never;
         if let Some(group) = self.groups.get(name) {
-            match group.kept() {
+            match group.kept().filter(|_| found.keeps()) {
                 Some(kept) => found.add_kept(whose.kept(kept.addresses(group, self.rules.unhealthy))),
                 None => {
                     found.add([]);
-                    group.members.iter().filter(is_named).for_each(|member| whose.add(member, found));
+                    group.named(self.rules.unhealthy).into_iter().for_each(|member| whose.add(member, found));
                 }
             }
         }

@@ -43,7 +43,7 @@ impl Names {
 
     /// Those of these names of a zone that have records, with them.
     fn with_records(&self, zone: &ZoneNames, names: BTreeSet<String>) -> Vec<(String, Vec<Record>)> {
-        let records = |name: String| match self.find(&name) {
+        let records = |name: String| match self.find_by(&name, ClusterNames::find_in_passing) {
             super::Found::Node(_, mut node) => {
                 node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
                 Some((name, node.records.into_vec())).filter(|(_, records)| !records.is_empty())

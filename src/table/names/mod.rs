@@ -180,9 +180,17 @@ pub(crate) enum Content {
     Dcos(ClusterName, ZoneKind),
 }
 
+/// How the records of a name of a cluster are found.
+type OfCluster = fn(&ClusterNames, &str) -> Option<Records>;
+
 impl Names {
     /// Finds a name: lower case, absolute, without the final dot.
     pub fn find(&self, name: &str) -> Found {
+        self.find_by(name, ClusterNames::find)
+    }
+
+    /// The same, where `of_cluster` finds the names of a cluster.
+    fn find_by(&self, name: &str, of_cluster: OfCluster) -> Found {
         for zone in &self.zones {
             let Some(below) = below(name, &zone.zone.name) else { continue };
             if !zone.ready {
@@ -192,7 +200,7 @@ impl Names {
                 return Found::Delegated(zone.zone.clone(), Box::new(delegation));
             }
             let is_apex = below.is_empty();
-            let node = self.find_in(zone, name, below).map(|records| Node::new(is_apex, records));
+            let node = self.find_in(zone, name, below, of_cluster).map(|records| Node::new(is_apex, records));
             let node = node.or_else(|| self.wildcard(zone, name, below));
             return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Records::default()))) {
                 Some(node) => Found::Node(zone.zone.clone(), node),
@@ -203,9 +211,9 @@ impl Names {
     }
 
     /// The records of a name that stands in a zone as it is.
-    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str) -> Option<Records> {
+    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str, of_cluster: OfCluster) -> Option<Records> {
         let made = || match &zone.content {
-            Content::Cluster(names) => names.find(below),
+            Content::Cluster(names) => of_cluster(names, below),
             Content::Static(names) => names.find(name).map(Records::from),
             Content::Reverse(_) => self.find_reverse(name).map(Records::from),
             Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
@@ -222,7 +230,8 @@ impl Names {
             return None;
         }
         let apex = name.len() - zone.zone.name.len();
-        let exists = |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..]).is_some();
+        let exists =
+            |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..], ClusterNames::find).is_some();
         let encloser = below.match_indices('.').map(|(dot, _)| dot + 1).chain([apex]).find(exists)?;
         let records = statics.records(&format!("*.{}", &name[encloser..]))?;
         Some(Node { is_apex: false, records: records.into(), wildcard: Some(encloser) })

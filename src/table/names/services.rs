@@ -73,7 +73,7 @@ impl ClusterNames {
     ) {
         let make = |found: &mut Findings| self.make_services(group, task, port, query, found);
         // Names in networks are few, and asked for by few.
-        let kept = group.kept().filter(|_| query.network.is_none());
+        let kept = group.kept().filter(|_| query.network.is_none() && found.keeps());
         match kept.and_then(|kept| kept.services(group, task, query.framework, &self.rules)) {
             Some(services) => {
                 if let Some(kept) = services.get(port, query.protocol, query.on_agents) {
