@@ -281,6 +281,40 @@ async fn a_session_waits_for_its_own_endpoint() {
     assert_eq!((home.most.load(Ordering::SeqCst), other.most.load(Ordering::SeqCst)), (1, 1));
 }
 
+/// Room that the waiting session has not seen yet, because a new table brought it: the session looks every few milliseconds,
+/// and those that come in between without one do not take it.
+#[tokio::test]
+async fn a_session_is_not_overtaken_by_those_that_come_without_one() {
+    let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 200, 20_000)).await;
+    let mut held = begin(&proxy, "/held").await;
+    until("both are full", || proxy.in_flight() == 2 && other.most.load(Ordering::SeqCst) == 1).await;
+    let mut waits = begin_kept(&proxy, "/waits", &cookie).await;
+    until("it waits", || proxy.metric(WAITING) == 1.0).await;
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(proxy.connect().await);
+    }
+    // A table in which nothing is under way at the session's endpoint, and the other one is gone: room for one.
+    let cluster = Cluster::with(limited(1, 200, 20_000)).service("web", Protocol::Http, &[home.backend.address]);
+    proxy.publish(cluster.endpoints("web", |endpoint| endpoint.sticky = true).route("*", "/", "web"));
+    for (number, client) in others.iter_mut().enumerate() {
+        client.write_all(format!("GET /other/{number} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    }
+    // For what was under way, and for whoever got the place: the backend answers in the order that requests arrived.
+    home.permits.add_permits(2);
+    assert_eq!(body(&read_answer(&mut busy).await), "/busy");
+    let answer = read_answer(&mut waits).await;
+    assert_eq!((body(&answer), set_cookie(&answer)), ("/waits", None), "it stays: {answer}");
+    // And nobody is lost for it.
+    home.permits.add_permits(others.len());
+    for (number, client) in others.iter_mut().enumerate() {
+        assert_eq!(body(&read_answer(client).await), format!("/other/{number}"));
+    }
+    other.permits.add_permits(1);
+    assert_eq!(body(&read_answer(&mut held).await), "/held");
+    until("nobody waits", || proxy.metric(WAITING) == 0.0 && proxy.in_flight() == 0).await;
+}
+
 #[tokio::test]
 async fn a_session_goes_elsewhere_when_it_has_waited_for_its_time() {
     let Kept { proxy, home, other, cookie, mut busy } = kept(limited(1, 10, 300)).await;

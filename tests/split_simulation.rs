@@ -244,7 +244,7 @@ impl World {
             now,
             wall,
         };
-        let (endpoint, _) = destination.choose(&[], &config.proxy.limits, &ask, &mut self.random)?;
+        let (endpoint, _) = destination.choose(&[], &config.proxy.limits, &ask, None, &mut self.random)?;
         let session = Session::of(endpoint);
         let mut answer = HeaderMap::new();
         if destination.session != Some(session) {

@@ -33,7 +33,7 @@ use super::auth;
 use super::balance::choose::Ask;
 use super::balance::limit::Waiting;
 use super::balance::local::{Asking, Repeat};
-use super::balance::queue::{Home, Wish};
+use super::balance::queue::{self, Home, Wish};
 use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
@@ -488,7 +488,7 @@ impl Forwarding {
         }
         let mut pauses = 0;
         loop {
-            let chosen = if self.has_to_stand_in_line() { None } else { self.choose() };
+            let chosen = if self.has_to_stand_in_line() { None } else { self.choose(None) };
             if chosen.is_none() && self.may_wait() {
                 // Boxed: few services have a line.
                 match Box::pin(self.stand_in_line()).await {
@@ -545,14 +545,14 @@ impl Forwarding {
     /// What the request waits for, where it has to wait.
     fn wish(&self) -> Wish {
         let Destination { service, version, .. } = &self.plan.destination;
-        let is_picky = !self.tried.is_empty();
+        let tried = self.tried.iter().map(|tried| tried.id.fingerprint()).collect();
         match self.home() {
             Some(home) => {
                 let is_apart = service.available.get(&home.id).is_none();
                 let place = Home { endpoint: home.id.fingerprint(), is_apart };
-                Wish { version: Some(home.version.clone()), home: Some(place), is_picky }
+                Wish { version: Some(home.version.clone()), home: Some(place), tried }
             }
-            None => Wish { version: version.clone(), home: None, is_picky },
+            None => Wish { version: version.clone(), home: None, tried },
         }
     }
 
@@ -562,17 +562,22 @@ impl Forwarding {
         let (worker, local) = (self.client.worker.clone(), self.plan.local.clone());
         let waiting = self.waiting().ok_or(Reason::EndpointsFull)?;
         let Some(place) = local.queue.enter(self.wish(), waiting.most, &worker.shard) else {
-            return self.leave_home().ok_or(Reason::QueueFull).map(Some);
+            return self.leave_home(None).ok_or(Reason::QueueFull).map(Some);
         };
         let _queued = self.account.note.as_mut().map(|note| note.stands_in_line());
         let until = self.deadline().min(Instant::now() + waiting.time);
         loop {
             if timeout_at(until, place.turn()).await.is_err() {
-                return self.leave_home().ok_or(Reason::QueueTimeout).map(Some);
+                return self.leave_home(Some(&place)).ok_or(Reason::QueueTimeout).map(Some);
             }
             worker.with_table(|table| self.plan.destination.renew(table));
-            let chosen = self.choose();
+            let chosen = self.choose(Some(&place));
             if chosen.is_some() || !self.may_wait() {
+                drop(place);
+                if let Some((endpoint, _)) = &chosen {
+                    // Several requests may have ended there, for which one was told.
+                    local.queue.tell_fitting(endpoint.id.fingerprint(), &endpoint.version);
+                }
                 return Ok(chosen);
             }
             // Others may want what is there.
@@ -581,17 +586,17 @@ impl Forwarding {
     }
 
     /// The endpoint that the client is kept on had no room for it: another one that has, where its session goes on.
-    fn leave_home(&mut self) -> Option<(Arc<Endpoint>, bool)> {
+    fn leave_home(&mut self, place: Option<&queue::Place>) -> Option<(Arc<Endpoint>, bool)> {
         self.plan.destination.session.take()?;
         let is_late = Instant::now() >= self.deadline();
-        if is_late || self.has_to_stand_in_line() { None } else { self.choose() }
+        if is_late || self.has_to_stand_in_line() { None } else { self.choose(place) }
     }
 
-    fn choose(&self) -> Option<(Arc<Endpoint>, bool)> {
+    fn choose(&self, place: Option<&queue::Place>) -> Option<(Arc<Endpoint>, bool)> {
         let now = if self.attempts == 1 { self.account.started() } else { Instant::now() };
         self.with_ask(moment(now), |ask| {
             let rng = &mut self.client.worker.rng.borrow_mut();
-            let chosen = self.plan.destination.choose(&self.tried, self.limits(), ask, rng);
+            let chosen = self.plan.destination.choose(&self.tried, self.limits(), ask, place, rng);
             chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
         })
     }

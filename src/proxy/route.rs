@@ -13,6 +13,7 @@ use http::header::HeaderName;
 use super::balance::choose::{self, Ask, Chosen};
 use super::balance::limit;
 use super::balance::local;
+use super::balance::queue::Place;
 use super::balance::sticky::Session;
 use super::reason::Reason;
 use crate::config::checked::ProxyLimits;
@@ -173,12 +174,14 @@ impl Destination {
     /// An endpoint that has not been `tried` and has room: the one that the client is kept on unless it is spared, else as
     /// the service's algorithm has it; and whether the request is a probe of it. What failed on one agent is tried on
     /// another first: a machine that is cut off takes all its tasks along. Where the client is kept on one that is full for
-    /// the moment, none: that one is waited for.
+    /// the moment, none: that one is waited for. Nor any that others wait for because their clients are kept there, and who
+    /// came before the one at `place` of the line, or before one who has none.
     pub fn choose<'a>(
         &'a self,
         tried: &[Arc<Endpoint>],
         limits: &ProxyLimits,
         ask: &Ask<'a>,
+        place: Option<&Place>,
         rng: &mut Rng,
     ) -> Option<Chosen<'a>> {
         match self.home(tried) {
@@ -191,11 +194,13 @@ impl Destination {
             _ => {}
         }
         let accepts = |endpoint: &Endpoint| self.accepts(endpoint, tried) && has_room(endpoint, limits, ask);
-        let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
-        let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
-        let is_first = tried.iter().all(|tried| tried.agent.is_none());
-        let chosen = if is_first { None } else { choose::choose(ask, elsewhere, rng) };
-        chosen.or_else(|| choose::choose(ask, accepts, rng))
+        // HAProxy balances onto no server that has a queue of its own.
+        let left = |endpoint: &Endpoint| accepts(endpoint) && !is_home_of_others(endpoint, ask, None);
+        let chosen = choose_beside(tried, ask, left, rng);
+        // Who stands in line may take what others wait for who came later.
+        let place = place.filter(|_| chosen.is_none() && ask.local.queue.has_homes());
+        let allowed = |endpoint: &Endpoint| accepts(endpoint) && !is_home_of_others(endpoint, ask, place);
+        chosen.or_else(|| place.and_then(|_| choose_beside(tried, ask, allowed, rng)))
     }
 
     /// The endpoint that the client is kept on, if it can serve and has not been `tried`.
@@ -276,6 +281,27 @@ fn is_spared(endpoint: &Endpoint, ask: &Ask<'_>) -> bool {
 /// much it takes.
 fn is_awaited(home: &Endpoint, ask: &Ask<'_>) -> bool {
     limit::is_limited(home, ask.config) && !is_spared(home, ask)
+}
+
+/// Whether others wait for an endpoint because their clients are kept on it, and came before the one at `place`. Where it
+/// has no limit any more they need not wait, and will soon see.
+fn is_home_of_others(endpoint: &Endpoint, ask: &Ask<'_>, place: Option<&Place>) -> bool {
+    let queue = &ask.local.queue;
+    queue.has_homes() && limit::is_limited(endpoint, ask.config) && queue.is_awaited(endpoint.id.fingerprint(), place)
+}
+
+/// One of those that `accepts`, on another agent than what was `tried` if there is one.
+fn choose_beside<'a>(
+    tried: &[Arc<Endpoint>],
+    ask: &Ask<'a>,
+    accepts: impl Fn(&Endpoint) -> bool,
+    rng: &mut Rng,
+) -> Option<Chosen<'a>> {
+    let beside = |endpoint: &Endpoint| tried.iter().any(|tried| is_beside(tried, endpoint));
+    let elsewhere = |endpoint: &Endpoint| accepts(endpoint) && !beside(endpoint);
+    let is_first = tried.iter().all(|tried| tried.agent.is_none());
+    let chosen = if is_first { None } else { choose::choose(ask, elsewhere, rng) };
+    chosen.or_else(|| choose::choose(ask, accepts, rng))
 }
 
 /// Whether both run on one agent.

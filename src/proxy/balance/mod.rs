@@ -176,7 +176,9 @@ impl Drop for InFlight {
         let line = self.line();
         line.in_flight.store(line.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
         self.local.in_flight.set(self.local.in_flight.get().saturating_sub(1));
-        self.local.queue.tell();
+        if !self.local.queue.is_empty() {
+            self.local.queue.tell(self.endpoint.id.fingerprint(), &self.endpoint.version);
+        }
         if self.is_measured.get() && !self.is_probe.get() {
             return;
         }

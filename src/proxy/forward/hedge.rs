@@ -132,7 +132,7 @@ impl Forwarding {
             worker.shard.hedges_denied.increment();
             return None;
         }
-        let (endpoint, is_probe) = self.choose()?;
+        let (endpoint, is_probe) = self.choose(None)?;
         if let Some((_, pair)) = &self.pair {
             // It is the only one.
             let _ = pair.second.set(endpoint.clone());

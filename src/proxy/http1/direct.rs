@@ -275,7 +275,7 @@ fn choose(
         now,
         wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
     };
-    let chosen = destination.choose(&[], &config.proxy.limits, &ask, &mut worker.rng.borrow_mut());
+    let chosen = destination.choose(&[], &config.proxy.limits, &ask, None, &mut worker.rng.borrow_mut());
     chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
 }
 
