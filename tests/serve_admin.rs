@@ -90,7 +90,7 @@ fn every_command_answers_people_and_machines_with_its_exit_code() {
     let document: Value = serde_json::from_str(pointsman::admin::OPENAPI).unwrap();
     let program = &world.program;
     // What is asked, its exit code, what people read, and the schema of what machines read.
-    let cases: [(&[&str], i32, &str, &str); 31] = [
+    let cases: [(&[&str], i32, &str, &str); 32] = [
         (&["services"], 0, "AVAILABLE", "ServiceList"),
         (&["services", "web"], 0, "web.test", "ServiceDetails"),
         (&["services", "wob"], 1, "did you mean", ""),
