@@ -92,8 +92,8 @@ fn nanoseconds(text: &[u8]) -> Option<u128> {
     let (unit, digits) = text.split_last()?;
     let (_, unit) = UNITS.iter().find(|(letter, _)| letter == unit)?;
     let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    let number = digits.iter().fold(0, |number, digit| number * 10 + u128::from(digit.wrapping_sub(b'0')));
-    is_number.then_some(number * unit)
+    let number = || digits.iter().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'));
+    is_number.then(|| number() * unit)
 }
 
 /// What is no number forbids; a number is a time of so many milliseconds.
