@@ -43,18 +43,18 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// A socket address of one family, as the kernel writes it. The type that has room for any is moved for each datagram, in
 /// pieces that the processor waits for.
 pub(crate) trait Address: SockaddrLike + Copy + 'static {
-    fn ip(&self) -> IpAddr;
+    fn client(&self) -> IpAddr;
 }
 
 impl Address for SockaddrIn {
-    fn ip(&self) -> IpAddr {
-        IpAddr::V4(SockaddrIn::ip(self))
+    fn client(&self) -> IpAddr {
+        IpAddr::V4(self.ip())
     }
 }
 
 impl Address for SockaddrIn6 {
-    fn ip(&self) -> IpAddr {
-        IpAddr::V6(SockaddrIn6::ip(self))
+    fn client(&self) -> IpAddr {
+        IpAddr::V6(self.ip())
     }
 }
 
@@ -159,7 +159,7 @@ impl<L: LoadNames + 'static, A: Address> UdpServer<L, A> {
         for (client, waiting) in self.batch.waiting.drain(..) {
             let (socket, worker) = (self.socket.clone(), self.worker.clone());
             self.forwarded.spawn_local(async move {
-                let Some(octets) = worker.forwarded(Some(client.to.ip()), waiting).await else { return };
+                let Some(octets) = worker.forwarded(Some(client.to.client()), waiting).await else { return };
                 if send(&socket, &client, &octets).await.is_err() {
                     worker.metrics.count(Count::DroppedSend);
                 }
@@ -317,7 +317,7 @@ impl<A: Address> Batch<A> {
                 };
                 let query = datagram.iovs().next().unwrap_or(&[]);
                 let start = answers.len();
-                let reply = names.answer(Transport::Udp, Some(to.ip()), query, answers);
+                let reply = names.answer(Transport::Udp, Some(to.client()), query, answers);
                 let client = Client { to, from };
                 match reply {
                     worker::Reply::None | worker::Reply::Transfer(_) => {}
