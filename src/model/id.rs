@@ -300,7 +300,7 @@ hashed_key!(TaskKey);
 hashed_key!(ServiceId);
 
 /// A hash that is the same in every process of this version (FNV-1a with a final mix): for content digests. Not for
-/// maps: their keys are chosen by strangers, see [`process_hash`](super::hash::process_hash).
+/// maps: their keys are chosen by strangers, see [`process_hash`].
 pub fn stable_hash<T: Hash + ?Sized>(value: &T) -> u64 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     value.hash(&mut hasher);
