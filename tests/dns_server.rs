@@ -92,7 +92,8 @@ fn answers_leave_from_the_address_that_was_asked() {
 
 #[test]
 fn answers_of_one_batch_leave_from_the_addresses_that_were_asked() {
-    const EACH: u16 = 40;
+    // All of a round fit into the server's socket, however late it looks: a sixth of what the kernel gives it by default.
+    const EACH: u16 = 9;
     let server = Server::start_on("0.0.0.0:0", 1, &Arc::new(names()));
     // A connected socket takes nothing from any other address.
     let clients: Vec<UdpSocket> = [1, 2, 77]
@@ -103,7 +104,7 @@ fn answers_of_one_batch_leave_from_the_addresses_that_were_asked() {
             socket
         })
         .into();
-    for round in 0..5 {
+    for round in 0..20 {
         // Runs of one, and longer ones.
         for number in 0..EACH {
             for (client, socket) in clients.iter().enumerate() {

@@ -337,6 +337,11 @@ impl Source {
                 ControlMessageOwned::Ipv4PacketInfo(mut info) => {
                     // The way back is the routing table's business.
                     info.ipi_ifindex = 0;
+                    // What came before the kernel was asked to tell has none but in its header: at a start, or on a socket that
+                    // somebody else had bound.
+                    if info.ipi_spec_dst.s_addr == 0 {
+                        info.ipi_spec_dst = info.ipi_addr;
+                    }
                     return Self::V4(info);
                 }
                 ControlMessageOwned::Ipv6PacketInfo(mut info) => {
