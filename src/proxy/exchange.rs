@@ -63,7 +63,7 @@ impl Http1 {
             answer.as_mut().poll(context)
         });
         let answer = answer.await.map_err(|error| classify(error, self.reused))?;
-        self.until = stays::of(answer.headers()).map(|said| stays::until(said, Instant::now()));
+        self.until = stays::end(answer.headers());
         Ok(answer)
     }
 

@@ -21,9 +21,8 @@ use super::head_gate::{HeadGate, Turn};
 use super::head_scan::HeadScan;
 use super::idle::Watch;
 use super::own_answers::{Finder, OwnAnswers};
-use super::path::normalise_path;
+use super::path::{POLICIES, normalise_path};
 use super::websocket::frames::Frames;
-use crate::config::checked::PathPolicy;
 use crate::config::filter::JwtConfig;
 use crate::model::id::ServiceId;
 
@@ -128,10 +127,7 @@ pub fn fuzz_frame_guard(data: &[u8]) {
 /// A normal form is its own, by each policy.
 pub fn fuzz_path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let bools = [false, true];
-    let policies = bools.iter().flat_map(|first| bools.iter().map(move |second| (*first, *second)));
-    for (merge_slashes, refuse_encoded_slashes) in policies {
-        let policy = PathPolicy { merge_slashes, refuse_encoded_slashes };
+    for policy in POLICIES {
         if let Ok(normal) = normalise_path(text, policy) {
             assert!(normal.starts_with('/') && normal.is_ascii());
             assert_eq!(normalise_path(&normal, policy).as_deref(), Ok(&*normal));

@@ -12,9 +12,10 @@ use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
 
 use super::authority::authority_to_host;
+use super::headers;
 use super::path::{InvalidPath, normalise_path};
 use super::reason::Reason;
-use crate::config::checked::PathPolicy;
+use crate::config::checked::{PathPolicy, ProxyConfig, Underscores};
 
 /// A request that passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +46,13 @@ impl Admitted {
     }
 }
 
-/// Lets a request's head pass, or says why not.
+/// Lets a request's head pass, or says why not: as strict as `proxy` says where there is a choice.
 ///
 /// # Errors
 /// The reason of the answer that refuses it.
-pub fn admit(head: &Parts, max_fields: usize, paths: PathPolicy) -> Result<Admitted, Reason> {
+pub fn admit(head: &Parts, proxy: &ProxyConfig) -> Result<Admitted, Reason> {
     // Cookie crumbs count one by one: each costs memory (CVE-2026-49975).
-    if head.headers.len() > max_fields {
+    if head.headers.len() > proxy.limits.head_fields {
         return Err(Reason::HeadTooLarge);
     }
     // RFC 9110 section 9.3.6 and 9.3.8: no tunnels on request, and nothing that shows credentials.
@@ -60,7 +61,11 @@ pub fn admit(head: &Parts, max_fields: usize, paths: PathPolicy) -> Result<Admit
     }
     check_framing(head)?;
     check_expectation(&head.headers)?;
-    Ok(Admitted { authority: authority(head)?, target: target(head, paths)? })
+    let admitted = Admitted { authority: authority(head)?, target: target(head, proxy.paths)? };
+    if proxy.underscores == Underscores::Refuse && headers::has_underscored(&head.headers) {
+        return Err(Reason::BadHead);
+    }
+    Ok(admitted)
 }
 
 /// RFC 9112 section 6.1: a coding that is not understood is 501; only a lone `chunked` is understood.
@@ -171,6 +176,7 @@ fn normal_target(uri: &Uri, paths: PathPolicy) -> Result<PathAndQuery, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::ProxyLimits;
     use http::Request;
     use proptest::prelude::*;
 
@@ -182,14 +188,18 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn proxy() -> ProxyConfig {
+        ProxyConfig { limits: ProxyLimits { head_fields: 100, ..ProxyLimits::default() }, ..ProxyConfig::default() }
+    }
+
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<(&str, &str), Reason>) {
-        let found = admit(&head(method, Version::HTTP_11, target, lines), 100, PathPolicy::default());
+        let found = admit(&head(method, Version::HTTP_11, target, lines), &proxy());
         let found = found.as_ref().map(|admitted| (admitted.authority(), admitted.target.as_str())).map_err(|r| *r);
         assert_eq!(found, expected, "{method} {target} {lines:?}");
     }
 
     fn check_h2(target: &str, lines: &[(&str, &str)], expected: Result<&str, Reason>) {
-        let found = admit(&head("GET", Version::HTTP_2, target, lines), 100, PathPolicy::default());
+        let found = admit(&head("GET", Version::HTTP_2, target, lines), &proxy());
         assert_eq!(found.as_ref().map(Admitted::authority).map_err(|r| *r), expected, "{target} {lines:?}");
     }
 
@@ -237,7 +247,7 @@ mod tests {
         let twice = [HOST_A, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
         check("POST", "/", &twice, Err(Reason::UnknownCoding));
         let old = head("POST", Version::HTTP_10, "/", &[HOST_A, ("transfer-encoding", "chunked")]);
-        assert_eq!(admit(&old, 100, PathPolicy::default()), Err(Reason::BadFraming));
+        assert_eq!(admit(&old, &proxy()), Err(Reason::BadFraming));
     }
 
     #[test]
@@ -258,7 +268,7 @@ mod tests {
 
     #[test]
     fn http10_may_come_without_a_host() {
-        let admitted = admit(&head("GET", Version::HTTP_10, "/x", &[]), 100, PathPolicy::default()).unwrap();
+        let admitted = admit(&head("GET", Version::HTTP_10, "/x", &[]), &proxy()).unwrap();
         assert_eq!((admitted.authority(), &*admitted.host(), admitted.path()), ("", "", "/x"));
     }
 
@@ -268,7 +278,7 @@ mod tests {
         for _ in 0..101 {
             parts.headers.append("cookie", "a=b".parse().unwrap());
         }
-        assert_eq!(admit(&parts, 100, PathPolicy::default()), Err(Reason::HeadTooLarge));
+        assert_eq!(admit(&parts, &proxy()), Err(Reason::HeadTooLarge));
     }
 
     proptest! {
@@ -277,7 +287,7 @@ mod tests {
             let request = Request::builder().version(Version::HTTP_11).uri(&*target).header("host", &*host).body(());
             // What the reader of heads refuses never comes here; that is every third target.
             let Ok(request) = request else { return Ok(()) };
-            if let Ok(admitted) = admit(&request.into_parts().0, 100, PathPolicy::default()) {
+            if let Ok(admitted) = admit(&request.into_parts().0, &proxy()) {
                 prop_assert!(!admitted.host().is_empty());
                 let path = admitted.path().to_owned();
                 prop_assert_eq!(normalise_path(&path, PathPolicy::default()).map(Cow::into_owned), Ok(path.clone()));

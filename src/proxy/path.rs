@@ -12,6 +12,14 @@ use std::borrow::Cow;
 
 use crate::config::checked::PathPolicy;
 
+/// Every policy, the usual one first.
+pub const POLICIES: [PathPolicy; 4] = [
+    PathPolicy { merge_slashes: true, refuse_encoded_slashes: false },
+    PathPolicy { merge_slashes: false, refuse_encoded_slashes: false },
+    PathPolicy { merge_slashes: true, refuse_encoded_slashes: true },
+    PathPolicy { merge_slashes: false, refuse_encoded_slashes: true },
+];
+
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
@@ -151,13 +159,6 @@ fn has_hidden_dots(path: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    const POLICIES: [PathPolicy; 4] = [
-        PathPolicy { merge_slashes: true, refuse_encoded_slashes: false },
-        PathPolicy { merge_slashes: false, refuse_encoded_slashes: false },
-        PathPolicy { merge_slashes: true, refuse_encoded_slashes: true },
-        PathPolicy { merge_slashes: false, refuse_encoded_slashes: true },
-    ];
 
     fn check(path: &str, expected: Result<&str, InvalidPath>) {
         check_by(PathPolicy::default(), path, expected);

@@ -22,7 +22,6 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Content, Refusal};
 use super::upgrade;
 use crate::config::Config;
-use crate::config::checked::Underscores;
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
@@ -80,10 +79,7 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     if head.version < Version::HTTP_2 && head.uri.scheme() == Some(&Scheme::HTTPS) && client.secured.is_none() {
         return Err(Reason::BadTarget.into());
     }
-    let admitted = gate::admit(head, config.proxy.limits.head_fields, config.proxy.paths)?;
-    if config.proxy.underscores == Underscores::Refuse && headers::has_underscored(&head.headers) {
-        return Err(Reason::BadHead.into());
-    }
+    let admitted = gate::admit(head, &config.proxy)?;
     if let Some(answer) = challenge(client, head, &admitted) {
         return Err(answer);
     }

@@ -20,6 +20,8 @@ use crate::config::setting::{Reload, Setting, setting};
 pub(super) fn section() -> Section<Raw> {
     Section::new("proxy", "The HTTP proxy. Changed limits hold for requests and connections that begin afterwards.")
         .settings(proxy())
+        .settings(attempts())
+        .settings(requests())
         .section(balance())
         .section(paths())
         .section(zone())
@@ -317,7 +319,7 @@ fn outliers() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 13] {
+fn proxy() -> [Setting<Raw>; 7] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -359,6 +361,11 @@ fn proxy() -> [Setting<Raw>; 13] {
             .unit("entries of ours in `Via`")
             .means("A request that passed so many proxies of this name is looping and gets 508.")
             .costs("A loop costs as many requests."),
+    ]
+}
+
+fn attempts() -> [Setting<Raw>; 4] {
+    [
         setting!(Raw, "max_attempts", Whole::between(1, 10), config.proxy.max_attempts)
             .unit("attempts")
             .means(
@@ -391,6 +398,11 @@ fn proxy() -> [Setting<Raw>; 13] {
         setting!(Raw, "retry_body_size", Size::between(0, 16 << 20), config.proxy.retry_body_bytes)
             .means("Request bodies up to this size are kept for another attempt.")
             .costs("So much memory for each request under way that has a body."),
+    ]
+}
+
+fn requests() -> [Setting<Raw>; 2] {
+    [
         setting!(Raw, "underscores", underscores(), config.proxy.underscores)
             .means(
                 "What becomes of requests' fields with `_` in their names, which many tasks (CGI, WSGI, PHP) cannot tell from \

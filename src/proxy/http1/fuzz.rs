@@ -12,11 +12,12 @@ use super::head::{AnswerHead, Found, PlainHead, read_answer, read_request, take_
 use super::rewrite::{Passing, Said};
 use super::stays;
 use super::upstream::{Framing, framing};
-use crate::config::checked::{PathPolicy, Underscores};
+use crate::config::checked::{ProxyConfig, ProxyLimits, Underscores};
 use crate::proxy::forward::check_answer;
 use crate::proxy::forwarded::{self, Hop, address_text};
 use crate::proxy::gate::admit;
 use crate::proxy::headers;
+use crate::proxy::path::POLICIES;
 
 /// Fields of a request, so that there is room for those that are written beside them.
 const FIELDS: usize = 64;
@@ -90,12 +91,12 @@ fn plain(data: &[u8], fields: usize) -> Option<Box<PlainHead>> {
 
 /// By each policy of paths the gate lets it pass, with the same target; returns the authority.
 fn check_admitted(short: &Short, long: &PlainHead) -> HeaderValue {
-    let bools = [false, true];
-    let policies = bools.iter().flat_map(|first| bools.iter().map(move |second| (*first, *second)));
     let mut authority = HeaderValue::from_static("");
-    for (merge_slashes, refuse_encoded_slashes) in policies {
-        let policy = PathPolicy { merge_slashes, refuse_encoded_slashes };
-        let admitted = admit(&long.parts, FIELDS, policy).expect("the long way lets it pass");
+    let limits = ProxyLimits { head_fields: FIELDS, ..ProxyLimits::default() };
+    let mut proxy = ProxyConfig { limits, ..ProxyConfig::default() };
+    for policy in POLICIES {
+        proxy.paths = policy;
+        let admitted = admit(&long.parts, &proxy).expect("the long way lets it pass");
         assert_eq!((admitted.path(), &*admitted.host()), (&*short.path, &*short.host));
         let line = format!("GET {} HTTP/1.1\r\n", admitted.target);
         assert!(short.head.starts_with(line.as_bytes()), "{line}");

@@ -33,6 +33,11 @@ pub fn of(answer: &HeaderMap) -> Option<Duration> {
     answer.get_all(KEEP_ALIVE).iter().filter_map(|value| said(value.as_bytes())).min()
 }
 
+/// Until when the connection of an answer that came now may be used again, if the answer says so.
+pub fn end(answer: &HeaderMap) -> Option<Instant> {
+    of(answer).map(|said| until(said, Instant::now()))
+}
+
 /// Until when a connection may be used again whose endpoint said so with the answer that came now. The answer's body may
 /// last: what is sure is that the endpoint counts from no earlier moment.
 pub fn until(said: Duration, now: Instant) -> Instant {

@@ -291,7 +291,7 @@ impl Bare {
         let is_kept = parts.version == Version::HTTP_11
             && !has_token(&parts.headers, &http::header::CONNECTION, "close")
             && !matches!(framing, Framing::UntilClosed);
-        self.until = stays::of(&parts.headers).map(|said| stays::until(said, Instant::now()));
+        self.until = stays::end(&parts.headers);
         Ok((parts, BareAnswer { connection: self, framing, is_kept, read }))
     }
 }

@@ -429,11 +429,13 @@ pub(super) fn framework_problems(state: &ClusterState, cluster: &ClusterName) ->
     let sharing = frameworks_by_part(state, cluster, &rules);
     for (_, entry) in state.frameworks.iter().filter(|((of, _), _)| of == cluster) {
         let Some(framework) = entry.first() else { continue };
-        let conflict = sharing.iter().find_map(|(part, all)| conflict_problem(framework, part, all));
+        let part = rules.framework(&framework.name);
+        let all = sharing.get(&part).filter(|_| framework.connected);
+        let conflict = all.and_then(|all| conflict_problem(framework, &part, all));
         let is_unaddressed = framework.connected && addresses_of(state, framework).is_empty();
         let unaddressed = is_unaddressed.then(|| unaddressed_problem(framework));
         let has_dcos = state.config.dns.dcos.source.as_deref() == Some(mesos.name.as_str());
-        let long_label = has_dcos.then(|| long_label_problem(framework, &rules)).flatten();
+        let long_label = has_dcos.then(|| long_label_problem(framework, &part)).flatten();
         let long = long_name_problem(framework, &rules).into_iter().chain(long_label);
         let problems: Vec<Problem> = unaddressed.into_iter().chain(long).chain(conflict).collect();
         if let Some(first) = problems.first() {
@@ -463,11 +465,18 @@ fn frameworks_by_part<'s>(
     by_part
 }
 
-/// A framework whose part of names others make, too.
-fn conflict_problem(framework: &FrameworkFacts, part: &str, sharing: &[&FrameworkFacts]) -> Option<Problem> {
-    if !sharing.iter().any(|one| one.id == framework.id) {
-        return None;
+fn problem_of(framework: &FrameworkFacts, code: ProblemCode, message: String, mend: String) -> Problem {
+    Problem {
+        code,
+        subject: format!("{}/{}", framework.cluster, framework.id).into(),
+        at: framework.name.clone(),
+        message: message.into(),
+        mend: mend.into(),
     }
+}
+
+/// A framework whose part of names others make, too: `sharing` are all that do.
+fn conflict_problem(framework: &FrameworkFacts, part: &str, sharing: &[&FrameworkFacts]) -> Option<Problem> {
     let mut others: Vec<String> =
         sharing.iter().filter(|one| one.id != framework.id).map(|one| one.id.to_string()).collect();
     others.sort_unstable();
@@ -478,13 +487,8 @@ fn conflict_problem(framework: &FrameworkFacts, part: &str, sharing: &[&Framewor
     };
     let message =
         format!("framework {first}{more} makes the same name: below {part}, names stand for the tasks of all");
-    Some(Problem {
-        code: ProblemCode::NameConflict,
-        subject: format!("{}/{}", framework.cluster, framework.id).into(),
-        at: framework.name.clone(),
-        message: message.into(),
-        mend: "give the frameworks different names, or ask for their tasks by id".into(),
-    })
+    let mend = "give the frameworks different names, or ask for their tasks by id".into();
+    Some(problem_of(framework, ProblemCode::NameConflict, message, mend))
 }
 
 /// An agent that is not named as it calls itself, by its subject.
@@ -509,49 +513,32 @@ fn long_name_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<
         "names with the {} octets of {whole} in them would be longer than 255: there it is shortened to {short}",
         whole.len()
     );
-    Some(Problem {
-        code: ProblemCode::InvalidName,
-        subject: format!("{}/{}", framework.cluster, framework.id).into(),
-        at: framework.name.clone(),
-        message: message.into(),
-        mend: format!("give the framework a name of at most {} octets", rules.room()).into(),
-    })
+    let mend = format!("give the framework a name of at most {} octets", rules.room());
+    Some(problem_of(framework, ProblemCode::InvalidName, message, mend))
 }
 
 /// A framework whose part has no room in one label, as which the zones of DC/OS have it.
-fn long_label_problem(framework: &FrameworkFacts, rules: &NamingRules) -> Option<Problem> {
-    let part = rules.framework(&framework.name);
+fn long_label_problem(framework: &FrameworkFacts, part: &str) -> Option<Problem> {
     // Its dots become hyphens: one octet each.
     if part.len() <= LABEL {
         return None;
     }
-    let label = NamingRules::dcos_label(&part);
+    let label = NamingRules::dcos_label(part);
     let message = format!(
         "in the zones of DC/OS it is one label, and longer than a label's {LABEL} octets: there it is shortened to {label}"
     );
-    Some(Problem {
-        code: ProblemCode::InvalidName,
-        subject: format!("{}/{}", framework.cluster, framework.id).into(),
-        at: framework.name.clone(),
-        message: message.into(),
-        mend: format!("give the framework a name of at most {LABEL} octets").into(),
-    })
+    let mend = format!("give the framework a name of at most {LABEL} octets");
+    Some(problem_of(framework, ProblemCode::InvalidName, message, mend))
 }
 
 fn unaddressed_problem(framework: &FrameworkFacts) -> Problem {
     let (name, host) = (&framework.name, &framework.hostname);
     let mend = "let the scheduler register with an address as its hostname (Marathon: --hostname), or with a name that is known here";
-    Problem {
-        code: ProblemCode::FrameworkAddressUnknown,
-        subject: format!("{}/{}", framework.cluster, framework.id).into(),
-        at: host.clone(),
-        message: format!(
-            "the name of framework {name} has no address: {host:?} is no address and no agent's host, and the system's \
-             resolver does not know it"
-        )
-        .into(),
-        mend: mend.into(),
-    }
+    let message = format!(
+        "the name of framework {name} has no address: {host:?} is no address and no agent's host, and the system's \
+         resolver does not know it"
+    );
+    Problem { at: host.clone(), ..problem_of(framework, ProblemCode::FrameworkAddressUnknown, message, mend.into()) }
 }
 
 fn framework_names(state: &ClusterState, cluster: &ClusterName) -> Arc<[(FrameworkId, Arc<str>)]> {

@@ -36,6 +36,16 @@ impl<'a> ServiceName<'a> {
     }
 }
 
+/// A group's services that one reading of a name asks for.
+struct Asked<'a> {
+    group: &'a TaskGroup,
+    /// The group's part of its name that stands for the task.
+    task: &'a str,
+    /// `None`: all ports.
+    port: Option<&'a str>,
+    query: &'a ServiceName<'a>,
+}
+
 impl ClusterNames {
     /// Adds the services of the tasks that a name stands for.
     pub(super) fn task_services(&self, name: &str, found: &mut Findings) {
@@ -60,18 +70,11 @@ impl ClusterNames {
         let key = self.shortened.get(&*key).map_or(&*key, |whole| whole);
         let Some(group) = self.groups.get(key) else { return };
         let task = key.strip_suffix(query.framework).and_then(|task| task.strip_suffix('.')).unwrap_or(task);
-        self.group_services(group, task, port, query, found);
+        self.group_services(&Asked { group, task, port, query }, found);
     }
 
-    fn group_services(
-        &self,
-        group: &TaskGroup,
-        task: &str,
-        port: Option<&str>,
-        query: &ServiceName<'_>,
-        found: &mut Findings,
-    ) {
-        let make = |found: &mut Findings| self.make_services(group, task, port, query, found);
+    fn group_services(&self, asked: &Asked<'_>, found: &mut Findings) {
+        let Asked { group, task, port, query } = *asked;
         // Names in networks are few, and asked for by few.
         let kept = group.kept().filter(|_| query.network.is_none() && found.keeps());
         match kept.and_then(|kept| kept.services(group, task, query.framework, &self.rules)) {
@@ -79,23 +82,17 @@ impl ClusterNames {
                 if let Some(kept) = services.get(port, query.protocol, query.on_agents) {
                     found.add_kept(kept.get_or_init(|| {
                         let mut made = Findings::default();
-                        make(&mut made);
+                        self.make_services(asked, &mut made);
                         made.into_kept()
                     }));
                 }
             }
-            None => make(found),
+            None => self.make_services(asked, found),
         }
     }
 
-    fn make_services(
-        &self,
-        group: &TaskGroup,
-        task: &str,
-        port: Option<&str>,
-        query: &ServiceName<'_>,
-        found: &mut Findings,
-    ) {
+    fn make_services(&self, asked: &Asked<'_>, found: &mut Findings) {
+        let Asked { group, task, port, query } = *asked;
         // The name exists while any task of the group, named or not, declares such a port; else it is missing.
         let is_there = |member: &Member| {
             query.network.is_none() || member.declared_ports().is_some() && member.is_in(query.network, &self.rules)
