@@ -8,7 +8,7 @@ mod proxy_common;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use common::facts::{agent, config, event, key, snapshot, task};
+use common::facts::{agent, config, key, snapshot, task};
 use common::world::{World, marathon};
 use pointsman::cluster::event::Fact;
 use pointsman::table::Table;
