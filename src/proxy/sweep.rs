@@ -23,9 +23,9 @@ use crate::table::task::TaskView;
 
 /// How often everything is looked at, where that is not too much, and what is due is done.
 const ROUND: Duration = Duration::from_secs(1);
-/// Looked at in one go, of each kind: about fifty microseconds beside fifty thousand endpoints. (256 took a millisecond.)
+/// Looked at in one go, of each kind: less than a hundred microseconds beside fifty thousand endpoints. (256 took a millisecond.)
 const SOME: usize = 16;
-/// Between two of those: requests come first, and a hundredth of the time is enough.
+/// Between two of those: requests come first, and a fiftieth of the time is enough.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The shortest time between two looks that new tables cause: with a thousand changes a second, a few changes each.
 const TABLE_PAUSE: Duration = Duration::from_millis(5);
