@@ -63,7 +63,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut open = JoinSet::new();
-    let wrap = |stream| Resetting { stream, reset: closing.cut.clone() };
+    let wrap = |stream| Resetting::new(stream, closing.cut.clone());
     loop {
         tokio::select! {
             () = closing.cut.cancelled() => break,
@@ -132,6 +132,17 @@ pub(super) struct Resetting {
     reset: CancellationToken,
 }
 
+impl Resetting {
+    /// Sends at once what is written, as masters do: an event would wait until the one before it is acknowledged, 40 ms for
+    /// instance, and many then come at a time.
+    fn new(stream: TcpStream, reset: CancellationToken) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "what a demo connection sends may wait for an acknowledgement");
+        }
+        Self { stream, reset }
+    }
+}
+
 impl Drop for Resetting {
     fn drop(&mut self) {
         if self.reset.is_cancelled()
@@ -159,5 +170,30 @@ impl AsyncWrite for Resetting {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_does_not_wait_for_an_acknowledgement() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (tell, closing) = (std::sync::Mutex::new(Some(tell)), Closing::default());
+        let serve = |stream: Resetting, _| {
+            let nodelay = stream.stream.nodelay().unwrap();
+            tell.lock().unwrap().take().unwrap().send(nodelay).unwrap();
+            async {}
+        };
+        let serving = connections(listener, closing.clone(), serve);
+        let asking = async {
+            let nodelay = told.await.unwrap();
+            closing.drain.cancel();
+            nodelay
+        };
+        assert!(tokio::join!(serving, asking).1);
     }
 }

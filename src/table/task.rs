@@ -16,7 +16,10 @@ use crate::model::service::Protocol;
 use crate::model::task::TaskFacts;
 
 /// One task with everything that was derived from it.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Equality is total (`Eq`), so that the same view behind two pointers is equal to itself without a look at what it says:
+/// what follows from table to table meets the neighbours of each task that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskView {
     /// The merged facts of all sources.
     pub facts: Arc<TaskFacts>,
@@ -43,7 +46,7 @@ pub struct TaskView {
 }
 
 /// What few tasks have.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskExtras {
     /// Names, relative to the zone, that it would have and that no policy allows.
     pub refused_names: Box<[Arc<str>]>,
