@@ -20,7 +20,7 @@ pub trait NameSource {
     fn config(&self) -> &DnsConfig;
 
     /// Finds a name: lower case, absolute, without the final dot.
-    fn find(&self, name: &str) -> Found;
+    fn find(&self, name: &str) -> Found<'_>;
 
     /// What a name has of a type that [`NameSource::find`] leaves out, because few ask for it.
     fn rare(&self, _name: &str, _record_type: RareType) -> Vec<Record> {
@@ -71,7 +71,7 @@ impl NameSource for Table {
         &self.config.dns
     }
 
-    fn find(&self, name: &str) -> Found {
+    fn find(&self, name: &str) -> Found<'_> {
         self.names.find(name)
     }
 

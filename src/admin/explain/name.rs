@@ -104,7 +104,7 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
                 node.records.extend(table.names.rare(&out.name, record_type));
             }
             out.zone = Some(zone.name.to_string());
-            let apex = if node.is_apex { apex(&zone, &table.config.dns) } else { Vec::new() };
+            let apex = if node.is_apex { apex(zone, &table.config.dns) } else { Vec::new() };
             out.take(&node, apex, table.config.dns.ttl_seconds);
         }
     }
