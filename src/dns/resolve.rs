@@ -212,7 +212,14 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             record_type::HTTPS => RareType::Https,
             _ => return node,
         };
-        node.records.extend(self.authority.names.rare(name, rare));
+        let rare = self.authority.names.rare(name, rare);
+        match &mut node.records {
+            _ if rare.is_empty() => {}
+            // Neither aliases nor records of this type are among them, and nothing else is asked for: to put them together would
+            // copy both.
+            kept @ Records::Kept(_) => *kept = rare,
+            Records::Made(records) => records.extend(rare.into_vec()),
+        }
         node
     }
 
@@ -266,7 +273,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         }
         self.resolution.is_drawn = true;
         // Drawing ends with the first record that does not fit: what is there is a random choice.
-        let mut lots = Lots::new(set.len(), set.most_in(self.response.room()));
+        let mut lots = Lots::new(set.len(), RecordSet::most_in(self.response.room()));
         while let Some(position) = lots.draw(self.random) {
             if !self.write_record(owner, ttl, &set.at(position).data) {
                 return;

@@ -22,6 +22,7 @@ mod list;
 mod nearness;
 mod networks;
 pub mod parents;
+mod ports;
 pub mod records;
 mod reverse;
 pub mod rules;
@@ -210,17 +211,22 @@ pub(crate) enum Content {
     Dcos(ClusterName, ZoneKind),
 }
 
-/// How the records of a name of a cluster are found.
-type OfCluster = fn(&ClusterNames, &str) -> Option<Records>;
+/// Whether what is made for an answer is kept for whoever asks next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// As for those who ask.
+    Keep,
+    /// For a list of all names, which would keep it for all.
+    Pass,
+}
 
 impl Names {
     /// Finds a name: lower case, absolute, without the final dot.
     pub fn find(&self, name: &str) -> Found<'_> {
-        self.find_by(name, ClusterNames::find)
+        self.find_by(name, Keeping::Keep)
     }
 
-    /// The same, where `of_cluster` finds the names of a cluster.
-    fn find_by(&self, name: &str, of_cluster: OfCluster) -> Found<'_> {
+    fn find_by(&self, name: &str, keeping: Keeping) -> Found<'_> {
         for zone in &self.zones {
             let Some(below) = below(name, &zone.zone.name) else { continue };
             if !zone.ready {
@@ -230,7 +236,7 @@ impl Names {
                 return Found::Delegated(&zone.zone, Box::new(delegation));
             }
             let is_apex = below.is_empty();
-            let node = self.find_in(zone, name, below, of_cluster).map(|records| Node::new(is_apex, records));
+            let node = self.find_in(zone, name, below, keeping).map(|records| Node::new(is_apex, records));
             let node = node.or_else(|| self.wildcard(zone, name, below));
             return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Records::default()))) {
                 Some(node) => Found::Node(&zone.zone, node),
@@ -241,12 +247,12 @@ impl Names {
     }
 
     /// The records of a name that stands in a zone as it is.
-    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str, of_cluster: OfCluster) -> Option<Records> {
+    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str, keeping: Keeping) -> Option<Records> {
         let made = || match &zone.content {
-            Content::Cluster(names) => of_cluster(names, below),
+            Content::Cluster(names) => names.find_by(below, keeping),
             Content::Static(names) => names.find(name).map(Records::from),
             Content::Reverse(_) => self.find_reverse(name).map(Records::from),
-            Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
+            Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, (cluster, *kind), below, keeping),
         };
         let records = zone.beside.records(name).map(Records::from).or_else(made);
         records.or_else(|| zone.beside.is_above(name).then(Records::default))
@@ -261,7 +267,7 @@ impl Names {
         }
         let apex = name.len() - zone.zone.name.len();
         let exists =
-            |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..], ClusterNames::find).is_some();
+            |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..], Keeping::Keep).is_some();
         let encloser = below.match_indices('.').map(|(dot, _)| dot + 1).chain([apex]).find(exists)?;
         let records = statics.records(&format!("*.{}", &name[encloser..]))?;
         Some(Node { is_apex: false, records: records.into(), wildcard: Some(encloser) })
