@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
-use super::kept::GroupKept;
+use super::kept::{AgentsKept, GroupKept};
 use super::parents::Parents;
 use super::records::{KeptRecords, Records};
 use super::rules::NamingRules;
@@ -59,6 +59,8 @@ pub struct ClusterNames {
     pub(crate) parents: Parents,
     /// Addresses and ports of the agents.
     pub(crate) agents: Arc<[(IpAddr, u16)]>,
+    /// What they are answered with; made anew with them.
+    pub(crate) agents_kept: Arc<AgentsKept>,
     /// Agents by name.
     pub(crate) agent_names: AgentNames,
     /// Tasks by address, for the reverse zones.
@@ -177,7 +179,10 @@ impl ClusterNames {
     fn fixed_hosts(&self, name: &str, found: &mut Findings) {
         match name {
             "leader" => found.add_addresses(self.masters.leader.map(|leader| leader.ip())),
-            "slave" => found.add_addresses(self.agents.iter().map(|(address, _)| *address)),
+            "slave" => found.add_kept(self.agents_kept.addresses.get_or_init(|| {
+                let addresses = self.agents.iter().map(|(address, _)| *address);
+                KeptRecords::of_addresses(addresses)
+            })),
             "master" => {
                 found.add_addresses(self.masters.masters.iter().chain(&self.masters.leader).map(SocketAddr::ip));
             }
@@ -200,8 +205,10 @@ impl ClusterNames {
                 found.add(self.masters.leader.map(|leader| self.srv(leader.port(), "leader")));
             }
             "_slave._tcp" => {
-                let ports: BTreeSet<u16> = self.agents.iter().map(|(_, port)| *port).collect();
-                found.add(ports.into_iter().map(|port| self.srv(port, "slave")));
+                found.add_kept(self.agents_kept.services.get_or_init(|| {
+                    let ports: BTreeSet<u16> = self.agents.iter().map(|(_, port)| *port).collect();
+                    KeptRecords::new(ports.into_iter().map(|port| self.srv(port, "slave")).collect())
+                }));
             }
             _ => {}
         }

@@ -33,6 +33,13 @@ pub(super) struct GroupKept {
     pub(super) ports: OnceLock<GroupPorts>,
 }
 
+/// What is kept for all agents of a cluster, of which there may be as many as a group has tasks: `slave` and its services.
+#[derive(Debug, Default)]
+pub(crate) struct AgentsKept {
+    pub(super) addresses: OnceLock<KeptRecords>,
+    pub(super) services: OnceLock<KeptRecords>,
+}
+
 /// What a group's name, and the same below `slave`, are answered with.
 #[derive(Debug)]
 pub(super) struct GroupAddresses {
