@@ -133,7 +133,7 @@ impl<'n> Found<'n> {
     pub fn zone(&self) -> Option<&'n Zone> {
         match self {
             Self::Outside => None,
-            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) | Self::Delegated(zone, _) => Some(zone),
+            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) | Self::Delegated(zone, _) => Some(*zone),
         }
     }
 }
