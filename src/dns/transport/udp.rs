@@ -16,7 +16,6 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
     sendmmsg, sendmsg, sendto, setsockopt, sockopt,
 };
-use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -202,11 +201,14 @@ fn send_some<A: Address>(
     answers: &[u8],
     replies: &[Reply<A>],
 ) -> io::Result<usize> {
-    let octets: SmallVec<[[IoSlice<'_>; 1]; BATCH]> =
-        replies.iter().map(|reply| [IoSlice::new(&answers[reply.start..reply.end])]).collect();
-    let clients: SmallVec<[Option<A>; BATCH]> = replies.iter().map(|reply| Some(reply.client.to)).collect();
+    let octets_of = |reply: &Reply<A>| IoSlice::new(&answers[reply.start..reply.end]);
+    let octets: [[IoSlice<'_>; 1]; BATCH] =
+        std::array::from_fn(|at| [replies.get(at).map_or_else(|| IoSlice::new(&[]), octets_of)]);
+    let clients: [Option<A>; BATCH] = std::array::from_fn(|at| replies.get(at).map(|reply| reply.client.to));
+    // No more than a batch has.
+    let octets = &octets[..replies.len().min(BATCH)];
     let control = replies.first().and_then(|first| first.client.from.control());
-    Ok(sendmmsg(descriptor, departing, &octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
+    Ok(sendmmsg(descriptor, departing, octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.
