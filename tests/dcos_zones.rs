@@ -213,6 +213,36 @@ fn the_clusters_zone_is_mirrored_with_its_targets() {
     served.check("nothing.mesos.thisdcos.directory", A, &["NXDOMAIN"]);
 }
 
+/// A group's addresses and services are kept, for each zone what it says.
+#[test]
+fn a_group_has_in_every_zone_what_each_of_its_tasks_has() {
+    let tasks = vec![
+        made("t1", "web", &["10.2.0.1", "fd01::1"], plain),
+        made("t2", "web", &["10.2.0.2"], mapped),
+        made("t3", "web", &[], plain),
+    ];
+    let served = served_in("marathon", tasks);
+    let services = served.dig("_web._tcp.marathon.mesos", SRV);
+    assert_eq!(services.len(), 3, "{services:?}");
+    // Once made, once kept.
+    for _ in 0..2 {
+        for zone in ["dcos.thisdcos.directory", "dcos.thisdcos.global", "dcos.yor6fqzxh3ej.dcos.directory"] {
+            served.check(&format!("web.marathon.agentip.{zone}"), A, &["10.1.0.1"]);
+            served.check(&format!("web.marathon.containerip.{zone}"), A, &["10.2.0.1", "10.2.0.2"]);
+            served.check(&format!("web.marathon.containerip.{zone}"), AAAA, &["fd01::1"]);
+            served.check(&format!("web.marathon.autoip.{zone}"), A, &["10.1.0.1", "10.2.0.1"]);
+        }
+        for zone in ["mesos.thisdcos.directory", "mesos.thisdcos.global", "mesos.yor6fqzxh3ej.dcos.directory"] {
+            let mirrored: Vec<String> =
+                services.iter().map(|service| service.replace(".mesos.", &format!(".{zone}."))).collect();
+            let mirrored: Vec<&str> = mirrored.iter().map(String::as_str).collect();
+            served.check(&format!("_web._tcp.marathon.{zone}"), SRV, &mirrored);
+            served.check(&format!("_web._tcp.marathon.{zone}"), A, &["NODATA"]);
+            assert_eq!(served.dig(&format!("web.marathon.{zone}"), A), served.dig("web.marathon.mesos", A), "{zone}");
+        }
+    }
+}
+
 #[test]
 fn renamed_zones_answer_as_themselves() {
     let tasks = vec![made("t1", "web", &["10.2.0.1"], labelled("VIP_0", "/foo:80"))];

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::facts::{agent, config, event, framework, snapshot, status, task};
@@ -11,7 +12,9 @@ use pointsman::model::network::MastersFacts;
 use pointsman::model::task::{Discovery, DiscoveryPort, PortRange, PortScope, TaskFacts, TaskState};
 use pointsman::model::time::Timestamp;
 use pointsman::table::Table;
-use pointsman::table::names::Found;
+use pointsman::table::names::further::RareType;
+use pointsman::table::names::records::Records;
+use pointsman::table::names::{Found, Record};
 use pointsman::table::writer::Writer;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -240,14 +243,14 @@ fn a_group_has_what_each_of_its_tasks_has() {
         writer.apply([snapshot(1, facts)], NOW);
         writer.first(NOW)
     };
-    let mut seen = 0;
+    let (mut seen, mut rare) = (0, 0);
     for tasks in groups {
         let group = table(&tasks);
         let alone: Vec<Arc<Table>> = tasks.iter().map(|task| table(std::slice::from_ref(task))).collect();
         for name in group_questions(&long) {
             let each: Vec<String> =
                 alone.iter().map(|table| show(table, &name)).filter(|shown| shown != "missing").collect();
-            let records: std::collections::BTreeSet<&str> =
+            let records: BTreeSet<&str> =
                 each.iter().flat_map(|shown| shown.split(", ")).filter(|record| !record.is_empty()).collect();
             let expected = match each.is_empty() {
                 true => "missing".to_owned(),
@@ -258,19 +261,99 @@ fn a_group_has_what_each_of_its_tasks_has() {
                 check(&group, &name, &expected);
             }
             seen += records.len();
+            for record_type in RareType::ALL {
+                let of = |table: &Arc<Table>| table.names.rare(&name, record_type).into_vec();
+                let texts = |records: Vec<Record>| records.into_iter().map(|record| format!("{record:?}"));
+                let each: BTreeSet<String> = alone.iter().flat_map(|table| texts(of(table))).collect();
+                for _ in 0..2 {
+                    let all = texts(of(&group)).collect::<Vec<_>>();
+                    assert_eq!(all.iter().cloned().collect::<BTreeSet<_>>(), each, "{name} {record_type:?}");
+                    assert_eq!(all.len(), each.len(), "{name} {record_type:?}: none twice");
+                }
+                rare += each.len();
+            }
         }
     }
-    assert!(seen > 100, "the questions were for something: {seen}");
+    assert!(seen > 100 && rare > 100, "the questions were for something: {seen} {rare}");
+}
+
+/// What a group's name is answered with is made for the first who asks, whatever it has: an answer costs what a message holds,
+/// not what the group has tasks.
+#[test]
+fn what_a_group_has_is_made_once() {
+    let tasks = (0..500_u16).map(|n| {
+        let mut facts = task(&format!("web.t{n}"), "web", 1, 9000, &[]);
+        let [high, low] = n.to_be_bytes();
+        facts.addresses = [[10, 3, high, low].into()].into_iter().collect();
+        let mut definition = (*facts.definition).clone();
+        definition.discovery = Some(Discovery {
+            name: "web".into(),
+            ports: Box::new([port(80, "http", "tcp"), port(443, "https", "tcp")]),
+        });
+        facts.definition = Arc::new(definition);
+        Fact::Task(Box::new(facts))
+    });
+    let mut config = config();
+    config.dns.dcos.source = Some("mesos".into());
+    let mut writer = Writer::new(ClusterState::new(Arc::new(config), NOW), 1, NOW);
+    let around = [Fact::Agent(Box::new(agent(1))), Fact::Framework(Box::new(framework("marathon")))];
+    writer.apply([snapshot(1, tasks.chain(around).collect())], NOW);
+    let table = writer.first(NOW);
+    let of = |name: &str| match table.names.find(name) {
+        Found::Node(_, node) => node.records,
+        other => panic!("{name}: {other:?}"),
+    };
+    let check = |records: [Records; 2], what: &str, count: usize| {
+        let [Records::Kept(first), Records::Kept(second)] = &records else { panic!("{what}: {records:?}") };
+        assert!(std::ptr::eq(first.all(), second.all()), "{what} is made twice");
+        assert_eq!(first.all().len(), count, "{what}");
+    };
+    for (name, count) in [
+        ("web.marathon.mesos", 500),
+        ("web.marathon.slave.mesos", 1),
+        ("_web._tcp.marathon.mesos", 1000),
+        ("_http._web._tcp.marathon.mesos", 500),
+        ("_http._tcp.web.marathon.mesos", 500),
+        ("slave.mesos", 1),
+        ("_slave._tcp.mesos", 1),
+        ("_slave._tcp.mesos.thisdcos.directory", 1),
+        ("_tcp.web.marathon.mesos", 0),
+        ("web.marathon.agentip.dcos.thisdcos.directory", 1),
+        ("web.marathon.containerip.dcos.thisdcos.directory", 500),
+        ("web.marathon.autoip.dcos.thisdcos.directory", 500),
+        ("web.marathon.mesos.thisdcos.directory", 500),
+        ("_web._tcp.marathon.mesos.thisdcos.directory", 1000),
+        ("_https._tcp.web.marathon.mesos.thisdcos.global", 500),
+    ] {
+        if count > 0 {
+            check([of(name), of(name)], name, count);
+        } else {
+            assert!(of(name).is_empty(), "{name}");
+        }
+    }
+    for (name, svcb, https) in [("web", 1000, 500), ("_http._tcp.web", 500, 0), ("_https._tcp.web", 500, 500)] {
+        let name = format!("{name}.marathon.mesos");
+        for (record_type, count) in [(RareType::Svcb, svcb), (RareType::Https, https)] {
+            let of = || table.names.rare(&name, record_type);
+            check([of(), of()], &format!("{name} {record_type:?}"), count);
+        }
+    }
+    let texts = || table.names.rare("web.marathon.mesos", RareType::Text);
+    check([texts(), texts()], "texts", 32);
 }
 
 /// Names of a group of tasks called `web`, or `a.web`, and of its services: known ones and unknown.
 fn group_questions(long: &str) -> Vec<String> {
-    let ports = ["http", "dns", "https", "p1000", "p1045", "p1089", "nothing", &long[..62], ""];
+    let ports =
+        ["http", "dns", "https", "p1000", "p1045", "p1089", "nothing", &long[..62], "", "port0", "port2", "port7"];
     let mut names = vec!["web".to_owned(), "a.web".to_owned(), "a-web".to_owned()];
     for protocol in ["tcp", "udp", "sctp", "icmp"] {
         for task in ["web", "a.web", "a-web"] {
             names.push(format!("_{task}._{protocol}"));
             names.extend(ports.iter().map(|port| format!("_{port}._{task}._{protocol}")));
+            // As RFC 2782 has it.
+            names.push(format!("_{protocol}.{task}"));
+            names.extend(ports.iter().map(|port| format!("_{port}._{protocol}.{task}")));
         }
         names.push(format!("_a._{protocol}.web"));
         names.push(format!("_http._a._{protocol}.web"));

@@ -11,6 +11,7 @@ use super::cookies::{self, Verdict};
 use super::resolve::Resolution;
 use super::source::NameSource;
 use super::tsig::{Fault, Session};
+use super::wire::name::NameText;
 use super::wire::option::{ExtendedError, code};
 use super::wire::query::{self, Edns, Ignored, Incoming, Query, Question, Rejection};
 use super::wire::response::{EdnsReply, Response};
@@ -89,8 +90,8 @@ pub fn answer<N: NameSource>(
     random: &mut fastrand::Rng,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let asker = asker.into();
-    match query::parse(message) {
+    let (asker, mut text) = (asker.into(), NameText::default());
+    match query::parse(message, &mut text) {
         Incoming::Ignored(reason) => Outcome::Ignored(reason),
         Incoming::Rejected(rejection) => Outcome::Answered(reject(authority.names.config(), &asker, &rejection, out)),
         Incoming::Query(query) => Outcome::Answered(respond(authority, &asker, message, &query, random, out)),
@@ -165,7 +166,8 @@ fn respond<N: NameSource>(
 
 /// Refuses `message`, whatever it asks: its client may not ask here.
 pub(crate) fn prohibit(config: &DnsConfig, asker: &Asker, message: &[u8], out: &mut Vec<u8>) -> Outcome {
-    match query::parse(message) {
+    let mut text = NameText::default();
+    match query::parse(message, &mut text) {
         Incoming::Ignored(reason) => Outcome::Ignored(reason),
         Incoming::Rejected(rejection) => Outcome::Answered(reject(config, asker, &rejection, out)),
         Incoming::Query(query) => {
@@ -257,7 +259,7 @@ pub(crate) fn write_soa<N: NameSource>(
     out: &mut Vec<u8>,
 ) -> Rcode {
     let mut response = begin(authority.names.config(), asker, query, out);
-    let question = Question { record_type: record_type::SOA, ..query.question.clone() };
+    let question = Question { record_type: record_type::SOA, ..query.question };
     let resolution = Resolution::resolve(authority, &question, None, random, &mut response);
     response.finish(resolution.rcode, resolution.flags());
     resolution.rcode

@@ -7,9 +7,14 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
 use super::answer::{Answered, Authority, Outcome, answer};
+use super::asker::Asker;
 use super::sample::Sample;
-use super::wire::query::Ignored;
-use super::wire::{Transport, name};
+use super::source::NameSource;
+use super::wire::name::NameText;
+use super::wire::query::{Ignored, Incoming, parse};
+use super::wire::record::{Data, Owner, Soa};
+use super::wire::response::{Response, Section, Written};
+use super::wire::{Rcode, Transport, flags, name};
 use crate::cluster::event::RecordData;
 
 fn names() -> Sample {
@@ -129,6 +134,62 @@ fn names_that_exist() {
 #[test]
 fn a_record_set_has_one_time_to_live() {
     check("mixed.mesos.", A, "0 aa | mixed.mesos. 5 A 10.1.0.1, mixed.mesos. 5 A 10.1.0.2 |  | ");
+}
+
+/// The denial of the name that `message` asks for, each record written anew.
+fn denied_anew(names: &Sample, message: &[u8], limit: usize) -> Vec<u8> {
+    let mut text = NameText::default();
+    let Incoming::Query(query) = parse(message, &mut text) else { panic!("no query: {message:02x?}") };
+    let (config, zone) = (&names.config, names.find(query.question.name).zone().unwrap());
+    let soa = Soa {
+        zone: &zone.name,
+        nameserver: &config.nameserver,
+        contact: &config.contact,
+        serial: zone.serial,
+        refresh: config.soa_refresh_seconds,
+        retry: config.soa_retry_seconds,
+        expire: config.soa_expire_seconds,
+        minimum: config.negative_ttl_seconds,
+    };
+    let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
+    let mut out = Vec::new();
+    let mut response = Response::begin(&mut out, query.header, Some(&query.question), None, limit);
+    let written = response.record(Section::Authority, Owner::Name(&zone.name), ttl, Data::Soa(&soa));
+    let truncated = if written == Written::NoRoom { flags::TC } else { 0 };
+    response.finish(Rcode::NxDomain, flags::AA | truncated);
+    out
+}
+
+#[test]
+fn what_is_kept_of_a_denial_says_what_is_written_anew() {
+    // More labels than can be pointed to, with the zone's behind them.
+    let deep = vec!["a"; 100].join(".");
+    for zone in ["mesos", "b.c.mesos", ""] {
+        let mut names = Sample::new(zone);
+        for nameserver in ["ns1", "Ns.b", "ns.elsewhere."] {
+            names.config.nameserver = nameserver.into();
+            let kept = names.find(zone).zone().unwrap().denial(&names.config).is_some();
+            // What was kept for other settings is not said, and not kept anew: a zone has those of its table.
+            assert_eq!(kept, nameserver == "ns1" && !zone.is_empty(), "{nameserver} {zone}");
+            for below in ["x", "X.y", "mesos", &deep] {
+                let labels = below.split('.').chain(zone.split('.')).filter(|label| !label.is_empty());
+                let mut message = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+                for label in labels {
+                    // Names come in any case.
+                    message.push(u8::try_from(label.len()).unwrap());
+                    message.extend(label.bytes().enumerate().map(|(at, octet)| octet ^ (b' ' * u8::from(at % 2 == 0))));
+                }
+                message.extend([0, 0, 1, 0, 1]);
+                for limit in (12..=512).rev().step_by(4) {
+                    let asker = Asker { reserved: 512 - limit, ..Asker::from(Transport::Udp) };
+                    let authority = Authority { names: &names, own_addresses: &[] };
+                    let mut out = Vec::new();
+                    answer(&authority, asker, &message, &mut fastrand::Rng::with_seed(7), &mut out);
+                    assert_eq!(out, denied_anew(&names, &message, limit), "{nameserver} {below} {zone} {limit}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ mod tests {
             self.names.config()
         }
 
-        fn find(&self, name: &str) -> Found {
+        fn find(&self, name: &str) -> Found<'_> {
             self.found.set(self.found.get() + 1);
             self.names.find(name)
         }

@@ -14,7 +14,7 @@ const VERSION: &str = concat!("Pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// Writes what there is to say and returns the code and flags that go with it. What is not told is REFUSED.
 pub(super) fn resolve(config: &DnsConfig, question: &Question<'_>, response: &mut Response<'_>) -> (Rcode, u16) {
-    let Some(text) = told(config, question.name.as_str()) else { return (Rcode::Refused, 0) };
+    let Some(text) = told(config, question.name) else { return (Rcode::Refused, 0) };
     if matches!(question.record_type, record_type::TXT | record_type::ANY) {
         response.of_class(CLASS_CH);
         let data = RecordData::Txt([text].into());

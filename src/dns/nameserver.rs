@@ -6,13 +6,13 @@ use super::answer::Authority;
 use super::source::NameSource;
 use crate::table::names::{Found, Node, Record};
 
-impl<N: NameSource> Authority<'_, N> {
+impl<'a, N: NameSource> Authority<'a, N> {
     /// Finds a name (lower case, absolute, without the final dot), the name server's own included.
-    pub(crate) fn find(&self, name: &str) -> Found {
+    pub(crate) fn find(&self, name: &str) -> Found<'a> {
         let found = self.names.find(name);
         let zone = match &found {
             Found::Outside | Found::Unready(_) | Found::Delegated(..) => return found,
-            Found::Missing(zone) | Found::Node(zone, _) => zone,
+            Found::Missing(zone) | Found::Node(zone, _) => *zone,
         };
         let Some(nameserver) = nameserver_below(&self.names.config().nameserver, &zone.name) else { return found };
         let wildcard = match &found {
@@ -21,15 +21,13 @@ impl<N: NameSource> Authority<'_, N> {
         };
         match labels_below(name, &zone.name).unwrap_or_default() {
             // The name is the program's own: it takes no additions from tasks.
-            below if below == nameserver => Found::Node(zone.clone(), self.nameserver_node(below.is_empty())),
+            below if below == nameserver => Found::Node(zone, self.nameserver_node(below.is_empty())),
             // RFC 8020: what lies above an existing name exists.
             below if is_below(nameserver, below) && (wildcard.is_some() || matches!(found, Found::Missing(_))) => {
-                Found::Node(zone.clone(), Node::default())
+                Found::Node(zone, Node::default())
             }
             // RFC 4592 §3.3.1: below a name that exists no wildcard further up counts.
-            below if wildcard.is_some_and(|encloser| is_nearer(nameserver, below, encloser)) => {
-                Found::Missing(zone.clone())
-            }
+            below if wildcard.is_some_and(|encloser| is_nearer(nameserver, below, encloser)) => Found::Missing(zone),
             _ => found,
         }
     }

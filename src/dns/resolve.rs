@@ -96,7 +96,7 @@ impl Resolution {
             resolution,
             targets: smallvec![],
         };
-        resolver.resolution.rcode = resolver.follow(question.name.as_str(), alias);
+        resolver.resolution.rcode = resolver.follow(question.name, alias);
         // RFC 2181 §9: what is missing from the additional section is no truncation, and a truncated answer is asked
         // for again anyway.
         if !resolver.resolution.truncated {
@@ -165,7 +165,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
                 }
                 // RFC 6604 §3: the response code is that of the chain's end.
                 Found::Missing(zone) => {
-                    self.write_absence(&zone);
+                    self.write_absence(owner, zone);
                     return Rcode::NxDomain;
                 }
                 // RFC 4035 §3.1.4.1: what DS says of a zone is the zone's above it.
@@ -190,7 +190,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             }
             let node = self.with_rare(name, node);
             let Some((target, ttl)) = self.alias_to_follow(&node) else {
-                self.write_node((name, owner), &zone, &node);
+                self.write_node((name, owner), zone, &node);
                 return Rcode::NoError;
             };
             let alias = RecordData::Cname(target.clone());
@@ -212,7 +212,14 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             record_type::HTTPS => RareType::Https,
             _ => return node,
         };
-        node.records.extend(self.authority.names.rare(name, rare));
+        let rare = self.authority.names.rare(name, rare);
+        match &mut node.records {
+            _ if rare.is_empty() => {}
+            // Neither aliases nor records of this type are among them, and nothing else is asked for: to put them together would
+            // copy both.
+            kept @ Records::Kept(_) => *kept = rare,
+            Records::Made(records) => records.extend(rare.into_vec()),
+        }
         node
     }
 
@@ -241,14 +248,14 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
             }
             Some(record_type::NS) if node.is_apex => self.write_ns(owner, zone),
             Some(wanted) => self.write_record_set((name, owner), zone, node, wanted),
-            None => self.write_absence(zone),
+            None => self.write_absence(owner, zone),
         }
     }
 
     fn write_record_set(&mut self, (name, owner): (&str, Owner<'_>), zone: &Zone, node: &Node, wanted: u16) {
         let set = RecordSet::of(&node.records, wanted);
         let Some(ttl) = set.ttl(self.config().ttl_seconds) else {
-            return self.write_absence(zone);
+            return self.write_absence(owner, zone);
         };
         let names = self.authority.names;
         let is_weighted = set.len() > 1 && names.has_weights(name);
@@ -266,7 +273,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         }
         self.resolution.is_drawn = true;
         // Drawing ends with the first record that does not fit: what is there is a random choice.
-        let mut lots = Lots::new(set.len(), set.most_in(self.response.room()));
+        let mut lots = Lots::new(set.len(), RecordSet::most_in(self.response.room()));
         while let Some(position) = lots.draw(self.random) {
             if !self.write_record(owner, ttl, &set.at(position).data) {
                 return;
@@ -355,9 +362,16 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
         }
     }
 
-    /// RFC 2308 §3: the zone's SOA, living no longer than absence may be believed.
-    fn write_absence(&mut self, zone: &Zone) {
+    /// RFC 2308 §3: the zone's SOA, living no longer than absence may be believed. `owner` is whose absence it is.
+    fn write_absence(&mut self, owner: Owner<'_>, zone: &Zone) {
         let config = self.config();
+        // Nearly always: the name asked for lies in the zone.
+        if matches!(owner, Owner::Question)
+            && let Some(denial) = zone.denial(config)
+            && self.response.denial(denial, &zone.name)
+        {
+            return;
+        }
         let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
         self.write_soa(Section::Authority, Owner::Name(&zone.name), zone, ttl);
     }

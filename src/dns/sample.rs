@@ -95,21 +95,21 @@ impl NameSource for Sample {
         &self.config
     }
 
-    fn find(&self, name: &str) -> Found {
+    fn find(&self, name: &str) -> Found<'_> {
         let zone = &self.zone;
         let is_apex = name == &*zone.name;
         if !is_apex && !is_below(name, &zone.name) {
             return Found::Outside;
         }
         if !self.zone_ready {
-            return Found::Unready(zone.clone());
+            return Found::Unready(zone);
         }
         match self.nodes.get(name) {
-            Some(records) => Found::Node(zone.clone(), Node::new(is_apex, records.clone())),
+            Some(records) => Found::Node(zone, Node::new(is_apex, records.clone())),
             None if is_apex || self.nodes.keys().any(|known| is_below(known, name)) => {
-                Found::Node(zone.clone(), Node::new(is_apex, Records::default()))
+                Found::Node(zone, Node::new(is_apex, Records::default()))
             }
-            None => Found::Missing(zone.clone()),
+            None => Found::Missing(zone),
         }
     }
 
@@ -159,7 +159,8 @@ pub(crate) fn check_any(message: &[u8]) {
 /// A signature, whatever it says, is no reason to panic.
 fn check_signature(message: &[u8]) {
     let key = TsigKey { name: "k1".into(), algorithm: TsigAlgorithm::HmacSha256, secret: vec![0; 32] };
-    if let Incoming::Query(query) = query::parse(message)
+    let mut text = name::NameText::default();
+    if let Incoming::Query(query) = query::parse(message, &mut text)
         && let Some(tsig) = &query.tsig
     {
         assert!(tsig::check(&[key], message, tsig, 0).is_err(), "nobody has the key");

@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 
 use super::wire::record::type_of;
 use super::wire::record_type;
-use crate::cluster::event::RecordData;
 use crate::table::names::Record;
 use crate::table::names::records::Records;
 
@@ -28,6 +27,9 @@ impl<'n> RecordSet<'n> {
                 record_type::A => kept.v4(),
                 record_type::AAAA => kept.v6(),
                 record_type::SRV => kept.services(),
+                record_type::SVCB => kept.svcb(),
+                record_type::HTTPS => kept.https(),
+                record_type::TXT => kept.texts(),
                 _ => &[],
             }),
             Records::Made(records) => {
@@ -61,14 +63,10 @@ impl<'n> RecordSet<'n> {
         }
     }
 
-    /// How many records are tried at most until so many octets are full. Of others than addresses that is not known: what no
-    /// message can express takes no room.
-    pub(super) fn most_in(&self, room: usize) -> usize {
-        let is_address = |record: &Record| matches!(record.data, RecordData::A(_) | RecordData::Aaaa(_));
-        match self {
-            Self::Run(records) if records.first().is_some_and(is_address) => room / LEAST + 1,
-            Self::Run(_) | Self::Picked(_) => usize::MAX,
-        }
+    /// How many records are tried until so many octets are full, as far as each takes some: what no message can express takes
+    /// none.
+    pub(super) fn most_in(room: usize) -> usize {
+        room / LEAST + 1
     }
 
     /// All of them.

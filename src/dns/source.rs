@@ -6,6 +6,7 @@ use crate::config::checked::{DnsConfig, Place};
 use crate::table::Table;
 use crate::table::handle::TableReader;
 use crate::table::names::further::RareType;
+use crate::table::names::records::Records;
 use crate::table::names::{Found, Record, Zone};
 
 /// Names and the settings they are answered with, frozen while one query is answered.
@@ -20,11 +21,11 @@ pub trait NameSource {
     fn config(&self) -> &DnsConfig;
 
     /// Finds a name: lower case, absolute, without the final dot.
-    fn find(&self, name: &str) -> Found;
+    fn find(&self, name: &str) -> Found<'_>;
 
     /// What a name has of a type that [`NameSource::find`] leaves out, because few ask for it.
-    fn rare(&self, _name: &str, _record_type: RareType) -> Vec<Record> {
-        Vec::new()
+    fn rare(&self, _name: &str, _record_type: RareType) -> Records {
+        Records::default()
     }
 
     /// How far each of a name's records leads from a place; `None`: all the same.
@@ -71,11 +72,11 @@ impl NameSource for Table {
         &self.config.dns
     }
 
-    fn find(&self, name: &str) -> Found {
+    fn find(&self, name: &str) -> Found<'_> {
         self.names.find(name)
     }
 
-    fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+    fn rare(&self, name: &str, record_type: RareType) -> Records {
         self.names.rare(name, record_type)
     }
 

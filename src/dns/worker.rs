@@ -21,6 +21,7 @@ use super::search;
 use super::source::{LoadNames, NameSource};
 use super::transfer::{self, NoTransfer};
 use super::tsig::{self, Session};
+use super::wire::name::NameText;
 use super::wire::option::ExtendedError;
 use super::wire::query::{self, Incoming, Query, Question};
 use super::wire::{CLASS_IN, Rcode, Transport, flags, read_u16, record_type};
@@ -105,7 +106,8 @@ impl<L: LoadNames> Worker<L> {
         let limited = (transport == Transport::Udp && !request.is_proven).then_some(client).flatten();
         if let Some(client) = limited {
             let message = request.message();
-            let Incoming::Query(query) = query::parse(&message) else { return Some(octets) };
+            let mut text = NameText::default();
+            let Incoming::Query(query) = query::parse(&message, &mut text) else { return Some(octets) };
             let kind = kind_of(&query.question, &answered, &octets);
             let Kept { limiter, started, .. } = &*self.kept;
             match self.setting(|config| judge(config, &self.metrics, limiter, client, kind, *started)) {
@@ -247,25 +249,30 @@ impl<N: NameSource> Answering<'_, N> {
         let asker = Asker { transport, client, now: self.now, reserved: 0 };
         let config = self.authority.names.config();
         let may_be_signed = !config.transfer.keys.is_empty() && read_u16(message, 10).is_some_and(|extras| extras > 0);
-        if may_be_signed
-            && let Incoming::Query(query) = query::parse(message)
-            && let Some(tsig) = &query.tsig
-        {
-            match tsig::check(&config.transfer.keys, message, tsig, u64::from(self.now)) {
-                Ok(unsigned) => return self.answer_signed(&asker, &unsigned.message, unsigned.session, out),
-                // Who may not ask learns nothing of keys.
-                Err(_) if self.is_denied(client) => {}
-                Err(fault) => {
-                    let start = out.len();
-                    answer::write_bad_signature(config, &asker, message, &query, fault, out);
-                    self.metrics.count(Count::BadSignatures);
-                    let answered = Answered::plain(Some(query.question.record_type), Rcode::NotAuth);
-                    self.metrics.answered(transport, &answered);
-                    return self.limit(&asker, &answered, message, start, out);
-                }
-            }
+        if may_be_signed && let Some(reply) = self.answer_by_signature(&asker, message, out) {
+            return reply;
         }
         self.answer_as(&asker, message, None, out)
+    }
+
+    /// Answers what is signed, as the signature is. `None`: there is none, or it does not matter.
+    fn answer_by_signature(&mut self, asker: &Asker, message: &[u8], out: &mut Vec<u8>) -> Option<Reply> {
+        let config = self.authority.names.config();
+        let mut text = NameText::default();
+        let Incoming::Query(query) = query::parse(message, &mut text) else { return None };
+        match tsig::check(&config.transfer.keys, message, query.tsig.as_ref()?, u64::from(self.now)) {
+            Ok(unsigned) => Some(self.answer_signed(asker, &unsigned.message, unsigned.session, out)),
+            // Who may not ask learns nothing of keys.
+            Err(_) if self.is_denied(asker.client) => None,
+            Err(fault) => {
+                let start = out.len();
+                answer::write_bad_signature(config, asker, message, &query, fault, out);
+                self.metrics.count(Count::BadSignatures);
+                let answered = Answered::plain(Some(query.question.record_type), Rcode::NotAuth);
+                self.metrics.answered(asker.transport, &answered);
+                Some(self.limit(asker, &answered, message, start, out))
+            }
+        }
     }
 
     fn is_denied(&self, client: Option<IpAddr>) -> bool {
@@ -353,11 +360,12 @@ impl<N: NameSource> Answering<'_, N> {
     ) -> Option<Reply> {
         let asked = answered.record_type.filter(|asked| matches!(*asked, record_type::AXFR | record_type::IXFR))?;
         let is_wanted = answered.rcode == Rcode::Refused && (asker.transport.is_stream() || asked == record_type::IXFR);
-        let Incoming::Query(query) = query::parse(message) else { return None };
+        let mut text = NameText::default();
+        let Incoming::Query(query) = query::parse(message, &mut text) else { return None };
         if !is_wanted || query.question.class != CLASS_IN {
             return None;
         }
-        let zone = self.authority.names.find(query.question.name.as_str()).zone().map(|zone| zone.slot);
+        let zone = self.authority.names.find(query.question.name).zone().map(|zone| zone.slot);
         let refused = self.no_transfer(asker, &query, session.is_some());
         if refused.is_none() && asker.transport.is_stream() {
             out.truncate(start);
@@ -388,7 +396,7 @@ impl<N: NameSource> Answering<'_, N> {
         if !is_allowed || (!transfer.keys.is_empty() && !is_signed) {
             return Some(NoTransfer::Prohibited);
         }
-        let name = query.question.name.as_str();
+        let name = query.question.name;
         match self.authority.names.find(name) {
             Found::Node(zone, _) | Found::Unready(zone) if *zone.name == *name => None,
             _ => Some(NoTransfer::NotOurs),
@@ -402,7 +410,8 @@ impl<N: NameSource> Answering<'_, N> {
         if config.rate_limit.responses_per_second == 0 || asker.transport != Transport::Udp || answered.is_proven {
             return Reply::Ready;
         }
-        let query = match query::parse(message) {
+        let mut text = NameText::default();
+        let query = match query::parse(message, &mut text) {
             Incoming::Query(query) => Some(query),
             Incoming::Rejected(_) => None,
             Incoming::Ignored(_) => return Reply::Ready,
@@ -438,13 +447,14 @@ impl<N: NameSource> Answering<'_, N> {
         if search.is_empty() {
             return None;
         }
-        let Incoming::Query(query) = query::parse(message) else { return None };
+        let mut text = NameText::default();
+        let Incoming::Query(query) = query::parse(message, &mut text) else { return None };
         // Resolvers that follow a search path want the rest done for them, and do not sign what they ask.
         let is_stub = query.header.flags & flags::RD != 0 && query.tsig.is_none() && asker.reserved == 0;
         if !is_stub || matches!(query.question.record_type, record_type::CNAME | record_type::ANY) {
             return None;
         }
-        let end = search::end(self.authority.names, search, query.question.name.as_str())?;
+        let end = search::end(self.authority.names, search, query.question.name)?;
         if !end.is_ours && !forwarder.knows(&end.name) {
             return None;
         }
@@ -463,8 +473,9 @@ impl<N: NameSource> Answering<'_, N> {
         start: usize,
         out: &mut Vec<u8>,
     ) -> Option<Forwarded> {
-        let Incoming::Query(query) = query::parse(message) else { return None };
-        if forwarder.is_own_probe(query.question.name.as_str()) {
+        let mut text = NameText::default();
+        let Incoming::Query(query) = query::parse(message, &mut text) else { return None };
+        if forwarder.is_own_probe(query.question.name) {
             return None;
         }
         if !is_allowed {
@@ -506,7 +517,7 @@ impl<N: NameSource> Answering<'_, N> {
 /// What an answer is, as far as it counts as equal to others.
 fn kind_of<'q>(question: &'q Question<'_>, answered: &Answered, answer: &[u8]) -> Kind<'q> {
     let has_records = read_u16(answer, 6).is_some_and(|answers| answers > 0);
-    let (name, record_type) = (question.name.as_str(), question.record_type);
+    let (name, record_type) = (question.name, question.record_type);
     match answered.rcode {
         Rcode::NoError if has_records => match answered.wildcard.and_then(|at| name.get(at..)) {
             Some(above) => Kind::Wildcard(above, record_type),
@@ -551,7 +562,12 @@ mod tests {
         let message =
             |name: &[u8]| [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name, b"\x05mesos\0\0\x01\0\x01"].concat();
         let (one, two) = (message(b"\x01a"), message(b"\x02xy"));
-        let (Incoming::Query(one), Incoming::Query(two)) = (query::parse(&one), query::parse(&two)) else { panic!() };
+        let mut texts = [NameText::default(), NameText::default()];
+        let [first, second] = &mut texts;
+        let (Incoming::Query(one), Incoming::Query(two)) = (query::parse(&one, first), query::parse(&two, second))
+        else {
+            panic!()
+        };
         let answered = |wildcard| Answered { wildcard, ..Answered::plain(Some(record_type::A), Rcode::NoError) };
         // A header that says that there is an answer.
         let answer = [0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];

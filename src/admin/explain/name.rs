@@ -101,10 +101,10 @@ pub(super) fn explain(table: &Table, name: &str, wanted: Option<&str>) -> Result
         }
         Found::Node(zone, mut node) => {
             for record_type in RareType::ALL {
-                node.records.extend(table.names.rare(&out.name, record_type));
+                node.records.extend(table.names.rare(&out.name, record_type).into_vec());
             }
             out.zone = Some(zone.name.to_string());
-            let apex = if node.is_apex { apex(&zone, &table.config.dns) } else { Vec::new() };
+            let apex = if node.is_apex { apex(zone, &table.config.dns) } else { Vec::new() };
             out.take(&node, apex, table.config.dns.ttl_seconds);
         }
     }

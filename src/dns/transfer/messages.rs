@@ -12,11 +12,10 @@ use crate::config::checked::DnsConfig;
 use crate::dns::nameserver::absolute;
 use crate::dns::source::ZoneContents;
 use crate::dns::tsig::Session;
-use crate::dns::wire::name::NameText;
 use crate::dns::wire::query::Question;
 use crate::dns::wire::record::{Data, Owner, Soa, type_of};
 use crate::dns::wire::response::{Response, Section, Written};
-use crate::dns::wire::{CLASS_IN, HEADER_LEN, Rcode, flags, record_type};
+use crate::dns::wire::{CLASS_IN, Rcode, flags, record_type};
 
 /// Octets of one message: pointers to names reach 16 KiB far, and a larger message is no better compressed.
 const MESSAGE: usize = 16 * 1024;
@@ -155,7 +154,7 @@ impl Writer {
     ) -> Option<()> {
         let mut out = Vec::new();
         // Only the first message repeats the question (RFC 5936 §2.2.1 leaves the choice).
-        let question = self.question().filter(|_| self.is_first);
+        let question = self.is_first.then(|| self.question());
         let room = MESSAGE - self.request.session.as_ref().map_or(0, Session::octets);
         let mut response = Response::begin(&mut out, self.request.header, question.as_ref(), None, room);
         let mut count = 0;
@@ -177,12 +176,10 @@ impl Writer {
         self.sender.blocking_send(out).ok()
     }
 
-    fn question(&self) -> Option<Question<'_>> {
-        // It was read from a query; read again here, since the query is gone.
-        let wire = &*self.request.question;
-        let framed = [&[0; HEADER_LEN][..], wire].concat();
-        let (name, _) = NameText::read(&framed, HEADER_LEN)?;
-        Some(Question { wire, name, record_type: record_type::AXFR, class: CLASS_IN })
+    /// As it was asked: the name of the zone.
+    fn question(&self) -> Question<'_> {
+        let (wire, name) = (&*self.request.question, &*self.request.zone);
+        Question { wire, name, record_type: record_type::AXFR, class: CLASS_IN }
     }
 }
 

@@ -65,7 +65,7 @@ impl Request {
         Self {
             header: query.header,
             question: query.question.wire.into(),
-            zone: query.question.name.as_str().into(),
+            zone: query.question.name.into(),
             since: query.known_serial.filter(|_| is_incremental),
             session: None,
         }

@@ -1,7 +1,7 @@
 //! DNS over UDP: datagrams are read in batches, answered in place and sent, together where the kernel can, before the next
 //! batch.
 //!
-//! No task and no allocation for a datagram. Answers leave from the address that was asked: a socket on a concrete
+//! No task for a datagram, and no allocation for a batch (`tests/dns_allocations.rs`). Answers leave from the address that was asked: a socket on a concrete
 //! address does that by itself; on a wildcard the kernel tells the address with each datagram and is told it again.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -201,11 +201,14 @@ fn send_some<A: Address>(
     answers: &[u8],
     replies: &[Reply<A>],
 ) -> io::Result<usize> {
-    let octets: Vec<[IoSlice<'_>; 1]> =
-        replies.iter().map(|reply| [IoSlice::new(&answers[reply.start..reply.end])]).collect();
-    let clients: Vec<Option<A>> = replies.iter().map(|reply| Some(reply.client.to)).collect();
+    let octets_of = |reply: &Reply<A>| IoSlice::new(&answers[reply.start..reply.end]);
+    let octets: [[IoSlice<'_>; 1]; BATCH] =
+        std::array::from_fn(|at| [replies.get(at).map_or_else(|| IoSlice::new(&[]), octets_of)]);
+    let clients: [Option<A>; BATCH] = std::array::from_fn(|at| replies.get(at).map(|reply| reply.client.to));
+    // No more than a batch has.
+    let octets = &octets[..replies.len().min(BATCH)];
     let control = replies.first().and_then(|first| first.client.from.control());
-    Ok(sendmmsg(descriptor, departing, &octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
+    Ok(sendmmsg(descriptor, departing, octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.
@@ -304,7 +307,10 @@ impl<A: Address> Batch<A> {
     /// Reads what there is with one call.
     fn receive<L: LoadNames>(&mut self, descriptor: RawFd, worker: &Worker<L>) -> io::Result<usize> {
         let Self { headers, queries, local, answers, replies, waiting, .. } = self;
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = queries.iter_mut().map(|query| [IoSliceMut::new(query)]).collect();
+        let mut rest = queries.iter_mut();
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(rest.next().map_or_else(Default::default, |query| &mut query[..]))]
+        });
         let received = recvmmsg(descriptor, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
         Ok(worker.with_names(|names| {
             let mut count = 0;

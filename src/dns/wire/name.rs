@@ -22,13 +22,28 @@ pub struct NameText {
     len: usize,
 }
 
+impl Default for NameText {
+    /// The root's name.
+    fn default() -> Self {
+        Self { octets: [0; MAX_NAME], len: 0 }
+    }
+}
+
 impl NameText {
-    /// Reads the name at the start of `message[at..]`, without compression: a question is the first thing after the
-    /// header, so that a pointer in it could only point into the header.
-    ///
-    /// Returns the text and where the name ends. `None`: it is no name.
+    /// A text of its own, as [`NameText::fill`] makes it, and where the name ends.
     pub fn read(message: &[u8], at: usize) -> Option<(Self, usize)> {
-        let mut text = Self { octets: [0; MAX_NAME], len: 0 };
+        let mut text = Self::default();
+        let end = text.fill(message, at)?;
+        Some((text, end))
+    }
+
+    /// Reads the name at the start of `message[at..]` in place of what the text was, without compression: a question is the
+    /// first thing after the header, so that a pointer in it could only point into the header. In place, since a text is
+    /// large for something that would be moved from hand to hand for each query.
+    ///
+    /// Returns where the name ends. `None`: it is no name, and the text is none either.
+    pub fn fill(&mut self, message: &[u8], at: usize) -> Option<usize> {
+        self.len = 0;
         let mut position = at;
         loop {
             let length = *message.get(position)?;
@@ -42,10 +57,10 @@ impl NameText {
             if !is_label || position + length - at >= MAX_NAME {
                 return None;
             }
-            text.push_label(message.get(position..position + length)?);
+            self.push_label(message.get(position..position + length)?);
             position += length;
         }
-        Some((text, position))
+        Some(position)
     }
 
     /// The text.

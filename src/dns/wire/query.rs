@@ -24,12 +24,12 @@ impl Header {
 }
 
 /// The one question of a query.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// As received, to be echoed.
     pub wire: &'a [u8],
-    /// The name that is looked up.
-    pub name: NameText,
+    /// The name that is looked up, as a [`NameText`] has it.
+    pub name: &'a str,
     /// The type asked for.
     pub record_type: u16,
     /// The class asked for.
@@ -108,8 +108,8 @@ pub enum Incoming<'a> {
     Query(Query<'a>),
 }
 
-/// Reads a message.
-pub fn parse(message: &[u8]) -> Incoming<'_> {
+/// Reads a message. The question's name is read into `text`.
+pub fn parse<'a>(message: &'a [u8], text: &'a mut NameText) -> Incoming<'a> {
     let Some(counts) = Counts::read(message) else { return Incoming::Ignored(Ignored::Short) };
     let header = Header { id: counts.id, flags: counts.flags };
     if header.flags & flags::QR != 0 {
@@ -126,7 +126,7 @@ pub fn parse(message: &[u8]) -> Incoming<'_> {
         let rcode = if is_for_a_cookie { Rcode::NoError } else { Rcode::FormErr };
         return reject(None, edns_behind(message, &counts), rcode);
     }
-    let Some((question, at)) = read_question(message) else { return reject(None, None, Rcode::FormErr) };
+    let Some((question, at)) = read_question(message, text) else { return reject(None, None, Rcode::FormErr) };
     let Some((at, known_serial)) = read_prerequisites(message, at, &counts, question.record_type) else {
         return reject(Some(question), edns_behind(message, &counts), Rcode::FormErr);
     };
@@ -185,11 +185,11 @@ impl Counts {
     }
 }
 
-fn read_question(message: &[u8]) -> Option<(Question<'_>, usize)> {
-    let (name, end) = NameText::read(message, HEADER_LEN)?;
+fn read_question<'a>(message: &'a [u8], text: &'a mut NameText) -> Option<(Question<'a>, usize)> {
+    let end = text.fill(message, HEADER_LEN)?;
     let record_type = read_u16(message, end)?;
     let class = read_u16(message, end + 2)?;
-    let question = Question { wire: message.get(HEADER_LEN..end + 4)?, name, record_type, class };
+    let question = Question { wire: message.get(HEADER_LEN..end + 4)?, name: text.as_str(), record_type, class };
     Some((question, end + 4))
 }
 

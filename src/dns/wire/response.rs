@@ -15,6 +15,7 @@ use super::record::{Data, Owner};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPCODE_QUERY, Rcode, flags, record_type};
 use crate::cluster::event::{Binding, RecordData};
 use crate::dns::tsig::Fault;
+use crate::table::names::Denial;
 
 /// Octets of an OPT record without options.
 const OPT_LEN: usize = 11;
@@ -217,6 +218,19 @@ impl<'b> Response<'b> {
                 Written::Impossible
             }
         }
+    }
+
+    /// Adds the SOA record that is kept for denials of a zone in which the question's name lies. `false`: the message is as
+    /// before; the record has to be written anew, if there is room.
+    pub(crate) fn denial(&mut self, denial: &Denial, zone: &str) -> bool {
+        let Some(offset) = self.at_the_questions_end(zone) else { return false };
+        if self.class != CLASS_IN || self.len() + denial.size() > self.limit {
+            return false;
+        }
+        debug_assert!(is_name(&self.out[self.base..], usize::from(offset), zone), "{zone} is not what was asked");
+        denial.put((0xc000 | offset).to_be_bytes(), self.out);
+        self.counts[Section::Authority as usize] += 1;
+        true
     }
 
     /// The present place.
@@ -436,10 +450,15 @@ impl<'b> Response<'b> {
     /// Where the question's name ends in this one, of which it nearly always is the name of something within: looked at
     /// before all that is known.
     fn find_at_the_questions_end(&self, name: &str) -> Option<u16> {
+        let offset = self.at_the_questions_end(name)?;
+        is_name(&self.out[self.base..], usize::from(offset), name).then_some(offset)
+    }
+
+    /// Where `name` begins if it is the end of the question's, and can be pointed to.
+    fn at_the_questions_end(&self, name: &str) -> Option<u16> {
         // Each label has its length before it where the text has a dot behind it.
         let offset = self.question_end?.checked_sub(name.len() + 1)?;
-        let offset = u16::try_from(offset).ok().filter(|offset| self.known_names.contains(offset))?;
-        is_name(&self.out[self.base..], usize::from(offset), name).then_some(offset)
+        u16::try_from(offset).ok().filter(|offset| self.known_names.contains(offset))
     }
 
     fn find_known(&self, name: &str, complete: usize) -> Option<u16> {

@@ -94,6 +94,7 @@ pub(super) fn refresh_cluster(table: &mut Table, state: &ClusterState, cluster: 
         names.around = Around::new(&masters, &agents, called, &names.agent_names, &names.rules);
         names.masters = masters;
         names.agents = agents;
+        names.agents_kept = Arc::default();
         names.framework_names = framework_names(state, cluster);
         names.wanted_hosts = wanted_hosts(state, cluster);
         names.dotted_frameworks = dotted_frameworks(&names.framework_names, &names.rules);

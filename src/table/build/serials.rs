@@ -8,7 +8,7 @@ use crate::cluster::state::ClusterState;
 use crate::model::time::Timestamp;
 use crate::model::{reverse, serial};
 use crate::table::Table;
-use crate::table::names::{Content, Names, Zone, below};
+use crate::table::names::{Content, Names, below};
 
 /// Gives each zone whose content changed its next serial (`model::serial`). It rises with the content, and never falls. What is
 /// not ready has not been said to anybody.
@@ -30,7 +30,7 @@ pub(super) fn stamp(table: &mut Table, state: &mut ClusterState, now: Timestamp)
         }
         let serial = former.map_or_else(|| serial::first(now), |former| serial::next(former.serial, now));
         state.ledger.serials.insert(zone.zone.name.clone(), ZoneVersion { serial, content: Some(content) });
-        zone.zone = Arc::new(Zone { serial, ..(*zone.zone).clone() });
+        zone.zone = Arc::new(zone.zone.at(serial));
     }
 }
 

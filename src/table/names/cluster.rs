@@ -21,10 +21,11 @@ use std::sync::Arc;
 
 use super::group::{Member, TaskGroup};
 use super::ids::TaskIds;
+use super::kept::{AgentsKept, GroupKept};
 use super::parents::Parents;
 use super::records::{KeptRecords, Records};
 use super::rules::NamingRules;
-use super::{AddressNames, AgentNames, Around, Record, Shown, Vips};
+use super::{AddressNames, AgentNames, Around, Keeping, Record, Shown, Vips};
 use crate::cluster::event::RecordData;
 use crate::model::id::{ClusterName, FrameworkId};
 use crate::model::network::MastersFacts;
@@ -58,6 +59,8 @@ pub struct ClusterNames {
     pub(crate) parents: Parents,
     /// Addresses and ports of the agents.
     pub(crate) agents: Arc<[(IpAddr, u16)]>,
+    /// What they are answered with; made anew with them.
+    pub(crate) agents_kept: Arc<AgentsKept>,
     /// Agents by name.
     pub(crate) agent_names: AgentNames,
     /// Tasks by address, for the reverse zones.
@@ -88,16 +91,9 @@ pub(super) struct Findings {
     records: Vec<Record>,
     /// Those of a group, which are found as they are kept.
     kept: Option<KeptRecords>,
-    /// Nothing is to be kept for a group beyond what is.
-    is_passing: bool,
 }
 
 impl Findings {
-    /// Whether what a group is answered with is kept beside it.
-    pub(super) fn keeps(&self) -> bool {
-        !self.is_passing
-    }
-
     /// A rule knows the name: these are its records.
     pub(super) fn add(&mut self, records: impl IntoIterator<Item = Record>) {
         self.known = true;
@@ -150,29 +146,30 @@ impl Findings {
 impl ClusterNames {
     /// The records of a name relative to the zone; `None` if it does not exist.
     pub fn find(&self, name: &str) -> Option<Records> {
-        self.find_into(name, Findings::default())
+        self.find_by(name, Keeping::Keep)
     }
 
-    /// The same, for a list of all names: what is kept for those that are asked for would be kept for all.
-    pub(super) fn find_in_passing(&self, name: &str) -> Option<Records> {
-        self.find_into(name, Findings { is_passing: true, ..Findings::default() })
+    /// What is kept of a group's answers; `None`: the name is no group's of several tasks, or nothing is to be kept.
+    pub(super) fn kept(&self, name: &str, keeping: Keeping) -> Option<&GroupKept> {
+        self.groups.get(name).filter(|_| keeping == Keeping::Keep).and_then(TaskGroup::kept)
     }
 
-    fn find_into(&self, name: &str, mut found: Findings) -> Option<Records> {
+    pub(super) fn find_by(&self, name: &str, keeping: Keeping) -> Option<Records> {
+        let mut found = Findings::default();
         if let Some(records) = self.find_by_id(name) {
             return Some(records);
         }
         if name.starts_with('_') {
             self.fixed_services(name, &mut found);
-            self.task_services(name, &mut found);
+            self.task_services(name, keeping, &mut found);
         } else {
             self.fixed_hosts(name, &mut found);
         }
         // A discovery name as it was written may begin with an underscore.
-        self.task_hosts(name, &mut found);
+        self.task_hosts(name, keeping, &mut found);
         // Names that are not held exist by their records alone.
         found.known &= self.rules.hold || !found.is_empty();
-        let found = found.into_records().or_else(|| self.further(name).map(Records::from));
+        let found = found.into_records().or_else(|| self.further(name, keeping));
         found.or_else(|| {
             // `_leader._tcp` and `_leader._udp` always exist, and so do the names above them.
             (matches!(name, "_tcp" | "_udp") || self.parents.contains(name)).then(Records::default)
@@ -182,7 +179,10 @@ impl ClusterNames {
     fn fixed_hosts(&self, name: &str, found: &mut Findings) {
         match name {
             "leader" => found.add_addresses(self.masters.leader.map(|leader| leader.ip())),
-            "slave" => found.add_addresses(self.agents.iter().map(|(address, _)| *address)),
+            "slave" => found.add_kept(self.agents_kept.addresses.get_or_init(|| {
+                let addresses = self.agents.iter().map(|(address, _)| *address);
+                KeptRecords::of_addresses(addresses)
+            })),
             "master" => {
                 found.add_addresses(self.masters.masters.iter().chain(&self.masters.leader).map(SocketAddr::ip));
             }
@@ -205,8 +205,10 @@ impl ClusterNames {
                 found.add(self.masters.leader.map(|leader| self.srv(leader.port(), "leader")));
             }
             "_slave._tcp" => {
-                let ports: BTreeSet<u16> = self.agents.iter().map(|(_, port)| *port).collect();
-                found.add(ports.into_iter().map(|port| self.srv(port, "slave")));
+                found.add_kept(self.agents_kept.services.get_or_init(|| {
+                    let ports: BTreeSet<u16> = self.agents.iter().map(|(_, port)| *port).collect();
+                    KeptRecords::new(ports.into_iter().map(|port| self.srv(port, "slave")).collect())
+                }));
             }
             _ => {}
         }

@@ -15,9 +15,12 @@ use super::bindings::{Use, binding};
 use super::cluster::{ClusterNames, Findings};
 use super::facts::{agent_text, task_text};
 use super::group::{Member, NameRank};
+use super::kept::GroupKept;
 use super::label::service_label;
+use super::ports::{GroupPorts, Place};
+use super::records::{KeptRecords, Records};
 use super::services::speaks;
-use super::{Content, Names, Record, below, networks};
+use super::{Content, Keeping, Names, Record, below, networks};
 use crate::cluster::event::RecordData;
 use crate::config::checked::ExtraName;
 
@@ -59,52 +62,76 @@ struct Port<'a> {
 
 impl Names {
     /// A name's records of a rare type; absolute, lower case, without the final dot.
-    pub fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+    pub fn rare(&self, name: &str, record_type: RareType) -> Records {
+        self.rare_by(name, record_type, Keeping::Keep)
+    }
+
+    pub(super) fn rare_by(&self, name: &str, record_type: RareType, keeping: Keeping) -> Records {
         let zone = self.zones.iter().find_map(|zone| Some((zone, below(name, &zone.zone.name)?)));
         match zone {
             // A name that a file has is the file's alone.
             Some((zone, below)) if zone.ready && !zone.beside.has(name) => match &zone.content {
-                Content::Cluster(names) => names.rare(below, record_type),
-                _ => Vec::new(),
+                Content::Cluster(names) => names.rare(below, record_type, keeping),
+                _ => Records::default(),
             },
-            _ => Vec::new(),
+            _ => Records::default(),
         }
     }
 }
 
 impl ClusterNames {
     /// The records of a name that none of Mesos-DNS's rules knows, relative to the zone.
-    pub(super) fn further(&self, name: &str) -> Option<Vec<Record>> {
-        self.agent_hosts(name).or_else(|| self.port_services(name)).or_else(|| self.network_names(name))
+    pub(super) fn further(&self, name: &str, keeping: Keeping) -> Option<Records> {
+        let hosts = || self.agent_hosts(name).map(Records::from);
+        let in_networks = || self.network_names(name).map(Records::from);
+        hosts().or_else(|| self.port_services(name, keeping)).or_else(in_networks)
     }
 
-    fn rare(&self, name: &str, record_type: RareType) -> Vec<Record> {
+    fn rare(&self, name: &str, record_type: RareType, keeping: Keeping) -> Records {
         match record_type {
-            RareType::Text if self.rules.extra.has(ExtraName::Text) => self.texts(name),
-            RareType::Svcb if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Any),
-            RareType::Https if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Https),
-            _ => Vec::new(),
+            RareType::Text if self.rules.extra.has(ExtraName::Text) => self.texts(name, keeping),
+            RareType::Svcb if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Any, keeping),
+            RareType::Https if self.rules.extra.has(ExtraName::Bindings) => self.bindings(name, Use::Https, keeping),
+            _ => Records::default(),
         }
     }
 
-    fn texts(&self, name: &str) -> Vec<Record> {
-        let tasks = self.instances(name).into_iter().filter(|instance| instance.is_named);
-        let tasks = tasks.map(|instance| task_text(&instance.member.view));
-        let agents = self.agents_called(name).unwrap_or_default().iter().map(|agent| agent_text(agent));
-        tasks.chain(agents).take(MAX_TEXTS).map(|data| Record { data, ttl: None }).collect()
+    fn texts(&self, name: &str, keeping: Keeping) -> Records {
+        let agents = self.agents_called(name).unwrap_or_default();
+        let make = || {
+            let tasks = self.instances(name).into_iter().filter(|instance| instance.is_named);
+            let tasks = tasks.map(|instance| task_text(&instance.member.view));
+            let agents = agents.iter().map(|agent| agent_text(agent));
+            tasks.chain(agents).take(MAX_TEXTS).map(|data| Record { data, ttl: None }).collect::<Vec<_>>()
+        };
+        // Agents come and go without the group.
+        match self.kept(name, keeping).filter(|_| agents.is_empty()) {
+            Some(kept) => Records::Kept(kept.texts.get_or_init(|| KeptRecords::new(make())).clone()),
+            None => make().into(),
+        }
     }
 
-    fn bindings(&self, name: &str, wanted: Use) -> Vec<Record> {
+    fn bindings(&self, name: &str, wanted: Use, keeping: Keeping) -> Records {
         let (service, host) = split_service(name);
+        let asked = match service {
+            Service::None => None,
+            Service::Port(label, protocol) => Some((label, protocol)),
+            Service::Protocol(_) => return Records::default(),
+        };
+        let make = || self.make_bindings(host, asked, wanted);
+        match self.kept(host, keeping).map(|kept| self.group_ports(kept, host).bindings(asked, wanted)) {
+            Some(Place::Here(place)) => Records::Kept(place.get_or_init(|| KeptRecords::new(make())).clone()),
+            Some(Place::Nowhere) => Records::default(),
+            Some(Place::Unkept) | None => make().into(),
+        }
+    }
+
+    /// The records of a host's ports, or of one by label and protocol.
+    fn make_bindings(&self, host: &str, asked: Option<(&str, &str)>, wanted: Use) -> Vec<Record> {
         let mut all: BTreeSet<RecordData> = BTreeSet::new();
         for instance in self.instances(host).into_iter().filter(|instance| instance.is_named) {
             for port in self.ports(&instance.member) {
-                let is_asked = match service {
-                    Service::None => true,
-                    Service::Port(label, protocol) => port.label == label && self.is_over(&port, protocol),
-                    Service::Protocol(_) => false,
-                };
-                if is_asked {
+                if asked.is_none_or(|(label, protocol)| port.label == label && self.is_over(&port, protocol)) {
                     let said = instance.member.view.said_port(port.number);
                     let name = port.declared.map_or("", |(name, _)| name);
                     let protocol = port.declared.map_or("", |(_, protocol)| protocol);
@@ -117,7 +144,7 @@ impl ClusterNames {
     }
 
     /// `_PORT._PROTO.HOST`, and `_PROTO.HOST` above it.
-    fn port_services(&self, name: &str) -> Option<Vec<Record>> {
+    fn port_services(&self, name: &str, keeping: Keeping) -> Option<Records> {
         if !name.starts_with('_') || !self.rules.extra.has(ExtraName::Services) {
             return None;
         }
@@ -126,10 +153,39 @@ impl ClusterNames {
         if !self.members_by_id(host).is_empty() {
             return None;
         }
-        let mut found = Findings::default();
-        self.port_services_in(name, None, &mut found);
-        let records = found.into_records()?.into_vec();
+        let make = || {
+            let mut found = Findings::default();
+            self.port_services_in(name, None, &mut found);
+            found
+        };
+        let ports = self.kept(host, keeping).map(|kept| self.group_ports(kept, host));
+        let records = match (service, ports) {
+            (Service::Port(label, protocol), Some(ports)) => match ports.services(label, protocol) {
+                Place::Here(place) => Records::Kept(place.get_or_init(|| make().into_kept()).clone()),
+                Place::Nowhere => return None,
+                Place::Unkept => make().into_records()?,
+            },
+            (Service::Protocol(protocol), Some(ports)) => match ports.has_protocol(protocol) {
+                Some(true) => Records::default(),
+                Some(false) => return None,
+                None => make().into_records()?,
+            },
+            _ => make().into_records()?,
+        };
         (self.rules.hold || !records.is_empty() || matches!(service, Service::Protocol(_))).then_some(records)
+    }
+
+    /// What is kept of the ports of the group that goes by `host`.
+    fn group_ports<'k>(&self, kept: &'k GroupKept, host: &str) -> &'k GroupPorts {
+        kept.ports.get_or_init(|| {
+            let mut asked = BTreeSet::new();
+            for instance in self.instances(host) {
+                for port in self.ports(&instance.member) {
+                    asked.extend(self.protocols(&port).into_iter().map(|protocol| (port.label.clone(), protocol)));
+                }
+            }
+            GroupPorts::of(asked)
+        })
     }
 
     /// Adds the services of a name `_PORT._PROTO.HOST`, in one network or as they are without a word of it.

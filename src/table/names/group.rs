@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 use super::kept::GroupKept;
 use super::label::{LABEL, agent_tail, hash_text, suffixed, task_hash};
 use super::rules::NamingRules;
@@ -180,9 +182,9 @@ impl TaskGroup {
     }
 
     /// The tasks that are named now.
-    pub fn named(&self, unhealthy: NameUnhealthy) -> Vec<&Member> {
+    pub fn named(&self, unhealthy: NameUnhealthy) -> SmallVec<[&Member; 4]> {
         let of = |rank: NameRank| self.members.iter().filter(move |member| member.rank(unhealthy) == rank);
-        let first: Vec<_> = of(NameRank::First).collect();
+        let first: SmallVec<[&Member; 4]> = of(NameRank::First).collect();
         if first.is_empty() { of(NameRank::Reserve).collect() } else { first }
     }
 

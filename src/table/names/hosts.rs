@@ -1,5 +1,6 @@
 //! Addresses of tasks: `T.FW` and `T-HASH-TAIL.FW`, and the same below `slave` for their agents.
 
+use super::Keeping;
 use super::cluster::{ClusterNames, Findings};
 use super::group::{Member, NameRank};
 use super::kept::GroupAddresses;
@@ -31,17 +32,17 @@ impl Whose {
 
 impl ClusterNames {
     /// Adds the addresses of the tasks that a name stands for.
-    pub(super) fn task_hosts(&self, name: &str, found: &mut Findings) {
-        self.hosts_at(name, Whose::Tasks, found);
+    pub(super) fn task_hosts(&self, name: &str, keeping: Keeping, found: &mut Findings) {
+        self.hosts_at(name, Whose::Tasks, keeping, found);
         if let Some(name) = name.strip_suffix(".slave") {
-            self.hosts_at(name, Whose::Agents, found);
+            self.hosts_at(name, Whose::Agents, keeping, found);
         }
     }
 
-    fn hosts_at(&self, name: &str, whose: Whose, found: &mut Findings) {
+    fn hosts_at(&self, name: &str, whose: Whose, keeping: Keeping, found: &mut Findings) {
         let is_named = |member: &&Member| member.rank(self.rules.unhealthy) != NameRank::Never;
         if let Some(group) = self.groups.get(name) {
-            match group.kept().filter(|_| found.keeps()) {
+            match group.kept().filter(|_| keeping == Keeping::Keep) {
                 Some(kept) => found.add_kept(whose.kept(kept.addresses(group, self.rules.unhealthy))),
                 None => {
                     found.add([]);

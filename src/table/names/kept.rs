@@ -1,4 +1,4 @@
-//! What is kept of a group's answers, beside the group: its addresses, and the services that it has.
+//! What is kept of a group's answers, beside the group: its addresses, the services that it has, its facts and its ports.
 //!
 //! Invariants: everything is made from the group's tasks and the rules of its zone alone, neither of which changes during
 //! its life (a change makes another group, new rules another zone), when it is asked for the first time; whether it is
@@ -10,19 +10,34 @@ use std::sync::{Arc, OnceLock};
 
 use super::group::{Member, TaskGroup};
 use super::label::service_label;
+use super::ports::GroupPorts;
 use super::records::KeptRecords;
 use super::rules::NamingRules;
 use crate::config::checked::NameUnhealthy;
 
 /// Services of one group that are kept. Those of a group with more, whose tasks differ in the names of their ports, are made
 /// each time.
-const MOST_SERVICES: usize = 64;
+pub(super) const MOST_SERVICES: usize = 64;
 
 /// What is kept for one group.
 #[derive(Debug, Default)]
 pub(super) struct GroupKept {
     addresses: OnceLock<GroupAddresses>,
     services: OnceLock<Option<GroupServices>>,
+    /// Addresses of the tasks' own, as DC/OS says them.
+    pub(super) containers: OnceLock<KeptRecords>,
+    /// Addresses where DC/OS says that the tasks are reached.
+    pub(super) reached: OnceLock<KeptRecords>,
+    /// Facts of some of the tasks.
+    pub(super) texts: OnceLock<KeptRecords>,
+    pub(super) ports: OnceLock<GroupPorts>,
+}
+
+/// What is kept for all agents of a cluster, of which there may be as many as a group has tasks: `slave` and its services.
+#[derive(Debug, Default)]
+pub(crate) struct AgentsKept {
+    pub(super) addresses: OnceLock<KeptRecords>,
+    pub(super) services: OnceLock<KeptRecords>,
 }
 
 /// What a group's name, and the same below `slave`, are answered with.

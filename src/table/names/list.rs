@@ -8,7 +8,7 @@ use super::cluster::{ClusterNames, numbered_masters};
 use super::further::RareType;
 use super::group::{Member, NameRank, task_labels};
 use super::label::{NAME, service_label};
-use super::{Content, Names, Record, ZoneNames};
+use super::{Content, Keeping, Names, Record, ZoneNames};
 use crate::cluster::event::RecordData;
 use crate::table::task::TaskView;
 
@@ -43,9 +43,10 @@ impl Names {
 
     /// Those of these names of a zone that have records, with them.
     fn with_records(&self, zone: &ZoneNames, names: BTreeSet<String>) -> Vec<(String, Vec<Record>)> {
-        let records = |name: String| match self.find_by(&name, ClusterNames::find_in_passing) {
+        let records = |name: String| match self.find_by(&name, Keeping::Pass) {
             super::Found::Node(_, mut node) => {
-                node.records.extend(RareType::ALL.iter().flat_map(|record_type| self.rare(&name, *record_type)));
+                let rare = |record_type: &RareType| self.rare_by(&name, *record_type, Keeping::Pass).into_vec();
+                node.records.extend(RareType::ALL.iter().flat_map(rare));
                 Some((name, node.records.into_vec())).filter(|(_, records)| !records.is_empty())
             }
             // RFC 5936 §3.5: delegations, glue, and what else files have there.

@@ -8,6 +8,7 @@ mod agents;
 mod bindings;
 pub mod cluster;
 mod dcos;
+mod denial;
 mod difference;
 mod facts;
 pub mod further;
@@ -21,6 +22,7 @@ mod list;
 mod nearness;
 mod networks;
 pub mod parents;
+mod ports;
 pub mod records;
 mod reverse;
 pub mod rules;
@@ -31,16 +33,17 @@ mod weights;
 
 pub(crate) use agents::{AgentNames, ill_named};
 pub(crate) use dcos::Vips;
+pub(crate) use denial::Denial;
 pub(crate) use lengths::left_out;
 pub(crate) use reverse::{AddressNames, own_addresses};
 pub(crate) use shown::{Around, Pointers, Shown, settings};
 pub(crate) use statics::{Spread, StaticNames};
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::cluster::event::{HostAddresses, RecordData};
-use crate::config::checked::DcosConfig;
+use crate::config::checked::{DcosConfig, DnsConfig};
 use crate::model::dcos::ZoneKind;
 use crate::model::id::ClusterName;
 use crate::model::zone_slot::ZoneSlot;
@@ -49,7 +52,7 @@ use cluster::ClusterNames;
 use records::Records;
 
 /// A zone this server is authoritative for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Zone {
     /// Its name, lower case, without the final dot.
     pub name: Arc<str>,
@@ -57,14 +60,42 @@ pub struct Zone {
     pub serial: u32,
     /// Its number among counters.
     pub slot: ZoneSlot,
+    /// Made when somebody is told that something is missing.
+    denial: OnceLock<Option<Denial>>,
 }
 
 impl Zone {
     /// A zone at this serial.
     pub fn new(name: Arc<str>, serial: u32) -> Self {
-        Self { slot: ZoneSlot::of(&name), name, serial }
+        Self { slot: ZoneSlot::of(&name), name, serial, denial: OnceLock::new() }
+    }
+
+    /// The same zone at another serial.
+    pub(crate) fn at(&self, serial: u32) -> Self {
+        Self { serial, ..self.clone() }
+    }
+
+    /// The SOA record of its denials as octets, where it is kept so: with these settings, the table's own.
+    pub(crate) fn denial(&self, config: &DnsConfig) -> Option<&Denial> {
+        self.denial.get_or_init(|| Denial::of(self, config)).as_ref().filter(|denial| denial.says(config))
     }
 }
+
+/// What is kept of its denials stays with the original: a copy may become the zone at another serial.
+impl Clone for Zone {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), serial: self.serial, slot: self.slot, denial: OnceLock::new() }
+    }
+}
+
+/// Whether something was denied already is no difference.
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.serial, self.slot) == (&other.name, other.serial, other.slot)
+    }
+}
+
+impl Eq for Zone {}
 
 /// A record of a name; the owner is the name asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,27 +113,27 @@ impl Record {
     }
 }
 
-/// What is known of a name.
+/// What is known of a name. The zone is lent: a count of its holders would be written for every query, by all threads.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum Found<'n> {
     /// It lies in none of our zones.
     Outside,
     /// Its zone is ours, and the source of its names has not spoken yet: nobody may conclude that it is missing.
-    Unready(Arc<Zone>),
+    Unready(&'n Zone),
     /// Its zone is ours and has no such name, nor one below it (RFC 8020): NXDOMAIN.
-    Missing(Arc<Zone>),
+    Missing(&'n Zone),
     /// The name exists.
-    Node(Arc<Zone>, Node),
+    Node(&'n Zone, Node),
     /// It lies in a zone below one of ours that others serve.
-    Delegated(Arc<Zone>, Box<Delegation>),
+    Delegated(&'n Zone, Box<Delegation>),
 }
 
-impl Found {
+impl<'n> Found<'n> {
     /// The zone of ours that the name lies in.
-    pub fn zone(&self) -> Option<&Arc<Zone>> {
+    pub fn zone(&self) -> Option<&'n Zone> {
         match self {
             Self::Outside => None,
-            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) | Self::Delegated(zone, _) => Some(zone),
+            Self::Unready(zone) | Self::Missing(zone) | Self::Node(zone, _) | Self::Delegated(zone, _) => Some(*zone),
         }
     }
 }
@@ -180,43 +211,48 @@ pub(crate) enum Content {
     Dcos(ClusterName, ZoneKind),
 }
 
-/// How the records of a name of a cluster are found.
-type OfCluster = fn(&ClusterNames, &str) -> Option<Records>;
+/// Whether what is made for an answer is kept for whoever asks next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// As for those who ask.
+    Keep,
+    /// For a list of all names, which would keep it for all.
+    Pass,
+}
 
 impl Names {
     /// Finds a name: lower case, absolute, without the final dot.
-    pub fn find(&self, name: &str) -> Found {
-        self.find_by(name, ClusterNames::find)
+    pub fn find(&self, name: &str) -> Found<'_> {
+        self.find_by(name, Keeping::Keep)
     }
 
-    /// The same, where `of_cluster` finds the names of a cluster.
-    fn find_by(&self, name: &str, of_cluster: OfCluster) -> Found {
+    fn find_by(&self, name: &str, keeping: Keeping) -> Found<'_> {
         for zone in &self.zones {
             let Some(below) = below(name, &zone.zone.name) else { continue };
             if !zone.ready {
-                return Found::Unready(zone.zone.clone());
+                return Found::Unready(&zone.zone);
             }
             if let Some(delegation) = zone.statics().delegation(name, below) {
-                return Found::Delegated(zone.zone.clone(), Box::new(delegation));
+                return Found::Delegated(&zone.zone, Box::new(delegation));
             }
             let is_apex = below.is_empty();
-            let node = self.find_in(zone, name, below, of_cluster).map(|records| Node::new(is_apex, records));
+            let node = self.find_in(zone, name, below, keeping).map(|records| Node::new(is_apex, records));
             let node = node.or_else(|| self.wildcard(zone, name, below));
             return match node.or_else(|| is_apex.then(|| Node::new(is_apex, Records::default()))) {
-                Some(node) => Found::Node(zone.zone.clone(), node),
-                None => Found::Missing(zone.zone.clone()),
+                Some(node) => Found::Node(&zone.zone, node),
+                None => Found::Missing(&zone.zone),
             };
         }
         Found::Outside
     }
 
     /// The records of a name that stands in a zone as it is.
-    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str, of_cluster: OfCluster) -> Option<Records> {
+    fn find_in(&self, zone: &ZoneNames, name: &str, below: &str, keeping: Keeping) -> Option<Records> {
         let made = || match &zone.content {
-            Content::Cluster(names) => of_cluster(names, below),
+            Content::Cluster(names) => names.find_by(below, keeping),
             Content::Static(names) => names.find(name).map(Records::from),
             Content::Reverse(_) => self.find_reverse(name).map(Records::from),
-            Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, cluster, *kind, below),
+            Content::Dcos(cluster, kind) => self.find_dcos(&zone.zone, (cluster, *kind), below, keeping),
         };
         let records = zone.beside.records(name).map(Records::from).or_else(made);
         records.or_else(|| zone.beside.is_above(name).then(Records::default))
@@ -231,7 +267,7 @@ impl Names {
         }
         let apex = name.len() - zone.zone.name.len();
         let exists =
-            |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..], ClusterNames::find).is_some();
+            |at: &usize| *at == apex || self.find_in(zone, &name[*at..], &below[*at..], Keeping::Keep).is_some();
         let encloser = below.match_indices('.').map(|(dot, _)| dot + 1).chain([apex]).find(exists)?;
         let records = statics.records(&format!("*.{}", &name[encloser..]))?;
         Some(Node { is_apex: false, records: records.into(), wildcard: Some(encloser) })

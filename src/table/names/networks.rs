@@ -60,7 +60,7 @@ impl ClusterNames {
         }
         let mut found = Findings::default();
         if inner.starts_with('_') {
-            self.task_services_in(inner, Some(network), &mut found);
+            self.task_services_in(inner, network, &mut found);
             self.port_services_in(inner, Some(network), &mut found);
         } else {
             for instance in self.instances(inner) {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Record;
 use crate::cluster::event::RecordData;
@@ -20,10 +20,23 @@ pub enum Records {
     Kept(KeptRecords),
 }
 
-/// Addresses and services: sorted by what they say, each once, without a time to live of their own, and nothing else among
-/// them. Copies share them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptRecords(Arc<[Record]>);
+/// Addresses, services, how these are used, and texts: sorted by what they say, each once, without a time to live of their
+/// own, and nothing else among them. Copies share them.
+#[derive(Clone, Debug)]
+pub struct KeptRecords(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    records: Box<[Record]>,
+    /// The same as other zones say them, which have the same names.
+    elsewhere: OnceLock<Box<[Elsewhere; MIRRORS]>>,
+}
+
+/// A zone, and what it says.
+type Elsewhere = OnceLock<(Arc<str>, KeptRecords)>;
+
+/// Zones that have the names of another one; more have what they say made each time.
+const MIRRORS: usize = 3;
 
 impl KeptRecords {
     /// The records of these addresses.
@@ -31,12 +44,30 @@ impl KeptRecords {
         Self::new(addresses.map(Record::of_address).collect())
     }
 
-    /// These addresses and services.
+    /// These records.
     pub(super) fn new(mut records: Vec<Record>) -> Self {
         debug_assert!(records.iter().all(|record| rank(record) < OTHER && record.ttl.is_none()), "{records:?}");
         records.sort_unstable_by(|one, other| one.data.cmp(&other.data));
         records.dedup();
-        Self(records.into())
+        Self(Arc::new(Shared { records: records.into(), elsewhere: OnceLock::new() }))
+    }
+
+    /// These records as another zone says them: as they are made, and kept for who asks next. `None`: `make` has nothing that
+    /// may be kept.
+    pub(super) fn elsewhere(&self, zone: &Arc<str>, make: impl FnOnce() -> Option<Vec<Record>>) -> Option<Self> {
+        for place in &**self.0.elsewhere.get_or_init(Box::default) {
+            match place.get() {
+                Some((known, records)) if known == zone => return Some(records.clone()),
+                Some(_) => {}
+                None => {
+                    let made = Self::new(make()?);
+                    // Where somebody else was faster, that one's is kept.
+                    let _ = place.set((zone.clone(), made.clone()));
+                    return Some(made);
+                }
+            }
+        }
+        make().map(Self::new)
     }
 
     /// Those of type A.
@@ -54,22 +85,50 @@ impl KeptRecords {
         self.run(SERVICE)
     }
 
+    /// Those of type SVCB.
+    pub fn svcb(&self) -> &[Record] {
+        self.run(SVCB)
+    }
+
+    /// Those of type HTTPS.
+    pub fn https(&self) -> &[Record] {
+        self.run(HTTPS)
+    }
+
+    /// Those of type TXT.
+    pub fn texts(&self) -> &[Record] {
+        self.run(TEXT)
+    }
+
     /// All of them.
     pub fn all(&self) -> &[Record] {
-        &self.0
+        &self.0.records
     }
 
     fn run(&self, wanted: u8) -> &[Record] {
-        let begin = self.0.partition_point(|record| rank(record) < wanted);
-        let end = self.0.partition_point(|record| rank(record) <= wanted);
-        &self.0[begin..end]
+        let all = self.all();
+        let begin = all.partition_point(|record| rank(record) < wanted);
+        let end = all.partition_point(|record| rank(record) <= wanted);
+        &all[begin..end]
     }
 }
+
+/// What they say is what counts.
+impl PartialEq for KeptRecords {
+    fn eq(&self, other: &Self) -> bool {
+        self.all() == other.all()
+    }
+}
+
+impl Eq for KeptRecords {}
 
 const V4: u8 = 0;
 const V6: u8 = 1;
 const SERVICE: u8 = 2;
-const OTHER: u8 = 3;
+const SVCB: u8 = 3;
+const HTTPS: u8 = 4;
+const TEXT: u8 = 5;
+const OTHER: u8 = 6;
 
 /// Where records of a type stand among others: as their data sorts.
 fn rank(record: &Record) -> u8 {
@@ -77,6 +136,9 @@ fn rank(record: &Record) -> u8 {
         RecordData::A(_) => V4,
         RecordData::Aaaa(_) => V6,
         RecordData::Srv { .. } => SERVICE,
+        RecordData::Svcb(_) => SVCB,
+        RecordData::Https(_) => HTTPS,
+        RecordData::Txt(_) => TEXT,
         _ => OTHER,
     }
 }
@@ -86,7 +148,7 @@ impl Records {
     pub fn into_vec(self) -> Vec<Record> {
         match self {
             Self::Made(records) => records,
-            Self::Kept(addresses) => addresses.0.to_vec(),
+            Self::Kept(kept) => kept.all().to_vec(),
         }
     }
 }
@@ -97,7 +159,7 @@ impl Deref for Records {
     fn deref(&self) -> &[Record] {
         match self {
             Self::Made(records) => records,
-            Self::Kept(addresses) => addresses.all(),
+            Self::Kept(kept) => kept.all(),
         }
     }
 }
@@ -163,6 +225,30 @@ mod tests {
         let made = Records::from(kept.all().to_vec());
         assert_eq!(Records::Kept(kept.clone()), made);
         assert_eq!(format!("{:?}", Records::Kept(kept)), format!("{made:?}"));
+    }
+
+    #[test]
+    fn what_other_zones_say_is_kept_for_a_few_of_them() {
+        let srv = |target: &str| {
+            vec![Record { data: RecordData::Srv { priority: 0, weight: 1, port: 1, target: target.into() }, ttl: None }]
+        };
+        let kept = KeptRecords::new(srv("a.mesos"));
+        let zones: Vec<Arc<str>> = (0..5).map(|n| format!("z{n}").into()).collect();
+        let made = std::cell::Cell::new(0);
+        for _ in 0..3 {
+            for zone in &zones {
+                let make = || {
+                    made.set(made.get() + 1);
+                    Some(srv(&format!("a.{zone}")))
+                };
+                assert_eq!(kept.elsewhere(zone, make).unwrap().all(), srv(&format!("a.{zone}")));
+            }
+        }
+        assert_eq!(made.get(), MIRRORS + 3 * (zones.len() - MIRRORS));
+        assert_eq!(kept.elsewhere(&"other".into(), || None), None);
+        let empty = KeptRecords::new(Vec::new());
+        assert_eq!(empty.elsewhere(&zones[0], || None), None);
+        assert!(empty.elsewhere(&zones[0], || Some(Vec::new())).is_some(), "what could not be kept may be later");
     }
 
     #[test]

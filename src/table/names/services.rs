@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Keeping;
 use super::cluster::{ClusterNames, Findings};
 use super::group::{Member, TaskGroup};
 use super::label::{NAME, service_label};
@@ -48,46 +49,57 @@ struct Asked<'a> {
 
 impl ClusterNames {
     /// Adds the services of the tasks that a name stands for.
-    pub(super) fn task_services(&self, name: &str, found: &mut Findings) {
-        self.task_services_in(name, None, found);
+    pub(super) fn task_services(&self, name: &str, keeping: Keeping, found: &mut Findings) {
+        self.task_services_by(name, None, keeping, found);
     }
 
-    /// … in one network, where agents have no part.
-    pub(super) fn task_services_in(&self, name: &str, network: Option<&str>, found: &mut Findings) {
+    /// … in one network, where agents have no part. Such names are few, and asked for by few.
+    pub(super) fn task_services_in(&self, name: &str, network: &str, found: &mut Findings) {
+        self.task_services_by(name, Some(network), Keeping::Pass, found);
+    }
+
+    fn task_services_by(&self, name: &str, network: Option<&str>, keeping: Keeping, found: &mut Findings) {
         let readings = ServiceName::readings(name).into_iter().filter(|query| network.is_none() || !query.on_agents);
         for query in readings.map(|query| ServiceName { network, ..query }) {
             // `_a._b._tcp.fw`: port `a` of task `b`. `_a._tcp.fw`: task `a`. A discovery name as it was written may
             // have dots, so the task's part may be several labels.
-            self.task_service(query.service, None, &query, found);
+            self.task_service((query.service, None), &query, keeping, found);
             for (at, _) in query.service.match_indices("._").filter(|_| !query.on_agents) {
-                self.task_service(&query.service[at + 2..], Some(&query.service[..at]), &query, found);
+                let (port, task) = (&query.service[..at], &query.service[at + 2..]);
+                self.task_service((task, Some(port)), &query, keeping, found);
             }
         }
     }
 
-    fn task_service(&self, task: &str, port: Option<&str>, query: &ServiceName<'_>, found: &mut Findings) {
+    fn task_service(
+        &self,
+        (task, port): (&str, Option<&str>),
+        query: &ServiceName<'_>,
+        keeping: Keeping,
+        found: &mut Findings,
+    ) {
         let key = format!("{task}.{}", query.framework);
         let key = self.shortened.get(&*key).map_or(&*key, |whole| whole);
         let Some(group) = self.groups.get(key) else { return };
         let task = key.strip_suffix(query.framework).and_then(|task| task.strip_suffix('.')).unwrap_or(task);
-        self.group_services(&Asked { group, task, port, query }, found);
+        self.group_services(&Asked { group, task, port, query }, keeping, found);
     }
 
-    fn group_services(&self, asked: &Asked<'_>, found: &mut Findings) {
+    fn group_services(&self, asked: &Asked<'_>, keeping: Keeping, found: &mut Findings) {
         let Asked { group, task, port, query } = *asked;
-        // Names in networks are few, and asked for by few.
-        let kept = group.kept().filter(|_| query.network.is_none() && found.keeps());
+        let make = |found: &mut Findings| self.make_services(asked, found);
+        let kept = group.kept().filter(|_| keeping == Keeping::Keep);
         match kept.and_then(|kept| kept.services(group, task, query.framework, &self.rules)) {
             Some(services) => {
                 if let Some(kept) = services.get(port, query.protocol, query.on_agents) {
                     found.add_kept(kept.get_or_init(|| {
                         let mut made = Findings::default();
-                        self.make_services(asked, &mut made);
+                        make(&mut made);
                         made.into_kept()
                     }));
                 }
             }
-            None => self.make_services(asked, found),
+            None => make(found),
         }
     }
 

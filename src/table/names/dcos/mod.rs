@@ -14,14 +14,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::cluster::ClusterNames;
-use super::group::Member;
+use super::group::{Member, TaskGroup};
+use super::kept::GroupKept;
 use super::label::NAME;
-use super::records::Records;
+use super::records::{KeptRecords, Records};
 use super::rules::NamingRules;
-use super::{Content, Names, Record, Zone};
+use super::{Content, Keeping, Names, Record, Zone};
 use crate::cluster::event::{Binding, RecordData};
-use crate::config::checked::DcosConfig;
+use crate::config::checked::{DcosConfig, NameUnhealthy};
 use crate::model::dcos::ZoneKind as Kind;
 use crate::model::id::ClusterName;
 
@@ -29,15 +32,22 @@ pub(crate) use vips::{Vips, names_of};
 
 impl Names {
     /// The records of a name of a DC/OS zone; `None` if it does not exist.
-    pub(super) fn find_dcos(&self, zone: &Zone, cluster: &ClusterName, kind: Kind, below: &str) -> Option<Records> {
+    pub(super) fn find_dcos(
+        &self,
+        zone: &Zone,
+        (cluster, kind): (&ClusterName, Kind),
+        below: &str,
+        keeping: Keeping,
+    ) -> Option<Records> {
         let names = || self.of_cluster(cluster);
         let made = match kind {
-            Kind::Mirror => match names()?.find(below)? {
+            Kind::Mirror => match names()?.find_by(below, keeping)? {
                 // Addresses lie in no zone.
                 Records::Kept(kept) if kept.services().is_empty() => return Some(Records::Kept(kept)),
-                records => Some(names()?.mirrored(records.into_vec(), &zone.name)),
+                Records::Kept(kept) => return Some(names()?.mirrored_kept(&kept, &zone.name)),
+                Records::Made(records) => Some(names()?.mirrored(records, &zone.name)),
             },
-            Kind::Tasks => names()?.dcos_tasks(below),
+            Kind::Tasks => return names()?.dcos_tasks(below, keeping),
             Kind::Vips => names()?.dcos_vip(below),
             Kind::ZooKeeper => names()?.dcos_zookeeper(below),
             Kind::ThisNode => this_node(&self.dcos, below),
@@ -91,37 +101,61 @@ impl Whose {
             Self::Reached => Some(own()).filter(|own| !own.is_empty()).unwrap_or_else(agent),
         }
     }
+
+    /// The addresses of a group's tasks that are named.
+    fn all(self, group: &TaskGroup, unhealthy: NameUnhealthy) -> impl Iterator<Item = IpAddr> {
+        group.named(unhealthy).into_iter().flat_map(move |member| self.addresses(member))
+    }
+
+    /// The same as they are kept beside the group.
+    fn kept(self, kept: &GroupKept, group: &TaskGroup, unhealthy: NameUnhealthy) -> KeptRecords {
+        let make = || KeptRecords::of_addresses(self.all(group, unhealthy));
+        let records = match self {
+            Self::Agent => &kept.addresses(group, unhealthy).of_agents,
+            Self::Container => kept.containers.get_or_init(make),
+            Self::Reached => kept.reached.get_or_init(make),
+        };
+        records.clone()
+    }
 }
 
 /// `zk-1` to `zk-5`, whatever the number of masters.
 const ZOOKEEPERS: usize = 5;
 
 impl ClusterNames {
-    fn dcos_tasks(&self, name: &str) -> Option<Vec<Record>> {
+    fn dcos_tasks(&self, name: &str, keeping: Keeping) -> Option<Records> {
         if matches!(name, "leader" | "master") {
-            return Some(self.masters.leader.iter().map(|leader| Record::of_address(leader.ip())).collect());
+            let leader: Vec<_> = self.masters.leader.iter().map(|leader| Record::of_address(leader.ip())).collect();
+            return Some(leader.into());
         }
         let (rest, whose) = WHOSE.iter().find_map(|(label, whose)| Some((name.strip_suffix(label)?, *whose)))?;
         let Some(rest) = rest.strip_suffix('.') else {
-            return (rest.is_empty() && !self.groups.is_empty()).then(Vec::new);
+            return (rest.is_empty() && !self.groups.is_empty()).then(Records::default);
         };
         let Some((task, framework)) = rest.rsplit_once('.') else {
             let is_above = |part: &str| self.parents.contains(part) || self.parents.contains(&format!("{part}.slave"));
-            return self.dcos_parts(rest).any(is_above).then(Vec::new);
+            return self.dcos_parts(rest).any(is_above).then(Records::default);
         };
         // A discovery name as it was written is no label of DC/OS's.
         if self.rules.label(task) != task {
             return None;
         }
         let groups = self.dcos_parts(framework).filter_map(|part| self.groups.get(&*format!("{task}.{part}")));
-        let groups: Vec<_> = groups.collect();
-        let addresses: BTreeSet<IpAddr> = groups
-            .iter()
-            .flat_map(|group| group.named(self.rules.unhealthy))
-            .flat_map(|member| whose.addresses(member))
-            .collect();
-        let exists = !groups.is_empty() && (self.rules.hold || !addresses.is_empty());
-        exists.then(|| addresses.into_iter().map(Record::of_address).collect())
+        let groups: SmallVec<[&TaskGroup; 2]> = groups.collect();
+        let unhealthy = self.rules.unhealthy;
+        // Nearly always one.
+        let kept = match &groups[..] {
+            [group] if keeping == Keeping::Keep => group.kept().map(|kept| whose.kept(kept, group, unhealthy)),
+            _ => None,
+        };
+        let records = kept.map_or_else(
+            || {
+                let all: BTreeSet<IpAddr> = groups.iter().flat_map(|group| whose.all(group, unhealthy)).collect();
+                all.into_iter().map(Record::of_address).collect::<Vec<_>>().into()
+            },
+            Records::Kept,
+        );
+        (!groups.is_empty() && (self.rules.hold || !records.is_empty())).then_some(records)
     }
 
     /// The parts that a framework's label stands for: DC/OS writes its dots as hyphens.
@@ -210,6 +244,20 @@ impl ClusterNames {
             other => Some(other),
         };
         records.into_iter().filter_map(|record| Some(Record { data: data(record.data)?, ttl: record.ttl })).collect()
+    }
+
+    /// The same of records that are kept, kept beside them.
+    fn mirrored_kept(&self, kept: &KeptRecords, to: &Arc<str>) -> Records {
+        let all = || self.mirrored(kept.all().to_vec(), to);
+        let fits = |record: &Record| match &record.data {
+            RecordData::Srv { target, .. } => {
+                super::below(target, &self.zone).is_none_or(|below| below.len() + 1 + to.len() <= NAME)
+            }
+            _ => true,
+        };
+        // What fits with its framework's shortened part alone hangs on all frameworks, which change without the group.
+        let mirrored = kept.elsewhere(to, || kept.all().iter().all(fits).then(all));
+        mirrored.map_or_else(|| all().into(), Records::Kept)
     }
 
     /// A host's name as it fits below another zone: with its framework's shortened part, where that is needed and there is one.
