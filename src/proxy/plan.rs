@@ -26,6 +26,7 @@ use crate::config::checked::Underscores;
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
+use crate::model::time::Timestamp;
 use crate::table::Table;
 
 /// What is to be done with a request.
@@ -196,12 +197,13 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<(De
                 return Err(Reason::WrongName);
             }
             let asked = head_asked(&host, admitted, head);
-            worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, &mut rng)))
+            worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, Timestamp::now, &mut rng)))
         }
-        Entrance::App => worker.with_table(|table| found(table, route::by_app(table, &head.headers, &mut rng))),
-        Entrance::Port(port) => {
-            worker.with_table(|table| found(table, route::by_port(table, port, &head.headers, &mut rng)))
+        Entrance::App => {
+            worker.with_table(|table| found(table, route::by_app(table, &head.headers, Timestamp::now, &mut rng)))
         }
+        Entrance::Port(port) => worker
+            .with_table(|table| found(table, route::by_port(table, port, &head.headers, Timestamp::now, &mut rng))),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod handle;
 pub mod history;
 pub mod names;
+pub mod out_of_service;
 pub mod routes;
 pub use crate::cluster::status;
 pub mod task;
