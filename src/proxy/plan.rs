@@ -22,12 +22,12 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Content, Refusal};
 use super::upgrade;
 use crate::config::Config;
-use crate::config::checked::Underscores;
+use crate::config::checked::{Misses, Underscores};
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
 use crate::model::time::Timestamp;
-use crate::table::Table;
+use crate::table::{Table, miss};
 
 /// What is to be done with a request.
 #[derive(Clone, Debug)]
@@ -95,7 +95,8 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::MaxForwards.into());
     }
     let upgrade = upgrade::requested(head, has_body)?;
-    let (destination, generation) = destination(client, head, &admitted)?;
+    let found = destination(client, head, &admitted);
+    let (destination, generation) = found.map_err(|reason| missed(client, head, &admitted, &config, reason))?;
     let rules = destination.service.rules.clone();
     let (mut target, mut host) = (admitted.target.clone(), admitted.authority.clone());
     let mut instead = None;
@@ -205,6 +206,16 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<(De
         Entrance::Port(port) => worker
             .with_table(|table| found(table, route::by_port(table, port, &head.headers, Timestamp::now, &mut rng))),
     }
+}
+
+/// The refusal of a request that goes nowhere; with what it lacks for a route, where somebody is to be told.
+fn missed(client: &Client, head: &Parts, admitted: &Admitted, config: &Config, reason: Reason) -> Refusal {
+    let is_told = config.proxy.misses != Misses::None && reason == Reason::NoRoute && client.entrance == Entrance::Host;
+    let look = || {
+        let host = admitted.host();
+        client.worker.with_table(|table| miss::of(&table.routes, &head_asked(&host, admitted, head)))
+    };
+    Refusal { miss: if is_told { look() } else { None }, ..reason.into() }
 }
 
 /// What routes go by.

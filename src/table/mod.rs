@@ -6,6 +6,7 @@ pub mod difference;
 pub mod dump;
 pub mod handle;
 pub mod history;
+pub mod miss;
 pub mod names;
 pub mod out_of_service;
 pub mod routes;

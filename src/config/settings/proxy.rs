@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{access, acme, filters};
 
-use crate::config::checked::{ClientDemand, RouteBy, Underscores};
+use crate::config::checked::{ClientDemand, Misses, RouteBy, Underscores};
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::{Address, Network, Socket};
@@ -144,6 +144,10 @@ fn zone() -> Section<Raw> {
             .means("With so many endpoints of a service in the zone all requests stay, whatever they can carry; 0: never.")
             .costs("The endpoints here may get more than their even part."),
     ])
+}
+
+fn misses() -> Choice<Misses> {
+    Choice(&[("none", Misses::None), ("log", Misses::Log), ("header", Misses::Header)])
 }
 
 fn underscores() -> Choice<Underscores> {
@@ -317,7 +321,7 @@ fn outliers() -> Section<Raw> {
     ])
 }
 
-fn proxy() -> [Setting<Raw>; 13] {
+fn proxy() -> [Setting<Raw>; 14] {
     [
         setting!(Raw, "trusted_proxies", Many::new(Network, "networks", 1024), config.proxy.trusted_proxies)
             .example("[\"10.0.0.0/24\"]")
@@ -401,6 +405,16 @@ fn proxy() -> [Setting<Raw>; 13] {
             .costs(
                 "With `aliases` a task that trusts a field that something else in front of it writes (`X-Role`) can be told \
                 it by a client as `X_Role`. The others shut out clients that mean theirs (`api_key`).",
+            ),
+        setting!(Raw, "misses", misses(), config.proxy.misses)
+            .means(
+                "Who is told why a request has no route (`no-route`): what the nearest route of its host asks for that it has \
+                not. `log`: the access log's JSON says so (`miss`); `header`: the answer too, in `x-pointsman-miss`; `none`: \
+                ask `explain`.",
+            )
+            .costs(
+                "The routes of the host are looked at twice for such a request. With `header` clients learn hosts, paths and \
+                names of fields that routes ask for; never the values.",
             ),
         setting!(Raw, "https_port", Whole::between(1, 65_535), config.proxy.https_port)
             .unit("port number")
