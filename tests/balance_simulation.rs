@@ -217,7 +217,8 @@ impl Simulation {
             self.under_way.pop();
             tokio::time::advance(at - Instant::now()).await;
             let (in_flight, status) = self.requests.remove(&request).unwrap();
-            let outcome = outcome::of_head(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+            let outcome =
+                outcome::of_head(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), std::time::SystemTime::now);
             in_flight.answered(outcome, self.begun, Instant::now());
         }
         tokio::time::advance(time - Instant::now()).await;

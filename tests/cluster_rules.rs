@@ -13,13 +13,15 @@ use pointsman::config::checked::{GuardConfig, ListenerConfig, PolicyConfig};
 use pointsman::dns::answer::{Authority, answer};
 use pointsman::dns::wire::Transport;
 use pointsman::labels::host::HostPattern;
+use pointsman::model::drain::{DrainSubject, Drains};
 use pointsman::model::endpoint::EndpointState;
 use pointsman::model::framework::FrameworkFacts;
 use pointsman::model::id::TaskKey;
 use pointsman::model::problem::{Problem, ProblemCode};
-use pointsman::model::task::{Health, TaskDefinition, TaskFacts, TaskState};
+use pointsman::model::task::{Health, TaskDefinition, TaskFacts, TaskState, TaskStatus};
 use pointsman::table::Table;
 use pointsman::table::names::Found;
+use pointsman::table::out_of_service::keeps_until;
 use pointsman::table::writer::Writer;
 
 #[test]
@@ -586,6 +588,45 @@ fn both_schemes_of_labels_make_an_endpoint_sticky() {
     let id = table.services.keys().find(|id| id.name() == "native").unwrap().clone();
     world.facts(1, vec![Fact::Status(Box::new(status("a", TaskState::Ended, None)))]);
     assert_eq!(world.table().service(&id).unwrap().sticky.len(), 1);
+}
+
+/// What its clients have in a task's memory is lost at once only where the task goes away by itself.
+#[test]
+fn what_an_operator_takes_out_of_service_keeps_its_clients_for_a_while() {
+    const STICKY: (&str, &str) = ("pointsman.http.sticky", "true");
+    let check = |labels: &[(&str, &str)], subject: DrainSubject, then: Option<TaskStatus>, expected: Option<u64>| {
+        let mut world = World::new();
+        world.say(snapshot(
+            1,
+            vec![at(1), marathon(), running("a", "web", 1, labels), running("b", "web", 1, &[STICKY])],
+        ));
+        let kept = |world: &mut World| {
+            let table = world.table();
+            let service = table.services.values().next().unwrap();
+            let endpoint = service.endpoints.iter().find(|endpoint| endpoint.id.task == key("a")).unwrap();
+            assert!(table.drains == Drains::default() || service.available.get(&endpoint.id).is_none());
+            keeps_until(&table, endpoint)
+        };
+        assert_eq!(kept(&mut world), None, "nobody said that it is to go away");
+        let since = world.now;
+        world.say(ClusterEvent::Command(Command::Drain { subject: subject.clone(), actor: "operator".into() }));
+        world.pass(3);
+        world.facts(1, then.iter().map(|then| Fact::Status(Box::new(then.clone()))).collect());
+        let expected = expected.map(|seconds| since.plus(Duration::from_secs(seconds)));
+        assert_eq!(kept(&mut world), expected, "{labels:?} {subject} {then:?}");
+        world.say(ClusterEvent::Command(Command::Undrain { subject, actor: "operator".into() }));
+        assert_eq!(kept(&mut world), None, "it is back, or gone");
+    };
+    let (task, host) = (DrainSubject::Task(key("a")), DrainSubject::Agent(CLUSTER.into(), "A-S1".into()));
+    // The drain time is a minute, and what comes last has ten seconds of it.
+    check(&[STICKY], task.clone(), None, Some(50));
+    check(&[STICKY], host, None, Some(50));
+    check(&[STICKY, ("pointsman.http.drain_time", "8s")], task.clone(), None, Some(4));
+    check(&[STICKY, ("pointsman.http.drain_time", "1h")], task.clone(), None, Some(50));
+    check(&[], task.clone(), None, None);
+    check(&[STICKY], task.clone(), Some(status("a", TaskState::Killing, None)), None);
+    check(&[STICKY], task.clone(), Some(status("a", TaskState::Running, Some(false))), None);
+    check(&[STICKY], task, Some(status("a", TaskState::Running, Some(true))), Some(50));
 }
 
 /// Which of these names have addresses.

@@ -3,13 +3,14 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use common::backend::Backend;
 use common::dns;
 use common::ports::unused;
-use common::program::{Folder, Program, Reply, get, pointsman, run, until};
+use common::program::{Folder, PATIENCE, Program, Reply, exchange, get, pointsman, run, until};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
@@ -117,6 +118,74 @@ fn a_drained_task_finishes_what_it_has_and_gets_nothing_new() {
     until("both serve again", || names(proxy, 20) == ["a", "b"]);
     assert_eq!(program.ask(&["undrain", "task", &task]).0, 1, "there is no order any more");
     other.release();
+    program.stop();
+}
+
+/// A request of a client that has this cookie: who answers, and the cookie that it is given.
+fn visit(proxy: SocketAddr, cookie: Option<&str>) -> (String, Option<String>) {
+    let stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let cookie = cookie.map(|cookie| format!("Cookie: {cookie}"));
+    let lines: Vec<_> = ["Host: web.test"].into_iter().chain(cookie.as_deref()).collect();
+    let reply = exchange(stream, "GET", "/", &lines, "").unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let given =
+        reply.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next().map(str::to_owned));
+    (reply.body, given)
+}
+
+/// Of the drain time of ten seconds the first five are its clients'.
+#[test]
+fn a_drained_task_keeps_its_clients_for_a_while() {
+    let (proxy, folder) = (unused(), Folder::new());
+    let backends = [Backend::start("a"), Backend::start("b")];
+    let endpoints = backends.each_ref().map(|backend| backend.address.to_string());
+    folder.write(
+        "services.toml",
+        format!("[[services]]\nname = \"web\"\nhosts = [\"*\"]\nsticky = true\nendpoints = {endpoints:?}\n"),
+    );
+    let files = "[[sources.file]]\nname = \"file\"\npath = \"services.toml\"\n[routing]\ndrain_time = \"10s\"\n";
+    folder.configure(&format!("{files}{}", listener(proxy)));
+    let mut program = folder.start();
+    program.until_ready();
+    until("both serve", || names(proxy, 20) == ["a", "b"]);
+
+    let (home, cookie) = visit(proxy, None);
+    let cookie = cookie.expect("a cookie keeps it there");
+    let at = ["a", "b"].iter().position(|name| *name == home).unwrap();
+    let (task, other) = (task_at(&program, backends[at].address), ["a", "b"][1 - at]);
+    let path = format!("/v1/drains/tasks/{task}");
+    let begun = Instant::now();
+    let (status, view) = order(&program, "PUT", &format!("{path}?wait=0"));
+    assert_eq!((status, &view["in_flight"], &view["drained"]), (202, &0.into(), &false.into()), "{view}");
+    assert_eq!(view["kept_until"], view["since"].as_u64().unwrap() + 5000, "{view}");
+    let (code, out, err) = program.ask(&["drain", "--no-wait", "task", &task]);
+    assert!(code == 0 && out.contains("clients that a cookie keeps there may come for"), "{out}{err}");
+    assert_eq!(names(proxy, 20), [other], "new clients go elsewhere");
+    // Whoever comes in time is served there and keeps its cookie.
+    let (mut moved, mut stayed) = (None, 0);
+    while moved.is_none() {
+        let (who, given) = visit(proxy, Some(&cookie));
+        if who == home {
+            assert_eq!(given, None);
+            assert!(begun.elapsed() < PATIENCE, "its clients come for ever");
+            stayed += 1;
+        } else {
+            assert!(
+                begun.elapsed() >= Duration::from_secs(5),
+                "it moved after {:?}, and {stayed} visits",
+                begun.elapsed()
+            );
+            moved = Some(given);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(stayed > 0);
+    let given = moved.unwrap().expect("who takes over names itself");
+    assert_eq!(visit(proxy, Some(&given)), (other.to_owned(), None), "it stays where it is now");
+    let (code, out, err) = program.ask(&["drain", "task", &task]);
+    assert!(code == 0 && out.contains("nothing is in flight"), "{out}{err}");
+    assert_eq!(order(&program, "GET", &path).1["kept_until"], Value::Null);
     program.stop();
 }
 

@@ -2,16 +2,24 @@
 //! process, by the memory that is its alone. The kernel's own memory for sockets is not in it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+#[path = "common/authority.rs"]
+mod authority;
 mod common;
+mod frames;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use authority::Authority;
 use common::backend::Backend;
 use common::ports::unused;
 use common::program::{Folder, PATIENCE, Program, get};
+use pointsman::proxy::tls::provider;
+use rustls::client::Resumption;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// Octets of memory that the process shares with nobody.
 fn own_memory(program: &Program) -> usize {
@@ -54,10 +62,19 @@ fn settled_memory(program: &Program) -> usize {
     (0..20).map(look).min().unwrap()
 }
 
+fn connect(proxy: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
 /// Opens a connection and has one request answered on it.
 fn open(proxy: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(proxy).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    asked(connect(proxy))
+}
+
+/// Has one request answered on a connection.
+fn asked<S: Read + Write>(mut stream: S) -> S {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h0.test\r\n\r\n").unwrap();
     let mut heard = Vec::new();
     while !heard.ends_with(b"task") {
@@ -84,6 +101,107 @@ fn a_connection_that_waits_takes_at_most_4_kib() {
     assert!(each <= 4096, "{each}");
     drop(waiting);
     program.stop();
+}
+
+/// The same by HTTP/2 (RFC 9113 section 3.4): the client's preface, its settings, a GET.
+fn asked_by_http2<S: Read + Write>(mut stream: S, scheme: &str) -> S {
+    let fields = [(":method", "GET"), (":scheme", scheme), (":authority", "h0.test"), (":path", "/")];
+    let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    octets.extend(frames::frame(frames::SETTINGS, 0, 0, &[]));
+    octets.extend(frames::frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, 1, &frames::block(&fields)));
+    stream.write_all(&octets).unwrap();
+    let mut body: Vec<u8> = Vec::new();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).unwrap();
+        let (kind, flags) = (head[3], head[4]);
+        assert!(![frames::GOAWAY, frames::RST_STREAM].contains(&kind), "kind {kind}: {payload:?}");
+        if kind == frames::SETTINGS && flags & frames::ACK == 0 {
+            stream.write_all(&frames::frame(frames::SETTINGS, frames::ACK, 0, &[])).unwrap();
+        }
+        if kind == frames::DATA {
+            body.extend(&payload);
+        }
+        if [frames::DATA, frames::HEADERS].contains(&kind) && flags & frames::END_STREAM != 0 {
+            assert_eq!(body, b"task");
+            return stream;
+        }
+    }
+}
+
+/// A program that serves the first host in clear text and by TLS, where nothing ends for its silence while it is measured.
+fn start_with_tls(task: SocketAddr, authority: &Authority) -> (Program, Folder, [SocketAddr; 2]) {
+    let (folder, [http, https]) = (Folder::new(), [unused(), unused()]);
+    std::fs::create_dir(folder.path("certificates")).unwrap();
+    authority.issue(&["h0.test"]).write(&folder.path("certificates"), "web");
+    folder
+        .write("services.toml", format!("[[services]]\nname = \"s\"\nhosts = [\"h0.test\"]\nendpoints = [\"{task}\"]"));
+    folder.configure(&format!(
+        "[[sources.file]]\nname = \"static\"\npath = \"services.toml\"\n\
+         [proxy.limits]\nkeep_alive = \"1h\"\nidle = \"1h\"\n\
+         [[proxy.listeners]]\nname = \"http\"\naddress = \"{http}\"\n\
+         [[proxy.listeners]]\nname = \"https\"\naddress = \"{https}\"\ncertificates = \"certificates\"\n"
+    ));
+    let mut program = folder.start();
+    program.until_ready();
+    (program, folder, [http, https])
+}
+
+/// Full handshakes, and HTTP by this version.
+fn client_of(authority: &Authority, alpn: &str) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(authority.roots()).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    config.resumption = Resumption::disabled();
+    config.into()
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+fn by_tls(config: &Arc<ClientConfig>, https: SocketAddr) -> Tls {
+    let client = ClientConnection::new(config.clone(), "h0.test".try_into().unwrap()).unwrap();
+    StreamOwned::new(client, connect(https))
+}
+
+/// What each of many connections takes that were opened so, in a program of their own.
+fn octets_each<C>(open: impl Fn(&Authority, [SocketAddr; 2]) -> C) -> usize {
+    const CONNECTIONS: usize = 500;
+    let (task, authority) = (Backend::start("task"), Authority::new());
+    let (mut program, _folder, addresses) = start_with_tls(task.address, &authority);
+    // What is made once, and kept for the next.
+    let warm: Vec<_> = (0..100).map(|_| open(&authority, addresses)).collect();
+    drop(warm);
+    let before = settled_memory(&program);
+    let waiting: Vec<_> = (0..CONNECTIONS).map(|_| open(&authority, addresses)).collect();
+    let each = settled_memory(&program).saturating_sub(before) / CONNECTIONS;
+    // None of them was closed, which would take nothing.
+    let open = program.metric("pointsman_proxy_client_connections");
+    assert_eq!(open, Some(CONNECTIONS as f64));
+    drop(waiting);
+    program.stop();
+    each
+}
+
+/// Beside what clear text takes (below 4 KiB) rustls has its buffer for records (4 KiB, of a handshake up to 16 KiB), keys for
+/// both directions, the certificate's name, and the protocol that was agreed on.
+#[test]
+fn a_connection_by_tls_that_waits_takes_at_most_40_kib() {
+    let each = octets_each(|authority, [_, https]| asked(by_tls(&client_of(authority, "http/1.1"), https)));
+    println!("{each} octets for a connection by TLS that waits");
+    assert!(each <= 40 * 1024, "{each}");
+}
+
+/// HTTP/2 has tables of fields for both directions (4 KiB each, RFC 9113 section 6.5.2), buffers for frames that come and go, and
+/// what watches over floods and stalls.
+#[test]
+fn a_connection_by_http2_that_waits_takes_at_most_64_kib() {
+    let plain = octets_each(|_, [http, _]| asked_by_http2(connect(http), "http"));
+    let secured =
+        octets_each(|authority, [_, https]| asked_by_http2(by_tls(&client_of(authority, "h2"), https), "https"));
+    println!("{plain} octets for a connection by HTTP/2 that waits in clear text, {secured} by TLS");
+    assert!(plain <= 64 * 1024 && secured <= 64 * 1024, "{plain} {secured}");
 }
 
 #[test]

@@ -229,6 +229,47 @@ async fn how_long_a_request_stood_in_line_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_without_a_route_lacks_is_told_by_choice() {
+    let settings = |misses: &str| format!("misses = \"{misses}\"\n[proxy.access_log]\npath = \"access.log\"\n");
+    let world = World::start("[proxy.access_log]\npath = \"access.log\"\n").await;
+    let narrow = format!(
+        "[[services]]\nname = \"narrow\"\nendpoints = [\"{}\"]\n[[services.routes]]\nhosts = [\"narrow.test\"]\n\
+         path = \"/api\"\nmethod = \"PUT\"\nheader = \"x-key=secret\"\n",
+        world.backend.address
+    );
+    let services = std::fs::read_to_string(world.path("services.toml")).unwrap();
+    std::fs::write(world.path("services.toml"), format!("{services}{narrow}")).unwrap();
+    let has_route = || world.server().table().load().routes.for_host("narrow.test").next().is_some();
+    until("the route is there", has_route).await;
+    let nearest = "no route of narrow.test has the path, the nearest has /api";
+    let cases = [
+        ("narrow.test", "/api/x", "narrow.test/api asks for method PUT, header x-key"),
+        ("narrow.test", "/ap", nearest),
+        ("nobody.test", "/", "no route has the host"),
+    ];
+    let mut lines = 0;
+    for (misses, in_log, in_header) in [(None, false, false), (Some("log"), true, false), (Some("header"), true, true)]
+    {
+        if let Some(misses) = misses {
+            world.reload(&settings(misses)).await;
+        }
+        for (host, path, miss) in cases {
+            let answer = world.get(host, path, "").await;
+            assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (404, Some("no-route")), "{answer}");
+            assert_eq!(header(&answer, "x-pointsman-miss"), in_header.then_some(miss), "{misses:?}: {answer}");
+            lines += 1;
+            let line = world.lines(lines).await.remove(lines - 1);
+            assert_eq!(line.get("miss").and_then(|said| said.as_str()), in_log.then_some(miss), "{misses:?}: {line}");
+        }
+    }
+    // What has a route, or is refused for something else, lacks none.
+    let answer = world.get("web.test", "/", "").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-miss")), (200, None), "{answer}");
+    let answer = world.get("web.test", "/%00", "").await;
+    assert_eq!((status(&answer), header(&answer, "x-pointsman-miss")), (400, None), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_upgrades_and_what_goes_wrong_are_told_apart() {
     let world = World::start("[proxy.access_log]\npath = \"access.log\"\n").await;
     // A body goes by another implementation of HTTP.

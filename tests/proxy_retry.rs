@@ -388,6 +388,48 @@ async fn a_service_where_nobody_listens_is_tried_ten_times_a_request() {
     assert!(seen > MORE && seen <= MORE + reserve, "{seen}");
 }
 
+/// Two pauses a request, of 12.5 and 25 ms in the mean: of forty together less than 600 ms in one run of 10^16.
+#[tokio::test]
+async fn a_request_for_which_all_have_failed_pauses() {
+    let times = |proxy: Proxy| async move {
+        let begun = std::time::Instant::now();
+        for _ in 0..40 {
+            assert_eq!(said(&proxy.get("a", "/").await), (502, Some("connect-failed")));
+        }
+        begun.elapsed()
+    };
+    let gone = [refusing()];
+    let pausing = times(with(&gone, |config| config.proxy.max_attempts = 3)).await;
+    let alone = times(with(&gone, |config| config.proxy.max_attempts = 1)).await;
+    assert!(pausing >= Duration::from_millis(600), "{pausing:?} with pauses, {alone:?} without");
+}
+
+/// What the pauses are for: a task has come in the place of the one that failed.
+#[tokio::test]
+async fn a_request_goes_to_whoever_has_come_during_its_pauses() {
+    const REQUESTS: usize = 20;
+    let ten = |config: &mut Config| config.proxy.max_attempts = 10;
+    let (gone, good) = (refusing(), Backend::saying("good").await);
+    let proxy = with(&[gone], ten);
+    let mut clients = Vec::new();
+    for _ in 0..REQUESTS {
+        let mut client = proxy.connect().await;
+        client.write_all(request("GET", "", "").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let repeats = || proxy.metric("pointsman_proxy_retries_total{kind=\"other_endpoint\"}");
+    until("all have failed once", || repeats() >= REQUESTS as f64).await;
+    let cluster = Cluster::with(ten).service("web", Protocol::Http, &[gone, good.address]);
+    proxy.publish(cluster.route("*", "/", "web"));
+    let mut served = 0;
+    for mut client in clients {
+        let answer = read_all(&mut client).await;
+        served += usize::from(status(&answer) == 200);
+        assert!(status(&answer) == 200 || said(&answer) == (502, Some("connect-failed")), "{answer}");
+    }
+    assert!(served > 0, "nobody waited for who has come");
+}
+
 /// Answers the first request of each connection and, when the second has come, closes.
 async fn dying_at_the_second() -> Backend {
     Backend::start(|mut stream, _| async move {

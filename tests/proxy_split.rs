@@ -62,7 +62,7 @@ fn drawn(table: &Table, fields: &HeaderMap) -> BTreeMap<String, u32> {
     let head = Head { host: "a.test", path: "/", query: None, method: "GET", fields };
     let mut counts = BTreeMap::new();
     for _ in 0..10_000 {
-        let version = match route::find(table, &head, fields, &mut rng) {
+        let version = match route::find(table, &head, fields, Timestamp::now, &mut rng) {
             Ok(destination) => destination.version.map_or_else(|| "any".to_owned(), |version| version.to_string()),
             Err(reason) => reason.code().to_owned(),
         };

@@ -180,6 +180,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "dns_forward::the_first_question_along_a_search_path_is_answered_with_its_end",
     ),
     // The proxy.
+    ("proxy.misses", "src/proxy/plan.rs", "proxy_access_log::what_a_request_without_a_route_lacks_is_told_by_choice"),
     ("proxy.proxy_status", "src/proxy/forward.rs", "proxy_routing::answers_of_its_own_carry_a_proxy_status"),
     (
         "proxy.proxy_status_relayed",

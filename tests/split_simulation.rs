@@ -223,7 +223,7 @@ impl World {
     /// Sends a request with these fields; returns the task that gets it, and what its answer keeps the client by.
     fn ask(&mut self, fields: &HeaderMap) -> Option<(String, Option<HeaderMap>)> {
         let head = Head { host: "a.test", path: "/", query: None, method: "GET", fields };
-        let destination = route::find(&self.table, &head, fields, &mut self.random);
+        let destination = route::find(&self.table, &head, fields, Timestamp::now, &mut self.random);
         let destination = destination.unwrap_or_else(|reason| panic!("the route is gone: {}", reason.code()));
         let (service, config) = (&destination.service, &self.table.config);
         let seat = WorkerSeat { index: 0, workers: 1 };

@@ -106,7 +106,7 @@ fn check_app(table: &Table, app: usize) -> Result<(), String> {
         let host = host(app, at.port() - FIRST_PORT);
         let fields = http::HeaderMap::new();
         let head = Head { host: &host, path: "/", query: None, method: "GET", fields: &fields };
-        let found = route::find(table, &head, &fields, &mut fastrand::Rng::with_seed(0));
+        let found = route::find(table, &head, &fields, || NOW, &mut fastrand::Rng::with_seed(0));
         let routed = found.ok().and_then(|to| to.service.endpoints.iter().next().map(|endpoint| endpoint.address));
         if (routed, hosts) != (Some(*at), 1) {
             return Err(format!("{name}: {host} leads to {routed:?}, of {hosts} routes, the task is at {at}"));

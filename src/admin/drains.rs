@@ -1,8 +1,9 @@
 //! `/v1/drains`: takes tasks and agents out of service, and says when nothing is in flight there any more.
 //!
 //! An order goes to the writer like any other event; from the table that shows it on, nothing new begins at the subject's
-//! endpoints, and DNS does not name it. What is in flight may go on for the drain time and is cut then, as with a task that
-//! its cluster ends.
+//! endpoints, and DNS does not name it; but clients that a cookie keeps there may come for a while yet
+//! ([`crate::table::out_of_service`]). What is in flight may go on for the drain time and is cut then, as with a task that its
+//! cluster ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,9 @@ use crate::model::drain::{DrainOrder, DrainSubject};
 use crate::model::endpoint::{Endpoint, EndpointState};
 use crate::model::id::{AgentId, ClusterName};
 use crate::model::run::EndpointRun;
+use crate::model::time::Timestamp;
 use crate::table::Table;
+use crate::table::out_of_service::keeps_until;
 use crate::table::task::TaskView;
 
 /// The time between two looks at what is in flight. A request that a worker began by the table before may be counted
@@ -60,7 +63,9 @@ pub(crate) struct DrainView {
     pub endpoints: usize,
     /// Requests and connections under way there.
     pub in_flight: u64,
-    /// Nothing is under way there.
+    /// Until when clients that a cookie keeps there may come, in milliseconds since the Unix epoch; absent once nobody may.
+    pub kept_until: Option<u64>,
+    /// Nothing is under way there, and nobody may come any more.
     pub drained: bool,
 }
 
@@ -157,10 +162,12 @@ async fn watch(context: &AdminContext, subject: &DrainSubject, wait: Duration) -
     let survey = survey.map_err(|error| ApiError::internal(&error))?;
     // Tasks that come to the agent from here on are drained from their first moment: nothing is in flight there.
     let Some(Survey { mut view, runs }) = survey else { return Err(not_drained(subject)) };
-    let mut quiet = 0;
+    let (mut quiet, mut is_over) = (0, false);
     loop {
         view.in_flight = runs.iter().map(|run| run.in_flight()).sum();
-        quiet = if view.in_flight == 0 { quiet + 1 } else { 0 };
+        // A task that ended keeps nobody.
+        view.kept_until = view.kept_until.filter(|until| !is_over && Timestamp::now().0 < *until);
+        quiet = if view.in_flight == 0 && view.kept_until.is_none() { quiet + 1 } else { 0 };
         view.drained = quiet >= QUIET_LOOKS;
         if view.drained {
             return Reply::json(&view);
@@ -171,7 +178,7 @@ async fn watch(context: &AdminContext, subject: &DrainSubject, wait: Duration) -
         sleep(LOOK_PAUSE).await;
         let table = context.table.load();
         // The order for a task ends with the task, and what it had in flight may end later.
-        let is_over = matches!(subject, DrainSubject::Task(key) if !table.tasks.contains_key(key));
+        is_over = matches!(subject, DrainSubject::Task(key) if !table.tasks.contains_key(key));
         if !is_over && table.drains.get(subject).is_none() {
             return Err(not_drained(subject));
         }
@@ -195,13 +202,15 @@ impl Survey {
 
 impl DrainView {
     fn of(table: &Table, subject: &DrainSubject, order: &DrainOrder) -> Self {
-        let (mut endpoints, mut in_flight, mut open) = (0, 0, 0);
+        let (mut endpoints, mut in_flight, mut open, mut kept_until) = (0, 0, 0, None);
         let tasks = tasks_of(table, subject);
         for_each_endpoint(table, &tasks, |endpoint| {
             endpoints += 1;
             in_flight += endpoint.run.in_flight();
             open += usize::from(endpoint.state != EndpointState::Draining);
+            kept_until = kept_until.max(keeps_until(table, endpoint));
         });
+        let kept_until = kept_until.filter(|until| Timestamp::now() < *until).map(|until| until.0);
         let hostname = tasks.iter().find_map(|view| view.agent.as_ref().map(|agent| agent.hostname.to_string()));
         Self {
             kind: subject.kind().to_owned(),
@@ -212,7 +221,8 @@ impl DrainView {
             tasks: tasks.len(),
             endpoints,
             in_flight,
-            drained: in_flight == 0 && open == 0,
+            kept_until,
+            drained: in_flight == 0 && open == 0 && kept_until.is_none(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::show::{Columns, ago, clean, or_dash, yes};
 use super::{Output, Verdict};
 use crate::admin::drains::{DrainList, DrainView};
 use crate::admin::query::encode;
+use crate::model::time::Timestamp;
 
 /// How long one call waits, seconds: less than the client waits for an answer.
 const CALL_WAIT: u64 = 20;
@@ -93,6 +94,7 @@ fn take_out(
             Err(Failure::Negative(_)) => {
                 answer.value.drained = true;
                 answer.value.in_flight = 0;
+                answer.value.kept_until = None;
                 answer.text =
                     serde_json::to_string(&answer.value).map_err(|error| Failure::Program(error.to_string()))?;
                 break;
@@ -100,15 +102,27 @@ fn take_out(
             Err(failure) => return Err(failure),
         }
     }
-    let DrainView { kind, subject, tasks, in_flight, drained, .. } = &answer.value;
+    let DrainView { kind, subject, tasks, in_flight, kept_until, drained, .. } = &answer.value;
     if !answer.printed(output)? {
         let subject = clean(subject);
         match drained {
             true => writeln!(output.out, "{kind} {subject} is out of service, nothing is in flight ({tasks} tasks)")?,
-            false => writeln!(output.out, "{kind} {subject} is out of service, {in_flight} in flight ({tasks} tasks)")?,
+            false => {
+                let kept = kept_until.map(kept_for).unwrap_or_default();
+                writeln!(
+                    output.out,
+                    "{kind} {subject} is out of service, {in_flight} in flight{kept} ({tasks} tasks)"
+                )?;
+            }
         }
     }
     Ok(if *drained || arguments.no_wait { Verdict::Positive } else { Verdict::Negative })
+}
+
+/// Why what is idle is not drained yet.
+fn kept_for(until: u64) -> String {
+    let left = Timestamp(until).since(Timestamp::now()).as_millis().div_ceil(1000);
+    format!(", clients that a cookie keeps there may come for {left} more seconds")
 }
 
 fn next_wait(left: Duration) -> u64 {

@@ -806,6 +806,8 @@ pub struct ProxyConfig {
     pub paths: PathPolicy,
     /// What becomes of requests' fields with `_` in their names.
     pub underscores: Underscores,
+    /// Who is told what a request without a route lacks.
+    pub misses: Misses,
     /// Where this proxy is.
     pub zone: ZoneConfig,
     /// Second copies of slow requests.
@@ -860,6 +862,18 @@ pub enum Underscores {
     Drop,
     /// A request that has one is refused.
     Refuse,
+}
+
+/// Who is told what a request without a route lacks that the nearest route asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Misses {
+    /// Nobody, and nothing is looked for.
+    #[default]
+    None,
+    /// Who reads the access log.
+    Log,
+    /// The client, too.
+    Header,
 }
 
 /// TLS of all listeners.
@@ -1440,6 +1454,7 @@ impl Default for ProxyConfig {
             balance: BalanceConfig::default(),
             paths: PathPolicy::default(),
             underscores: Underscores::default(),
+            misses: Misses::default(),
             zone: ZoneConfig::default(),
             hedging: HedgingConfig::default(),
             adaptive: AdaptiveConfig::default(),

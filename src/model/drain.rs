@@ -40,12 +40,17 @@ impl Drains {
 
     /// Whether a task is taken out of service, by itself or with its agent.
     pub fn covers(&self, task: &TaskFacts) -> bool {
+        self.since(task).is_some()
+    }
+
+    /// Since when a task is out of service, by itself or with its agent, whichever was first.
+    pub fn since(&self, task: &TaskFacts) -> Option<Timestamp> {
         if self.0.is_empty() {
-            return false;
+            return None;
         }
-        let agent = || Some(DrainSubject::Agent(task.key.cluster().clone(), task.agent.clone()?));
-        self.0.contains_key(&DrainSubject::Task(task.key.clone()))
-            || agent().is_some_and(|agent| self.0.contains_key(&agent))
+        let agent = task.agent.clone().map(|agent| DrainSubject::Agent(task.key.cluster().clone(), agent));
+        let subjects = [Some(DrainSubject::Task(task.key.clone())), agent];
+        subjects.iter().flatten().filter_map(|subject| self.get(subject)).map(|order| order.since).min()
     }
 
     /// Adds an order; an earlier one for the same subject stays. Whether it is new.

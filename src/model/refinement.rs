@@ -86,6 +86,17 @@ pub enum Part {
     Cookie,
 }
 
+impl Part {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Query => "query",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
 /// What a value must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Test {
@@ -117,12 +128,27 @@ impl Refinement {
 
     /// Whether a request of another path has everything that is asked for.
     pub fn accepts(&self, head: &Head<'_>) -> bool {
-        let method = || self.methods.is_empty() || self.methods.iter().any(|method| **method == *head.method);
-        method() && self.conditions.iter().all(|condition| condition.holds(head))
+        self.has_method(head) && self.conditions.iter().all(|condition| condition.holds(head))
+    }
+
+    fn has_method(&self, head: &Head<'_>) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|method| **method == *head.method)
+    }
+
+    /// What a request of its path lacks, one thing each, for people: names of fields, and no values, which may be secrets.
+    pub fn lacks(&self, head: &Head<'_>) -> Vec<String> {
+        let methods = (!self.has_method(head)).then(|| format!("method {}", self.methods.join(" or ")));
+        let conditions = self.conditions.iter().filter(|condition| !condition.holds(head));
+        methods.into_iter().chain(conditions.map(Condition::named)).collect()
     }
 }
 
 impl Condition {
+    /// The part and the name.
+    fn named(&self) -> String {
+        format!("{} {}", self.part.as_str(), self.name)
+    }
+
     fn holds(&self, head: &Head<'_>) -> bool {
         match self.part {
             Part::Header => head.fields.any(&self.name, &mut |value| self.test.passes(value)),
@@ -182,11 +208,7 @@ fn cookies(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            Part::Header => "header",
-            Part::Query => "query",
-            Part::Cookie => "cookie",
-        };
+        let part = self.part.as_str();
         match &self.test {
             Test::Present => write!(f, "{part} {}", self.name),
             Test::Equals(text) => write!(f, "{part} {}={text}", self.name),

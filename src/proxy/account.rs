@@ -116,6 +116,13 @@ impl Account {
         }
     }
 
+    /// What the request lacked for a route.
+    pub fn missed(&mut self, miss: Box<str>) {
+        if let Some(note) = &mut self.note {
+            note.miss = Some(miss);
+        }
+    }
+
     /// So many octets of the answer's body were handed on.
     pub fn sent(&mut self, octets: usize) {
         if let Some(note) = &mut self.note {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
@@ -1052,7 +1052,8 @@ impl Forwarding {
         if let Some(in_flight) = &self.account.in_flight {
             // An upload's time is the client's, not the endpoint's.
             let since = self.body.last_progress().unwrap_or(self.attempt_begun);
-            in_flight.answered(outcome::of_head(begun.head.status, &begun.head.headers), since, Instant::now());
+            let outcome = outcome::of_head(begun.head.status, &begun.head.headers, SystemTime::now);
+            in_flight.answered(outcome, since, Instant::now());
         }
         let (proxy, local, now) = (self.proxy(), &self.plan.local, Instant::now());
         if !begun.head.status.is_server_error() && self.body.is_empty() {

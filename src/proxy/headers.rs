@@ -14,6 +14,8 @@ use crate::config::checked::Underscores;
 
 /// The reason code of an answer that a proxy of ours gave by itself.
 pub const REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
+/// What a request lacked that had no route, by choice.
+pub const MISS: HeaderName = HeaderName::from_static("x-pointsman-miss");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -26,7 +28,7 @@ const APP_ID: HeaderName = HeaderName::from_static("x-marathon-app-id");
 
 /// Names that a trailer must not have: what frames, routes or authenticates, what is kept of a session, and what this
 /// proxy says (RFC 9110 section 6.5.1).
-const NO_TRAILERS: [HeaderName; 15] = [
+const NO_TRAILERS: [HeaderName; 16] = [
     HOST,
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -42,6 +44,7 @@ const NO_TRAILERS: [HeaderName; 15] = [
     EXPECT,
     APP_ID,
     REASON,
+    MISS,
 ];
 
 /// Names that `Connection` cannot nominate away (CVE-2024-45410, CVE-2025-48865): they carry framing, identity or what

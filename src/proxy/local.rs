@@ -8,10 +8,11 @@ use super::account::Account;
 use super::answer_body::AnswerBody;
 use super::filters::pages::Dress;
 use super::grpc;
-use super::headers::REASON;
+use super::headers::{MISS, REASON};
 use super::reason::Reason;
 use super::rules::Refusal;
 use super::worker::Worker;
+use crate::config::checked::Misses;
 use crate::model::endpoint::Endpoint;
 use crate::model::service::Protocol;
 
@@ -38,7 +39,7 @@ pub fn answer(
     dress: Option<&Dress>,
 ) -> Response<AnswerBody> {
     let page = dressed_status(&refusal, &account).and_then(|status| dress?.page(status));
-    let Refusal { reason, header, status, content, by, fields: more } = refusal;
+    let Refusal { reason, header, status, content, by, fields: more, miss } = refusal;
     worker.shard.answered_locally(reason);
     if let Some(filter) = by.and_then(|by| by.name) {
         worker.shard.refused_by(filter, reason);
@@ -54,6 +55,14 @@ pub fn answer(
     account.complete();
     let mut fields = HeaderMap::new();
     account.refused(reason, &mut fields);
+    if let Some(miss) = miss {
+        let is_told = worker.config().proxy.misses == Misses::Header;
+        // What labels and clients have written into it need be no field's value.
+        if let Some(told) = is_told.then(|| HeaderValue::try_from(&*miss).ok()).flatten() {
+            fields.insert(MISS, told);
+        }
+        account.missed(miss);
+    }
     let is_call = account.is_call() && grpc::is_translated(reason);
     let said = || format!("{} {}: {}\n", status.as_u16(), entry.code, entry.meaning);
     let said = || page.as_ref().map_or_else(|| Bytes::from(said()), |page| page.body.clone());

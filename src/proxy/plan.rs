@@ -22,10 +22,12 @@ use super::route::{self, Destination};
 use super::rules::{self, Asked, Content, Refusal};
 use super::upgrade;
 use crate::config::Config;
+use crate::config::checked::Misses;
 use crate::model::actions::Actions;
 use crate::model::refinement;
 use crate::model::rules::Rules;
-use crate::table::Table;
+use crate::model::time::Timestamp;
+use crate::table::{Table, miss};
 
 /// What is to be done with a request.
 #[derive(Clone, Debug)]
@@ -70,11 +72,19 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
     if let Some(reason) = client.watch.violation(number) {
         return Err(reason.into());
     }
-    let worker = &client.worker;
-    let config = worker.config();
-    if worker.shard.held() > config.proxy.limits.buffer_bytes as u64 {
+    if client.worker.shard.held() > client.worker.config().proxy.limits.buffer_bytes as u64 {
         return Err(Reason::Overloaded.into());
     }
+    make_anyway(client, head, has_body)
+}
+
+/// The same about a request that an endpoint may have had already: it is not refused for want of room.
+///
+/// # Errors
+/// The answer in its place, if it is not forwarded.
+pub fn make_anyway(client: &Client, head: &Parts, has_body: bool) -> Result<Plan, Refusal> {
+    let worker = &client.worker;
+    let config = worker.config();
     // RFC 9110 section 4.2.2: what is asked for by `https` has to come over a secured connection.
     if head.version < Version::HTTP_2 && head.uri.scheme() == Some(&Scheme::HTTPS) && client.secured.is_none() {
         return Err(Reason::BadTarget.into());
@@ -90,7 +100,8 @@ pub fn make(client: &Client, number: u32, head: &Parts, has_body: bool) -> Resul
         return Err(Reason::MaxForwards.into());
     }
     let upgrade = upgrade::requested(head, has_body)?;
-    let (destination, generation) = destination(client, head, &admitted)?;
+    let found = destination(client, head, &admitted);
+    let (destination, generation) = found.map_err(|reason| missed(client, head, &admitted, &config, reason))?;
     let rules = destination.service.rules.clone();
     let (mut target, mut host) = (admitted.target.clone(), admitted.authority.clone());
     let mut instead = None;
@@ -192,13 +203,24 @@ fn destination(client: &Client, head: &Parts, admitted: &Admitted) -> Result<(De
                 return Err(Reason::WrongName);
             }
             let asked = head_asked(&host, admitted, head);
-            worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, &mut rng)))
+            worker.with_table(|table| found(table, route::find(table, &asked, &head.headers, Timestamp::now, &mut rng)))
         }
-        Entrance::App => worker.with_table(|table| found(table, route::by_app(table, &head.headers, &mut rng))),
-        Entrance::Port(port) => {
-            worker.with_table(|table| found(table, route::by_port(table, port, &head.headers, &mut rng)))
+        Entrance::App => {
+            worker.with_table(|table| found(table, route::by_app(table, &head.headers, Timestamp::now, &mut rng)))
         }
+        Entrance::Port(port) => worker
+            .with_table(|table| found(table, route::by_port(table, port, &head.headers, Timestamp::now, &mut rng))),
     }
+}
+
+/// The refusal of a request that goes nowhere; with what it lacks for a route, where somebody is to be told.
+fn missed(client: &Client, head: &Parts, admitted: &Admitted, config: &Config, reason: Reason) -> Refusal {
+    let is_told = config.proxy.misses != Misses::None && reason == Reason::NoRoute && client.entrance == Entrance::Host;
+    let look = || {
+        let host = admitted.host();
+        client.worker.with_table(|table| miss::of(&table.routes, &head_asked(&host, admitted, head)))
+    };
+    Refusal { miss: if is_told { look() } else { None }, ..reason.into() }
 }
 
 /// What routes go by.

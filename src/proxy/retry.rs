@@ -90,8 +90,8 @@ pub fn is_repeatable(method: &Method, headers: &HeaderMap) -> bool {
     is_idempotent(method) || ((*method == Method::POST || *method == Method::PATCH) && has_key())
 }
 
-/// How long to wait before endpoints that failed are tried again: full jitter below 25 ms · 2^n, at most 250 ms.
-/// `random` is from 0 to 1.
+/// How long to wait, where all endpoints have failed, before the table is looked at for others: full jitter below
+/// 25 ms · 2^n, at most 250 ms. `random` is from 0 to 1.
 pub fn backoff(rounds: u32, random: f64) -> Duration {
     let ceiling = Duration::from_millis(25).saturating_mul(1 << rounds.min(10)).min(Duration::from_millis(250));
     ceiling.mul_f64(random.clamp(0.0, 1.0))

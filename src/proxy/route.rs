@@ -1,6 +1,7 @@
 //! Where a request goes: table, host and path → service, and the endpoint to try.
 //!
-//! Pure. `explain` asks [`crate::table::routes::Routes::find_traced`], which is what runs here.
+//! Pure: time and randomness are arguments. `explain` asks [`crate::table::routes::Routes::find_traced`], which is what runs
+//! here.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -22,8 +23,13 @@ use crate::model::id::{ServiceId, Version};
 use crate::model::refinement::Head;
 use crate::model::run::Admission;
 use crate::model::service::{Service, Target};
+use crate::model::time::Timestamp;
 use crate::table::Table;
+use crate::table::out_of_service::keeps_until;
 use crate::table::routes::Route;
+
+/// Tells the time by the clock on the wall. Asked only for clients that are kept on an endpoint out of service.
+pub type Clock = fn() -> Timestamp;
 
 /// The header by which callers name an app.
 pub const APP_ID: HeaderName = HeaderName::from_static("x-marathon-app-id");
@@ -39,6 +45,8 @@ pub struct Destination {
     pub by_lot: bool,
     /// The endpoint that the client is kept on.
     pub session: Option<Session>,
+    /// That one is out of service by an operator's word, and the client came while it still keeps its clients.
+    pub is_leaving: bool,
     /// The route that led here, if it does something beside.
     pub route: Option<Arc<Route>>,
 }
@@ -48,14 +56,20 @@ pub struct Destination {
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
+pub fn find(
+    table: &Table,
+    head: &Head<'_>,
+    headers: &HeaderMap,
+    now: Clock,
+    rng: &mut Rng,
+) -> Result<Destination, Reason> {
     let Some(route) = table.routes.find(head) else {
         // While a source has not spoken yet, nobody may conclude that there is no route.
         return Err(if table.ready { Reason::NoRoute } else { Reason::NotReady });
     };
-    let kept = kept_target(table, &route.targets, headers);
+    let kept = kept_target(table, &route.targets, headers, now);
     let target = kept.or_else(|| pick_target(table, &route.targets, rng)).ok_or(Reason::NoEndpoint)?;
-    let found = destination(table, &target.service, target.version.clone(), headers, rng);
+    let found = destination(table, &target.service, target.version.clone(), headers, now, rng);
     match &route.actions {
         None => found,
         Some(_) => found.map(|found| {
@@ -69,16 +83,22 @@ pub fn find(table: &Table, head: &Head<'_>, headers: &HeaderMap, rng: &mut Rng) 
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn by_port(table: &Table, port: u16, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
+pub fn by_port(
+    table: &Table,
+    port: u16,
+    headers: &HeaderMap,
+    now: Clock,
+    rng: &mut Rng,
+) -> Result<Destination, Reason> {
     let way = table.ways.ports.get(&port).ok_or(Reason::NoRoute)?;
-    destination(table, &way.owner, None, headers, rng)
+    destination(table, &way.owner, None, headers, now, rng)
 }
 
 /// The destination of a request that names an app.
 ///
 /// # Errors
 /// The reason of the answer, where there is none.
-pub fn by_app(table: &Table, headers: &HeaderMap, rng: &mut Rng) -> Result<Destination, Reason> {
+pub fn by_app(table: &Table, headers: &HeaderMap, now: Clock, rng: &mut Rng) -> Result<Destination, Reason> {
     let mut named = headers.get_all(APP_ID).iter();
     let app = match (named.next(), named.next()) {
         (Some(app), None) => app.to_str().map_err(|_| Reason::NoApp)?,
@@ -87,7 +107,7 @@ pub fn by_app(table: &Table, headers: &HeaderMap, rng: &mut Rng) -> Result<Desti
     // marathon-lb compares without regard to capitals; Marathon's ids have none.
     let way = table.ways.apps.get(app).or_else(|| table.ways.apps.get(app.to_ascii_lowercase().as_str()));
     match way {
-        Some(way) => destination(table, &way.owner, None, headers, rng),
+        Some(way) => destination(table, &way.owner, None, headers, now, rng),
         None => Err(if table.ready { Reason::NoApp } else { Reason::NotReady }),
     }
 }
@@ -97,6 +117,7 @@ fn destination(
     id: &ServiceId,
     version: Option<Version>,
     headers: &HeaderMap,
+    now: Clock,
     rng: &mut Rng,
 ) -> Result<Destination, Reason> {
     let service = table.service(id).ok_or(Reason::NoEndpoint)?;
@@ -106,20 +127,22 @@ fn destination(
     }
     let session = if service.sticky.is_empty() { None } else { Session::read(headers, &service.id) };
     let by_lot = version.is_none();
-    let version = version.or_else(|| share(table, service, session, rng));
-    Ok(Destination { service: service.clone(), version, by_lot, session, route: None })
+    let version = version.or_else(|| share(table, service, session, now, rng));
+    let is_leaving = session.is_some_and(|session| leaving(table, service, session, now).is_some());
+    Ok(Destination { service: service.clone(), version, by_lot, session, is_leaving, route: None })
 }
 
 /// The version that the request goes to, where the service's versions have shares: the one of the endpoint that the client
 /// is kept on, else one by lot.
-fn share(table: &Table, service: &Service, session: Option<Session>, rng: &mut Rng) -> Option<Version> {
+fn share(table: &Table, service: &Service, session: Option<Session>, now: Clock, rng: &mut Rng) -> Option<Version> {
     let shares = service.shares.as_ref()?;
-    let kept = session.and_then(|session| kept_on(table, service, session)).map(|endpoint| endpoint.version.clone());
+    let kept = session.and_then(|session| kept_on(table, service, session, now));
+    let kept = kept.map(|endpoint| endpoint.version.clone());
     kept.or_else(|| by_weight(shares, |share| share.weight, rng).map(|share| share.version.clone()))
 }
 
 /// The target whose endpoint the client is kept on: a session outlives the weights of a canary.
-fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap) -> Option<&'a Target> {
+fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap, now: Clock) -> Option<&'a Target> {
     if targets.len() < 2 || !headers.contains_key(http::header::COOKIE) {
         return None;
     }
@@ -127,17 +150,25 @@ fn kept_target<'a>(table: &Table, targets: &'a [Target], headers: &HeaderMap) ->
         let service = table.service(&target.service).filter(|service| !service.sticky.is_empty());
         service.is_some_and(|service| {
             let session = Session::read(headers, &service.id);
-            session.is_some_and(|session| session.is_for(target) && kept_on(table, service, session).is_some())
+            session.is_some_and(|session| session.is_for(target) && kept_on(table, service, session, now).is_some())
         })
     })
 }
 
 /// The endpoint that a client is kept on; not while it is spared: the client then moves, to another version too.
-fn kept_on<'a>(table: &Table, service: &'a Service, session: Session) -> Option<&'a Arc<Endpoint>> {
+fn kept_on<'a>(table: &Table, service: &'a Service, session: Session, now: Clock) -> Option<&'a Arc<Endpoint>> {
     let serves = |endpoint: &Endpoint| {
         !endpoint.run.ejection.is_ejected() || local::is_panic(&table.config.proxy.balance.ejection, service)
     };
-    session.endpoint(service).filter(|endpoint| serves(endpoint))
+    let kept = session.endpoint(service).or_else(|| leaving(table, service, session, now));
+    kept.filter(|endpoint| serves(endpoint))
+}
+
+/// The endpoint that a client is kept on, where an operator took it out of service and it still keeps its clients.
+fn leaving<'a>(table: &Table, service: &'a Service, session: Session, now: Clock) -> Option<&'a Arc<Endpoint>> {
+    let home = session.named(service)?;
+    let until = keeps_until(table, home)?;
+    (now() < until).then_some(home)
 }
 
 /// One of a route's targets, by weight. One without an endpoint that may be chosen gives its share to the others.
@@ -205,7 +236,9 @@ impl Destination {
 
     /// The endpoint that the client is kept on, if it can serve and has not been `tried`.
     pub fn home(&self, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
-        self.session?.endpoint(&self.service).filter(|home| self.accepts(home, tried))
+        let session = self.session?;
+        let leaving = || session.named(&self.service).filter(|_| self.is_leaving);
+        session.endpoint(&self.service).or_else(leaving).filter(|home| self.accepts(home, tried))
     }
 
     /// The endpoint that the client stays on: not while that is spared, and a request that has failed already goes where there
@@ -243,7 +276,11 @@ impl Destination {
     /// The same destination in a newer table.
     pub fn renew(&mut self, table: &Table) {
         if let Some(service) = table.service(&self.service.id) {
+            // Who came in time has not to be quick; but its task may have been told to end meanwhile.
+            let was_kept = self.home(&[]).is_some();
             self.service = service.clone();
+            let home = self.session.filter(|_| was_kept).and_then(|session| session.named(service));
+            self.is_leaving = home.is_some_and(|home| keeps_until(table, home).is_some());
             // The rest of the version may have gone meanwhile, in a deploy.
             if self.by_lot && !service.available.iter().any(|endpoint| self.accepts(endpoint, &[])) {
                 self.version = None;

@@ -35,6 +35,8 @@ pub struct Refusal {
     pub by: Option<Box<ByFilter>>,
     /// Further fields, of somebody else's answer.
     pub fields: Option<Box<HeaderMap>>,
+    /// What the request lacked for a route, if that was looked for.
+    pub miss: Option<Box<str>>,
 }
 
 /// What an answer of the proxy's own says.
@@ -48,7 +50,7 @@ pub struct Content {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, header: None, status: None, content: None, by: None, fields: None }
+        Self { reason, header: None, status: None, content: None, by: None, fields: None, miss: None }
     }
 }
 

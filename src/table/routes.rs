@@ -102,6 +102,11 @@ impl Routes {
         self.host(head.host, trace)?.find(head, trace)
     }
 
+    /// The routes among which a request for this host finds its own, in the order in which they are tried.
+    pub fn for_host(&self, host: &str) -> impl Iterator<Item = &Arc<Route>> {
+        self.host(host, &mut Silent).into_iter().flat_map(HostRoutes::iter)
+    }
+
     /// The routes of the most specific pattern that stands for a host.
     fn host(&self, host: &str, trace: &mut impl Trace) -> Option<&HostRoutes> {
         let exact = self.exact.get(host);
@@ -244,14 +249,18 @@ fn pattern_order(a: &Pattern, b: &Pattern) -> Ordering {
 impl Route {
     /// Whether a request for its host is one of its own.
     pub fn matches(&self, head: &Head<'_>) -> bool {
-        let Some(refined) = &self.refined else { return path_matches(&self.path, head.path) };
-        let path = match &refined.path {
-            PathMeaning::Prefix => path_matches(&self.path, head.path),
-            PathMeaning::AnyCase => path_matches_any_case(&self.path, head.path),
-            PathMeaning::Exact => *self.path == *head.path,
-            PathMeaning::Pattern(pattern) => pattern.matches(head.path.as_bytes()),
-        };
-        path && refined.accepts(head)
+        self.has_path(head.path) && self.refined.as_ref().is_none_or(|refined| refined.accepts(head))
+    }
+
+    /// Whether a path is one of its own, whatever else it asks for.
+    pub fn has_path(&self, path: &str) -> bool {
+        let Some(refined) = &self.refined else { return path_matches(&self.path, path) };
+        match &refined.path {
+            PathMeaning::Prefix => path_matches(&self.path, path),
+            PathMeaning::AnyCase => path_matches_any_case(&self.path, path),
+            PathMeaning::Exact => *self.path == *path,
+            PathMeaning::Pattern(pattern) => pattern.matches(path.as_bytes()),
+        }
     }
 
     /// What its owner claims.

@@ -37,7 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// Every test of the proxy runs with both implementations of HTTP/1.1: `proxy_by_hyper` has them all once more.
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     match env!("CARGO_CRATE_NAME") {
         "proxy_by_hyper" => Engine::Hyper,
         _ => Engine::Own,

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use pointsman::dns::answer::{Authority, answer};
 use pointsman::dns::wire::Transport;
 use pointsman::model::refinement::Head;
+use pointsman::model::time::Timestamp;
 use pointsman::proxy::reason::Reason;
 use pointsman::proxy::route;
 use pointsman::table::Table;
@@ -40,7 +41,7 @@ pub fn proxy_ports(table: &Table, app: &str, random: &mut fastrand::Rng) -> BTre
     let host = format!("{app}.example.com");
     let fields = HeaderMap::new();
     let head = Head { host: &host, path: "/", query: None, method: "GET", fields: &fields };
-    let destination = match route::find(table, &head, &fields, random) {
+    let destination = match route::find(table, &head, &fields, Timestamp::now, random) {
         Ok(destination) => destination,
         Err(Reason::NoRoute) => return BTreeSet::new(),
         Err(reason) => {

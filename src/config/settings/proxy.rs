@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{access, acme, filters};
 
-use crate::config::checked::{ClientDemand, RouteBy, Underscores};
+use crate::config::checked::{ClientDemand, Misses, RouteBy, Underscores};
 use crate::config::kind::algorithm::AlgorithmKind;
 use crate::config::kind::duration::Span;
 use crate::config::kind::network::{Address, Network, Socket};
@@ -146,6 +146,10 @@ fn zone() -> Section<Raw> {
             .means("With so many endpoints of a service in the zone all requests stay, whatever they can carry; 0: never.")
             .costs("The endpoints here may get more than their even part."),
     ])
+}
+
+fn misses() -> Choice<Misses> {
+    Choice(&[("none", Misses::None), ("log", Misses::Log), ("header", Misses::Header)])
 }
 
 fn underscores() -> Choice<Underscores> {
@@ -401,7 +405,7 @@ fn attempts() -> [Setting<Raw>; 4] {
     ]
 }
 
-fn requests() -> [Setting<Raw>; 2] {
+fn requests() -> [Setting<Raw>; 3] {
     [
         setting!(Raw, "underscores", underscores(), config.proxy.underscores)
             .means(
@@ -413,6 +417,16 @@ fn requests() -> [Setting<Raw>; 2] {
             .costs(
                 "With `aliases` a task that trusts a field that something else in front of it writes (`X-Role`) can be told \
                 it by a client as `X_Role`. The others shut out clients that mean theirs (`api_key`).",
+            ),
+        setting!(Raw, "misses", misses(), config.proxy.misses)
+            .means(
+                "Who is told why a request has no route (`no-route`): what the nearest route of its host asks for that it has \
+                not. `log`: the access log's JSON says so (`miss`); `header`: the answer too, in `x-pointsman-miss`; `none`: \
+                ask `explain`.",
+            )
+            .costs(
+                "The routes of the host are looked at twice for such a request. With `header` clients learn hosts, paths and \
+                names of fields that routes ask for; never the values.",
             ),
         setting!(Raw, "https_port", Whole::between(1, 65_535), config.proxy.https_port)
             .unit("port number")

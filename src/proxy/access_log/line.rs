@@ -82,6 +82,8 @@ struct Line<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    miss: Option<&'a str>,
     end: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<String>,
@@ -137,6 +139,7 @@ fn line<'a>(config: &AccessLogConfig, note: &'a Note, ended: &Ended<'a>) -> Line
         protocol: protocol(note.version),
         status: ended.status(),
         reason: note.reason.map(super::super::reason::Reason::code),
+        miss: note.miss.as_deref(),
         end: ended.end.as_str(),
         service: note.service.as_ref().map(ToString::to_string),
         version: ended.endpoint.map(|endpoint| endpoint.version.as_str()),
@@ -256,6 +259,7 @@ mod tests {
             service: None,
             generation: 7,
             reason: Some(Reason::NoRoute),
+            miss: None,
             attempts: 0,
             queued: None,
             first: Some(Duration::from_micros(1500)),
@@ -294,7 +298,7 @@ mod tests {
         assert_eq!(line["time"], "2024-02-29T23:59:59.042Z");
         assert_eq!((&line["target"], &line["reason"], &line["table"]), (&"/a".into(), &"no-route".into(), &7.into()));
         assert_eq!((line["first_byte_ms"].as_f64(), line["duration_ms"].as_f64()), (Some(1.5), Some(2.25)));
-        assert!(line.get("service").is_none() && line.get("queued_ms").is_none());
+        assert!(line.get("service").is_none() && line.get("queued_ms").is_none() && line.get("miss").is_none());
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Note {
     pub generation: u64,
     /// Why the proxy answered by itself.
     pub reason: Option<Reason>,
+    /// What it lacked for a route, if that was looked for.
+    pub miss: Option<Box<str>>,
     /// Endpoints that were asked.
     pub attempts: u32,
     /// How long it has stood in line, if it did: shared with who counts it.
@@ -134,6 +136,7 @@ pub fn begin(
         service: plan.map(|plan| plan.destination.service.id.clone()),
         generation: plan.map_or_else(|| client.worker.with_table(|table| table.generation), |plan| plan.generation),
         reason: None,
+        miss: None,
         attempts: 0,
         queued: None,
         first: None,
@@ -164,6 +167,7 @@ pub fn unread(client: &Client, config: &Config, reason: Reason) -> Option<Box<No
         service: None,
         generation: client.worker.with_table(|table| table.generation),
         reason: Some(reason),
+        miss: None,
         attempts: 0,
         queued: None,
         first: None,

@@ -4,7 +4,8 @@
 //! instance in front of the same cluster understands. Nothing is kept of a session here, so it outlives every change of
 //! the table that leaves its endpoint alone. Where that one is gone, draining or unhealthy, is spared because it failed
 //! ([`crate::proxy::route`]), or fails before an answer, another one serves and names itself in a new cookie. One that is full
-//! for the moment is waited for ([`super::queue`]).
+//! for the moment is waited for ([`super::queue`]); one that an operator took out of service keeps its clients for a while
+//! ([`crate::table::out_of_service`]).
 //!
 //! The cookie is between the client and this proxy (HAProxy: `insert indirect nocache`): endpoints do not see it, and
 //! an answer that sets it is not for shared caches.
@@ -44,10 +45,16 @@ impl Session {
 
     /// The endpoint, if it can serve: ready, whatever its weight (0 is: nothing but sessions), or serving in panic.
     pub fn endpoint<'a>(&self, service: &'a Service) -> Option<&'a std::sync::Arc<Endpoint>> {
-        let id = &service.sticky.get(&self.endpoint)?.endpoint;
-        let endpoint = service.endpoint(id)?;
-        let serves = endpoint.state == EndpointState::Ready || service.available.get(id).is_some();
-        (serves && version(&endpoint.version) == self.version).then_some(endpoint)
+        let serves = |endpoint: &Endpoint| {
+            endpoint.state == EndpointState::Ready || service.available.get(&endpoint.id).is_some()
+        };
+        self.named(service).filter(|endpoint| serves(endpoint))
+    }
+
+    /// The endpoint that the cookie names, in whatever state.
+    pub fn named<'a>(&self, service: &'a Service) -> Option<&'a std::sync::Arc<Endpoint>> {
+        let endpoint = service.endpoint(&service.sticky.get(&self.endpoint)?.endpoint)?;
+        (version(&endpoint.version) == self.version).then_some(endpoint)
     }
 
     /// Whether a route's target leads to the version that the client has seen.

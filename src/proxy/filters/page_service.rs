@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -158,7 +159,8 @@ async fn ask(
         let limit = config.timeout / u32::try_from(ATTEMPTS).unwrap_or(1);
         match ask_endpoint(worker, &endpoint, limit, request(config, question, status, &endpoint)).await {
             Ok((head, body)) => {
-                in_flight.answered(outcome::of_head(head.status, &head.headers), begun, Instant::now());
+                let outcome = outcome::of_head(head.status, &head.headers, SystemTime::now);
+                in_flight.answered(outcome, begun, Instant::now());
                 return page(head, body);
             }
             Err(PageFault::Attempt(error)) => {

@@ -210,9 +210,10 @@ enum Framing {
 fn framing(head: &response::Parts, body: &AnswerBody, has_content: bool) -> Framing {
     match (has_content, body) {
         (true, body) => length(body).map_or(Framing::Chunked, Framing::Length),
-        // RFC 9110 section 8.6: "MUST NOT" for 204; section 15.4.5: a length is optional here.
-        (false, AnswerBody::Local(..)) if head.status == StatusCode::NO_CONTENT => Framing::None,
-        (false, _) if head.status == StatusCode::NOT_MODIFIED => Framing::None,
+        // RFC 9110 section 8.6: "MUST NOT" for 204; for 304 only the one that an answer with content would have had, which
+        // an endpoint may know.
+        (false, _) if head.status == StatusCode::NO_CONTENT => Framing::None,
+        (false, AnswerBody::Local(..)) if head.status == StatusCode::NOT_MODIFIED => Framing::None,
         (false, AnswerBody::Local(..)) => length(body).map_or(Framing::None, Framing::Length),
         (false, _) => Framing::AsItIs,
     }

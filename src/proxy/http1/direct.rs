@@ -121,7 +121,8 @@ pub fn begin(client: &Rc<Client>, head: &[u8], parsed: &httparse::Request<'_, '_
     }
     let started = Instant::now();
     let total = service.bounds().and_then(|bounds| bounds.timeout).unwrap_or(limits.response);
-    let destination = Destination { service, version: None, by_lot: true, session: None, route: None };
+    let destination =
+        Destination { service, version: None, by_lot: true, session: None, is_leaving: false, route: None };
     let (endpoint, is_probe) = choose(client, &destination, &config, &local, started)?;
     client.watch.begin();
     let mut account = Account::begin(client.clone(), started);

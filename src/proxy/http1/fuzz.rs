@@ -148,9 +148,10 @@ fn prepared(long: &response::Parts, said: &Said, closes: bool) -> HeaderMap {
     let mut fields = long.headers.clone();
     headers::prepare_answer(&mut fields, Version::HTTP_11, VIA);
     fields.entry(DATE).or_insert(NOW);
-    fields.remove(CONTENT_LENGTH);
+    let length = fields.remove(CONTENT_LENGTH);
     match said.framing {
-        _ if matches!(said.status.as_u16(), 204 | 304) => {}
+        _ if said.status.as_u16() == 204 => {}
+        _ if said.status.as_u16() == 304 => drop(length.map(|length| fields.insert(CONTENT_LENGTH, length))),
         Framing::Length(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
         _ => drop(fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
     }

@@ -220,15 +220,16 @@ pub fn answer(
     let framing = match (code, is_chunked, length) {
         // RFC 9112 section 6.3: two ways to find the end.
         (_, true, Some(_)) => return None,
-        // RFC 9110 section 6.4.1: no content, and section 8.6: a length would be that of something else.
+        // RFC 9112 section 6.3: no content, whatever the fields say.
         (204 | 304, ..) => Framing::Length(0),
         (_, true, None) => Framing::Chunked(Box::default()),
         (_, false, Some(length)) => Framing::Length(length),
         (_, false, None) => Framing::UntilClosed,
     };
-    match (&framing, code) {
-        (_, 204 | 304) => {}
-        (Framing::Length(length), _) => {
+    // RFC 9110 section 8.6: "MUST NOT" with 204; with 304 it is the one that an answer with content would have had.
+    match (code, &framing, &length) {
+        (204, ..) | (304, _, None) => {}
+        (304, _, Some(length)) | (_, Framing::Length(length), _) => {
             write(head, &[b"content-length: ", itoa::Buffer::new().format(*length).as_bytes(), b"\r\n"]);
         }
         _ => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -349,9 +350,10 @@ mod tests {
         assert_eq!(said.stays, stays::of(&expected), "{pairs:?}");
         headers::prepare_answer(&mut expected, Version::HTTP_11, "p");
         expected.entry("date").or_insert(HeaderValue::from_static("now"));
-        expected.remove(http::header::CONTENT_LENGTH);
+        let length = expected.remove(http::header::CONTENT_LENGTH);
         match said.framing {
-            _ if matches!(code, 204 | 304) => {}
+            _ if code == 204 => {}
+            _ if code == 304 => drop(length.map(|length| expected.insert(http::header::CONTENT_LENGTH, length))),
             Framing::Length(length) => drop(expected.insert(http::header::CONTENT_LENGTH, length.into())),
             _ => drop(expected.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         }
@@ -403,10 +405,18 @@ mod tests {
         )
         .unwrap();
         assert_eq!(said.stays, Some(Duration::from_secs(5)));
-        for code in [204, 304] {
-            let (_, said) = check_answer(code, &[("content-length", "7"), ("etag", "x")]).unwrap();
+        for (code, length) in [(204, None), (304, Some("content-length: 7"))] {
+            let (lines, said) = check_answer(code, &[("content-length", "7"), ("etag", "x")]).unwrap();
             assert!(matches!(said.framing, Framing::Length(0)), "{code}");
+            assert_eq!(
+                lines.iter().find(|line| line.starts_with("content-length")).map(String::as_str),
+                length,
+                "{code}"
+            );
         }
+        let (lines, said) = check_answer(304, &[("transfer-encoding", "chunked")]).unwrap();
+        assert!(matches!(said.framing, Framing::Length(0)));
+        assert!(!lines.iter().any(|line| line.starts_with("transfer-encoding") || line.starts_with("content-length")));
     }
 
     #[test]
