@@ -215,10 +215,13 @@ fn ledger_is_right(stage: &mut Stage) {
         for deploy in &all {
             assert_eq!(deploy["outcome"], "finished", "{deploy}");
             let deployments = deploy["deployments"].as_array().unwrap();
-            let [one] = &deployments[..] else { panic!("{deploy}") };
-            assert_eq!((&one["state"], &one["source"]), (&"succeeded".into(), &"marathon".into()), "{deploy}");
+            // On a busy machine the end of one may be seen behind the beginning of the next.
+            assert!((1..=2).contains(&deployments.len()), "{deploy}");
             let app = Value::from(format!("/{service}-app"));
-            assert!(one["apps"].as_array().unwrap().contains(&app), "{deploy}");
+            for one in deployments {
+                assert_eq!((&one["state"], &one["source"]), (&"succeeded".into(), &"marathon".into()), "{deploy}");
+                assert!(one["apps"].as_array().unwrap().contains(&app), "{deploy}");
+            }
         }
     }
 }

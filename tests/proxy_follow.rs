@@ -1,6 +1,7 @@
 //! What a worker does when many endpoints leave at once: their connections are closed as soon as the table says so, however
 //! many they are, and not only when everything is looked at, which is once a second. Tables come from the writer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::duplicate_mod, reason = "both sets of helpers bring the same one")]
 
 mod common;
 mod proxy_common;

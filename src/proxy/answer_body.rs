@@ -12,19 +12,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::account::Account;
-use super::exchange::{Http1, Stream};
+use super::exchange::Http1;
 use super::filters::compress::body::{Compressed, EncoderPlace};
 use super::filters::compress::encoder::Encoder;
+use super::flow::{Flow, FlowFault};
 use super::headers::strip_trailers;
 use super::held::Held;
 use super::http1::relay::BareRelay;
+use super::http2::duplex::Duplex;
+use super::http2::link::Stream;
 use super::leash::Hold;
 use super::pool::Place;
-use super::stall;
 use super::worker::{Opened, Worker};
 
 /// Why an answer's body broke off.
@@ -38,7 +40,7 @@ pub enum AnswerFault {
     Drained,
     /// The endpoint's answer broke off.
     #[error("the endpoint's answer broke off")]
-    Cut(#[source] hyper::Error),
+    Cut(#[source] FlowFault),
     /// The same, where no other implementation reads it.
     #[error("the endpoint's answer broke off")]
     Broken(#[source] std::io::Error),
@@ -57,8 +59,8 @@ pub enum AnswerBody {
     Replaced(Option<Bytes>, Box<Self>),
     /// Another body, compressed on its way.
     Compressed(Box<Compressed>),
-    /// None: the connection becomes another protocol's.
-    Switched,
+    /// None: the connection, or the stream that is given to whoever waits for it, becomes another protocol's.
+    Switched(Option<oneshot::Sender<Duplex>>),
 }
 
 /// What carries a relayed answer.
@@ -75,7 +77,7 @@ pub enum Carrier {
 /// A body that an endpoint sends.
 #[derive(Debug)]
 pub struct Relay {
-    incoming: Incoming,
+    incoming: Flow,
     /// Gone when the body has ended.
     carrier: Option<Carrier>,
     worker: Rc<Worker>,
@@ -96,7 +98,7 @@ impl AnswerBody {
 
     /// An endpoint's body; what its request holds is given back when it ends.
     pub fn relayed(
-        incoming: Incoming,
+        incoming: Flow,
         carrier: Carrier,
         worker: Rc<Worker>,
         account: Account,
@@ -134,7 +136,7 @@ impl AnswerBody {
         match self {
             Self::Relayed(relay) => relay.held.set(0),
             Self::Compressed(compressed) => compressed.let_go(),
-            Self::Local(..) | Self::Bare(_) | Self::Replaced(..) | Self::Switched => {}
+            Self::Local(..) | Self::Bare(_) | Self::Replaced(..) | Self::Switched(_) => {}
         }
     }
 
@@ -142,7 +144,7 @@ impl AnswerBody {
     pub fn withhold(&mut self) -> Option<usize> {
         match self {
             Self::Local(text, _) | Self::Replaced(text, _) => text.take().map(|text| text.len()),
-            Self::Relayed(_) | Self::Bare(_) | Self::Compressed(_) | Self::Switched => None,
+            Self::Relayed(_) | Self::Bare(_) | Self::Compressed(_) | Self::Switched(_) => None,
         }
     }
 
@@ -154,7 +156,7 @@ impl AnswerBody {
             Self::Bare(relay) => Some(relay.account()),
             Self::Replaced(_, body) => body.account(),
             Self::Compressed(compressed) => compressed.account(),
-            Self::Switched => None,
+            Self::Switched(_) => None,
         }
     }
 }
@@ -164,7 +166,7 @@ impl Body for AnswerBody {
     type Error = AnswerFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-        let polled = match self.get_mut() {
+        match self.get_mut() {
             Self::Local(text, account) => {
                 account.sent(text.as_ref().map_or(0, Bytes::len));
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
@@ -179,10 +181,8 @@ impl Body for AnswerBody {
             Self::Bare(relay) => relay.poll_copy(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Replaced(page, _) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
             Self::Compressed(compressed) => compressed.poll_next(context),
-            Self::Switched => Poll::Ready(None),
-        };
-        stall::note_asked(matches!(polled, Poll::Ready(Some(Ok(_)))));
-        polled
+            Self::Switched(_) => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -192,7 +192,7 @@ impl Body for AnswerBody {
             Self::Bare(relay) => relay.is_over(),
             Self::Replaced(page, _) => page.is_none(),
             Self::Compressed(compressed) => compressed.is_over(),
-            Self::Switched => true,
+            Self::Switched(_) => true,
         }
     }
 
@@ -203,7 +203,7 @@ impl Body for AnswerBody {
             Self::Bare(relay) => relay.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Replaced(page, _) => SizeHint::with_exact(page.as_ref().map_or(0, Bytes::len) as u64),
             Self::Compressed(_) => SizeHint::default(),
-            Self::Switched => SizeHint::with_exact(0),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -251,7 +251,7 @@ impl Relay {
     }
 
     /// The connection is driven here: nobody else polls it.
-    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowFault>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         match (&mut self.carrier, polled) {
             (Some(Carrier::Http1(connection, _)), Poll::Pending) => {

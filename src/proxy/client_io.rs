@@ -87,8 +87,6 @@ impl<S> ClientIo<S> {
             io::Error::new(io::ErrorKind::InvalidData, flood)
         })?;
         self.watch.received_blocks(guard.blocks(), guard.is_in_block());
-        let (whole, partial) = guard.data_so_far();
-        self.watch.received_data(whole, partial);
         Ok(())
     }
 

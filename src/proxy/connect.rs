@@ -1,23 +1,18 @@
 //! Opens connections to endpoints.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::coalesce::{FlushingExecutor, coalesce_to};
 use super::error::AttemptFault;
-use super::exchange::{Http1, Http2};
+use super::exchange::Http1;
+use super::http2::link::Link;
 use super::metrics::Shard;
-use super::peer_streams::{PeerStreams, UNSAID};
 use super::proxy_protocol::Announcement;
 use super::tls::endpoint::{EndpointIo, TlsFault, secure};
 use super::tls::profiles::{TlsProfiles, Within};
@@ -26,16 +21,9 @@ use super::worker::Opened;
 use crate::model::endpoint::Endpoint;
 
 /// The largest head of an answer.
-const ANSWER_HEAD_BYTES: usize = 256 * 1024;
+pub(super) const ANSWER_HEAD_BYTES: usize = 256 * 1024;
 /// Header fields of an answer.
 const ANSWER_HEAD_FIELDS: usize = 256;
-/// HTTP/2 windows: what one slow stream may hold back, and all of one connection together.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// A dead peer of an HTTP/2 connection is noticed by a ping.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Opens a TCP connection.
 ///
 /// # Errors
@@ -136,44 +124,9 @@ pub async fn http1_over(stream: EndpointIo, opened: Opened) -> Result<Http1, Att
 ///
 /// # Errors
 /// Why there is none.
-pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Http2>, AttemptFault> {
+pub async fn http2(way: &Way<'_>, opened: Opened, tasks: &TaskTracker) -> Result<Rc<Link>, AttemptFault> {
     let stream = way.open(Within::Http2).await?;
-    let first_read = Rc::new(Notify::new());
-    let (socket, flusher) = coalesce_to(stream, opened.held(), first_read.clone());
-    let handshake = http2::Builder::new(FlushingExecutor::new(tasks.clone(), flusher))
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(UNSAID)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        // Each answer that is not valid is an error of its own stream: a bound for the connection's life would let one
-        // bad answer in a thousand end those of others beside it (h2#856).
-        .max_local_error_reset_streams(None::<usize>)
-        .max_header_list_size(u32::try_from(ANSWER_HEAD_BYTES).expect("a small constant"))
-        .handshake(TokioIo::new(socket));
-    let (sender, connection) = handshake.await.map_err(not_connected)?;
-    // Shared: its settings are asked for while its task waits.
-    let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
-    let (driven, asked) = (connection.clone(), connection.clone());
-    tasks.spawn_local(async move {
-        // Whoever waits for an answer hears of the error; here it only ends the connection.
-        poll_fn(|context| match driven.borrow_mut().as_mut() {
-            Some(connection) => connection.as_mut().poll(context).map(drop),
-            None => Poll::Ready(()),
-        })
-        .await;
-        // Its sender takes requests for as long as this is there, and nobody would send them any more.
-        drop(driven.take());
-        drop(opened);
-    });
-    // Of one that has ended nothing is known any more, and nothing is asked.
-    let most = move || asked.borrow().as_ref().map_or(0, |connection| connection.current_max_send_streams());
-    let takes_websockets = move || {
-        let connection = connection.borrow();
-        connection.as_ref().is_some_and(|connection| connection.is_extended_connect_protocol_enabled())
-    };
-    Ok(Rc::new(Http2::new(sender, PeerStreams::new(most, first_read), takes_websockets)))
+    Ok(Link::begin(stream, opened, tasks))
 }
 
 fn not_connected(error: hyper::Error) -> AttemptFault {

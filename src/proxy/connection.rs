@@ -1,8 +1,7 @@
 //! One client's connection: TLS, which HTTP it speaks, and its life until it is closed.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +12,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -31,14 +30,16 @@ use super::access_log::note;
 use super::answer_body::AnswerBody;
 use super::client_address;
 use super::client_io::ClientIo;
-use super::coalesce::{Turns, coalesce_for};
 use super::drain::{self, DrainSignal};
+use super::early::Ear;
+use super::flow::Flow;
 use super::forward;
 use super::forwarded;
-use super::frame_guard::Flood;
 use super::gone::Gone;
 use super::http1::Engine;
 use super::http1::connection::{self as plain, End, Ending};
+use super::http2::frame::PREFACE;
+use super::http2::server::Server;
 use super::idle::{Deadline, Times, Verdict, Watch};
 use super::listen::Entrance;
 use super::local;
@@ -46,36 +47,21 @@ use super::pool::Place;
 use super::proxy_protocol::Addresses;
 use super::proxy_protocol::receive::receive;
 use super::reason::Reason;
-use super::stream_body::StreamBody;
 use super::tcp;
 use super::tls::refusal::Refusal;
 use super::tls::sniff::sniff;
 use super::tls::{Secured, TlsListener};
-use super::uploads::{Taker, Upload, Uploads};
-use super::worker::{LocalExecutor, Worker};
+use super::worker::Worker;
 use crate::config::Config;
 use crate::config::checked::ProxyLimits;
 use crate::model::service::Service;
 
-/// What begins an HTTP/2 connection (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Read at once while the protocol is told apart: usually the whole first request.
 const FIRST_READ: usize = 4096;
 /// The smallest buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
-/// HTTP/2 windows towards clients; what they let in is counted while it waits (`uploads.rs`).
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Resets that a client may provoke (CVE-2025-8671), and that may wait to be accepted (CVE-2023-44487).
-const LOCAL_RESETS: usize = 100;
-const PENDING_RESETS: usize = 20;
-/// Decoded, so small a part of the largest head over HTTP/1 is a list of fields of HTTP/2 at most: a few octets on the
-/// wire make kilobytes (CVE-2026-49975), a hundred times on each connection.
-const HTTP2_HEAD_SHARE: usize = 4;
 /// A fatal alert (RFC 8446 section 6.2) in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-/// What is waiting to be written per stream.
-const SEND_BUFFER: usize = 128 * 1024;
 
 /// One client, as its requests see it.
 #[derive(Debug)]
@@ -98,8 +84,6 @@ pub struct Client {
     pub watch: Arc<Watch>,
     /// Connections to endpoints that are kept for it alone.
     pub kept: RefCell<Vec<Place>>,
-    /// What it has sent and nobody has taken yet; over HTTP/2 only.
-    pub uploads: OnceCell<Rc<Uploads>>,
     /// Its place among the worker's connections; also held by what it was upgraded to.
     _permit: OwnedSemaphorePermit,
 }
@@ -139,7 +123,6 @@ impl Client {
             drain,
             watch: Arc::default(),
             kept: RefCell::default(),
-            uploads: OnceCell::new(),
             _permit: permit,
         }
     }
@@ -155,9 +138,6 @@ impl Client {
     fn has_ended(&self, result: Option<hyper::Result<()>>) {
         let Some(Err(error)) = result else { return };
         debug!(client = %self.peer, %error, flood = ?self.watch.flood(), "connection ended");
-        if is_too_much(&error) {
-            self.watch.report_flood(Flood::Library);
-        }
         // Heads of HTTP/1 are looked at before the implementation sees them (`head_gate.rs`); should it refuse one all the
         // same, that counts.
         if error.is_parse() {
@@ -166,14 +146,12 @@ impl Client {
         }
     }
 
-    /// The implementation of HTTP/2 answers a request alone, whose fields are too long: the fields that tell the reason.
-    pub fn has_refused_alone(&self) -> Vec<(String, String)> {
+    /// A request over HTTP/2 is refused whose list of fields is too long: the fields of its answer.
+    pub fn refuses_long_head(&self) -> HeaderMap {
         let reason = Reason::HeadTooLarge;
         debug!(client = %self.peer, reason = reason.code(), "request refused");
         self.count_unread(reason);
-        let fields = local::own_fields(&self.worker, reason);
-        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        fields.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+        local::own_fields(&self.worker, reason)
     }
 
     /// Counts a request that the HTTP implementation has refused by itself, before any rule of ours saw it.
@@ -198,18 +176,6 @@ impl Drop for Client {
         self.worker.pool.forget(&self.kept.take());
         self.worker.shard.client_closed.increment();
     }
-}
-
-/// Whether the implementation of HTTP/2 has said that it is too much for it.
-fn is_too_much(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.is_go_away() && error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
-        }
-        source = error.source();
-    }
-    false
 }
 
 /// Serves one connection to its end.
@@ -417,29 +383,10 @@ where
 
 async fn serve_http2<S>(client: Rc<Client>, stream: S, first: Bytes, limits: &ProxyLimits)
 where
-    S: AsyncRead + AsyncWrite + Gone + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Gone + Unpin,
 {
-    let worker = &client.worker;
-    let (watch, shard, crowd) = (client.watch.clone(), worker.shard.clone(), worker.crowd.clone());
-    let uploads = Uploads::new(watch, shard, crowd, CONNECTION_WINDOW, limits.buffer_bytes);
-    let uploads = client.uploads.get_or_init(|| Rc::new(uploads)).clone();
     let io = ClientIo::http2(stream, first, client.watch.clone(), limits.idle);
-    let (socket, flusher) = coalesce_for(&client, &uploads, io);
-    let connection = http2::Builder::new(LocalExecutor::new(&client.worker, limits.idle))
-        .auto_date_header(false)
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(limits.head_bytes / HTTP2_HEAD_SHARE).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.streams)
-        .max_local_error_reset_streams(LOCAL_RESETS)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_send_buf_size(SEND_BUFFER)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(limits.idle / 2)
-        .keep_alive_timeout(limits.idle / 2)
-        .serve_connection(TokioIo::new(socket), stream_service(client.clone()));
-    client.has_ended(drive(Turns::new(connection, flusher), &client, limits).await);
+    drive(Server::new(client.clone(), io, limits), &client, limits).await;
 }
 
 fn service(
@@ -451,39 +398,17 @@ fn service(
     Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
 > {
     service_fn(move |request: Request<Incoming>| {
-        if request.version() == Version::HTTP_10 {
-            client.watch.knows_no_chunks();
-        }
+        // RFC 9110 section 15.2: not to clients of HTTP/1.0.
+        let ear = match request.version() {
+            Version::HTTP_10 => {
+                client.watch.knows_no_chunks();
+                Ear::Nobody
+            }
+            _ => Ear::Connection(client.watch.clone()),
+        };
         // Boxed: a connection has room for it as long as it lasts, and it is kilobytes large.
-        let answer = Box::pin(forward::answer(client.clone(), request.map(|body| Upload::new(body, None))));
+        let answer = Box::pin(forward::answer(client.clone(), request.map(Flow::Incoming), ear));
         async move { Ok(answer.await) }
-    })
-}
-
-fn stream_service(
-    client: Rc<Client>,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<StreamBody>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<StreamBody>, Infallible>>,
-> {
-    service_fn(move |request| {
-        let client = client.clone();
-        // Before anything waits: what comes is counted from the first octet on (`uploads.rs`).
-        let uploads = client.uploads.get();
-        let is_tunnel = request.method() == Method::CONNECT;
-        // What is to become a tunnel has no body; the tunnel goes on with the count by itself.
-        let tunnel = uploads.filter(|_| is_tunnel).cloned().map(Taker::new);
-        let request = request.map(|body| Upload::new(body, uploads));
-        let shard = client.worker.shard.clone();
-        // Boxed: whoever spawns the stream moves it several times, and it is kilobytes large.
-        let answer = Box::pin(forward::answer(client, request));
-        async move {
-            let answer = answer.await.map(|body| StreamBody::new(body, shard));
-            drop(tunnel);
-            Ok(answer)
-        }
     })
 }
 
@@ -505,16 +430,10 @@ where
     }
 }
 
-impl<I, S> Graceful for http2::Connection<I, S, LocalExecutor>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = StreamBody>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, StreamBody>,
-{
+impl<S: AsyncRead + AsyncWrite + Gone + Unpin> Graceful for Server<S> {
     fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        // Whoever asks polls next.
+        Self::shut_down(&self);
     }
 }
 
@@ -536,12 +455,6 @@ impl<F: Future> Graceful for Plain<'_, F> {
     fn shut_down(self: Pin<&mut Self>) {
         // Whoever asks polls next.
         self.ending.set(true);
-    }
-}
-
-impl<C: Graceful, S: AsyncWrite + Unpin> Graceful for Turns<C, S> {
-    fn shut_down(self: Pin<&mut Self>) {
-        self.driver().shut_down();
     }
 }
 

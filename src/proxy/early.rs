@@ -1,10 +1,10 @@
 //! Interim answers (1xx) of an endpoint on their way to the client.
 //!
 //! RFC 9110 section 15.2: "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the
-//! 1xx response", and a server must not send them to a client of HTTP/1.0. The HTTP implementation on the client's side
-//! has no way to send them, so they are written beneath it: only while nothing of an earlier answer waits above, so that
-//! they stand before the answer that they belong to. Where that is not so, they are dropped, as they are for clients of
-//! HTTP/2. `100 Continue` is the proxy's own to send, and `101` is no interim answer.
+//! 1xx response", and a server must not send them to a client of HTTP/1.0. Over HTTP/2 they go before the head of their
+//! stream's answer. Over HTTP/1.1 the implementation on the client's side has no way to send them, so they are written
+//! beneath it: only while nothing of an earlier answer waits above, so that they stand before the answer that they belong
+//! to. Where that is not so, they are dropped. `100 Continue` is the proxy's own to send, and `101` is no interim answer.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,6 +15,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, StatusCode, Version, response};
 
 use super::headers;
+use super::http2::handles::Interim;
 use super::idle::Watch;
 
 /// Octets of interim answers that may wait for a client that does not read.
@@ -65,16 +66,41 @@ impl Early {
     }
 }
 
-/// Passes interim answers to `request` on to the client.
-pub fn pass_on<B>(request: &mut Request<B>, watch: Arc<Watch>, via: Arc<str>) {
-    hyper::ext::on_informational(request, move |answer| {
-        add(&watch, answer.status(), answer.version(), answer.headers(), &via);
-    });
+/// Who hears of interim answers to a request.
+#[derive(Clone, Debug)]
+pub enum Ear {
+    /// A client of HTTP/1.1.
+    Connection(Arc<Watch>),
+    /// A stream of a client of HTTP/2.
+    Stream(Interim),
+    /// A client that knows none.
+    Nobody,
 }
 
-/// Passes one interim answer on to the client.
-pub fn said(watch: &Watch, answer: &response::Parts, via: &str) {
-    add(watch, answer.status, answer.version, &answer.headers, via);
+impl Ear {
+    /// Passes one interim answer on to the client.
+    pub fn hears(&self, answer: &response::Parts, via: &str) {
+        match self {
+            Self::Connection(watch) => add(watch, answer.status, answer.version, &answer.headers, via),
+            Self::Stream(stream) => {
+                if let Some(fields) = fields(answer.status, answer.version, &answer.headers, via) {
+                    stream.send(answer.status, &fields);
+                }
+            }
+            Self::Nobody => {}
+        }
+    }
+
+    /// Passes interim answers to `request` on to the client, whoever reads them. To a stream they come too late where hyper
+    /// reads them, and are left out.
+    pub fn pass_on<B>(&self, request: &mut Request<B>, via: Arc<str>) {
+        if let Self::Connection(watch) = self {
+            let watch = watch.clone();
+            hyper::ext::on_informational(request, move |answer| {
+                add(&watch, answer.status(), answer.version(), answer.headers(), &via);
+            });
+        }
+    }
 }
 
 fn add(watch: &Watch, status: StatusCode, version: Version, fields: &HeaderMap, via: &str) {
@@ -83,8 +109,8 @@ fn add(watch: &Watch, status: StatusCode, version: Version, fields: &HeaderMap, 
     }
 }
 
-/// The head as the client gets it; `None` where it gets none.
-fn head(status: StatusCode, version: Version, fields: &HeaderMap, via: &str) -> Option<Vec<u8>> {
+/// The fields as the client gets them; `None` where it gets none.
+fn fields(status: StatusCode, version: Version, fields: &HeaderMap, via: &str) -> Option<HeaderMap> {
     if status == StatusCode::CONTINUE || status == StatusCode::SWITCHING_PROTOCOLS {
         return None;
     }
@@ -92,6 +118,12 @@ fn head(status: StatusCode, version: Version, fields: &HeaderMap, via: &str) -> 
     headers::prepare_answer(&mut fields, version, via);
     // RFC 9110 section 8.6: not in a 1xx.
     fields.remove(CONTENT_LENGTH);
+    Some(fields)
+}
+
+/// The head as a client of HTTP/1.1 gets it; `None` where it gets none.
+fn head(status: StatusCode, version: Version, lines: &HeaderMap, via: &str) -> Option<Vec<u8>> {
+    let fields = fields(status, version, lines, via)?;
     let mut line = String::new();
     // Writing to a string cannot fail.
     let _ = write!(line, "HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());

@@ -1,17 +1,14 @@
-//! One request and the beginning of its answer on one upstream connection.
+//! One request and the beginning of its answer on one upstream connection, as hyper speaks HTTP/1.1.
 //!
 //! An HTTP/1.1 connection is driven inside the future of whoever uses it: no task and no wake-up of its own, and what
-//! lies in the pool is polled by nobody. An HTTP/2 connection is shared by streams and has its own task.
+//! lies in the pool is polled by nobody.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http1};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -19,13 +16,9 @@ use tokio::time::Instant;
 use super::error::AttemptFault;
 use super::http1::stays;
 use super::http1::upstream::Bare;
-use super::peer_streams::PeerStreams;
 use super::request_body::{BodyFault, RequestBody};
 use super::tls::endpoint::EndpointIo;
 use super::worker::Opened;
-
-/// The longest that the settings of a new connection are waited for.
-const SETTINGS: Duration = Duration::from_millis(100);
 
 /// What drives an HTTP/1.1 connection.
 pub type Driver = Pin<Box<http1::Connection<TokioIo<EndpointIo>, RequestBody>>>;
@@ -109,122 +102,6 @@ pub async fn send_detached(
     sender.try_send_request(request).await.map_err(|error| classify(error, false))
 }
 
-/// An HTTP/2 connection to an endpoint, shared by its streams.
-pub struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    streams: Cell<u32>,
-    /// How many the endpoint takes.
-    allowed: PeerStreams,
-    used: Cell<bool>,
-    /// It had a stream since it was looked at last, and when it was seen to have had one.
-    touched: Cell<bool>,
-    busy_at: Cell<Option<Instant>>,
-    /// Whether its settings say that it takes WebSockets.
-    takes_websockets: Box<dyn Fn() -> bool>,
-    /// Its settings have been waited for.
-    is_known: Cell<bool>,
-}
-
-impl std::fmt::Debug for Http2 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http2").field("streams", &self.streams).finish_non_exhaustive()
-    }
-}
-
-impl Http2 {
-    /// Takes a connection that was just opened; `takes_websockets` says what its settings say by now.
-    pub fn new(
-        sender: http2::SendRequest<RequestBody>,
-        allowed: PeerStreams,
-        takes_websockets: impl Fn() -> bool + 'static,
-    ) -> Self {
-        Self {
-            sender,
-            streams: Cell::new(0),
-            allowed,
-            used: Cell::new(false),
-            touched: Cell::new(false),
-            busy_at: Cell::new(None),
-            takes_websockets: Box::new(takes_websockets),
-            is_known: Cell::new(false),
-        }
-    }
-
-    /// Streams under way.
-    pub fn streams(&self) -> u32 {
-        self.streams.get()
-    }
-
-    /// Whether there is room for one more, where we want `ours` at most: by what the endpoint had said when that was looked
-    /// at.
-    pub fn has_room(&self, ours: u32) -> bool {
-        self.streams() < self.allowed.most(ours)
-    }
-
-    /// How many streams the endpoint takes.
-    pub fn allowed(&self) -> &PeerStreams {
-        &self.allowed
-    }
-
-    /// Whether it has carried nothing for `idle`, as far as those who look see: asked from time to time.
-    pub fn is_idle(&self, now: Instant, idle: Duration) -> bool {
-        let is_busy = self.touched.replace(false) || self.streams() > 0;
-        let busy_at = self.busy_at.get().filter(|_| !is_busy).unwrap_or(now);
-        self.busy_at.set(Some(busy_at));
-        now.duration_since(busy_at) >= idle
-    }
-
-    /// Whether the connection has ended.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-}
-
-/// A place for one stream on an HTTP/2 connection, given back when this is dropped.
-#[derive(Debug)]
-pub struct Stream {
-    connection: Rc<Http2>,
-    /// Whether the connection served a request before.
-    pub reused: bool,
-}
-
-impl Stream {
-    /// Takes a place.
-    pub fn new(connection: Rc<Http2>) -> Self {
-        connection.streams.set(connection.streams.get() + 1);
-        connection.touched.set(true);
-        let reused = connection.used.replace(true);
-        Self { connection, reused }
-    }
-
-    /// Whether the endpoint takes WebSockets as streams (RFC 8441 section 3). Its settings follow its end of the handshake:
-    /// on a new connection they are waited for, once.
-    pub async fn takes_websockets(&self) -> bool {
-        let connection = &self.connection;
-        let deadline = Instant::now() + SETTINGS;
-        while !(connection.takes_websockets)() && !connection.is_known.get() && Instant::now() < deadline {
-            tokio::time::sleep(SETTINGS / 50).await;
-        }
-        connection.is_known.set(true);
-        (connection.takes_websockets)()
-    }
-
-    /// Sends a request and waits for the beginning of the answer.
-    ///
-    /// # Errors
-    /// Why none came.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, AttemptFault> {
-        let mut sender = self.connection.sender.clone();
-        sender.try_send_request(request).await.map_err(|error| classify(error, self.reused))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
-    }
-}
-
 fn classify(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> AttemptFault {
     if error.take_message().is_some() {
         return AttemptFault::Unsent { reused };
@@ -233,36 +110,11 @@ fn classify(mut error: TrySendError<Request<RequestBody>>, reused: bool) -> Atte
     if let Some(fault) = find::<BodyFault>(&error) {
         return AttemptFault::Body(*fault);
     }
-    if is_unprocessed(&error) {
-        return AttemptFault::Refused;
-    }
-    match error.is_parse() || error.is_parse_status() || is_protocol_error(&error) {
+    match error.is_parse() || error.is_parse_status() {
         true => AttemptFault::Invalid,
-        // A connection that was kept may have died of old age; one of whose streams is reset is alive, and the endpoint has
-        // failed.
-        false => AttemptFault::Died { reused: reused && !is_stream_reset(&error), error: Box::new(error) },
+        // A connection that was kept may have died of old age.
+        false => AttemptFault::Died { reused, error: Box::new(error) },
     }
-}
-
-/// RFC 9113 section 5.4.2: an error of one stream, which leaves the connection as it is.
-fn is_stream_reset(error: &hyper::Error) -> bool {
-    find::<h2::Error>(error).is_some_and(h2::Error::is_reset)
-}
-
-/// RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last of a GOAWAY, were not processed, whatever the GOAWAY
-/// says was wrong (section 6.8). The streams that it leaves to be finished are not given this error, and those that the
-/// connection's end then cuts off are given one of input.
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    find::<h2::Error>(error).is_some_and(|error| {
-        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        refused || (error.is_go_away() && error.is_remote())
-    })
-}
-
-/// The peer broke the rules of HTTP/2, as our side saw it.
-fn is_protocol_error(error: &hyper::Error) -> bool {
-    let broken = |error: &h2::Error| error.is_library() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR);
-    find::<h2::Error>(error).is_some_and(broken)
 }
 
 fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
@@ -279,6 +131,7 @@ fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::net::{TcpListener, TcpStream};
 

@@ -23,6 +23,7 @@ use http::{Method, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -38,21 +39,24 @@ use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
 use super::connection::Client;
-use super::early;
+use super::early::Ear;
 use super::error::AttemptFault;
-use super::exchange::{self, Http1, Stream};
+use super::exchange::{self, Http1};
 use super::filters;
 use super::filters::Granted;
 use super::filters::compress::{self, body::EncoderPlace, encoder::Encoder};
 use super::filters::pages::Dress;
 use super::filters::{forward_auth, jwt};
+use super::flow::Flow;
 use super::forwarded::{self, Hop};
 use super::grpc;
 use super::headers;
 use super::http1::Engine;
-use super::http1::direct::{FirstTry, Resumed};
 use super::http1::relay::BareRelay;
 use super::http1::upstream::{Bare, BareAnswer, Question, Read, canonical_length, request_head};
+use super::http2::duplex::Duplex;
+use super::http2::handles::{Reader, Writer};
+use super::http2::link::{self, Answered, Asked, Stream};
 use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
@@ -63,10 +67,10 @@ use super::request_body::{BodyFault, RequestBody, RequestSource};
 use super::retry::{self, Decision, Situation};
 use super::route::Destination;
 use super::rules::{self, Content, Refusal};
+use super::shortcut::{FirstTry, Resumed};
 use super::spans::request::{Outcome, RecordedTry, RequestSpan};
 use super::trace;
-use super::upgrade::{self, Tunnel};
-use super::uploads::Upload;
+use super::upgrade::{self, Side, Tunnel};
 use super::worker::{Opened, Worker};
 use crate::config::checked::{ProxyConfig, ProxyLimits};
 use crate::model::endpoint::Endpoint;
@@ -80,55 +84,88 @@ const MOST_KEPT: usize = 32;
 /// How often whoever waits for a further connection of HTTP/2 looks whether one that is open has room by now.
 const ROOM_LOOK: Duration = Duration::from_millis(50);
 
+/// What a request brings beside its head.
+#[derive(Debug)]
+pub struct Brought {
+    /// Its content.
+    pub upload: Upload,
+    /// Who hears of interim answers to it.
+    pub ear: Ear,
+}
+
+/// The content of a request.
+#[derive(Debug)]
+pub enum Upload {
+    /// Nothing, and endpoints are asked in the plain way.
+    Nothing,
+    /// What comes from its client.
+    Comes(Flow),
+    /// The same, of which a first try has taken some.
+    Begun(RequestSource),
+}
+
+impl Brought {
+    /// Nothing, on a connection of HTTP/1.1.
+    pub fn nothing(client: &Client) -> Self {
+        Self { upload: Upload::Nothing, ear: Ear::Connection(client.watch.clone()) }
+    }
+}
+
+impl Upload {
+    fn has_content(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Comes(body) => !hyper::body::Body::is_end_stream(body),
+            Self::Begun(body) => !body.is_empty(),
+        }
+    }
+}
+
 /// Answers a request of a client.
-pub async fn answer(client: Rc<Client>, request: Request<Upload>) -> Response<AnswerBody> {
-    let (head, body) = request.into_parts();
+pub async fn answer(client: Rc<Client>, request: Request<Flow>, ear: Ear) -> Response<AnswerBody> {
+    let (mut head, body) = request.into_parts();
     // As a plain one, if it asks for nothing but an answer: trailers are what only hyper passes on.
     let is_plain = hyper::body::Body::is_end_stream(&body) && !head.headers.contains_key(TE);
-    let body = Some(body).filter(|_| !is_plain || client.worker.engine == Engine::Hyper);
-    answer_read(client, head, body).await
-}
-
-/// Answers a plain request of a client of HTTP/1.1: without a body, and with endpoints asked in the same way.
-pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBody> {
-    answer_parts(client, head, None).await
-}
-
-/// Goes on with a plain request whose first try was made already ([`super::http1::direct`]).
-pub async fn resume(client: Rc<Client>, head: Parts, resumed: Resumed) -> Response<AnswerBody> {
-    let Resumed { account, endpoint, first } = resumed;
-    // The table may be another by now, and ask for more.
-    let number = client.watch.requests();
-    let made = plan::make(&client, number, &head, false);
-    answer_made(client, number, made, head, None, account, Some((endpoint, first))).await
-}
-
-/// Answers a request that hyper has read.
-async fn answer_read(client: Rc<Client>, mut head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
+    let upload = if is_plain && client.worker.engine == Engine::Own { Upload::Nothing } else { Upload::Comes(body) };
+    let brought = Brought { upload, ear };
     if head.method == Method::CONNECT
         && upgrade::translate(&mut head, client.worker.rng.borrow_mut().u128(..).to_ne_bytes())
     {
-        let mut answer = Box::pin(answer_parts(client, head, body)).await;
+        let mut answer = Box::pin(answer_parts(client, head, brought)).await;
         // RFC 9110 section 9.3.6: any 2xx would tell the client that its tunnel is there.
-        if !matches!(answer.body(), AnswerBody::Switched) && answer.status().is_success() {
+        if !matches!(answer.body(), AnswerBody::Switched(_)) && answer.status().is_success() {
             *answer.status_mut() = StatusCode::NOT_IMPLEMENTED;
         }
         return answer;
     }
-    answer_parts(client, head, body).await
+    answer_parts(client, head, brought).await
 }
 
-async fn answer_parts(client: Rc<Client>, head: Parts, body: Option<Upload>) -> Response<AnswerBody> {
+/// Answers a plain request of a client of HTTP/1.1: without a body, and with endpoints asked in the same way.
+pub async fn answer_plain(client: Rc<Client>, head: Parts) -> Response<AnswerBody> {
+    let brought = Brought::nothing(&client);
+    answer_parts(client, head, brought).await
+}
+
+/// Goes on with a plain request whose first try was made already ([`super::shortcut`]).
+pub async fn resume(client: Rc<Client>, head: Parts, resumed: Resumed, brought: Brought) -> Response<AnswerBody> {
+    let Resumed { account, endpoint, first } = resumed;
+    // The table may be another by now, and ask for more.
+    let number = client.watch.requests();
+    let made = plan::make_anyway(&client, &head, brought.upload.has_content());
+    answer_made(client, number, made, head, brought, account, Some((endpoint, first))).await
+}
+
+async fn answer_parts(client: Rc<Client>, head: Parts, brought: Brought) -> Response<AnswerBody> {
     let number = client.watch.begin();
     let mut account = Account::begin(client.clone(), Instant::now());
     if grpc::is_call(&head) {
         account.is_a_call();
     }
-    // RFC 9110 section 9.3.2: no content, which the implementation of HTTP/2 leaves to us.
+    // RFC 9110 section 9.3.2: no content, which over HTTP/2 is left to us.
     let is_headless = head.version == Version::HTTP_2 && head.method == Method::HEAD;
-    let has_body = body.as_ref().is_some_and(|body| !hyper::body::Body::is_end_stream(body));
-    let made = plan::make(&client, number, &head, has_body);
-    let mut answer = answer_made(client, number, made, head, body, account, None).await;
+    let made = plan::make(&client, number, &head, brought.upload.has_content());
+    let mut answer = answer_made(client, number, made, head, brought, account, None).await;
     if is_headless
         && let Some(length) = answer.body_mut().withhold()
         // RFC 9110 section 8.6.
@@ -145,7 +182,7 @@ async fn answer_made(
     number: u32,
     made: Result<Plan, Refusal>,
     head: Parts,
-    body: Option<Upload>,
+    brought: Brought,
     mut account: Account,
     first: Option<(Arc<Endpoint>, FirstTry)>,
 ) -> Response<AnswerBody> {
@@ -159,7 +196,7 @@ async fn answer_made(
     match made {
         Ok(mut plan) => match admit(&client, &plan, &head).await {
             Ok(granted) => {
-                let forwarding = Forwarding::new(client, plan, head, body, account, &granted);
+                let forwarding = Forwarding::new(client, plan, head, brought, account, &granted);
                 match first {
                     None => forwarding.run(None).await,
                     // Boxed: few requests come this way.
@@ -255,10 +292,12 @@ struct Forwarding {
     /// Sending it twice has the effect of sending it once.
     is_repeatable: bool,
     body: RequestSource,
+    /// Who hears of interim answers.
+    ear: Ear,
     /// Who speaks HTTP/1.1 with endpoints.
     engine: Engine,
     /// The client's side of an upgrade.
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Upgrade>,
     /// It is a WebSocket over HTTP/2.
     over_http2: bool,
     /// What a WebSocket's endpoint has to answer.
@@ -297,6 +336,13 @@ fn moment(instant: Instant) -> Moment {
     Moment::of(instant.into_std())
 }
 
+/// The client's side of an upgrade that is asked for.
+enum Upgrade {
+    Connection(OnUpgrade),
+    /// The request's own stream (RFC 8441).
+    Stream,
+}
+
 /// The beginning of an answer, and what carries the rest.
 struct Begun {
     head: response::Parts,
@@ -314,6 +360,8 @@ struct Aside {
 enum Rest {
     /// Read by hyper.
     Incoming(Incoming, Carrier),
+    /// Over HTTP/2; the way to the endpoint, where it is to be a tunnel.
+    Stream(Reader, Option<Writer>, Stream),
     /// Read by ourselves.
     Bare(BareAnswer),
 }
@@ -323,6 +371,11 @@ impl Begun {
         let (head, body) = answer.into_parts();
         Self { head, rest: Rest::Incoming(body, carrier) }
     }
+
+    fn streamed(answered: Answered, stream: Stream) -> Self {
+        let Answered { head, body, tunnel } = answered;
+        Self { head, rest: Rest::Stream(body, tunnel, stream) }
+    }
 }
 
 impl Forwarding {
@@ -330,7 +383,7 @@ impl Forwarding {
         client: Rc<Client>,
         plan: Plan,
         mut head: Parts,
-        body: Option<Upload>,
+        brought: Brought,
         mut account: Account,
         granted: &Granted,
     ) -> Self {
@@ -339,17 +392,23 @@ impl Forwarding {
         if plan.config.proxy.hedging.ratio > 0.0 {
             plan.local.hedging.borrow_mut().deposit(plan.config.proxy.hedging.ratio);
         }
-        let upgrade = head.extensions.remove::<OnUpgrade>().filter(|_| plan.upgrade.is_some());
         let over_http2 = upgrade::is_over_http2(&head);
+        let upgrade = match head.extensions.remove::<OnUpgrade>() {
+            _ if plan.upgrade.is_none() => None,
+            _ if over_http2 => Some(Upgrade::Stream),
+            upgrade => upgrade.map(Upgrade::Connection),
+        };
         let accept = upgrade.as_ref().and_then(|_| head.headers.get(SEC_WEBSOCKET_KEY)).map(upgrade::accept);
         let address = prepare(&client, &plan, &mut head, account.note.as_deref());
         granted.write(&mut head.headers);
+        let Brought { upload: body, ear } = brought;
         let (body, engine) = match body {
-            Some(body) => {
+            Upload::Comes(body) => {
                 let most = plan.filtered.max_body.unwrap_or(u64::MAX);
                 (RequestSource::new(body, &plan.config.proxy, most, client.worker.shard.clone()), Engine::Hyper)
             }
-            None => (RequestSource::empty(), Engine::Own),
+            Upload::Begun(body) => (body, Engine::Hyper),
+            Upload::Nothing => (RequestSource::empty(), Engine::Own),
         };
         if let Some(note) = &account.note {
             body.tell(&note.received);
@@ -360,6 +419,7 @@ impl Forwarding {
         let span = account.note.as_ref().and_then(|note| note.span.clone());
         Self {
             body,
+            ear,
             engine,
             is_repeatable: retry::is_repeatable(&head.method, &head.headers),
             method: head.method,
@@ -396,6 +456,11 @@ impl Forwarding {
         let answer = match first {
             FirstTry::Chosen => self.attempt(&endpoint).await,
             FirstTry::Heard(connection, read) => self.attempt_heard(connection, read).await,
+            FirstTry::Asked(asked, stream) => self.attempt_asked(asked, stream).await,
+            FirstTry::Answered(fields, asked, stream) => {
+                let answered = link::answered(&fields, asked, &self.worker().tasks);
+                answered.map(|answered| Begun::streamed(answered, stream)).and_then(|begun| self.checked(begun))
+            }
             FirstTry::Failed(fault) => Err(fault),
         };
         self.run(Some((endpoint, answer))).await
@@ -687,26 +752,25 @@ impl Forwarding {
             }
             None => Bare::open(endpoint.address, self.connect_time(), self.opened()).await?,
         };
-        let client = self.client.clone();
-        let question = self.question(&client);
+        let ear = self.ear.clone();
+        let question = self.question(&ear);
         let (head, answer) = self.within(connection.ask(&question)).await?;
         Ok(Begun { head, rest: Rest::Bare(answer) })
     }
 
     /// Waits for the answer to a request that was sent already, of which this has come.
     async fn attempt_heard(&mut self, connection: Bare, read: Read) -> Result<Begun, AttemptFault> {
-        let client = self.client.clone();
-        let question = self.question(&client);
+        let ear = self.ear.clone();
+        let question = self.question(&ear);
         let (head, answer) = self.within_since(self.attempt_begun, connection.hear(&question, read)).await?;
         self.checked(Begun { head, rest: Rest::Bare(answer) })
     }
 
-    fn question<'a>(&self, client: &'a Client) -> Question<'a> {
+    fn question<'a>(&self, ear: &'a Ear) -> Question<'a> {
         Question {
             head: request_head(&self.method, &self.plan.target, &self.headers),
             is_head: self.method == Method::HEAD,
-            // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
-            watch: (self.version == Version::HTTP_11).then_some(&*client.watch),
+            ear,
             via: self.proxy().via.clone(),
         }
     }
@@ -751,8 +815,22 @@ impl Forwarding {
     async fn attempt_http2(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {
         let stream = self.stream(endpoint).await?;
         let request = self.request_http2(endpoint);
-        let answer = self.within(stream.send(request)).await?;
-        Ok(Begun::new(answer, Carrier::Http2(stream)))
+        self.ask_stream(stream, request).await
+    }
+
+    async fn ask_stream(&mut self, stream: Stream, request: Request<RequestBody>) -> Result<Begun, AttemptFault> {
+        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
+        let sent = stream.send(request, &tasks, |head| ear.hears(head, &via));
+        let answered = self.within(sent).await?;
+        Ok(Begun::streamed(answered, stream))
+    }
+
+    /// Waits for the answer to a request that was sent as a stream already.
+    async fn attempt_asked(&mut self, asked: Asked, stream: Stream) -> Result<Begun, AttemptFault> {
+        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
+        let heard = stream.hear(asked, &tasks, |head| ear.hears(head, &via));
+        let answered = self.within_since(self.attempt_begun, heard).await?;
+        self.checked(Begun::streamed(answered, stream))
     }
 
     fn is_websocket(&self) -> bool {
@@ -769,16 +847,16 @@ impl Forwarding {
             request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
             request.headers_mut().remove(SEC_WEBSOCKET_KEY);
         }
-        let mut answer = self.within(stream.send(request)).await?;
-        if takes && answer.status().is_success() {
+        let mut begun = self.ask_stream(stream, request).await?;
+        if takes && begun.head.status.is_success() {
             // In the terms of HTTP/1.1, as all other answers.
-            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            answer.headers_mut().insert(UPGRADE, upgrade::WEBSOCKET);
+            begun.head.status = StatusCode::SWITCHING_PROTOCOLS;
+            begun.head.headers.insert(UPGRADE, upgrade::WEBSOCKET);
             if let Some(accept) = self.accept.clone() {
-                answer.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
+                begun.head.headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
             }
         }
-        Ok(Begun::new(answer, Carrier::Http2(stream)))
+        Ok(begun)
     }
 
     /// What a client of HTTP/2 leaves to whoever speaks HTTP/1.1 for it: that the endpoint has understood (RFC 6455 section
@@ -875,10 +953,7 @@ impl Forwarding {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.target.clone().into();
         *request.headers_mut() = self.headers.clone();
-        // RFC 9110 section 15.2: not to clients of HTTP/1.0; those of HTTP/2 cannot be sent any here.
-        if self.version == Version::HTTP_11 {
-            early::pass_on(&mut request, self.client.watch.clone(), self.proxy().via.clone());
-        }
+        self.ear.pass_on(&mut request, self.proxy().via.clone());
         request
     }
 
@@ -1098,17 +1173,21 @@ impl Forwarding {
             (None, None) => body,
         };
         let limits = &self.plan.config.proxy.limits;
-        let (body, carrier) = match rest {
+        let (body, tunnel, carrier) = match rest {
             Rest::Incoming(body, carrier) => {
                 canonical_length(&mut head.headers);
-                (body, carrier)
+                (Flow::Incoming(body), None, carrier)
+            }
+            Rest::Stream(body, tunnel, stream) => {
+                canonical_length(&mut head.headers);
+                (Flow::Stream(body), tunnel, Carrier::Http2(stream))
             }
             Rest::Bare(answer) => {
                 let relay = BareRelay::new(answer, endpoint.address, worker.clone(), self.account, limits);
                 return Response::from_parts(head, change(AnswerBody::Bare(Box::new(relay)), &worker));
             }
         };
-        let Some(client_side) = switched else {
+        let Some(upgrade) = switched else {
             let body = AnswerBody::relayed(body, carrier, worker.clone(), self.account, limits);
             return Response::from_parts(head, change(body, &worker));
         };
@@ -1123,7 +1202,18 @@ impl Forwarding {
             }
             self.client.watch.switch();
         }
-        if let Some(endpoint) = head.extensions.remove::<OnUpgrade>() {
+        let (client_side, slot) = match upgrade {
+            Upgrade::Connection(upgrade) => (Side::Upgrade(upgrade), None),
+            Upgrade::Stream => {
+                let (slot, stream) = oneshot::channel();
+                (Side::Stream(stream), Some(slot))
+            }
+        };
+        let endpoint = match (body, tunnel) {
+            (Flow::Stream(reader), Some(writer)) => Some(Side::Open(Duplex::new(reader, writer))),
+            _ => head.extensions.remove::<OnUpgrade>().map(Side::Upgrade),
+        };
+        if let Some(endpoint) = endpoint {
             let is_websocket = protocol.as_ref().is_some_and(upgrade::is_websocket);
             let tunnel = Tunnel {
                 client: client_side,
@@ -1132,7 +1222,6 @@ impl Forwarding {
                 // What is a stream of a connection goes with it.
                 drain: if self.over_http2 { self.client.drain() } else { worker.drain.clone() },
                 websocket: is_websocket.then(|| worker.rng.borrow_mut().u32(..).to_ne_bytes()),
-                uploads: self.client.uploads.get().cloned(),
             };
             let open = is_websocket.then(|| worker.websockets.clone());
             let account = self.account;
@@ -1141,7 +1230,7 @@ impl Forwarding {
                 drop((carrier, open));
             });
         }
-        Response::from_parts(head, AnswerBody::Switched)
+        Response::from_parts(head, AnswerBody::Switched(slot))
     }
 
     /// Whether a page stands in place of endpoints' answers with this status, where there is one.

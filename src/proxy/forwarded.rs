@@ -106,6 +106,23 @@ pub fn write_lines(head: &mut Vec<u8>, hop: &Hop<'_>) {
     }
 }
 
+/// The same, one by one.
+pub fn each(hop: &Hop<'_>, mut field: impl FnMut(&[u8], &[u8])) {
+    let (peer, authority) = (hop.peer_text.as_bytes(), hop.authority.as_bytes());
+    let scheme = if hop.secure { "https" } else { "http" };
+    let mut port = itoa::Buffer::new();
+    let port = port.format(authority_port(hop.authority).unwrap_or(hop.port)).as_bytes();
+    field(b"x-forwarded-for", peer);
+    field(b"forwarded", element(hop.peer.to_canonical(), hop.authority, scheme).as_bytes());
+    field(b"x-forwarded-proto", scheme.as_bytes());
+    field(b"x-forwarded-host", authority);
+    field(b"x-forwarded-port", port);
+    field(b"x-real-ip", peer);
+    if let Some(certificate) = hop.certificate {
+        field(b"client-cert", certificate.as_bytes());
+    }
+}
+
 /// An address as these fields have it. It stays the same for all requests of a connection.
 pub fn address_text(address: IpAddr) -> HeaderValue {
     text(&address.to_canonical().to_string())

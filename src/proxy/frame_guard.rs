@@ -1,7 +1,7 @@
 //! Walks the frames that an HTTP/2 client sends and says when they are an attack.
 //!
-//! Pure. The implementation behind bounds what costs memory; frames that cost only time, or an answer each, it takes
-//! without end. Here each kind has a bucket of tokens: what honest clients do stays far below, whoever empties one is
+//! Pure. The connection's state ([`super::http2`]) bounds what costs memory; frames that cost only time, or an answer each,
+//! it takes without end. Here each kind has a bucket of tokens: what honest clients do stays far below, whoever empties one is
 //! cut off (CVE-2019-9512, -9513, -9515, -9517, -9518, CVE-2023-44487, CVE-2024-27316). Whether a header block has
 //! begun and not ended is known here too, so that it has a deadline.
 
@@ -54,9 +54,9 @@ pub enum Flood {
     /// A header block in very many pieces (CVE-2024-27316).
     #[error("too many CONTINUATION frames")]
     Continuation,
-    /// What the implementation behind bounds by itself: requests that are reset before it has looked at them
-    /// (CVE-2023-44487), and resets that it is made to send (CVE-2025-8671).
-    #[error("too many resets for the implementation of HTTP/2")]
+    /// What the connection's state bounds by itself: resets that it is made to send (CVE-2025-8671), and lists of fields without
+    /// end (CVE-2026-49975).
+    #[error("too many faults of streams, or fields")]
     Library,
 }
 
@@ -88,9 +88,6 @@ pub struct FrameGuard {
     continuations: u32,
     /// Header blocks that have begun.
     blocks: u32,
-    /// Content of DATA frames that are whole, and of the one that has begun.
-    whole_data: u64,
-    begun_data: u32,
     ping: Bucket,
     settings: Bucket,
     priority: Bucket,
@@ -100,11 +97,10 @@ pub struct FrameGuard {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// So many octets are skipped; a header block may end behind them, or DATA with so much content.
+    /// So many octets are skipped; a header block may end behind them.
     Skip {
         left: u32,
         ends_block: bool,
-        content: u32,
     },
     Head {
         octets: [u8; HEAD],
@@ -122,12 +118,10 @@ const FRAME: Place = Place::Head { octets: [0; HEAD], have: 0 };
 impl Default for FrameGuard {
     fn default() -> Self {
         Self {
-            place: Place::Skip { left: PREFACE, ends_block: false, content: 0 },
+            place: Place::Skip { left: PREFACE, ends_block: false },
             is_in_block: false,
             continuations: 0,
             blocks: 0,
-            whole_data: 0,
-            begun_data: 0,
             ping: Bucket::new(100, 10),
             settings: Bucket::new(50, 5),
             priority: Bucket::new(100, 10),
@@ -145,15 +139,12 @@ impl FrameGuard {
     pub fn feed(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Flood> {
         while !bytes.is_empty() {
             match &mut self.place {
-                Place::Skip { left, ends_block, content } => {
+                Place::Skip { left, ends_block } => {
                     let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[here..];
                     *left -= u32::try_from(here).unwrap_or(*left);
-                    self.begun_data = content.saturating_sub(*left);
                     if *left == 0 {
                         self.is_in_block &= !*ends_block;
-                        self.whole_data += u64::from(*content);
-                        self.begun_data = 0;
                         self.place = FRAME;
                     }
                 }
@@ -174,7 +165,7 @@ impl FrameGuard {
                     bytes = &bytes[1..];
                     self.place = match length {
                         0 => FRAME,
-                        left => Place::Skip { left, ends_block: false, content },
+                        left => Place::Skip { left, ends_block: false },
                     };
                 }
             }
@@ -190,11 +181,6 @@ impl FrameGuard {
     /// Header blocks that have begun.
     pub fn blocks(&self) -> u32 {
         self.blocks
-    }
-
-    /// Octets of DATA so far, without padding: of frames that are whole, and of the one that has begun.
-    pub fn data_so_far(&self) -> (u64, u32) {
-        (self.whole_data, self.begun_data)
     }
 
     fn frame(&mut self, [a, b, c, kind, flags, ..]: [u8; HEAD], now: &impl Fn() -> Instant) -> Result<(), Flood> {
@@ -222,7 +208,7 @@ impl FrameGuard {
                 self.is_in_block &= !ends_block;
                 FRAME
             }
-            left => Place::Skip { left, ends_block, content: if kind == DATA { left } else { 0 } },
+            left => Place::Skip { left, ends_block },
         };
         Ok(())
     }
@@ -252,13 +238,6 @@ impl FrameGuard {
         self.priority.give();
         Ok(())
     }
-}
-
-/// The frame that says goodbye to a flooding client: GOAWAY with ENHANCE_YOUR_CALM, no stream left to be processed.
-pub fn farewell() -> [u8; HEAD + 8] {
-    const GOAWAY: u8 = 7;
-    const ENHANCE_YOUR_CALM: u8 = 11;
-    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, ENHANCE_YOUR_CALM]
 }
 
 /// So many at once, and so many a second afterwards.
@@ -383,24 +362,6 @@ mod tests {
             guard.feed(&frame(PING, 0, &[0; 8]), Instant::now).unwrap();
         }
         assert_eq!(guard.feed(&frame(PING, 0, &[0; 8]), Instant::now), Err(Flood::Ping));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn content_of_data_is_counted_without_padding_and_in_pieces_of_any_size() {
-        for piece in [1, 2, 5, 1000] {
-            let mut guard = FrameGuard::default();
-            let mut feed = |bytes: &[u8]| {
-                bytes.chunks(piece).for_each(|piece| guard.feed(piece, Instant::now).unwrap());
-                guard.data_so_far()
-            };
-            feed(&[0; PREFACE as usize]);
-            assert_eq!(feed(&frame(HEADERS, END_HEADERS, &[0; 30])), (0, 0));
-            assert_eq!(feed(&frame(DATA, 0, &[7; 30])), (30, 0));
-            assert_eq!(feed(&frame(DATA, PADDED, &[2, 9, 0, 0])), (31, 0));
-            let last = frame(DATA, 0, &[7; 30]);
-            assert_eq!(feed(&last[..HEAD + 10]), (31, 10));
-            assert_eq!(feed(&last[HEAD + 10..]), (61, 0));
-        }
     }
 
     #[tokio::test(start_paused = true)]

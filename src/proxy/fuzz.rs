@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::task::{Context, Waker};
 
-use bytes::BytesMut;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
@@ -20,7 +19,6 @@ use super::frame_guard::FrameGuard;
 use super::head_gate::{HeadGate, Turn};
 use super::head_scan::HeadScan;
 use super::idle::Watch;
-use super::own_answers::{Finder, OwnAnswers};
 use super::path::{POLICIES, normalise_path};
 use super::websocket::frames::Frames;
 use crate::config::filter::JwtConfig;
@@ -70,26 +68,6 @@ pub fn fuzz_head_gate(data: &[u8]) {
     let whole = gated(data.len().max(1));
     assert_eq!(gated(1), whole);
     assert_eq!(gated(7), whole);
-}
-
-/// What goes to a client is what was written, but for what is added.
-pub fn fuzz_own_answers(data: &[u8]) {
-    struct Adds(usize);
-    impl Finder for Adds {
-        fn refuses(&mut self) -> Vec<(String, String)> {
-            self.0 += 1;
-            vec![("a".into(), "b".into())]
-        }
-
-        fn allows(&mut self, _: u32) {}
-    }
-    for piece in [1, 7, data.len().max(1)] {
-        let (mut walker, mut out, mut adds) = (OwnAnswers::default(), BytesMut::new(), Adds(0));
-        data.chunks(piece).for_each(|piece| walker.write(piece, &mut out, &mut adds));
-        // A literal with a name and a value of one octet each.
-        assert_eq!(out.len(), data.len() + 5 * adds.0);
-        assert!(adds.0 > 0 || out == data);
-    }
 }
 
 /// Frames end where they end, however the octets come.

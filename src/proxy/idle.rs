@@ -33,9 +33,6 @@ pub struct Watch {
     flooded: AtomicU8,
     /// Requests that ended before their answer began, less those whose answer did.
     abandoned: AtomicU32,
-    /// Octets of DATA that came over HTTP/2, in whole frames, and of the frame that has begun.
-    uploaded: AtomicU64,
-    uploading: AtomicU32,
     /// Interim answers.
     pub early: Early,
     /// Number of the violating request, shifted by 8, and the reason's index plus one; 0: none.
@@ -87,22 +84,6 @@ impl Watch {
     pub fn received_blocks(&self, blocks: u32, open: bool) {
         self.heads.store(blocks, Relaxed);
         self.head_begun.store(open, Relaxed);
-    }
-
-    /// So many octets of DATA came over HTTP/2 so far, in whole frames, and so many of one that is not whole.
-    pub fn received_data(&self, whole: u64, partial: u32) {
-        self.uploaded.store(whole, Relaxed);
-        self.uploading.store(partial, Relaxed);
-    }
-
-    /// Octets of DATA that came over HTTP/2 so far, in whole frames, without padding.
-    pub fn uploaded(&self) -> u64 {
-        self.uploaded.load(Relaxed)
-    }
-
-    /// Octets of a DATA frame that has begun and is not whole.
-    pub fn uploading(&self) -> u32 {
-        self.uploading.load(Relaxed)
     }
 
     /// From here on the connection speaks another protocol.

@@ -1,7 +1,7 @@
 //! How many streams an endpoint takes at a time on one connection of HTTP/2.
 //!
-//! RFC 9113 section 5.1.2: "Endpoints MUST NOT exceed the limit set by their peer." The implementation keeps to it: it holds
-//! back what is too much, unseen. So it is asked what the endpoint has said, and what is too much goes on further connections
+//! RFC 9113 section 5.1.2: "Endpoints MUST NOT exceed the limit set by their peer." The connection keeps to it, and what is
+//! too much would wait there. So it is asked what the endpoint has said, and what is too much goes on further connections
 //! ([`super::pool`]). The endpoint says it in its first frame (section 3.4), which comes some time after a connection is
 //! open: until then the connection carries the request that it was opened for, and the others wait.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// What the implementation takes for the limit before the endpoint has said it: a number that no endpoint can say.
+/// Stands for a limit that the endpoint has not said yet: a number that no endpoint can say.
 pub const UNSAID: usize = usize::MAX - 1;
 /// The longest that the endpoint's settings are waited for: they come with its first octets, or something is wrong there, and then
 /// those that wait are not to wait for ever.
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What is known of the limit of one connection.
 pub struct PeerStreams {
-    /// What the implementation knows; [`UNSAID`]: nothing yet.
+    /// What the connection knows; [`UNSAID`]: nothing yet.
     ask: Box<dyn Fn() -> usize>,
     /// What it knew when it was asked last.
     known: Cell<usize>,
@@ -38,12 +38,12 @@ impl fmt::Debug for PeerStreams {
 }
 
 impl PeerStreams {
-    /// Of a connection whose implementation is asked by `ask`, and which tells `read` that something was read first.
+    /// Of a connection that is asked by `ask`, and which tells `read` that something was read first.
     pub fn new(ask: impl Fn() -> usize + 'static, read: Rc<Notify>) -> Self {
         Self { ask: Box::new(ask), known: Cell::new(UNSAID), read }
     }
 
-    /// Asks the implementation: endpoints may change their minds (RFC 9113 section 6.5.2).
+    /// Asks the connection: endpoints may change their minds (RFC 9113 section 6.5.2).
     pub fn look(&self) {
         self.known.set((self.ask)());
     }

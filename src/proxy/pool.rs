@@ -19,8 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connect;
 use super::error::AttemptFault;
-use super::exchange::{Http1, Http2, Stream};
+use super::exchange::Http1;
 use super::http1::upstream::Bare;
+use super::http2::link::{Link, Stream};
 use super::proxy_protocol::Announcement;
 use super::tls::endpoint::EndpointIo;
 use super::tls::profiles::TlsProfiles;
@@ -82,7 +83,7 @@ struct Slot {
     /// The endpoints at this address that requests were sent to.
     users: SmallVec<[Arc<Endpoint>; 1]>,
     http1: Vec<(Kept, Instant)>,
-    http2: Vec<Rc<Http2>>,
+    http2: Vec<Rc<Link>>,
     /// Set while somebody opens an HTTP/2 connection; the others wait instead of opening their own.
     opening: Option<Rc<Coming>>,
     used: Instant,
@@ -236,7 +237,7 @@ impl Pool {
         if let Some(coming) = &slot.opening {
             return Http2Place::Wait(coming.clone());
         }
-        // As many as there may be, or one more would have no room either: the implementation holds back what is too much.
+        // As many as there may be, or one more would have no room either: what is too much waits on the connection.
         let is_shut = slot.http2.iter().any(|connection| connection.allowed().takes_none());
         if (is_shut || slot.http2.len() >= limits.connections_per_endpoint as usize)
             && let Some(connection) = slot.least_loaded()
@@ -248,8 +249,8 @@ impl Pool {
         Http2Place::Open(Opening { pool: self.clone(), place: place.clone(), coming })
     }
 
-    /// A place on an open connection, whether it has room or not: where no further one comes, the implementation holds back what
-    /// is too much. `None`: none is open.
+    /// A place on an open connection, whether it has room or not: where no further one comes, what is too much
+    /// waits there. `None`: none is open.
     pub fn crowd_http2(&self, place: &Place) -> Option<Stream> {
         let slots = self.slots.borrow();
         slots.get(place)?.least_loaded().map(Stream::new)
@@ -353,14 +354,14 @@ impl Slot {
     }
 
     /// The open connection with the fewest streams.
-    fn least_loaded(&self) -> Option<Rc<Http2>> {
+    fn least_loaded(&self) -> Option<Rc<Link>> {
         let open = self.http2.iter().filter(|connection| !connection.is_closed());
         open.min_by_key(|connection| connection.streams()).cloned()
     }
 
     /// The fullest connection that has room, so that the others can fall idle: by what its endpoint says now. The others are
     /// asked what they say only where it has none, and if `asks_all`.
-    fn fullest_with_room(&self, ours: u32, asks_all: bool) -> Option<Rc<Http2>> {
+    fn fullest_with_room(&self, ours: u32, asks_all: bool) -> Option<Rc<Link>> {
         let fullest = || {
             let roomy = self.http2.iter().filter(|connection| connection.has_room(ours));
             roomy.max_by_key(|connection| connection.streams())
@@ -397,7 +398,7 @@ impl Opening {
     /// Takes the first place on the connection that was opened, and shares it in a task of `tasks` as soon as its endpoint has
     /// said how much it takes, after `most` at the latest: on a connection of which that is not known all that wait would land at
     /// once.
-    pub fn opened(self, connection: Rc<Http2>, tasks: &TaskTracker, most: Duration) -> Stream {
+    pub fn opened(self, connection: Rc<Link>, tasks: &TaskTracker, most: Duration) -> Stream {
         let stream = Stream::new(connection.clone());
         tasks.spawn_local(async move {
             connection.allowed().said(most).await;

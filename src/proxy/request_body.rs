@@ -16,10 +16,10 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::flow::Flow;
 use super::headers::{remove_underscored, strip_trailers};
 use super::held::Held;
 use super::metrics::Shard;
-use super::uploads::Upload;
 use crate::config::checked::{ProxyConfig, Underscores};
 
 /// A body arrives at this rate at least, octets a second of the time that its client is waited for, once the grace has
@@ -27,6 +27,8 @@ use crate::config::checked::{ProxyConfig, Underscores};
 /// Streams of messages may rest for as long as `idle`: calls over gRPC, and over HTTP/2 whatever has its answer's head.
 const SLOWEST: u64 = 240;
 const GRACE: Duration = Duration::from_secs(10);
+/// Pieces that are kept for another attempt.
+const MOST_PIECES: usize = 1024;
 
 /// Why a request's body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +50,7 @@ pub struct RequestSource(Option<Rc<RefCell<Source>>>);
 
 #[derive(Debug)]
 struct Source {
-    incoming: Upload,
+    incoming: Flow,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keep_limit: usize,
@@ -70,6 +72,8 @@ struct Source {
     told: Option<Rc<Cell<u64>>>,
     may_rest: bool,
     held: Held,
+    /// Attempts so far: what comes is the newest one's.
+    attempts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,7 @@ enum State {
 impl RequestSource {
     /// Takes a body. As much of it as the settings say is kept, of any method: what an endpoint did not process may be sent
     /// again. More than `most` octets are a fault, and so is a longer silence of the client than the settings say.
-    pub fn new(incoming: Upload, proxy: &ProxyConfig, most: u64, shard: Arc<Shard>) -> Self {
+    pub fn new(incoming: Flow, proxy: &ProxyConfig, most: u64, shard: Arc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
@@ -105,6 +109,7 @@ impl RequestSource {
             told: None,
             may_rest: false,
             held: Held::nothing(shard),
+            attempts: 0,
         }))))
     }
 
@@ -124,6 +129,13 @@ impl RequestSource {
     pub fn may_rest(&self) {
         if let Some(source) = &self.0 {
             source.borrow_mut().may_rest = true;
+        }
+    }
+
+    /// It will not be sent again: nothing is kept for that any more.
+    pub fn forget(&self) {
+        if let Some(source) = &self.0 {
+            source.borrow_mut().lose();
         }
     }
 
@@ -158,9 +170,15 @@ impl RequestSource {
         self.0.as_ref().map(|source| source.borrow().progress)
     }
 
-    /// A reader for one attempt.
+    /// A reader for one attempt. Readers of former ones get nothing more: an endpoint that has answered may still take what
+    /// comes, which is another's by now.
     pub fn reader(&self) -> RequestBody {
-        RequestBody { source: self.0.clone(), replayed: 0, ended: false }
+        let attempt = self.0.as_ref().map_or(0, |source| {
+            let mut source = source.borrow_mut();
+            source.attempts += 1;
+            source.attempts
+        });
+        RequestBody { source: self.0.clone(), attempt, replayed: 0, ended: false }
     }
 }
 
@@ -168,6 +186,8 @@ impl RequestSource {
 #[derive(Debug)]
 pub struct RequestBody {
     source: Option<Rc<RefCell<Source>>>,
+    /// Which one.
+    attempt: u32,
     /// Kept pieces that were repeated.
     replayed: usize,
     ended: bool,
@@ -185,6 +205,10 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let mut source = source.borrow_mut();
+        if source.attempts != self.attempt {
+            // Whoever reads is ended together with its answer.
+            return Poll::Pending;
+        }
         if let Some(piece) = source.kept.get(self.replayed) {
             let piece = piece.clone();
             self.replayed += 1;
@@ -208,7 +232,8 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         self.source.as_ref().is_none_or(|source| {
             let source = source.borrow();
-            source.state == State::Ended
+            source.attempts == self.attempt
+                && source.state == State::Ended
                 && self.replayed >= source.kept.len()
                 && (self.ended || source.trailers.is_none())
         })
@@ -280,15 +305,20 @@ impl Source {
     }
 
     fn keep(&mut self, piece: &Bytes) {
-        if self.lost || self.kept_bytes + piece.len() > self.keep_limit {
-            self.lost = true;
-            self.kept = Vec::new();
-            self.held.set(0);
+        // Small pieces cost many times what is counted.
+        if self.lost || self.kept_bytes + piece.len() > self.keep_limit || self.kept.len() >= MOST_PIECES {
+            self.lose();
             return;
         }
         self.kept_bytes += piece.len();
         self.held.set(self.kept_bytes);
         self.kept.push(piece.clone());
+    }
+
+    fn lose(&mut self) {
+        self.lost = true;
+        self.kept = Vec::new();
+        self.held.set(0);
     }
 
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<BodyFault> {

@@ -5,8 +5,9 @@
 //! escape every rule.
 
 use std::cell::Cell;
-use std::pin::pin;
-use std::rc::Rc;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,10 +16,11 @@ use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -26,9 +28,9 @@ use super::abort::Abort;
 use super::account::Account;
 use super::drain;
 use super::headers::has_token;
+use super::http2::duplex::Duplex;
 use super::leash;
 use super::reason::Reason;
-use super::uploads::{Taker, Uploads};
 use super::websocket;
 
 /// The protocol's name.
@@ -115,28 +117,106 @@ pub fn write(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// A tunnel that is to be: both sides' upgrades, and what ends it.
+/// One side of a tunnel that is to be.
+#[derive(Debug)]
+pub enum Side {
+    /// A connection that hyper has read.
+    Upgrade(OnUpgrade),
+    /// A stream, which is given when its heads were exchanged.
+    Stream(oneshot::Receiver<Duplex>),
+    /// A stream whose heads were exchanged.
+    Open(Duplex),
+}
+
+/// A side that could not be had.
+#[derive(Debug, thiserror::Error)]
+enum SideFault {
+    #[error(transparent)]
+    Upgrade(#[from] hyper::Error),
+    #[error("the stream is over")]
+    Stream(#[from] oneshot::error::RecvError),
+}
+
+impl Side {
+    async fn open(self) -> Result<Opened, SideFault> {
+        Ok(match self {
+            Self::Upgrade(upgrade) => Opened::Upgraded(TokioIo::new(upgrade.await?)),
+            Self::Stream(stream) => Opened::Stream(stream.await?),
+            Self::Open(stream) => Opened::Stream(stream),
+        })
+    }
+}
+
+/// One side of a tunnel.
+#[derive(Debug)]
+enum Opened {
+    Upgraded(TokioIo<Upgraded>),
+    Stream(Duplex),
+}
+
+impl Opened {
+    fn io(self: Pin<&mut Self>) -> Pin<&mut dyn Both> {
+        match self.get_mut() {
+            Self::Upgraded(io) => Pin::new(io),
+            Self::Stream(stream) => Pin::new(stream),
+        }
+    }
+}
+
+/// What can be read from and written to.
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+
+impl AsyncRead for Opened {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Opened {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.io().poll_write(context, octets)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_shutdown(context)
+    }
+}
+
+impl Abort for Opened {
+    fn abort(self) {
+        match self {
+            Self::Upgraded(io) => io.abort(),
+            Self::Stream(stream) => stream.abort(),
+        }
+    }
+}
+
+/// A tunnel that is to be: both its sides, and what ends it.
 #[derive(Debug)]
 pub struct Tunnel {
     /// The client's side.
-    pub client: OnUpgrade,
+    pub client: Side,
     /// The endpoint's side.
-    pub endpoint: OnUpgrade,
+    pub endpoint: Side,
     /// The longest silence of both.
     pub idle: Duration,
     /// Draining of whoever carries it.
     pub drain: drain::DrainSignal,
     /// Of a WebSocket: the key of the frame by which the endpoint is told that it has to end.
     pub websocket: Option<[u8; 4]>,
-    /// Where what the client has sent is counted until it is read, if it is.
-    pub uploads: Option<Rc<Uploads>>,
 }
 
 impl Tunnel {
     /// Copies both ways until both sides have ended, nothing was said for too long, or draining (ours or the endpoint's)
     /// ends it; the peers of a WebSocket are told then. `account` counts the request as in flight until the end.
     pub async fn run(self, mut account: Account) {
-        let Self { client, endpoint, idle, mut drain, websocket, uploads } = self;
+        let Self { client, endpoint, idle, mut drain, websocket } = self;
         let mut hold = account.hold.take();
         let is_cut = Cell::new(false);
         let mut end = pin!(async {
@@ -145,17 +225,17 @@ impl Tunnel {
                 () = leash::cut(hold.as_mut()) => is_cut.set(true),
             }
         });
-        let copied = Copied { from_client: Way::counted(uploads), ..Copied::default() };
+        let copied = Copied::default();
         let sides = tokio::select! {
-            sides = async { tokio::try_join!(client, endpoint) } => Some(sides),
+            sides = async { tokio::try_join!(client.open(), endpoint.open()) } => Some(sides),
             () = &mut end => None,
         };
         match (sides, websocket) {
             (Some(Ok((client, endpoint))), Some(mask)) => {
-                websocket::relay(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied, mask, end).await;
+                websocket::relay(client, endpoint, idle, &copied, mask, end).await;
             }
             (Some(Ok((client, endpoint))), None) => tokio::select! {
-                () = copy_both(TokioIo::new(client), TokioIo::new(endpoint), idle, &copied) => {}
+                () = copy_both(client, endpoint, idle, &copied) => {}
                 () = end => {}
             },
             (Some(Err(error)), _) => debug!(%error, "upgrade failed"),
@@ -182,22 +262,12 @@ pub(super) struct Way {
     octets: Cell<u64>,
     /// Whoever sends on it has said all, and that was passed on.
     is_whole: Cell<bool>,
-    /// Where what comes this way is counted until it is read.
-    upload: Option<Taker>,
 }
 
 impl Way {
-    /// What comes this way is counted in `uploads` until it is read.
-    fn counted(uploads: Option<Rc<Uploads>>) -> Self {
-        Self { upload: uploads.map(Taker::new), ..Self::default() }
-    }
-
     /// So many octets were read.
     pub(super) fn note(&self, octets: usize) {
         self.octets.set(self.octets.get() + octets as u64);
-        if let Some(upload) = &self.upload {
-            upload.took(octets);
-        }
     }
 
     /// Whether whoever sends on it has said all, and that was passed on.

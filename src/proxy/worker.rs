@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,7 +35,6 @@ use super::per_address::PerAddress;
 use super::permits::Permits;
 use super::pool::Pool;
 use super::spans::{SpanSender, Spans};
-use super::stall::Unstalled;
 use super::sweep;
 use super::tls::profiles::TlsProfiles;
 use super::uploads::Crowd;
@@ -243,31 +241,6 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.0.upstream_closed.increment();
-    }
-}
-
-/// Runs the streams of HTTP/2 clients on this thread, owned by the worker, each as long as its client reads.
-#[derive(Clone, Debug)]
-pub struct LocalExecutor {
-    tasks: TaskTracker,
-    shard: Arc<Shard>,
-    stall: Duration,
-}
-
-impl LocalExecutor {
-    /// Tasks will belong to `worker`; one whose client takes nothing for `stall` ends.
-    pub fn new(worker: &Worker, stall: Duration) -> Self {
-        Self { tasks: worker.tasks.clone(), shard: worker.shard.clone(), stall }
-    }
-}
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, task: F) {
-        self.tasks.spawn_local(Unstalled::new(task, self.stall, self.shard.clone()));
     }
 }
 

@@ -208,7 +208,7 @@ fn send_some<A: Address>(
     // No more than a batch has.
     let octets = &octets[..replies.len().min(BATCH)];
     let control = replies.first().and_then(|first| first.client.from.control());
-    Ok(sendmmsg(descriptor, departing, octets, &clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
+    Ok(sendmmsg(descriptor, departing, octets, clients, control.as_slice(), MsgFlags::MSG_DONTWAIT)?.count())
 }
 
 /// Sends an answer; waits for room once. A second refusal is final.

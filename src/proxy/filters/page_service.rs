@@ -15,9 +15,8 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, response};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::time::{Duration, Instant, timeout};
 use tracing::debug;
 
@@ -29,8 +28,10 @@ use crate::model::service::Service;
 use crate::proxy::balance::{InFlight, outcome};
 use crate::proxy::connect::{self, Way};
 use crate::proxy::error::AttemptFault;
-use crate::proxy::exchange::{self, Stream};
+use crate::proxy::exchange;
+use crate::proxy::flow::Flow;
 use crate::proxy::headers;
+use crate::proxy::http2::link::{Answered, Stream};
 use crate::proxy::proxy_protocol::Announcement;
 use crate::proxy::request_body::{RequestBody, RequestSource};
 use crate::proxy::worker::{Opened, Worker};
@@ -231,12 +232,18 @@ async fn ask_endpoint(
     if endpoint.protocol.is_http2() {
         let connection = connect::http2(&way, opened, &worker.tasks).await.map_err(PageFault::Attempt)?;
         let stream = Stream::new(connection);
-        return read(stream.send(request).await.map_err(PageFault::Attempt)?).await;
+        let answered = stream.send(request, &worker.tasks, |_| {}).await.map_err(PageFault::Attempt)?;
+        let Answered { head, body, .. } = answered;
+        return read(head, Flow::Stream(body)).await;
     }
     let connection = connect::http1(&way, opened).await.map_err(PageFault::Attempt)?;
     let (mut sender, driver, _opened) = connection.into_driver();
     let Some(mut driver) = driver else { return Err(PageFault::Attempt(AttemptFault::Unsent { reused: false })) };
-    let whole = async { read(exchange::send_detached(&mut sender, request).await.map_err(PageFault::Attempt)?).await };
+    let whole = async {
+        let answer = exchange::send_detached(&mut sender, request).await.map_err(PageFault::Attempt)?;
+        let (head, body) = answer.into_parts();
+        read(head, Flow::Incoming(body)).await
+    };
     let mut whole = std::pin::pin!(whole);
     tokio::select! {
         whole = &mut whole => whole,
@@ -245,8 +252,7 @@ async fn ask_endpoint(
     }
 }
 
-async fn read(answer: Response<Incoming>) -> Result<(response::Parts, Bytes), PageFault> {
-    let (head, body) = answer.into_parts();
+async fn read(head: response::Parts, body: Flow) -> Result<(response::Parts, Bytes), PageFault> {
     let most = usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
     let body = Limited::new(body, most).collect().await.map_err(PageFault::Body)?;
     Ok((head, body.to_bytes()))

@@ -100,6 +100,7 @@ impl Forwarding {
             headers: self.headers.clone(),
             is_repeatable: self.is_repeatable,
             body: RequestSource::empty(),
+            ear: self.ear.clone(),
             engine: self.engine,
             upgrade: None,
             over_http2: false,

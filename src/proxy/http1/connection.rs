@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Asked, Step};
-use super::direct::{self, Direct, FirstTry};
+use super::direct::{self, Direct};
 use super::head::{Found, PLAIN_BYTES, PlainHead, read_request, take_none};
 use super::scratch::Scratch;
 use super::upstream::poll_some;
@@ -23,7 +23,8 @@ use crate::config::checked::ProxyLimits;
 use crate::proxy::answer_body::AnswerBody;
 use crate::proxy::connection::Client;
 use crate::proxy::deadlines::Deadline;
-use crate::proxy::forward;
+use crate::proxy::forward::{self, Brought};
+use crate::proxy::shortcut::FirstTry;
 
 /// Octets that are written in one piece.
 const SMALL: usize = 4096;
@@ -255,7 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let found = read_request(&direct.raw, self.max_fields, take_none);
         let (Found::Plain(head), Some(resumed)) = (found, direct.resumed(first)) else { return Flow::Ends };
         drop(direct);
-        let answer = Box::pin(forward::resume(self.client.clone(), head.parts, resumed));
+        let answer =
+            Box::pin(forward::resume(self.client.clone(), head.parts, resumed, Brought::nothing(&self.client)));
         self.answer_with(answer, false, head.closes).await
     }
 

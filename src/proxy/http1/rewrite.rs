@@ -94,20 +94,52 @@ fn kind_of_answer(name: &[u8]) -> Kind {
     }
 }
 
-/// Writes the head of a request for the next hop; the request line is there already, what the proxy says is still to come.
-/// `None`: what was written is of no use.
-pub fn request<'a>(fields: &[Header<'a>], head: &mut Vec<u8>) -> Option<Asked<'a>> {
+/// Where fields go that are passed on. Names come as they were read.
+pub trait Sink {
+    /// The next field; `is_sensitive`: it must not be indexed (RFC 7541 section 7.1.3).
+    fn field(&mut self, name: &[u8], value: &[u8], is_sensitive: bool);
+
+    /// Who passes it on, and the version that it came in (RFC 9110 section 7.6.3).
+    fn via(&mut self, received: &str, name: &str);
+}
+
+/// As lines of a head of HTTP/1.1.
+impl Sink for Vec<u8> {
+    fn field(&mut self, name: &[u8], value: &[u8], _: bool) {
+        write_field(name, value, self);
+    }
+
+    fn via(&mut self, received: &str, name: &str) {
+        write(self, &[b"via: ", received.as_bytes(), b" ", name.as_bytes(), b"\r\n"]);
+    }
+}
+
+/// Nowhere: whether they may be passed on is all that is wanted.
+#[derive(Debug)]
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn field(&mut self, _: &[u8], _: &[u8], _: bool) {}
+
+    fn via(&mut self, _: &str, _: &str) {}
+}
+
+/// Passes the fields of a request on to the next hop; what the proxy says is still to come. `None`: what was written is of no
+/// use.
+pub fn request<'a>(
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>,
+    sink: &mut impl Sink,
+) -> Option<Asked<'a>> {
     let (mut authority, mut closes, mut cookies) = (None, false, 0);
-    for field in fields {
-        let name = field.name.as_bytes();
+    for (name, value, is_sensitive) in fields {
         match kind_of_request(name) {
             Kind::Dropped => continue,
             Kind::Connection => {
-                closes |= says_close(field.value)?;
+                closes |= says_close(value)?;
                 continue;
             }
             Kind::Host => {
-                let former = authority.replace(std::str::from_utf8(field.value).ok()?);
+                let former = authority.replace(std::str::from_utf8(value).ok()?);
                 if former.is_some() {
                     return None;
                 }
@@ -126,14 +158,19 @@ pub fn request<'a>(fields: &[Header<'a>], head: &mut Vec<u8>) -> Option<Asked<'a
         if name.contains(&b'_') {
             return None;
         }
-        write_field(name, field.value, head);
+        sink.field(name, value, is_sensitive);
     }
     Some(Asked { authority: authority?, closes })
 }
 
-/// Writes what this proxy says of a request, and the end of its head.
-pub fn end_request(head: &mut Vec<u8>, hop: &Hop<'_>, via: &str) {
-    write(head, &[b"via: 1.1 ", via.as_bytes(), b"\r\n"]);
+/// What was parsed of HTTP/1.1, as [`request`] takes it.
+pub fn parsed<'a>(fields: &[Header<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8], bool)> {
+    fields.iter().map(|field| (field.name.as_bytes(), field.value, false))
+}
+
+/// Writes what this proxy says of a request, and the end of its head; `received`: the version that it came in.
+pub fn end_request(head: &mut Vec<u8>, received: &str, hop: &Hop<'_>, via: &str) {
+    head.via(received, via);
     forwarded::write_lines(head, hop);
     head.extend_from_slice(b"\r\n");
 }
@@ -160,22 +197,63 @@ pub struct Passing<'a> {
     pub closes: bool,
 }
 
-/// Writes the head of an answer, status line and all, for a client of HTTP/1.1 that asked with GET. `date`: the present.
-/// `None`: what was written is of no use; so for what is interim (RFC 9110 section 15.2), and for what says that the
-/// endpoint failed or has too much to do.
+/// Where the head of an answer goes.
+pub trait AnswerSink: Sink {
+    /// Its status.
+    fn begin(&mut self, code: u16, reason: &str);
+    /// How its body ends, and whether there can be one; `closes`: the connection ends with it.
+    fn end(&mut self, framing: &Framing, has_content: bool, closes: bool);
+
+    /// The length of the content, or of that which an answer with content would have had, with 304 (RFC 9110 section 8.6).
+    fn length(&mut self, length: u64);
+}
+
+impl AnswerSink for Vec<u8> {
+    fn begin(&mut self, code: u16, reason: &str) {
+        write(self, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    }
+
+    fn end(&mut self, framing: &Framing, has_content: bool, closes: bool) {
+        match framing {
+            _ if !has_content => {}
+            Framing::Length(length) => self.length(*length),
+            _ => self.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        self.extend_from_slice(if closes { b"connection: close\r\n\r\n" } else { b"\r\n" });
+    }
+
+    fn length(&mut self, length: u64) {
+        write(self, &[b"content-length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
+    }
+}
+
+impl AnswerSink for Nowhere {
+    fn begin(&mut self, _: u16, _: &str) {}
+
+    fn end(&mut self, _: &Framing, _: bool, _: bool) {}
+
+    fn length(&mut self, _: u64) {}
+}
+
+/// Whether an answer with this status is passed on as it is: so is none that is interim (RFC 9110 section 15.2), or that says
+/// that the endpoint failed or has too much to do.
+pub fn is_plain_status(code: u16) -> bool {
+    (200..500).contains(&code) && code != 429
+}
+
+/// Passes the head of an answer to GET on, status and all. `date`: the present. `None`: what was written is of no use.
 pub fn answer(
     parsed: &httparse::Response<'_, '_>,
     passing: &Passing<'_>,
     date: impl FnOnce() -> HeaderValue,
-    head: &mut Vec<u8>,
+    head: &mut impl AnswerSink,
 ) -> Option<Said> {
-    let code = parsed.code.filter(|code| (200..500).contains(code) && *code != 429)?;
+    let code = parsed.code.filter(|code| is_plain_status(*code))?;
     let status = StatusCode::from_u16(code).ok()?;
     if parsed.version != Some(1) {
         return None;
     }
-    let reason = parsed.reason.unwrap_or_default();
-    write(head, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    head.begin(code, parsed.reason.unwrap_or_default());
     let (mut length, mut is_chunked, mut is_kept, mut is_dated) = (None, false, true, false);
     let mut stays = None;
     for field in &*parsed.headers {
@@ -210,12 +288,12 @@ pub fn answer(
             Kind::Special => return None,
             _ => {}
         }
-        write_field(name, field.value, head);
+        head.field(name, field.value, false);
     }
-    write(head, &[b"via: 1.1 ", passing.via.as_bytes(), b"\r\n"]);
+    head.via("1.1", passing.via);
     // RFC 9110 section 6.6.1: a recipient with a clock adds what is missing.
     if !is_dated {
-        write(head, &[b"date: ", date().as_bytes(), b"\r\n"]);
+        head.field(b"date", date().as_bytes(), false);
     }
     let framing = match (code, is_chunked, length) {
         // RFC 9112 section 6.3: two ways to find the end.
@@ -226,17 +304,39 @@ pub fn answer(
         (_, false, Some(length)) => Framing::Length(length),
         (_, false, None) => Framing::UntilClosed,
     };
-    // RFC 9110 section 8.6: "MUST NOT" with 204; with 304 it is the one that an answer with content would have had.
-    match (code, &framing, &length) {
-        (204, ..) | (304, _, None) => {}
-        (304, _, Some(length)) | (_, Framing::Length(length), _) => {
-            write(head, &[b"content-length: ", itoa::Buffer::new().format(*length).as_bytes(), b"\r\n"]);
-        }
-        _ => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    if let (304, Some(length)) = (code, length) {
+        head.length(length);
     }
+    head.end(&framing, !matches!(code, 204 | 304), passing.closes);
     is_kept &= !matches!(framing, Framing::UntilClosed);
-    head.extend_from_slice(if passing.closes { b"connection: close\r\n\r\n" } else { b"\r\n" });
     Some(Said { status, framing, is_kept, stays })
+}
+
+/// Passes the fields of an answer over HTTP/2 on. `None`: it has to be looked at.
+pub fn stream_answer<'a>(
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>,
+    code: u16,
+    via: &str,
+    date: impl FnOnce() -> HeaderValue,
+    sink: &mut impl Sink,
+) -> Option<()> {
+    let mut is_dated = false;
+    for (name, value, is_sensitive) in fields {
+        match kind_of_answer(name) {
+            Kind::Dropped => continue,
+            // RFC 9110 section 8.6: no length where there can be no content.
+            Kind::ContentLength if code == 204 => continue,
+            Kind::Date => is_dated = true,
+            Kind::Special | Kind::Connection | Kind::KeepAlive | Kind::TransferEncoding => return None,
+            _ => {}
+        }
+        sink.field(name, value, is_sensitive);
+    }
+    sink.via("2", via);
+    if !is_dated {
+        sink.field(b"date", date().as_bytes(), false);
+    }
+    Some(())
 }
 
 /// Whether `Connection` says that it ends; `None`: it says more than that it stays or ends.
@@ -320,13 +420,13 @@ mod tests {
     fn check_request(pairs: &[(&str, &str)]) -> Option<Vec<String>> {
         let fields = fields(pairs);
         let mut head = Vec::new();
-        let asked = request(&fields, &mut head)?;
+        let asked = request(parsed(&fields), &mut head)?;
         let peer: IpAddr = "192.0.2.1".parse().unwrap();
         let peer_text = &address_text(peer);
         let authority = asked.authority;
         let (trusted, secure, port, certificate) = (false, false, 8080, None);
         let hop = Hop { peer, peer_text, trusted, client: peer, secure, authority, port, certificate };
-        end_request(&mut head, &hop, "p");
+        end_request(&mut head, "1.1", &hop, "p");
         let mut expected = map(&fields);
         assert_eq!(asked.closes, headers::has_token(&expected, &http::header::CONNECTION, "close"));
         headers::prepare_request(&mut expected, Version::HTTP_11, "p", Underscores::default());

@@ -20,10 +20,9 @@ use super::head::{AnswerHead, content_length, read_answer};
 use super::scratch::{self, Scratch};
 use super::stays;
 use crate::proxy::connect;
-use crate::proxy::early;
+use crate::proxy::early::Ear;
 use crate::proxy::error::AttemptFault;
 use crate::proxy::headers::has_token;
-use crate::proxy::idle::Watch;
 use crate::proxy::worker::Opened;
 
 /// A connection to an endpoint; nothing that was read from it waits here.
@@ -131,8 +130,8 @@ pub struct Question<'a> {
     pub head: Vec<u8>,
     /// Whether the answer has no body whatever it says.
     pub is_head: bool,
-    /// The client's connection, if interim answers go to it.
-    pub watch: Option<&'a Watch>,
+    /// Who hears of interim answers.
+    pub ear: &'a Ear,
     /// The name that this proxy has in them.
     pub via: Arc<str>,
 }
@@ -239,9 +238,7 @@ impl Bare {
                 }
                 match head.parts.status.is_informational() && head.parts.status != StatusCode::SWITCHING_PROTOCOLS {
                     true => {
-                        if let Some(watch) = question.watch {
-                            early::said(watch, &head.parts, &question.via);
-                        }
+                        question.ear.hears(&head.parts, &question.via);
                     }
                     false => return self.answered(head, read, question.is_head),
                 }
@@ -336,9 +333,8 @@ mod tests {
         drop(accepted);
         stream.readable().await.unwrap();
         let connection = Bare::new(stream, Opened::count(Arc::<Shard>::default()));
-        let watch = Watch::default();
         let head = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
-        let answer = connection.ask(&Question { head, is_head: false, watch: Some(&watch), via: "test".into() }).await;
+        let answer = connection.ask(&Question { head, is_head: false, ear: &Ear::Nobody, via: "test".into() }).await;
         assert!(matches!(answer, Err(AttemptFault::Unsent { reused: false })), "{answer:?}");
     }
 }

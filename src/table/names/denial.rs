@@ -21,7 +21,7 @@ const FOREIGN: char = '\u{7f}';
 
 /// The SOA record of a zone's denials, without its owner.
 #[derive(Clone, Debug)]
-pub struct Denial {
+pub(crate) struct Denial {
     made_of: Settings,
     octets: Box<[u8]>,
     /// Where among the octets the pointers stand.
