@@ -374,7 +374,7 @@ fn attempts() -> [Setting<Raw>; 4] {
             .unit("attempts")
             .means(
                 "Attempts per request in all, each at another endpoint where there is one. Where more than one is allowed, up to \
-                seven that found nobody listening are not counted.",
+                31 that found nobody listening are not counted.",
             )
             .costs(
                 "A failing service may get up to so many times its load for a moment; how much it gets in all is bounded by \
