@@ -49,7 +49,7 @@ impl Abort for TlsStream<TcpStream> {
     }
 }
 
-/// Over HTTP/2 there is no socket to be closed: the stream ends, and the connection goes on.
+/// What hyper has read, on either side.
 impl Abort for TokioIo<Upgraded> {
     fn abort(self) {
         let upgraded = match self.into_inner().downcast::<TokioIo<EndpointIo>>() {

@@ -299,7 +299,7 @@ impl Serving {
             self.client.worker.shard.upstream_reused.increment();
         }
         let heard = poll_fn(|context| self.poll_heard(&mut asked, context)).await;
-        let (first, fields) = match heard {
+        let fields = match heard {
             Heard::Gone => return,
             Heard::Failed(fault) => {
                 let first = FirstTry::Failed(stream.classify(fault));
@@ -312,13 +312,12 @@ impl Serving {
                 return Box::pin(self.resume(FirstTry::Failed(fault), Upload::Begun(source))).await;
             }
             // How long it may still take is found out on the long way.
-            Heard::Limit(_) => (Some(FirstTry::Asked(asked, stream)), None),
-            Heard::Answer(fields) => (None, Some((fields, asked, stream))),
+            Heard::Limit(_) => {
+                let first = FirstTry::Asked(asked, stream);
+                return Box::pin(self.resume(first, Upload::Begun(source))).await;
+            }
+            Heard::Answer(fields) => fields,
         };
-        if let Some(first) = first {
-            return Box::pin(self.resume(first, Upload::Begun(source))).await;
-        }
-        let Some((fields, asked, stream)) = fields else { return };
         let since = source.last_progress().map_or(self.chosen.started(), |last| last.max(self.chosen.started()));
         match self.begin_stream(fields, asked, stream, since) {
             Ok(Some(body)) => {
@@ -353,8 +352,8 @@ impl Serving {
         if self.sending.writer.poll_over(context).is_ready() {
             return Poll::Ready(Heard::Gone);
         }
-        let (ear, via) = (self.sending.writer.interim(), &self.chosen.config.proxy.via);
-        match asked.poll_answer(context, &mut |head| Ear::Stream(ear.clone()).hears(head, via)) {
+        let (writer, via) = (&self.sending.writer, &self.chosen.config.proxy.via);
+        match asked.poll_answer(context, &mut |head| Ear::Stream(writer.interim()).hears(head, via)) {
             Poll::Ready(Ok(fields)) => Poll::Ready(Heard::Answer(fields)),
             Poll::Ready(Err(fault)) => Poll::Ready(Heard::Failed(fault)),
             Poll::Pending => Poll::Ready(Heard::Limit(ready!(self.chosen.poll_limits(&self.client, true, context)))),

@@ -6,11 +6,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame::{Code, ConnectionFault, FrameHead, HEAD, PREFACE};
 use super::receive::Event;
 use super::state::Core;
+use crate::proxy::http1::scratch::Scratch;
 
 /// What was read of a frame that has not come whole.
 #[derive(Debug)]
@@ -98,6 +99,36 @@ pub fn feed(
     });
     core.borrow_mut().has_partial(input.waiting());
     fed
+}
+
+/// Why nothing more is read.
+#[derive(Debug)]
+pub enum Over {
+    /// The other side has ended it.
+    Ended,
+    /// The connection is broken.
+    Broken(io::Error),
+    /// The other side breaks the rules.
+    Fault(ConnectionFault),
+}
+
+/// Reads what is there into `scratch`, gives it to a connection's state, and what has to be done to `act`.
+///
+/// # Errors
+/// Why nothing more is read.
+pub fn poll_read(
+    io: &mut (impl AsyncRead + Unpin),
+    scratch: &mut Scratch,
+    (input, core): (&mut Input, &RefCell<Core>),
+    context: &mut Context<'_>,
+    act: impl FnMut(Event),
+) -> Poll<Result<(), Over>> {
+    let mut buffer = ReadBuf::new(scratch.bytes_mut());
+    Poll::Ready(match ready!(Pin::new(io).poll_read(context, &mut buffer)) {
+        Err(error) => Err(Over::Broken(error)),
+        Ok(()) if buffer.filled().is_empty() => Err(Over::Ended),
+        Ok(()) => feed(input, buffer.filled(), core, act).map_err(Over::Fault),
+    })
 }
 
 /// Writes what waits, all of it.

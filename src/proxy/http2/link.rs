@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::{Method, Request, response};
 use http_body::Body;
 use hyper::ext::Protocol;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -22,7 +21,7 @@ use super::frame::{Code, ConnectionFault};
 use super::handles::{Reader, Shared, Writer};
 use super::head::{self, Fields};
 use super::hpack::Encoder;
-use super::input::{self, Input, poll_write};
+use super::input::{Input, Over, poll_read, poll_write};
 use super::state::{Core, Counted, Limits, Role};
 use super::stream::StreamFault;
 use crate::proxy::connect::ANSWER_HEAD_BYTES;
@@ -432,23 +431,24 @@ impl Driver {
             if self.core.borrow().is_full() {
                 return Ok(());
             }
-            let mut buffer = ReadBuf::new(scratch.bytes_mut());
-            let read = Pin::new(&mut self.io).poll_read(context, &mut buffer);
-            if read.is_pending() {
+            // Endpoints ask nothing.
+            let state = (&mut self.input, &*self.core);
+            let Poll::Ready(read) = poll_read(&mut self.io, &mut scratch, state, context, |_| ()) else {
                 return Ok(());
-            }
+            };
             if let Some(first_read) = self.first_read.take() {
                 first_read.notify_one();
             }
-            if !matches!(read, Poll::Ready(Ok(()))) || buffer.filled().is_empty() {
-                self.core.borrow_mut().end(StreamFault::Ended);
-                return Err(());
-            }
-            self.alive.speaks();
-            // Endpoints ask nothing.
-            if let Err(fault) = input::feed(&mut self.input, buffer.filled(), &self.core, |_| ()) {
-                self.breaks(fault);
-                return Err(());
+            match read {
+                Ok(()) => self.alive.speaks(),
+                Err(Over::Fault(fault)) => {
+                    self.breaks(fault);
+                    return Err(());
+                }
+                Err(Over::Ended | Over::Broken(_)) => {
+                    self.core.borrow_mut().end(StreamFault::Ended);
+                    return Err(());
+                }
             }
         }
         context.waker().wake_by_ref();

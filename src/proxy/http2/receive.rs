@@ -493,7 +493,6 @@ impl Core {
             frame::write(kind::PING, flag::ACK, 0, payload, &mut self.out);
             return Ok(());
         }
-        self.pongs = self.pongs.wrapping_add(1);
         if self.closing == Closing::Asked {
             // What was on its way has come.
             self.closing = Closing::After(self.newest);

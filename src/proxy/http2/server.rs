@@ -2,20 +2,19 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::alive::Alive;
 use super::answering;
 use super::frame::{Code, ConnectionFault};
 use super::handles::{Reader, Shared, Writer};
-use super::input::{self, Input, poll_write};
+use super::input::{Input, Over, poll_read, poll_write};
 use super::receive::Event;
 use super::state::{Core, Counted, Limits, Role};
 use super::stream::StreamFault;
@@ -61,22 +60,6 @@ enum Phase {
     Leaves,
 }
 
-/// Why nothing more is read.
-enum Over {
-    /// The client has ended it.
-    Ended,
-    /// The connection is broken.
-    Broken(io::Error),
-    /// It breaks the rules.
-    Fault(ConnectionFault),
-}
-
-impl From<ConnectionFault> for Over {
-    fn from(fault: ConnectionFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
 impl<S> Server<S> {
     /// For a connection that begins with its preface.
     pub fn new(client: Rc<Client>, io: ClientIo<S>, limits: &ProxyLimits) -> Self {
@@ -118,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Gone + Unpin> Future for Server<S> {
         server.core.borrow_mut().runs(context);
         if server.phase == Phase::Serves {
             let doomed = server.core.borrow_mut().take_doom();
-            match doomed.map_or_else(|| server.read(context), |fault| Err(fault.into())) {
+            match doomed.map_or_else(|| server.read(context), |fault| Err(Over::Fault(fault))) {
                 Ok(()) if server.core.borrow().is_done() => server.phase = Phase::Leaves,
                 Ok(()) => {}
                 Err(over) => {
@@ -171,16 +154,12 @@ impl<S: AsyncRead + AsyncWrite + Gone + Unpin> Server<S> {
                 // What it has sent need not wait for anybody when it has gone.
                 return if self.io.is_gone() { Err(Over::Ended) } else { Ok(()) };
             }
-            let mut buffer = ReadBuf::new(scratch.bytes_mut());
-            match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(Over::Broken(error)),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Over::Ended),
-                Poll::Ready(Ok(())) => {}
-            }
-            self.alive.speaks();
             let (client, core, stall) = (&self.client, &self.core, self.stall);
-            input::feed(&mut self.input, buffer.filled(), core, |event| act(client, core, stall, event))?;
+            let state = (&mut self.input, &**core);
+            let read = poll_read(&mut self.io, &mut scratch, state, context, |event| act(client, core, stall, event));
+            let Poll::Ready(read) = read else { return Ok(()) };
+            self.alive.speaks();
+            read?;
         }
         // There may be more: the others first.
         context.waker().wake_by_ref();

@@ -131,8 +131,6 @@ pub struct Core {
     pub(super) closing: Closing,
     /// The last stream that the other side looks at, where it closes the connection.
     pub(super) last: Option<u32>,
-    /// Answers to our PING frames.
-    pub(super) pongs: u32,
     /// What waits to be sent, from `sent` on.
     pub out: Vec<u8>,
     sent: usize,
@@ -176,7 +174,6 @@ impl Core {
             has_settings: false,
             closing: Closing::No,
             last: None,
-            pongs: 0,
             out: Vec::new(),
             sent: 0,
             is_unflushed: false,
@@ -331,11 +328,6 @@ impl Core {
     pub fn ping(&mut self) {
         frame::write(frame::kind::PING, 0, 0, b"pointsmn", &mut self.out);
         self.wake_task();
-    }
-
-    /// Answers to our PING frames so far.
-    pub fn pongs(&self) -> u32 {
-        self.pongs
     }
 
     /// Whether no stream is open and none is to come.
