@@ -1191,6 +1191,18 @@ impl Forwarding {
             let body = AnswerBody::relayed(body, carrier, worker.clone(), self.account, limits);
             return Response::from_parts(head, change(body, &worker));
         };
+        self.switch(head, (upgrade, protocol), (body, tunnel), carrier)
+    }
+
+    /// Both sides go on as a tunnel: the client's is opened when it has the head.
+    fn switch(
+        self,
+        mut head: response::Parts,
+        (upgrade, protocol): (Upgrade, Option<HeaderValue>),
+        (body, tunnel): (Flow, Option<Writer>),
+        carrier: Carrier,
+    ) -> Response<AnswerBody> {
+        let worker = self.client.worker.clone();
         worker.shard.upgrades.increment();
         if self.over_http2 {
             // RFC 8441 section 5: the stream is the tunnel, and everything else of the connection goes on.
@@ -1218,7 +1230,7 @@ impl Forwarding {
             let tunnel = Tunnel {
                 client: client_side,
                 endpoint,
-                idle: limits.idle,
+                idle: self.limits().idle,
                 // What is a stream of a connection goes with it.
                 drain: if self.over_http2 { self.client.drain() } else { worker.drain.clone() },
                 websocket: is_websocket.then(|| worker.rng.borrow_mut().u32(..).to_ne_bytes()),
