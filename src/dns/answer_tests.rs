@@ -141,16 +141,7 @@ fn denied_anew(names: &Sample, message: &[u8], limit: usize) -> Vec<u8> {
     let mut text = NameText::default();
     let Incoming::Query(query) = parse(message, &mut text) else { panic!("no query: {message:02x?}") };
     let (config, zone) = (&names.config, names.find(query.question.name).zone().unwrap());
-    let soa = Soa {
-        zone: &zone.name,
-        nameserver: &config.nameserver,
-        contact: &config.contact,
-        serial: zone.serial,
-        refresh: config.soa_refresh_seconds,
-        retry: config.soa_retry_seconds,
-        expire: config.soa_expire_seconds,
-        minimum: config.negative_ttl_seconds,
-    };
+    let soa = Soa::of(zone, config);
     let ttl = config.ttl_seconds.min(config.negative_ttl_seconds);
     let mut out = Vec::new();
     let mut response = Response::begin(&mut out, query.header, Some(&query.question), None, limit);

@@ -378,16 +378,7 @@ impl<'a, N: NameSource> Resolver<'a, '_, '_, N> {
 
     fn write_soa(&mut self, section: Section, owner: Owner<'_>, zone: &Zone, ttl: u32) {
         let config = self.config();
-        let soa = Soa {
-            zone: &zone.name,
-            nameserver: &config.nameserver,
-            contact: &config.contact,
-            serial: zone.serial,
-            refresh: config.soa_refresh_seconds,
-            retry: config.soa_retry_seconds,
-            expire: config.soa_expire_seconds,
-            minimum: config.negative_ttl_seconds,
-        };
+        let soa = Soa::of(zone, config);
         let written = self.response.record(section, owner, ttl, Data::Soa(&soa));
         self.note(written);
     }

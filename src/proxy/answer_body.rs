@@ -41,7 +41,7 @@ pub enum AnswerFault {
     /// The endpoint's answer broke off.
     #[error("the endpoint's answer broke off")]
     Cut(#[source] FlowFault),
-    /// The same, where no other implementation reads it.
+    /// The same, read by ourselves from a bare socket.
     #[error("the endpoint's answer broke off")]
     Broken(#[source] std::io::Error),
 }

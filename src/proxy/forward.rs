@@ -124,7 +124,7 @@ impl Upload {
 /// Answers a request of a client.
 pub async fn answer(client: Rc<Client>, request: Request<Flow>, ear: Ear) -> Response<AnswerBody> {
     let (mut head, body) = request.into_parts();
-    // As a plain one, if it asks for nothing but an answer: trailers are what only hyper passes on.
+    // As a plain one, if it asks for nothing but an answer: the plain way to endpoints of HTTP/1.1 passes no trailers on.
     let is_plain = hyper::body::Body::is_end_stream(&body) && !head.headers.contains_key(TE);
     let upload = if is_plain && client.worker.engine == Engine::Own { Upload::Nothing } else { Upload::Comes(body) };
     let brought = Brought { upload, ear };

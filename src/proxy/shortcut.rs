@@ -209,6 +209,11 @@ impl Chosen {
         }
     }
 
+    /// Whether it is a call over gRPC.
+    pub fn is_call(&self) -> bool {
+        self.account.as_ref().is_some_and(Account::is_call)
+    }
+
     /// The endpoint has done its work, as far as `outcome` says, and its answer is passed on: what is counted of it goes with
     /// the answer. `since`: from when on it had all that it needed.
     pub fn answers(

@@ -71,17 +71,7 @@ impl Listing {
     }
 
     fn soa(&self) -> Soa<'_> {
-        let config = &self.config;
-        Soa {
-            zone: &self.zone.name,
-            nameserver: &config.nameserver,
-            contact: &config.contact,
-            serial: self.zone.serial,
-            refresh: config.soa_refresh_seconds,
-            retry: config.soa_retry_seconds,
-            expire: config.soa_expire_seconds,
-            minimum: config.negative_ttl_seconds,
-        }
+        Soa::of(&self.zone, &self.config)
     }
 }
 

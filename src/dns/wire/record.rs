@@ -2,6 +2,8 @@
 
 use super::record_type;
 use crate::cluster::event::RecordData;
+use crate::config::checked::DnsConfig;
+use crate::table::names::Zone;
 
 /// Whose record it is.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,22 @@ pub struct Soa<'a> {
     pub expire: u32,
     /// Time to live of negative answers, seconds.
     pub minimum: u32,
+}
+
+impl<'a> Soa<'a> {
+    /// Of a zone, with what the settings say of all.
+    pub fn of(zone: &'a Zone, config: &'a DnsConfig) -> Self {
+        Self {
+            zone: &zone.name,
+            nameserver: &config.nameserver,
+            contact: &config.contact,
+            serial: zone.serial,
+            refresh: config.soa_refresh_seconds,
+            retry: config.soa_retry_seconds,
+            expire: config.soa_expire_seconds,
+            minimum: config.negative_ttl_seconds,
+        }
+    }
 }
 
 impl Data<'_> {

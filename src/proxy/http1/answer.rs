@@ -147,7 +147,7 @@ impl Answer {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
                 return Poll::Ready(Ok(false));
             };
-            // Trailers: who asks for them is served by the other implementation.
+            // Trailers: who asks for them is served by hyper.
             if let Ok(data) = frame?.into_data()
                 && !data.is_empty()
             {

@@ -28,6 +28,6 @@ pub enum Engine {
     /// Ours what is plain, hyper the rest.
     #[default]
     Own,
-    /// Hyper everything. Tests compare the two.
+    /// Hyper everything of HTTP/1.1. Tests compare the two.
     Hyper,
 }

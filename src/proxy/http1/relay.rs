@@ -1,6 +1,6 @@
 //! The body of an answer that comes on a bare socket, piece by piece, where it was read.
 //!
-//! It carries what the request still holds, as [`super::super::answer_body`] does for the other implementation, and
+//! It carries what the request still holds, as [`super::super::answer_body`] does for what hyper and HTTP/2 read, and
 //! gives the connection back as soon as the body is whole.
 
 use std::io;
@@ -235,7 +235,7 @@ impl BareRelay {
         Ok(())
     }
 
-    /// Trailers tell how a call over gRPC went; who asks for them is served by the other implementation.
+    /// Trailers tell how a call over gRPC went; who asks for them is served by hyper.
     fn read_trailers(&self) -> Result<(), AnswerFault> {
         if let (Framing::Chunked(reader), Some(in_flight)) = (&self.framing, &self.account.in_flight) {
             let trailers =

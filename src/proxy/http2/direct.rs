@@ -52,7 +52,6 @@ enum Way {
 
 /// Begins with a request, if it needs no second look; `ends`: it has no content.
 pub fn begin(client: &Rc<Client>, fields: &Fields, ends: bool) -> Option<Direct> {
-    let is_call = is_call(fields);
     let (found, needs_stream) = client.worker.with_table(|table| {
         let proxy = &table.config.proxy;
         if !shortcut::is_open_to(client, proxy) {
@@ -64,7 +63,7 @@ pub fn begin(client: &Rc<Client>, fields: &Fields, ends: bool) -> Option<Direct>
         Some((shortcut::find(table, client, &host, path)?, needs_stream))
     })?;
     let mut chosen = Chosen::begin(client, found)?;
-    if is_call {
+    if is_call(fields) {
         chosen.is_a_call();
     }
     let way = match chosen.endpoint.protocol {
@@ -286,7 +285,7 @@ impl Serving {
             None => RequestSource::empty(),
         };
         // A client of HTTP/2 whose answer has begun may rest, and who makes a call may at any time.
-        if is_call(&self.fields) {
+        if self.chosen.is_call() {
             source.may_rest();
         }
         let asked = stream.open(source.reader(), |encoder, out| self.write_head(encoder, out));
