@@ -29,6 +29,10 @@ use crate::config::checked::ProxyLimits;
 use crate::model::endpoint::Endpoint;
 use crate::model::endpoint_tls::EndpointTls;
 
+/// Endpoints at one address that are known of, where many services share it: to look through all of ten thousand costs more than
+/// a request. Should these few leave and others stay, idle connections are closed once, and the next requests make others known.
+const USERS: usize = 8;
+
 /// The pool of one worker.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -80,7 +84,7 @@ impl Place {
 
 #[derive(Debug)]
 struct Slot {
-    /// The endpoints at this address that requests were sent to.
+    /// Endpoints at this address that requests were sent to, [`USERS`] at most: while one of them is current, so is the address.
     users: SmallVec<[Arc<Endpoint>; 1]>,
     http1: Vec<(Kept, Instant)>,
     http2: Vec<Rc<Link>>,
@@ -384,7 +388,7 @@ impl Slot {
 
     fn use_for(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
         self.used = now;
-        if self.users.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
+        if self.users.len() == USERS || self.users.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
             return;
         }
         match self.users.iter_mut().find(|known| known.id == endpoint.id) {
