@@ -258,6 +258,27 @@ async fn a_request_body_that_stalls_is_refused() {
     assert_eq!((status(&answer), header(&answer, "x-pointsman-reason")), (408, Some("request-timeout")), "{answer}");
 }
 
+/// RFC 9112 section 9.6: a client that still sends when it is refused reads why, and not of a reset.
+#[tokio::test]
+async fn who_still_sends_reads_the_answer_that_ends_its_connection() {
+    let proxy = Cluster::with(|_| {}).serve();
+    for _ in 0..20 {
+        let (mut read, mut write) = proxy.connect().await.into_split();
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
+        write.write_all(head.as_bytes()).await.unwrap();
+        // Nobody routes it: the answer is there at once, and all of this comes after it.
+        let piece = [b'x'; 64 * 1024];
+        for _ in 0..16 {
+            write.write_all(&piece).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(write);
+        let mut answer = String::new();
+        soon(read.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(header(&answer, "x-pointsman-reason"), Some("no-route"), "{answer}");
+    }
+}
+
 /// CVE-2025-4366: an endpoint answers before the upload is there. What comes late of it is a request to nobody, on either
 /// side.
 #[tokio::test]

@@ -20,6 +20,7 @@ use super::abort::Reset;
 use super::frame_guard::{ABANDONED, Flood, FrameGuard};
 use super::head_gate::{HeadGate, Turn};
 use super::idle::Watch;
+use super::linger::Linger;
 
 /// A client's socket.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct ClientIo<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Has the socket reset when it is closed; over HTTP/1 only.
     reset: Option<fn(&S)>,
+    /// Nothing more is written.
+    linger: Option<Box<Linger>>,
 }
 
 /// Who looks at what comes in.
@@ -60,13 +63,23 @@ impl<S> ClientIo<S> {
         S: Reset,
     {
         let look = Look::Http1(Box::new(HeadGate::new(watch.requests(), most, max_fields)));
-        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None, reset: Some(S::reset) }
+        Self {
+            stream,
+            first,
+            watch,
+            early: Bytes::new(),
+            look,
+            stall,
+            stalled: None,
+            reset: Some(S::reset),
+            linger: None,
+        }
     }
 
     /// A socket that speaks HTTP/2.
     pub fn http2(stream: S, first: Bytes, watch: Arc<Watch>, stall: Duration) -> Self {
         let look = Look::Http2(Box::default());
-        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None, reset: None }
+        Self { stream, first, watch, early: Bytes::new(), look, stall, stalled: None, reset: None, linger: None }
     }
 
     /// What it is read from and written to.
@@ -196,7 +209,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_early(context))?;
         self.watch.early.flushed(false);
@@ -228,7 +241,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch_write(context, polled)
+        if self.linger.is_none() {
+            let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.watch_write(context, polled))?;
+        }
+        // In a tunnel the other way goes on.
+        if matches!(self.look, Look::Away) || self.watch.has_switched() {
+            return Poll::Ready(Ok(()));
+        }
+        let io = &mut *self;
+        io.linger.get_or_insert_default().poll(&mut io.stream, context).map(Ok)
     }
 }

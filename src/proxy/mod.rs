@@ -52,6 +52,7 @@ pub mod http1;
 pub mod http2;
 pub mod idle;
 pub mod leash;
+pub mod linger;
 pub mod listen;
 pub mod local;
 pub mod metrics;

@@ -24,6 +24,7 @@ use crate::proxy::answer_body::AnswerBody;
 use crate::proxy::connection::Client;
 use crate::proxy::deadlines::Deadline;
 use crate::proxy::forward::{self, Brought};
+use crate::proxy::linger::Linger;
 use crate::proxy::shortcut::FirstTry;
 
 /// Octets that are written in one piece.
@@ -388,11 +389,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Tells the client that nothing follows.
     async fn close(&mut self) {
-        // The client may have gone; either way it is over.
-        let _ = poll_fn(|context| {
+        let told = poll_fn(|context| {
             let polled = Pin::new(&mut self.stream).poll_shutdown(context);
             self.watch_write(context, polled)
-        })
-        .await;
+        });
+        // Where that fails the client has gone. Who asks for no more than was answered sends nothing.
+        if told.await.is_ok() && self.has_unread() {
+            let mut linger = Linger::default();
+            poll_fn(|context| linger.poll(&mut self.stream, context)).await;
+        }
     }
 }
