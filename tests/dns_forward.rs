@@ -1078,8 +1078,7 @@ fn a_real_server_and_a_real_client_see_the_same_through_us() {
             let same = |records: &[String]| -> Vec<String> {
                 records.iter().map(|record| record.replace(" 299 ", " 300 ").to_ascii_lowercase()).collect()
             };
-            assert_eq!(ours.0, theirs.0, "{arguments:?}");
-            assert_eq!(same(&ours.1), same(&theirs.1), "{arguments:?}");
+            assert_eq!((&ours.0, same(&ours.1)), (&theirs.0, same(&theirs.1)), "{arguments:?}");
         }
     }
 }
