@@ -85,7 +85,7 @@ mod tests {
         let lingers = tokio::spawn(linger(server));
         let sends = async {
             while client.write_all(b"more").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::join!(sends, async { lingers.await.unwrap() });
