@@ -76,7 +76,6 @@ use crate::config::checked::{ProxyConfig, ProxyLimits};
 use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
 use crate::model::service::Protocol;
-use crate::model::time::Timestamp;
 
 /// Places of connections to endpoints that are kept for the clients of one connection.
 const MOST_KEPT: usize = 32;
@@ -668,25 +667,12 @@ impl Forwarding {
 
     /// Looks at the service as it is at `now`.
     fn with_ask<T>(&self, now: Moment, look: impl FnOnce(&Ask<'_>) -> T) -> T {
-        let (worker, plan) = (&self.client.worker, &self.plan);
-        let (outlook, zones) =
-            plan.local.look(&plan.destination.service, &plan.config, now, Timestamp::now, |endpoint| {
-                worker.agent_of(endpoint)
-            });
-        let ask = Ask {
-            service: &plan.destination.service,
-            outlook,
-            zones: zones.as_deref(),
-            local: &plan.local,
-            config: &plan.config.proxy.balance,
-            key: plan.key,
+        let plan = &self.plan;
+        self.client.worker.with_ask(&plan.destination.service, &plan.local, &plan.config, now, |ask| {
             // A repeat is no probe: it has been put off once, and may be the last.
-            is_repeatable: self.attempts == 1 && self.may_repeat(),
-            seat: worker.seat,
-            now,
-            wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
-        };
-        look(&ask)
+            let is_repeatable = self.attempts == 1 && self.may_repeat();
+            look(&Ask { key: plan.key, is_repeatable, ..ask })
+        })
     }
 
     async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Begun, AttemptFault> {

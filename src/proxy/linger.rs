@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::AsyncRead;
 use tokio::time::{Sleep, sleep};
+
+use super::http1::upstream::poll_some;
 
 /// How long a client may take to close.
 const MOST: Duration = Duration::from_secs(2);
@@ -37,14 +39,13 @@ impl Default for Linger {
 impl Linger {
     /// Ready when it may be closed.
     pub fn poll(&mut self, stream: &mut (impl AsyncRead + Unpin), context: &mut Context<'_>) -> Poll<()> {
-        let mut piece = [0; PIECE];
         for _ in 0..PIECES {
-            let mut into = ReadBuf::new(&mut piece);
-            let Poll::Ready(read) = Pin::new(&mut *stream).poll_read(context, &mut into) else {
+            let Poll::Ready(read) = poll_some(stream, context, PIECE) else {
                 return self.end.as_mut().poll(context);
             };
-            self.left = self.left.saturating_sub(into.filled().len());
-            if read.is_err() || into.filled().is_empty() || self.left == 0 {
+            let length = read.map_or(0, |read| read.bytes().len());
+            self.left = self.left.saturating_sub(length);
+            if length == 0 || self.left == 0 {
                 return Poll::Ready(());
             }
         }

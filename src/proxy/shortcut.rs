@@ -36,7 +36,6 @@ use crate::model::balance::Algorithm;
 use crate::model::endpoint::Endpoint;
 use crate::model::run::Moment;
 use crate::model::service::Service;
-use crate::model::time::Timestamp;
 use crate::table::Table;
 
 /// What the first try has come to that is not to be passed on.
@@ -274,20 +273,9 @@ fn choose(
     started: Instant,
 ) -> Option<(Arc<Endpoint>, bool)> {
     let (worker, now) = (&client.worker, Moment::of(started.into_std()));
-    let service = &destination.service;
-    let (outlook, zones) = local.look(service, config, now, Timestamp::now, |endpoint| worker.agent_of(endpoint));
-    let ask = Ask {
-        service,
-        outlook,
-        zones: zones.as_deref(),
-        local,
-        config: &config.proxy.balance,
-        key: None,
-        is_repeatable: config.proxy.max_attempts > 1,
-        seat: worker.seat,
-        now,
-        wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
-    };
-    let chosen = destination.choose(&[], &config.proxy.limits, &ask, None, &mut worker.rng.borrow_mut());
-    chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+    worker.with_ask(&destination.service, local, config, now, |ask| {
+        let ask = Ask { is_repeatable: config.proxy.max_attempts > 1, ..ask };
+        let chosen = destination.choose(&[], &config.proxy.limits, &ask, None, &mut worker.rng.borrow_mut());
+        chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+    })
 }

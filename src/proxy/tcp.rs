@@ -28,7 +28,6 @@ use crate::config::Config;
 use crate::model::endpoint::{Endpoint, EndpointId};
 use crate::model::run::Moment;
 use crate::model::service::{Protocol, Service};
-use crate::model::time::Timestamp;
 use crate::table::Table;
 
 /// The service that holds a port, and the configuration.
@@ -128,25 +127,16 @@ fn choose(
     tried: &[EndpointId],
 ) -> Option<(Arc<Endpoint>, bool)> {
     let now = Moment::of(Instant::now().into_std());
-    let (outlook, zones) = local.look(service, config, now, Timestamp::now, |endpoint| worker.agent_of(endpoint));
     let algorithm = service.algorithm(&config.proxy.balance.algorithm);
-    let ask = Ask {
-        service,
-        outlook,
-        zones: zones.as_deref(),
-        local,
-        config: &config.proxy.balance,
-        key: hashing::key(algorithm, &HeaderMap::new(), || client),
+    let key = hashing::key(algorithm, &HeaderMap::new(), || client);
+    worker.with_ask(service, local, config, now, |ask| {
         // Nothing was sent yet where a connection fails.
-        is_repeatable: true,
-        seat: worker.seat,
-        now,
-        wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
-    };
-    // A connection counts as a request does: for as long as it is open.
-    let accepts = |endpoint: &Endpoint| {
-        endpoint.protocol != Protocol::Udp && !tried.contains(&endpoint.id) && limit::has_room(&ask, endpoint)
-    };
-    let chosen = choose::choose(&ask, accepts, &mut worker.rng.borrow_mut());
-    chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+        let ask = Ask { key, is_repeatable: true, ..ask };
+        // A connection counts as a request does: for as long as it is open.
+        let accepts = |endpoint: &Endpoint| {
+            endpoint.protocol != Protocol::Udp && !tried.contains(&endpoint.id) && limit::has_room(&ask, endpoint)
+        };
+        let chosen = choose::choose(&ask, accepts, &mut worker.rng.borrow_mut());
+        chosen.map(|(endpoint, is_probe)| (endpoint.clone(), is_probe))
+    })
 }

@@ -19,6 +19,7 @@ use super::accept;
 use super::access_log::{AccessLog, AccessSender};
 use super::auth::Passwords;
 use super::balance::WorkerSeat;
+use super::balance::choose::Ask;
 use super::balance::local::ServiceLocal;
 use super::challenges::Challenges;
 use super::deadlines::Deadlines;
@@ -42,6 +43,9 @@ use crate::config::Config;
 use crate::model::agent::AgentFacts;
 use crate::model::endpoint::Endpoint;
 use crate::model::id::ServiceId;
+use crate::model::run::Moment;
+use crate::model::service::Service;
+use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::handle::TableReader;
 
@@ -145,6 +149,31 @@ impl Worker {
     /// Where an endpoint runs, as far as the current table says.
     pub fn agent_of(&self, endpoint: &Endpoint) -> Option<Arc<AgentFacts>> {
         self.with_table(|table| table.tasks.get(&endpoint.id.task).and_then(|task| task.agent.clone()))
+    }
+
+    /// Looks at a service as it is at `now`, for a request without a key that cannot be sent again; what differs is for `look` to
+    /// say.
+    pub fn with_ask<T>(
+        &self,
+        service: &Arc<Service>,
+        local: &ServiceLocal,
+        config: &Arc<Config>,
+        now: Moment,
+        look: impl FnOnce(Ask<'_>) -> T,
+    ) -> T {
+        let (outlook, zones) = local.look(service, config, now, Timestamp::now, |endpoint| self.agent_of(endpoint));
+        look(Ask {
+            service,
+            outlook,
+            zones: zones.as_deref(),
+            local,
+            config: &config.proxy.balance,
+            key: None,
+            is_repeatable: false,
+            seat: self.seat,
+            now,
+            wall: if outlook.slow_start { Timestamp::now() } else { Timestamp(0) },
+        })
     }
 
     /// The current configuration.
