@@ -111,8 +111,10 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("RFC 9112 5.1 no colon", "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 5.1 no name", "GET / HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n", 400, "bad-head"),
     ("RFC 9110 5.1 a bad name", "GET / HTTP/1.1\r\nHost: a\r\nX(y): z\r\n\r\n", 400, "bad-head"),
-    ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400, "bad-head"),
-    ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400, "bad-head"),
+    ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unknown-version"),
+    ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unknown-version"),
+    ("RFC 9112 2.3 no minor version", "GET / HTTP/1\r\nHost: a\r\n\r\n", 400, "bad-head"),
+    ("RFC 9112 2.3 two digits", "GET / HTTP/01.01\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 2.3 lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 2.3 no version", "GET /\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 3 two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad-head"),
@@ -594,7 +596,7 @@ async fn every_refusal_has_its_reason_however_the_head_comes() {
     assert_eq!(header(&answer, "x-pointsman-reason"), Some("bad-head"), "{answer}");
     // The beginning of HTTP/2 behind another request is no request.
     let answers = proxy.raw(&format!("{good}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await;
-    assert!(answers.contains("x-pointsman-reason: bad-head"), "{answers}");
+    assert!(answers.contains("x-pointsman-reason: unknown-version"), "{answers}");
     assert!(backend.connections() > 0);
 }
 

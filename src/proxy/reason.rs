@@ -205,6 +205,9 @@ reasons! {
     BadHead "bad-head" BAD_REQUEST Client,
         "The request's head is not valid HTTP/1, or a field has a `_` in its name where `proxy.underscores` refuses that.",
         "Look at what the client sends (RFC 9112 sections 3 and 5).";
+    UnknownVersion "unknown-version" HTTP_VERSION_NOT_SUPPORTED Client,
+        "The request is of a version of HTTP/1 that there is not, or of another major one.",
+        "Send `HTTP/1.1` or `HTTP/1.0` (RFC 9110 section 15.6.6); HTTP/2 begins with its own preface.";
     BadLine "bad-line" BAD_REQUEST Client,
         "A line of the request's head or of its chunks does not end in CR LF.",
         "End lines with CR LF (RFC 9112 section 2.2).";
@@ -304,6 +307,7 @@ impl Reason {
             self,
             Self::BadFraming
                 | Self::BadHead
+                | Self::UnknownVersion
                 | Self::BadLine
                 | Self::UnknownCoding
                 | Self::BadHost
