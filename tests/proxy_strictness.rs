@@ -698,6 +698,16 @@ async fn request_lines_are_bounded_rfc9112_3() {
         assert_eq!(found, (414, Some("target-too-long"), Some("close")), "{answer}");
     }
     assert_eq!(proxy.metric("pointsman_proxy_local_answers_total{reason=\"target-too-long\"}"), 3.0);
+    // No target is too long where none has begun.
+    for piece in [100_000, 1000] {
+        let mut client = proxy.connect().await;
+        for piece in format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(70_000)).as_bytes().chunks(piece) {
+            let _ = client.write_all(piece).await;
+        }
+        let answer = soon(read_head(&mut client)).await.unwrap();
+        let found = (status(&answer), header(&answer, "x-pointsman-reason"), header(&answer, "connection"));
+        assert_eq!(found, (400, Some("bad-head"), Some("close")), "{answer}");
+    }
     let fits = format!("/{}", "x".repeat(60_000));
     assert_eq!(status(&proxy.get("a", &fits).await), 200);
 }
