@@ -88,6 +88,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         "bad-framing",
     ),
     ("RFC 9112 6.3 a list", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5,5\r\n\r\nhello", 400, "bad-framing"),
+    ("RFC 9110 8.6 zeros first", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\nhello", 400, "bad-framing"),
     ("RFC 9112 6.3 +5", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400, "bad-framing"),
     (
         "RFC 9112 6.3 lengths differ",

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
@@ -70,6 +70,9 @@ pub fn admit(head: &Parts, proxy: &ProxyConfig) -> Result<Admitted, Reason> {
 
 /// RFC 9112 section 6.1: a coding that is not understood is 501; only a lone `chunked` is understood.
 fn check_framing(head: &Parts) -> Result<(), Reason> {
+    if head.headers.get_all(CONTENT_LENGTH).iter().any(|value| is_padded(value.as_bytes())) {
+        return Err(Reason::BadFraming);
+    }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return Ok(());
@@ -82,6 +85,12 @@ fn check_framing(head: &Parts) -> Result<(), Reason> {
         true => Ok(()),
         false => Err(Reason::UnknownCoding),
     }
+}
+
+/// Whether a length has zeros before it. RFC 9110 section 8.6 lets them stand and means decimal digits; readers in front of
+/// this one may take them for octal ones, and find another end.
+pub(super) fn is_padded(length: &[u8]) -> bool {
+    matches!(length, [b'0', _, ..])
 }
 
 /// RFC 9110 section 10.1.1: an expectation that is not understood is 417.
@@ -248,6 +257,20 @@ mod tests {
         check("POST", "/", &twice, Err(Reason::UnknownCoding));
         let old = head("POST", Version::HTTP_10, "/", &[HOST_A, ("transfer-encoding", "chunked")]);
         assert_eq!(admit(&old, &proxy()), Err(Reason::BadFraming));
+    }
+
+    #[test]
+    fn lengths_rfc9110_8_6() {
+        for (length, expected) in [
+            ("0", Ok(("a.example", "/"))),
+            ("10", Ok(("a.example", "/"))),
+            ("00", Err(Reason::BadFraming)),
+            ("005", Err(Reason::BadFraming)),
+            ("0200", Err(Reason::BadFraming)),
+        ] {
+            check("POST", "/", &[HOST_A, ("content-length", length)], expected);
+        }
+        check("POST", "/", &[HOST_A, ("content-length", "5"), ("content-length", "05")], Err(Reason::BadFraming));
     }
 
     #[test]

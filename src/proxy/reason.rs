@@ -200,7 +200,8 @@ reasons! {
         "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused, and these two themselves \
             where `proxy.paths.refuse_encoded_slashes` says so.";
     BadFraming "bad-framing" BAD_REQUEST Client,
-        "The request's length cannot be read or is given in more than one way, or a chunk's head can be read in two.",
+        "The request's length cannot be read, has zeros before it or is given in more than one way, or a chunk's head can be \
+            read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
         "The request's head is not valid HTTP/1, or a field has a `_` in its name where `proxy.underscores` refuses that.",
