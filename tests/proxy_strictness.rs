@@ -112,6 +112,12 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("RFC 9112 5.1 no colon", "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 5.1 no name", "GET / HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n", 400, "bad-head"),
     ("RFC 9110 5.1 a bad name", "GET / HTTP/1.1\r\nHost: a\r\nX(y): z\r\n\r\n", 400, "bad-head"),
+    (
+        "RFC 9110 8.3 two content types",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 2\r\n\r\nhi",
+        400,
+        "bad-head",
+    ),
     ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unknown-version"),
     ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unknown-version"),
     ("RFC 9112 2.3 no minor version", "GET / HTTP/1\r\nHost: a\r\n\r\n", 400, "bad-head"),
@@ -399,6 +405,19 @@ async fn by_every_way(proxy: &Proxy, fields: &[(&str, &str)]) -> Vec<(u16, Optio
 }
 
 /// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
+/// Also where a connection to the endpoint waits, so that heads are passed on as they lie.
+#[tokio::test]
+async fn content_types_that_differ_are_refused_on_every_way_rfc9110_8_3() {
+    let (_backend, proxy) = proxy().await;
+    assert_eq!(status(&proxy.get("a", "/").await), 200);
+    for (second, expected) in [("text/plain", (200, None)), ("text/html", (400, Some("bad-head")))] {
+        let fields = [("Content-Type", "text/plain"), ("Content-Type", second)];
+        for (code, reason, seen) in by_every_way(&proxy, &fields).await {
+            assert_eq!((code, reason.as_deref()), expected, "{second}: {seen}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn fields_with_underscores_go_as_configured() {
     const ROLE: &[(&str, &str)] = &[("X_Role", "fa_ke"), ("X-Plain", "pl_ain"), ("X-Ro_le", "fa_ke")];

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
@@ -61,6 +61,7 @@ pub fn admit(head: &Parts, proxy: &ProxyConfig) -> Result<Admitted, Reason> {
     }
     check_framing(head)?;
     check_expectation(&head.headers)?;
+    check_content_type(&head.headers)?;
     let admitted = Admitted { authority: authority(head)?, target: target(head, proxy.paths)? };
     if proxy.underscores == Underscores::Refuse && headers::has_underscored(&head.headers) {
         return Err(Reason::BadHead);
@@ -99,6 +100,17 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Reason> {
     match headers.get_all(EXPECT).iter().all(understood) {
         true => Ok(()),
         false => Err(Reason::UnknownExpectation),
+    }
+}
+
+/// RFC 9110 section 8.3: of several content types one recipient takes the first, another the last, with "potential
+/// interoperability and security issues if different implementations have different error handling behaviors". Those
+/// that are alike mean one thing.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match types.next().is_none_or(|first| types.all(|other| other == first)) {
+        true => Ok(()),
+        false => Err(Reason::BadHead),
     }
 }
 
@@ -277,6 +289,17 @@ mod tests {
     fn expectations_rfc9110_10_1_1() {
         check("POST", "/", &[HOST_A, ("expect", "100-Continue")], Ok(("a.example", "/")));
         check("POST", "/", &[HOST_A, ("expect", "foo")], Err(Reason::UnknownExpectation));
+    }
+
+    #[test]
+    fn content_types_rfc9110_8_3() {
+        let (json, form) =
+            (("content-type", "application/json"), ("content-type", "application/x-www-form-urlencoded"));
+        check("POST", "/", &[HOST_A, json], Ok(("a.example", "/")));
+        check("POST", "/", &[HOST_A, json, json], Ok(("a.example", "/")));
+        check("POST", "/", &[HOST_A, json, form], Err(Reason::BadHead));
+        check("POST", "/", &[HOST_A, json, json, form], Err(Reason::BadHead));
+        check_h2("http://a.example/", &[form, json], Err(Reason::BadHead));
     }
 
     #[test]

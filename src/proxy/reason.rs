@@ -204,8 +204,9 @@ reasons! {
             read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
-        "The request's head is not valid HTTP/1, or a field has a `_` in its name where `proxy.underscores` refuses that.",
-        "Look at what the client sends (RFC 9112 sections 3 and 5).";
+        "The request's head is not valid HTTP/1, has content types that differ, or a field with a `_` in its name where \
+            `proxy.underscores` refuses that.",
+        "Look at what the client sends (RFC 9112 sections 3 and 5, RFC 9110 section 8.3).";
     UnknownVersion "unknown-version" HTTP_VERSION_NOT_SUPPORTED Client,
         "The request is of a version of HTTP/1 that there is not, or of another major one.",
         "Send `HTTP/1.1` or `HTTP/1.0` (RFC 9110 section 15.6.6); HTTP/2 begins with its own preface.";
