@@ -404,7 +404,6 @@ async fn by_every_way(proxy: &Proxy, fields: &[(&str, &str)]) -> Vec<(u16, Optio
     all
 }
 
-/// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
 /// Also where a connection to the endpoint waits, so that heads are passed on as they lie.
 #[tokio::test]
 async fn content_types_that_differ_are_refused_on_every_way_rfc9110_8_3() {
@@ -418,6 +417,7 @@ async fn content_types_that_differ_are_refused_on_every_way_rfc9110_8_3() {
     }
 }
 
+/// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
 #[tokio::test]
 async fn fields_with_underscores_go_as_configured() {
     const ROLE: &[(&str, &str)] = &[("X_Role", "fa_ke"), ("X-Plain", "pl_ain"), ("X-Ro_le", "fa_ke")];
@@ -700,6 +700,22 @@ async fn what_follows_an_upgrade_waits_for_its_answer() {
 }
 
 /// At once, as the second request of its connection, and in crumbs.
+/// Whoever speaks HTTP/2 badly understands no answer in HTTP/1; whoever speaks HTTP/1 badly gets one.
+#[tokio::test]
+async fn what_is_no_http_at_all_is_closed_rfc9113_3_4() {
+    let (_backend, proxy) = proxy().await;
+    for foreign in ["INVALID CONNECTION PREFACE\r\n\r\n", "a b c\n"] {
+        assert_eq!(proxy.raw(foreign).await, "", "{foreign:?}");
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_foreign_connections_total"), 2.0);
+    for bad in
+        ["GET / PREFACE\r\n\r\n", "a b c d\r\n\r\n", "a b\r\n\r\n", "OPTIONS * SIP\r\n\r\n", "x y http/1.1\r\n\r\n"]
+    {
+        assert_eq!(status(&proxy.raw(bad).await), 400, "{bad:?}");
+    }
+    assert_eq!(proxy.metric("pointsman_proxy_foreign_connections_total"), 2.0);
+}
+
 #[tokio::test]
 async fn request_lines_are_bounded_rfc9112_3() {
     let (_backend, proxy) = proxy().await;

@@ -328,10 +328,26 @@ async fn serve_sniffed(client: Rc<Client>, mut stream: TcpStream, limits: &Proxy
         Ok(Err(_)) => return,
         Err(_) => return client.worker.shard.timeout_head.increment(),
     };
+    if is_foreign(&first) {
+        debug!(client = %client.peer, "connection closed: its first line is none of HTTP's");
+        return client.worker.shard.foreign.increment();
+    }
     match first.starts_with(PREFACE) {
         true => Box::pin(serve_http2(client, stream, first, limits)).await,
         false => serve_http1(client, stream, first, limits).await,
     }
+}
+
+/// Whether a connection begins with three words that are neither a request line (RFC 9112 section 3: the second is a target,
+/// the third a version) nor the preface. Whoever says that may speak HTTP/2 badly, for which RFC 9113 section 3.4 wants the
+/// connection ended; an answer in HTTP/1 would not be understood.
+fn is_foreign(first: &[u8]) -> bool {
+    let line = first.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let words = (words.next(), words.next(), words.next(), words.next());
+    let (Some([_, ..]), Some(second @ [_, ..]), Some(third @ [_, ..]), None) = words else { return false };
+    let is_target = second.iter().any(|byte| matches!(byte, b'/' | b':' | b'*'));
+    line.len() < first.len() && !is_target && !third.contains(&b'/')
 }
 
 /// Reads until the bytes are, or cannot become, the preface.

@@ -281,6 +281,8 @@ shard! {
         "Times that a limit of time ended something, by limit.";
     address_full "pointsman_proxy_client_connections_refused_total" counter None
         "Connections that were closed at once because their network held too many.";
+    foreign "pointsman_proxy_foreign_connections_total" counter None
+        "Connections in clear text that were closed because their first line is none of HTTP's.";
     uploads_paused "pointsman_proxy_uploads_paused_total" counter None
         "Times that an HTTP/2 connection was not read from for a while, because too much waited already.";
     held_added "pointsman_proxy_buffered_bytes_added_total" counter None
