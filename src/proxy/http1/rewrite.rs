@@ -171,7 +171,7 @@ pub fn parsed<'a>(fields: &[Header<'a>]) -> impl Iterator<Item = (&'a [u8], &'a 
 /// Writes what this proxy says of a request, and the end of its head; `received`: the version that it came in.
 pub fn end_request(head: &mut Vec<u8>, received: &str, hop: &Hop<'_>, via: &str) {
     head.via(received, via);
-    forwarded::write_lines(head, hop);
+    forwarded::each(hop, |field, value| write(head, &[field.name().as_bytes(), b": ", value, b"\r\n"]));
     head.extend_from_slice(b"\r\n");
 }
 
@@ -200,7 +200,7 @@ pub struct Passing<'a> {
 /// Where the head of an answer goes.
 pub trait AnswerSink: Sink {
     /// Its status.
-    fn begin(&mut self, code: u16, reason: &str);
+    fn begin(&mut self, status: StatusCode, reason: &str);
     /// How its body ends, and whether there can be one; `closes`: the connection ends with it.
     fn end(&mut self, framing: &Framing, has_content: bool, closes: bool);
 
@@ -209,8 +209,8 @@ pub trait AnswerSink: Sink {
 }
 
 impl AnswerSink for Vec<u8> {
-    fn begin(&mut self, code: u16, reason: &str) {
-        write(self, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    fn begin(&mut self, status: StatusCode, reason: &str) {
+        write(self, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
     }
 
     fn end(&mut self, framing: &Framing, has_content: bool, closes: bool) {
@@ -225,14 +225,6 @@ impl AnswerSink for Vec<u8> {
     fn length(&mut self, length: u64) {
         write(self, &[b"content-length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
     }
-}
-
-impl AnswerSink for Nowhere {
-    fn begin(&mut self, _: u16, _: &str) {}
-
-    fn end(&mut self, _: &Framing, _: bool, _: bool) {}
-
-    fn length(&mut self, _: u64) {}
 }
 
 /// Whether an answer with this status is passed on as it is: so is none that is interim (RFC 9110 section 15.2), or that says
@@ -253,7 +245,7 @@ pub fn answer(
     if parsed.version != Some(1) {
         return None;
     }
-    head.begin(code, parsed.reason.unwrap_or_default());
+    head.begin(status, parsed.reason.unwrap_or_default());
     let (mut length, mut is_chunked, mut is_kept, mut is_dated) = (None, false, true, false);
     let mut stays = None;
     for field in &*parsed.headers {

@@ -14,6 +14,7 @@
 
 pub mod alive;
 pub mod answering;
+pub mod block;
 pub mod direct;
 pub mod duplex;
 pub mod frame;
