@@ -1324,6 +1324,7 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) 
     let proxy = &plan.config.proxy;
     let hop = hop(client, plan, &head.headers);
     headers::prepare_request(&mut head.headers, head.version, &proxy.via, proxy.underscores);
+    canonical_length(&mut head.headers);
     if head.method == Method::OPTIONS {
         headers::pass_forward(&mut head.headers);
     }

@@ -63,6 +63,7 @@ fn kind_of_request(name: &[u8]) -> Kind {
         (17, Some(b'c')) if is("client-cert-chain") => Kind::Dropped,
         (19, Some(b'p')) if is("proxy-authorization") => Kind::Dropped,
         (12.., Some(b'x')) if is_forwarded(name) => Kind::Dropped,
+        (14, Some(b'c')) if is("content-length") => Kind::ContentLength,
         _ => Kind::Passes,
     }
 }
@@ -130,7 +131,7 @@ pub fn request<'a>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>,
     sink: &mut impl Sink,
 ) -> Option<Asked<'a>> {
-    let (mut authority, mut closes, mut cookies) = (None, false, 0);
+    let (mut authority, mut closes, mut cookies, mut length) = (None, false, 0, None);
     for (name, value, is_sensitive) in fields {
         match kind_of_request(name) {
             Kind::Dropped => continue,
@@ -151,6 +152,7 @@ pub fn request<'a>(
                     return None;
                 }
             }
+            Kind::ContentLength if !is_first_length(&mut length, value)? => continue,
             Kind::Special => return None,
             _ => {}
         }
@@ -312,12 +314,13 @@ pub fn stream_answer<'a>(
     date: impl FnOnce() -> HeaderValue,
     sink: &mut impl Sink,
 ) -> Option<()> {
-    let mut is_dated = false;
+    let (mut is_dated, mut length) = (false, None);
     for (name, value, is_sensitive) in fields {
         match kind_of_answer(name) {
             Kind::Dropped => continue,
             // RFC 9110 section 8.6: no length where there can be no content.
             Kind::ContentLength if code == 204 => continue,
+            Kind::ContentLength if !is_first_length(&mut length, value)? => continue,
             Kind::Date => is_dated = true,
             Kind::Special | Kind::Connection | Kind::KeepAlive | Kind::TransferEncoding => return None,
             _ => {}
@@ -342,6 +345,18 @@ fn says_close(value: &[u8]) -> Option<bool> {
         }
     }
     Some(closes)
+}
+
+/// Whether a length is the first one of its head. RFC 9110 section 8.6 has one that is repeated refused, or the repetitions
+/// replaced by "a single valid Content-Length field": the others are left out. `None`: they differ, or one is written in
+/// another way than it would be here.
+fn is_first_length(length: &mut Option<u64>, value: &[u8]) -> Option<bool> {
+    let said = canonical_length(value)?;
+    match length.replace(said) {
+        None => Some(true),
+        Some(former) if former == said => Some(false),
+        Some(_) => None,
+    }
 }
 
 /// A length that is written as it would be written here.
@@ -529,6 +544,31 @@ mod tests {
             (200, &[("content-length", "5"), ("grpc-status", "0")]),
         ] {
             assert!(check_answer(code, pairs).is_none(), "{code} {pairs:?}");
+        }
+    }
+
+    /// RFC 9110 section 8.6. Over HTTP/1.1 a request with a length is not passed on so.
+    #[test]
+    fn a_length_that_is_repeated_goes_on_once() {
+        let length = |value: &'static str| (&b"content-length"[..], value.as_bytes(), false);
+        let host = (&b"host"[..], &b"a"[..], false);
+        let asked = |values: &[&'static str]| {
+            let mut head = Vec::new();
+            let lengths = values.iter().map(|value| length(value));
+            request(std::iter::once(host).chain(lengths), &mut head)?;
+            Some(lines(&head))
+        };
+        let answered = |values: &[&'static str]| {
+            let (mut head, date) = (Vec::new(), || HeaderValue::from_static("now"));
+            stream_answer(values.iter().map(|value| length(value)), 200, "p", date, &mut head)?;
+            Some(lines(&head))
+        };
+        for values in [&["5"][..], &["5", "5"], &["5", "5", "5"]] {
+            assert_eq!(asked(values).unwrap(), ["content-length: 5", "host: a"], "{values:?}");
+            assert_eq!(answered(values).unwrap(), ["content-length: 5", "date: now", "via: 2 p"], "{values:?}");
+        }
+        for values in [&["5", "6"][..], &["05"], &["5", "05"], &["5, 5"], &[""], &["+5"]] {
+            assert_eq!((asked(values), answered(values)), (None, None), "{values:?}");
         }
     }
 
