@@ -39,7 +39,7 @@ use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
 use super::connection::Client;
-use super::early::Ear;
+use super::early::{Ear, Heard};
 use super::error::AttemptFault;
 use super::exchange::{self, Http1};
 use super::filters;
@@ -721,8 +721,8 @@ impl Forwarding {
             }
             None => connect::http1(&self.way(endpoint), self.opened()).await?,
         };
-        let request = self.request_http1();
-        let answer = self.within(connection.send(request)).await?;
+        let (request, heard) = self.request_http1();
+        let answer = self.within(connection.send(request, || heard.pass_on())).await?;
         Ok(Begun::new(answer, self.carry(connection, endpoint)))
     }
 
@@ -793,8 +793,10 @@ impl Forwarding {
             let _ = driver.await;
             drop(opened);
         });
-        let request = self.request_http1();
+        let (request, heard) = self.request_http1();
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
+        // Late, as another task has read them, and still before their answer.
+        heard.pass_on();
         Ok(Begun::new(answer, carrier))
     }
 
@@ -934,13 +936,14 @@ impl Forwarding {
         Opened::count(self.worker().shard.clone())
     }
 
-    fn request_http1(&self) -> Request<RequestBody> {
+    /// The request, and what is to be passed on of what comes before its answer.
+    fn request_http1(&self) -> (Request<RequestBody>, Heard) {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.target.clone().into();
         *request.headers_mut() = self.headers.clone();
-        self.ear.pass_on(&mut request, self.proxy().via.clone());
-        request
+        let heard = self.ear.pass_on(&mut request, self.proxy().via.clone());
+        (request, heard)
     }
 
     fn request_http2(&self, endpoint: &Endpoint) -> Request<RequestBody> {
