@@ -57,6 +57,7 @@ use super::http1::upstream::{Bare, BareAnswer, Question, Read, canonical_length,
 use super::http2::duplex::Duplex;
 use super::http2::handles::{Reader, Writer};
 use super::http2::link::{self, Answered, Asked, Stream};
+use super::http2::upload::Beside;
 use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
@@ -457,7 +458,7 @@ impl Forwarding {
             FirstTry::Heard(connection, read) => self.attempt_heard(connection, read).await,
             FirstTry::Asked(asked, stream) => self.attempt_asked(asked, stream).await,
             FirstTry::Answered(fields, asked, stream) => {
-                let answered = link::answered(&fields, asked, &self.worker().tasks);
+                let answered = link::answered(&fields, asked, self.beside_answer());
                 answered.map(|answered| Begun::streamed(answered, stream)).and_then(|begun| self.checked(begun))
             }
             FirstTry::Failed(fault) => Err(fault),
@@ -807,18 +808,25 @@ impl Forwarding {
     }
 
     async fn ask_stream(&mut self, stream: Stream, request: Request<RequestBody>) -> Result<Begun, AttemptFault> {
-        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
-        let sent = stream.send(request, &tasks, |head| ear.hears(head, &via));
+        let (worker, via, ear) = (self.worker().clone(), self.proxy().via.clone(), self.ear.clone());
+        let beside = Beside { tasks: &worker.tasks, stall: self.limits().idle };
+        let sent = stream.send(request, beside, |head| ear.hears(head, &via));
         let answered = self.within(sent).await?;
         Ok(Begun::streamed(answered, stream))
     }
 
     /// Waits for the answer to a request that was sent as a stream already.
     async fn attempt_asked(&mut self, asked: Asked, stream: Stream) -> Result<Begun, AttemptFault> {
-        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
-        let heard = stream.hear(asked, &tasks, |head| ear.hears(head, &via));
+        let (worker, via, ear) = (self.worker().clone(), self.proxy().via.clone(), self.ear.clone());
+        let beside = Beside { tasks: &worker.tasks, stall: self.limits().idle };
+        let heard = stream.hear(asked, beside, |head| ear.hears(head, &via));
         let answered = self.within_since(self.attempt_begun, heard).await?;
         self.checked(Begun::streamed(answered, stream))
+    }
+
+    /// How what is left of the body is sent when the answer has begun.
+    fn beside_answer(&self) -> Beside<'_> {
+        Beside { tasks: &self.worker().tasks, stall: self.limits().idle }
     }
 
     fn is_websocket(&self) -> bool {
@@ -1137,6 +1145,7 @@ impl Forwarding {
         let worker = self.client.worker.clone();
         self.account.answers(head.status);
         self.account.attempted(self.attempts_made());
+        self.account.upload = self.body.fate();
         if self.version == Version::HTTP_2 {
             self.body.may_rest();
         }
@@ -1193,6 +1202,8 @@ impl Forwarding {
     ) -> Response<AnswerBody> {
         let worker = self.client.worker.clone();
         worker.shard.upgrades.increment();
+        // RFC 9110 section 8.6: "MUST NOT" in a 1xx, nor in a 2xx to CONNECT. What follows is the tunnel's.
+        head.headers.remove(CONTENT_LENGTH);
         if self.over_http2 {
             // RFC 8441 section 5: the stream is the tunnel, and everything else of the connection goes on.
             head.status = StatusCode::OK;

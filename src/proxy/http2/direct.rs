@@ -5,14 +5,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::Instant;
-
 use super::answering::Sending;
 use super::block::{Block, Noted, WithoutHost};
 use super::handles::Reader;
 use super::head::Fields;
 use super::hpack::Encoder;
 use super::link::{Asked, Stream};
+use super::upload::Beside;
 use crate::config::checked::{ProxyConfig, Underscores};
 use crate::model::service::Protocol;
 use crate::proxy::answer_body::{AnswerBody, Carrier};
@@ -257,8 +256,7 @@ impl Serving {
             }
             Heard::Answer(fields) => fields,
         };
-        let since = source.last_progress().map_or(self.chosen.started(), |last| last.max(self.chosen.started()));
-        match self.begin_stream(fields, asked, stream, since) {
+        match self.begin_stream(fields, asked, stream, &source) {
             Ok(Some(body)) => {
                 source.may_rest();
                 // What it holds for a repeat is needed no more.
@@ -305,7 +303,7 @@ impl Serving {
         fields: Box<Fields>,
         asked: Asked,
         stream: Stream,
-        since: Instant,
+        source: &RequestSource,
     ) -> Result<Option<AnswerBody>, FirstTry> {
         let (client, config) = (self.client.clone(), self.chosen.config.clone());
         let (via, worker) = (&*config.proxy.via, &client.worker);
@@ -316,15 +314,12 @@ impl Serving {
         let Some(status) = plain else { return Err(FirstTry::Answered(fields, asked, stream)) };
         // Of a call the trailers tell.
         let outcome = if has_grpc(&fields) { None } else { Some(Outcome::Good) };
-        let Some(account) = self.chosen.answers(&client, status, outcome, since) else { return Ok(None) };
-        let reader = asked.into_reader(&worker.tasks);
-        let body = AnswerBody::relayed(
-            Flow::Stream(reader),
-            Carrier::Http2(stream),
-            worker.clone(),
-            account,
-            &config.proxy.limits,
-        );
+        let since = source.last_progress().map_or(self.chosen.started(), |last| last.max(self.chosen.started()));
+        let Some(mut account) = self.chosen.answers(&client, status, outcome, since) else { return Ok(None) };
+        account.upload = source.fate();
+        let limits = &config.proxy.limits;
+        let reader = asked.into_reader(Beside { tasks: &worker.tasks, stall: limits.idle });
+        let body = AnswerBody::relayed(Flow::Stream(reader), Carrier::Http2(stream), worker.clone(), account, limits);
         let ends = http_body::Body::is_end_stream(&body);
         let sent = self.sending.writer.send_head(ends, |encoder, out| {
             encoder.begin(out);
