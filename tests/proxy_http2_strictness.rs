@@ -64,6 +64,8 @@ const REFUSED: &[(&str, Fields, Option<u16>)] = &[
     ("RFC 9113 8.2.2 keep-alive", &[M, S, A, P, ("keep-alive", "1")], None),
     ("RFC 9113 8.2.2 TE", &[M, S, A, P, ("te", "gzip")], None),
     ("RFC 9113 8.1.1 a length without a body", &[M, S, A, P, ("content-length", "5")], None),
+    ("RFC 9110 8.3 two content types", &[M, S, A, P, ("content-type", "a/b"), ("content-type", "c/d")], Some(400)),
+    ("RFC 9110 8.6 zeros first", &[M, S, A, P, ("content-length", "00")], Some(400)),
     ("RFC 9110 9.3.6 CONNECT", &[(":method", "CONNECT"), A], Some(405)),
     ("RFC 9110 9.3.8 TRACE", &[(":method", "TRACE"), S, A, P], Some(405)),
     ("RFC 9110 10.1.1 expectation", &[M, S, A, P, ("expect", "magic")], Some(417)),

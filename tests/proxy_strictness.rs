@@ -88,6 +88,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         "bad-framing",
     ),
     ("RFC 9112 6.3 a list", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5,5\r\n\r\nhello", 400, "bad-framing"),
+    ("RFC 9110 8.6 zeros first", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\nhello", 400, "bad-framing"),
     ("RFC 9112 6.3 +5", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400, "bad-framing"),
     (
         "RFC 9112 6.3 lengths differ",
@@ -111,8 +112,16 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
     ("RFC 9112 5.1 no colon", "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 5.1 no name", "GET / HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n", 400, "bad-head"),
     ("RFC 9110 5.1 a bad name", "GET / HTTP/1.1\r\nHost: a\r\nX(y): z\r\n\r\n", 400, "bad-head"),
-    ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400, "bad-head"),
-    ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400, "bad-head"),
+    (
+        "RFC 9110 8.3 two content types",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 2\r\n\r\nhi",
+        400,
+        "bad-head",
+    ),
+    ("RFC 9112 2.3 version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unknown-version"),
+    ("RFC 9112 2.3 major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unknown-version"),
+    ("RFC 9112 2.3 no minor version", "GET / HTTP/1\r\nHost: a\r\n\r\n", 400, "bad-head"),
+    ("RFC 9112 2.3 two digits", "GET / HTTP/01.01\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 2.3 lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 2.3 no version", "GET /\r\nHost: a\r\n\r\n", 400, "bad-head"),
     ("RFC 9112 3 two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad-head"),
@@ -396,6 +405,19 @@ async fn by_every_way(proxy: &Proxy, fields: &[(&str, &str)]) -> Vec<(u16, Optio
 }
 
 /// GHSA-5m6w-wvh7-57vm: to backends that read `_` as `-`, a client's `X_Role` is somebody else's `X-Role`.
+/// Also where a connection to the endpoint waits, so that heads are passed on as they lie.
+#[tokio::test]
+async fn content_types_that_differ_are_refused_on_every_way_rfc9110_8_3() {
+    let (_backend, proxy) = proxy().await;
+    assert_eq!(status(&proxy.get("a", "/").await), 200);
+    for (second, expected) in [("text/plain", (200, None)), ("text/html", (400, Some("bad-head")))] {
+        let fields = [("Content-Type", "text/plain"), ("Content-Type", second)];
+        for (code, reason, seen) in by_every_way(&proxy, &fields).await {
+            assert_eq!((code, reason.as_deref()), expected, "{second}: {seen}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn fields_with_underscores_go_as_configured() {
     const ROLE: &[(&str, &str)] = &[("X_Role", "fa_ke"), ("X-Plain", "pl_ain"), ("X-Ro_le", "fa_ke")];
@@ -594,7 +616,7 @@ async fn every_refusal_has_its_reason_however_the_head_comes() {
     assert_eq!(header(&answer, "x-pointsman-reason"), Some("bad-head"), "{answer}");
     // The beginning of HTTP/2 behind another request is no request.
     let answers = proxy.raw(&format!("{good}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await;
-    assert!(answers.contains("x-pointsman-reason: bad-head"), "{answers}");
+    assert!(answers.contains("x-pointsman-reason: unknown-version"), "{answers}");
     assert!(backend.connections() > 0);
 }
 
@@ -696,6 +718,16 @@ async fn request_lines_are_bounded_rfc9112_3() {
         assert_eq!(found, (414, Some("target-too-long"), Some("close")), "{answer}");
     }
     assert_eq!(proxy.metric("pointsman_proxy_local_answers_total{reason=\"target-too-long\"}"), 3.0);
+    // No target is too long where none has begun.
+    for piece in [100_000, 1000] {
+        let mut client = proxy.connect().await;
+        for piece in format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(70_000)).as_bytes().chunks(piece) {
+            let _ = client.write_all(piece).await;
+        }
+        let answer = soon(read_head(&mut client)).await.unwrap();
+        let found = (status(&answer), header(&answer, "x-pointsman-reason"), header(&answer, "connection"));
+        assert_eq!(found, (400, Some("bad-head"), Some("close")), "{answer}");
+    }
     let fits = format!("/{}", "x".repeat(60_000));
     assert_eq!(status(&proxy.get("a", &fits).await), 200);
 }

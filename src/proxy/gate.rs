@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Version};
@@ -61,6 +61,7 @@ pub fn admit(head: &Parts, proxy: &ProxyConfig) -> Result<Admitted, Reason> {
     }
     check_framing(head)?;
     check_expectation(&head.headers)?;
+    check_content_type(&head.headers)?;
     let admitted = Admitted { authority: authority(head)?, target: target(head, proxy.paths)? };
     if proxy.underscores == Underscores::Refuse && headers::has_underscored(&head.headers) {
         return Err(Reason::BadHead);
@@ -70,6 +71,9 @@ pub fn admit(head: &Parts, proxy: &ProxyConfig) -> Result<Admitted, Reason> {
 
 /// RFC 9112 section 6.1: a coding that is not understood is 501; only a lone `chunked` is understood.
 fn check_framing(head: &Parts) -> Result<(), Reason> {
+    if head.headers.get_all(CONTENT_LENGTH).iter().any(|value| is_padded(value.as_bytes())) {
+        return Err(Reason::BadFraming);
+    }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return Ok(());
@@ -84,12 +88,29 @@ fn check_framing(head: &Parts) -> Result<(), Reason> {
     }
 }
 
+/// Whether a length has zeros before it. RFC 9110 section 8.6 lets them stand and means decimal digits; readers in front of
+/// this one may take them for octal ones, and find another end.
+pub(super) fn is_padded(length: &[u8]) -> bool {
+    matches!(length, [b'0', _, ..])
+}
+
 /// RFC 9110 section 10.1.1: an expectation that is not understood is 417.
 fn check_expectation(headers: &HeaderMap) -> Result<(), Reason> {
     let understood = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue");
     match headers.get_all(EXPECT).iter().all(understood) {
         true => Ok(()),
         false => Err(Reason::UnknownExpectation),
+    }
+}
+
+/// RFC 9110 section 8.3: of several content types one recipient takes the first, another the last, with "potential
+/// interoperability and security issues if different implementations have different error handling behaviors". Those
+/// that are alike mean one thing.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match types.next().is_none_or(|first| types.all(|other| other == first)) {
+        true => Ok(()),
+        false => Err(Reason::BadHead),
     }
 }
 
@@ -251,9 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn lengths_rfc9110_8_6() {
+        for (length, expected) in [
+            ("0", Ok(("a.example", "/"))),
+            ("10", Ok(("a.example", "/"))),
+            ("00", Err(Reason::BadFraming)),
+            ("005", Err(Reason::BadFraming)),
+            ("0200", Err(Reason::BadFraming)),
+        ] {
+            check("POST", "/", &[HOST_A, ("content-length", length)], expected);
+        }
+        check("POST", "/", &[HOST_A, ("content-length", "5"), ("content-length", "05")], Err(Reason::BadFraming));
+    }
+
+    #[test]
     fn expectations_rfc9110_10_1_1() {
         check("POST", "/", &[HOST_A, ("expect", "100-Continue")], Ok(("a.example", "/")));
         check("POST", "/", &[HOST_A, ("expect", "foo")], Err(Reason::UnknownExpectation));
+    }
+
+    #[test]
+    fn content_types_rfc9110_8_3() {
+        let (json, form) =
+            (("content-type", "application/json"), ("content-type", "application/x-www-form-urlencoded"));
+        check("POST", "/", &[HOST_A, json], Ok(("a.example", "/")));
+        check("POST", "/", &[HOST_A, json, json], Ok(("a.example", "/")));
+        check("POST", "/", &[HOST_A, json, form], Err(Reason::BadHead));
+        check("POST", "/", &[HOST_A, json, json, form], Err(Reason::BadHead));
+        check_h2("http://a.example/", &[form, json], Err(Reason::BadHead));
     }
 
     #[test]

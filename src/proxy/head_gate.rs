@@ -220,6 +220,7 @@ fn check(head: &[u8], max_fields: usize) -> Result<bool, Reason> {
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeadTooLarge),
+        Err(httparse::Error::Version) if names_a_version(head) => return Err(Reason::UnknownVersion),
         _ => return Err(Reason::BadHead),
     }
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
@@ -233,6 +234,15 @@ fn check(head: &[u8], max_fields: usize) -> Result<bool, Reason> {
     }
     check_length(request.headers, version)?;
     Ok(request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("upgrade")))
+}
+
+/// Whether a request line ends in a version as RFC 9112 section 2.3 has it, `HTTP/` and two digits, case and all.
+/// What is written otherwise is no version, and so no request line (section 3).
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let (Some(version), None) = (words.next(), words.next()) else { return false };
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
 /// RFC 9112 section 6.3: how long the body is must be said, and in one way. Together with a coding the scan has refused a
@@ -355,7 +365,7 @@ mod tests {
         let nothing = std::str::from_utf8(NOTHING).unwrap();
         check_refusal("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Some((1, Reason::BadHead)), nothing);
         let stands = "PRI * HTTP/1.1\r\nconnection: close\r\n\r\n";
-        check_refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some((1, Reason::BadHead)), stands);
+        check_refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some((1, Reason::UnknownVersion)), stands);
     }
 
     #[test]
@@ -371,7 +381,14 @@ mod tests {
             ("GET a:b:c HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Reason::BadTarget),
             (with(&vec!["x: y"; FIELDS].join("\r\n")), Reason::HeadTooLarge),
             (with(&format!("x: {}", "y".repeat(MOST))), Reason::HeadTooLarge),
-            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), Reason::UnknownVersion),
+            ("\r\nGET / HTTP/9.9\r\nHost: a\r\n\r\n".to_owned(), Reason::UnknownVersion),
+            ("GET / HTTP/1\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
+            ("GET / HTTP/01.01\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
+            ("GET / http/2.0\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
+            ("GET / HTTP/ 1.1\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
+            ("INVALID CONNECTION PREFACE\r\n\r\n".to_owned(), Reason::BadHead),
+            ("GET /a b HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
             ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Reason::BadHead),
         ] {
             let watch = Watch::default();

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use super::reason::Reason;
 
-/// Octets of a line that are kept to recognise the two length fields; 20 digits fit behind the longer name.
+/// Octets of a line that are kept to recognise the two length fields, 20 digits fit behind the longer name, and to tell a
+/// method that does not end from a target that does not.
 const LINE_START: usize = 48;
 /// The longest head of a chunk with its extensions (RFC 9112 section 7.1.1: a recipient limits them).
 pub(super) const CHUNK_HEAD: usize = 256;
@@ -146,24 +147,30 @@ impl HeadScan {
         let Some(&last) = piece.last() else {
             return;
         };
-        let is_head = matches!(self.state, State::Head);
-        if is_head {
-            self.octets += piece.len();
-            if self.lines == 0 && self.octets > self.most_line {
-                return self.refuse(Reason::TargetTooLong);
-            }
-            if self.octets > self.most {
-                self.refuse(Reason::HeadTooLarge);
-            }
-        }
-        if is_head && self.lines == 0 && piece.iter().any(|&byte| byte == b'#' || byte >= 0x80) {
-            self.refuse(Reason::BadTarget);
-        }
         let room = if matches!(self.state, State::ChunkHead) { CHUNK_HEAD } else { LINE_START };
         let room = room.saturating_sub(self.line.start.len());
         self.line.start.extend_from_slice(&piece[..piece.len().min(room)]);
         self.line.length += piece.len();
         self.line.last = last;
+        if matches!(self.state, State::Head) {
+            self.octets += piece.len();
+            self.check_size();
+            if self.lines == 0 && piece.iter().any(|&byte| byte == b'#' || byte >= 0x80) {
+                self.refuse(Reason::BadTarget);
+            }
+        }
+    }
+
+    /// Whether what has come of a head is too long.
+    fn check_size(&mut self) {
+        if self.lines == 0 && self.octets > self.most_line {
+            // RFC 9112 section 3: 414 is for "a request-target longer than any URI it wishes to parse"; here none has begun.
+            let has_target = self.line.start.contains(&b' ');
+            self.refuse(if has_target { Reason::TargetTooLong } else { Reason::BadHead });
+        }
+        if self.octets > self.most {
+            self.refuse(Reason::HeadTooLarge);
+        }
     }
 
     fn end_line(&mut self) {
@@ -339,6 +346,15 @@ mod tests {
         let before = "GET / HTTP/1.1\r\n\r\n";
         let text = format!("{before}{}", line(MOST));
         check(&text, Some((2, Reason::TargetTooLong)));
+    }
+
+    #[test]
+    fn a_method_without_an_end_is_no_target_rfc9112_3() {
+        check(&"A".repeat(MOST - LINE_END), None);
+        check(&"A".repeat(MOST - LINE_END + 1), Some((1, Reason::BadHead)));
+        check(&format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(MOST)), Some((1, Reason::BadHead)));
+        let after = format!("GET / HTTP/1.1\r\n\r\n\r\n{} / HTTP/1.1\r\n", "A".repeat(MOST));
+        check(&after, Some((2, Reason::BadHead)));
     }
 
     #[test]

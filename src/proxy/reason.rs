@@ -200,11 +200,16 @@ reasons! {
         "Encode the path as RFC 3986 says; `%00` and dot segments behind `%2F` or `%5C` are refused, and these two themselves \
             where `proxy.paths.refuse_encoded_slashes` says so.";
     BadFraming "bad-framing" BAD_REQUEST Client,
-        "The request's length cannot be read or is given in more than one way, or a chunk's head can be read in two.",
+        "The request's length cannot be read, has zeros before it or is given in more than one way, or a chunk's head can be \
+            read in two.",
         "Send `Content-Length` or `Transfer-Encoding: chunked`, not both (RFC 9112 section 6.3).";
     BadHead "bad-head" BAD_REQUEST Client,
-        "The request's head is not valid HTTP/1, or a field has a `_` in its name where `proxy.underscores` refuses that.",
-        "Look at what the client sends (RFC 9112 sections 3 and 5).";
+        "The request's head is not valid HTTP/1, has content types that differ, or a field with a `_` in its name where \
+            `proxy.underscores` refuses that.",
+        "Look at what the client sends (RFC 9112 sections 3 and 5, RFC 9110 section 8.3).";
+    UnknownVersion "unknown-version" HTTP_VERSION_NOT_SUPPORTED Client,
+        "The request is of a version of HTTP/1 that there is not, or of another major one.",
+        "Send `HTTP/1.1` or `HTTP/1.0` (RFC 9110 section 15.6.6); HTTP/2 begins with its own preface.";
     BadLine "bad-line" BAD_REQUEST Client,
         "A line of the request's head or of its chunks does not end in CR LF.",
         "End lines with CR LF (RFC 9112 section 2.2).";
@@ -304,6 +309,7 @@ impl Reason {
             self,
             Self::BadFraming
                 | Self::BadHead
+                | Self::UnknownVersion
                 | Self::BadLine
                 | Self::UnknownCoding
                 | Self::BadHost

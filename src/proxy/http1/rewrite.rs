@@ -59,6 +59,7 @@ fn kind_of_request(name: &[u8]) -> Kind {
         (10, Some(b'k')) if is("keep-alive") => Kind::Dropped,
         (11, Some(b'c')) if is("client-cert") => Kind::Dropped,
         (11, Some(b'x')) if is("x-forwarded") => Kind::Dropped,
+        (12, Some(b'c')) if is("content-type") => Kind::ContentType,
         (16, Some(b'p')) if is("proxy-connection") => Kind::Dropped,
         (17, Some(b'c')) if is("client-cert-chain") => Kind::Dropped,
         (19, Some(b'p')) if is("proxy-authorization") => Kind::Dropped,
@@ -131,7 +132,8 @@ pub fn request<'a>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>,
     sink: &mut impl Sink,
 ) -> Option<Asked<'a>> {
-    let (mut authority, mut closes, mut cookies, mut length) = (None, false, 0, None);
+    let (mut authority, mut closes, mut cookies) = (None, false, 0);
+    let (mut length, mut has_type) = (None, false);
     for (name, value, is_sensitive) in fields {
         match kind_of_request(name) {
             Kind::Dropped => continue,
@@ -153,6 +155,8 @@ pub fn request<'a>(
                 }
             }
             Kind::ContentLength if !is_first_length(&mut length, value)? => continue,
+            // RFC 9110 section 8.3: several may be refused.
+            Kind::ContentType if std::mem::replace(&mut has_type, true) => return None,
             Kind::Special => return None,
             _ => {}
         }
@@ -481,6 +485,7 @@ mod tests {
             assert!(!lines.iter().any(|line| line.contains("lie")), "{dropped}");
         }
         assert!(check_request(&[("host", "a"), ("connection", "Keep-Alive, close"), ("cookie", "a=b")]).is_some());
+        assert!(check_request(&[("host", "a"), ("content-type", "a/b")]).is_some());
     }
 
     #[test]
@@ -493,6 +498,7 @@ mod tests {
             &[("host", "a"), ("connection", "close"), ("Close", "x")],
             &[("host", "a"), ("x_real_ip", "6.6.6.6")],
             &[("host", "a"), ("cookie", "a=b"), ("cookie", "c=d")],
+            &[("host", "a"), ("content-type", "a/b"), ("Content-Type", "c/d")],
         ] {
             assert_eq!(check_request(pairs), None, "{pairs:?}");
         }

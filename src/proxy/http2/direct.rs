@@ -23,6 +23,7 @@ use crate::proxy::error::AttemptFault;
 use crate::proxy::flow::Flow;
 use crate::proxy::forward::{self, Brought, Upload};
 use crate::proxy::forwarded::{self, Hop};
+use crate::proxy::gate;
 use crate::proxy::http1::direct::{Asking, read_answer, relay};
 use crate::proxy::http1::rewrite::{self, Nowhere, Passing, Sink};
 use crate::proxy::http1::upstream::{Bare, Read};
@@ -94,8 +95,9 @@ fn read(proxy: &ProxyConfig, fields: &Fields) -> Option<bool> {
         return None;
     }
     let mut needs_stream = !is_get;
-    for (name, _, _) in fields.iter() {
+    for (name, value, _) in fields.iter() {
         match name {
+            b"content-length" if gate::is_padded(value) => return None,
             b"host" | b"expect" | b"trailer" | b"http2-settings" | b"max-forwards" => return None,
             // Its time is the proxy's business, too.
             _ if name.starts_with(b"grpc-timeout") => return None,

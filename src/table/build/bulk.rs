@@ -9,6 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::derived;
 use super::task::Derivation;
+use super::task_names::TaskNames;
 use crate::cluster::state::ClusterState;
 use crate::model::id::TaskKey;
 
@@ -29,7 +30,7 @@ pub(super) enum Where {
 }
 
 /// What is derived of a task; `None` where it is not shown.
-type Derived = Option<Derivation>;
+type Derived = Option<(Derivation, TaskNames)>;
 
 /// Derives `keys` from `facts` and gives each to `take`, in their order.
 pub(super) fn derive_all(

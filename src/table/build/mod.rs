@@ -14,6 +14,7 @@ pub mod policy;
 mod serials;
 pub mod services;
 pub mod task;
+mod task_names;
 mod ways;
 
 use crate::model::hash::HashSet;
@@ -26,6 +27,7 @@ use self::bulk::Where;
 use self::claims::Claims;
 use self::services::Services;
 use self::task::{Derivation, Inputs, Said, derive};
+use self::task_names::TaskNames;
 use super::Table;
 use super::task::TaskView;
 use crate::cluster::change::Changes;
@@ -188,6 +190,14 @@ impl Builder {
             former.as_ref().zip(next.as_ref()).filter(|(a, b)| !is_same(a, b)).map(|(former, _)| read(former));
         let former = former.zip(formerly.as_ref().or(said.as_ref())).map(|(inputs, said)| derive(&inputs, said));
         let next = next.zip(said.as_ref()).map(|(inputs, said)| derive(&inputs, said));
+        let with_names = |derived: Derivation| {
+            let names = TaskNames::of(&derived.view, &state.config);
+            (derived, names)
+        };
+        if former.as_ref().zip(next.as_ref()).is_some_and(|(former, next)| former.shows_as(next)) {
+            return;
+        }
+        let (former, next) = (former.map(with_names), next.map(with_names));
         self.swap_task(state, key, former, next, now, touched);
     }
 
@@ -196,27 +206,27 @@ impl Builder {
         &mut self,
         state: &mut ClusterState,
         key: &TaskKey,
-        former: Option<Derivation>,
-        mut next: Option<Derivation>,
+        former: Option<(Derivation, TaskNames)>,
+        next: Option<(Derivation, TaskNames)>,
         now: Timestamp,
         touched: &mut HashSet<ServiceId>,
     ) {
+        if former.is_none() && next.is_none() {
+            return;
+        }
+        let (former, former_names) = former.unzip();
+        let (mut next, next_names) = next.unzip();
         if let Some(next) = &mut next {
             self.services.share(&self.table, next);
-        }
-        match (&former, &next) {
-            (None, None) => return,
-            (Some(a), Some(b)) if a.view == b.view && a.endpoints == b.endpoints => return,
-            _ => {}
         }
         let (old, new) = (former.as_ref(), next.as_ref());
         self.swap_claims(state, old.map_or(&[], |d| &d.claims), new.map_or(&[], |d| &d.claims), now, touched);
         self.swap_endpoints(state, old, new, now, touched);
-        let view = next.as_ref().map(|next| Arc::new(next.view.clone()));
-        names::swap_task(&mut self.table, state, former.as_ref().map(|f| &f.view), view.as_ref(), now);
-        if former.is_some_and(|former| !former.problems.is_empty())
-            || next.as_ref().is_some_and(|n| !n.problems.is_empty())
-        {
+        let view = new.map(|next| next.view.clone());
+        let old_named = old.map(|former| former.view.clone()).zip(former_names);
+        let new_named = view.clone().zip(next_names);
+        names::swap_task(&mut self.table, state, old_named.as_ref(), new_named.as_ref(), now);
+        if old.is_some_and(|former| !former.problems.is_empty()) || new.is_some_and(|next| !next.problems.is_empty()) {
             self.set_problems(&key.to_string().into(), next.map(|next| next.problems).unwrap_or_default());
         }
         match view {
@@ -447,11 +457,13 @@ fn in_order(state: &ClusterState) -> Vec<TaskKey> {
     keys.into_iter().map(|(_, _, key)| key).collect()
 }
 
-/// A task's part of the table as the state has it.
-fn derived(state: &ClusterState, key: &TaskKey) -> Option<Derivation> {
+/// A task's part of the table as the state has it, and of its names.
+fn derived(state: &ClusterState, key: &TaskKey) -> Option<(Derivation, TaskNames)> {
     let inputs = inputs(state, key)?;
     let said = Said::read(&inputs.facts.definition, inputs.config);
-    Some(derive(&inputs, &said))
+    let derived = derive(&inputs, &said);
+    let names = TaskNames::of(&derived.view, inputs.config);
+    Some((derived, names))
 }
 
 /// What a task is derived from.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{digest, ids, serials};
+use super::task_names::{AddedNames, TaskNames};
+use super::{ids, serials};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::ledger::RETAINED_LIMIT;
 use crate::cluster::state::ClusterState;
+use crate::config::Config;
 use crate::config::checked::ExtraName;
 use crate::model::agent::AgentFacts;
 use crate::model::framework::FrameworkFacts;
@@ -18,12 +20,11 @@ use crate::model::problem::{Problem, ProblemCode};
 use crate::model::time::Timestamp;
 use crate::table::Table;
 use crate::table::names::cluster::{ClusterNames, SchedulerAddresses};
-use crate::table::names::group::{Member, TaskGroup, group_names};
+use crate::table::names::group::{Member, TaskGroup};
 use crate::table::names::label::{LABEL, NAME, service_label};
 use crate::table::names::rules::NamingRules;
-use crate::table::names::services::member_parents;
 use crate::table::names::{
-    AgentNames, Around, Content, Names, Pointers, Shown, Spread, StaticNames, Zone, ZoneNames, ill_named, settings,
+    AgentNames, Around, Content, Names, Pointers, Spread, StaticNames, Zone, ZoneNames, ill_named, settings,
 };
 use crate::table::task::TaskView;
 
@@ -192,61 +193,51 @@ pub(super) fn refresh_readiness(table: &mut Table, state: &ClusterState) {
     }
 }
 
+/// A task with what it adds to names.
+pub(super) type Named = (Arc<TaskView>, TaskNames);
+
 /// Replaces what one task adds to the names.
 pub(super) fn swap_task(
     table: &mut Table,
     state: &mut ClusterState,
-    old: Option<&TaskView>,
-    new: Option<&Arc<TaskView>>,
+    old: Option<&Named>,
+    new: Option<&Named>,
     now: Timestamp,
 ) {
-    let sum = |view: Option<&TaskView>| view.map_or(0, digest::task);
-    table.digest = table.digest.wrapping_sub(sum(old)).wrapping_add(sum(new.map(|view| &**view)));
-    let Some(cluster) = old.or(new.map(|v| &**v)).map(|view| view.facts.key.cluster().clone()) else { return };
-    let mut after = Vec::new();
+    let digest = |named: Option<&Named>| named.map_or(0, |(_, names)| names.digest);
+    table.digest = table.digest.wrapping_sub(digest(old)).wrapping_add(digest(new));
+    let Some(cluster) = old.or(new).map(|(view, _)| view.facts.key.cluster().clone()) else { return };
     let mut emptied = Vec::new();
     let mut holds = false;
-    let reverse = state.config.dns.reverse.clone();
+    let config = state.config.clone();
     let (mut former_pointers, mut pointers) = (Vec::new(), Vec::new());
-    let has_dcos = state.config.dns.dcos.source.is_some();
     with_cluster(table, &cluster, |names| {
-        let rules = names.rules.clone();
-        holds = rules.hold;
+        holds = names.rules.hold;
         ids::swap_task(names, old, new);
-        let shown = |view: Option<&TaskView>| view.map_or_else(Shown::default, |view| Shown::of(view, &rules));
-        let weighs = |view: Option<&TaskView>| usize::from(view.is_some_and(TaskView::has_own_weight));
-        names.weighted = (names.weighted + weighs(new.map(|view| &**view))).saturating_sub(weighs(old));
-        names.shown.take(shown(old));
-        names.shown.add(shown(new.map(|view| &**view)));
-        let mut former_parents = BTreeSet::new();
-        after = new.map(|view| allowed_names(view, &rules)).unwrap_or_default();
-        if let Some(old) = old {
-            let before = allowed_names(old, &rules);
-            for name in before.iter().filter(|name| !after.contains(name)) {
-                if leave(names, name, old) {
+        let weighs = |named: Option<&Named>| usize::from(named.is_some_and(|(view, _)| view.has_own_weight()));
+        names.weighted = (names.weighted + weighs(new)).saturating_sub(weighs(old));
+        let (before, after) = (added(old), added(new));
+        names.shown.take(before.map(|added| added.shown).unwrap_or_default());
+        names.shown.add(after.map(|added| added.shown).unwrap_or_default());
+        let none = BTreeSet::new();
+        let [gone, come] = [before, after].map(|added| added.map_or(&none, |added| &added.parents));
+        swap_parents(names, gone, come);
+        if let (Some((view, _)), Some(before)) = (old, before) {
+            let stays = |name: &Arc<str>| after.is_some_and(|after| after.groups.contains(name));
+            for name in before.groups.iter().filter(|name| !stays(name)) {
+                if leave(names, name, before.hash, view) {
                     emptied.push(name.clone());
                 }
             }
-            let member = Member::new(Arc::new(old.clone()));
-            former_parents = member_parents(&member, &before, &rules);
-            own_names(names, &member, &before, false);
-            names.address_names.change(&member.view, &reverse, false);
-            former_pointers = names.pointers(&member.view, &reverse);
-            if has_dcos {
-                names.vips.change(old, false);
-            }
+            let member = Member::with_hash(before.hash, view.clone());
+            own_names(names, &member, &before.cut, false);
+            former_pointers = change_further(names, &config, view, false);
         }
-        let member = new.map(|new| Member::new(new.clone()));
-        let parents = member.as_ref().map(|member| member_parents(member, &after, &rules)).unwrap_or_default();
-        swap_parents(names, &former_parents, &parents);
-        if let Some(member) = member {
-            own_names(names, &member, &after, true);
-            names.address_names.change(&member.view, &reverse, true);
-            pointers = names.pointers(&member.view, &reverse);
-            if has_dcos {
-                names.vips.change(&member.view, true);
-            }
-            for name in &after {
+        if let (Some((view, _)), Some(after)) = (new, after) {
+            let member = Member::with_hash(after.hash, view.clone());
+            own_names(names, &member, &after.cut, true);
+            pointers = change_further(names, &config, view, true);
+            for name in &after.groups {
                 join(names, name, &member);
             }
         }
@@ -256,8 +247,8 @@ pub(super) fn swap_task(
         serials::point(&mut table.names, &pointers, true);
     }
     if !state.ledger.names.is_empty() {
-        for name in after {
-            state.ledger.names.remove(&(cluster.clone(), name));
+        for name in added(new).into_iter().flat_map(|added| &added.groups) {
+            state.ledger.names.remove(&(cluster.clone(), name.clone()));
         }
     }
     for name in emptied {
@@ -271,11 +262,18 @@ pub(super) fn swap_task(
     }
 }
 
-/// The names of a task's groups that the policies let it have.
-fn allowed_names(view: &TaskView, rules: &NamingRules) -> Vec<Arc<str>> {
-    let mut names = group_names(view, rules);
-    names.retain(|name| !view.refused_names().contains(name));
-    names
+/// What a task adds to its cluster's zone.
+pub(super) fn added(named: Option<&Named>) -> Option<&AddedNames> {
+    named.and_then(|(_, names)| names.added.as_ref())
+}
+
+/// Adds a task to what zones beside its cluster's own show of it, or takes it back; where its addresses lead back to.
+fn change_further(names: &mut ClusterNames, config: &Config, view: &Arc<TaskView>, add: bool) -> Vec<(IpAddr, u64)> {
+    names.address_names.change(view, &config.dns.reverse, add);
+    if config.dns.dcos.source.is_some() {
+        names.vips.change(view, add);
+    }
+    names.pointers(view, &config.dns.reverse)
 }
 
 /// Replaces the names that exist for those that one task has alone. Most changes leave them as they are.
@@ -291,27 +289,17 @@ fn swap_parents(names: &mut ClusterNames, old: &BTreeSet<String>, new: &BTreeSet
 }
 
 /// Files a task under its own names where those had to be cut, so that its group is not found by them.
-fn own_names(names: &mut ClusterNames, member: &Member, groups: &[Arc<str>], add: bool) {
-    let (Some(suffix), Some(framework)) = (member.suffix(), &member.view.framework) else { return };
-    for part in names.rules.framework_parts(&framework.name) {
-        for group in groups {
-            let Some(task) = group.strip_suffix(&*part).and_then(|task| task.strip_suffix('.')) else { continue };
-            let last = task.rsplit('.').next().unwrap_or_default();
-            if last.len() + suffix.len() <= LABEL {
-                continue;
-            }
-            let Some(own) = member.canonical(task) else { continue };
-            let name: Arc<str> = format!("{own}.{part}").into();
-            let mut members = names.cut.get(&name).map(|group| group.members.clone()).unwrap_or_default();
-            if add {
-                members.insert(member.clone());
-            } else {
-                members.remove(&Member::key_of(&member.view.facts.key));
-            }
-            match members.is_empty() {
-                true => drop(names.cut.remove(&name)),
-                false => drop(names.cut.insert(name, TaskGroup::new(members))),
-            }
+fn own_names(names: &mut ClusterNames, member: &Member, own: &[Arc<str>], add: bool) {
+    for name in own {
+        let mut members = names.cut.get(name).map(|group| group.members.clone()).unwrap_or_default();
+        if add {
+            members.insert(member.clone());
+        } else {
+            members.remove(&(member.hash(), member.view.facts.key.clone()));
+        }
+        match members.is_empty() {
+            true => drop(names.cut.remove(name)),
+            false => drop(names.cut.insert(name.clone(), TaskGroup::new(members))),
         }
     }
 }
@@ -356,10 +344,10 @@ fn join(names: &mut ClusterNames, name: &Arc<str>, member: &Member) {
 }
 
 /// Takes a task out of a group; tells whether the group is empty now.
-fn leave(names: &mut ClusterNames, name: &Arc<str>, view: &TaskView) -> bool {
+fn leave(names: &mut ClusterNames, name: &Arc<str>, hash: u32, view: &TaskView) -> bool {
     let Some(group) = names.groups.get(name) else { return false };
     let mut members = group.members.clone();
-    members.remove(&Member::key_of(&view.facts.key));
+    members.remove(&(hash, view.facts.key.clone()));
     let empty = members.is_empty();
     names.groups.insert(name.clone(), TaskGroup::new(members));
     empty

@@ -47,12 +47,16 @@ impl Services {
 
     /// Lets a derivation use the copies of ids and versions that its services have already.
     pub fn share(&self, table: &Table, derived: &mut Derivation) {
-        for (draft, place) in derived.endpoints.iter_mut().zip(&mut derived.view.services) {
+        if derived.endpoints.is_empty() {
+            return;
+        }
+        let view = Arc::make_mut(&mut derived.view);
+        for (draft, place) in derived.endpoints.iter_mut().zip(&mut view.services) {
             let Some(known) = table.services.get(&draft.service) else { continue };
             draft.service = known.id.clone();
             place.0 = known.id.clone();
-            if let Some(endpoint) = known.endpoints.at(0).filter(|endpoint| endpoint.version == derived.view.version) {
-                derived.view.version = endpoint.version.clone();
+            if let Some(endpoint) = known.endpoints.at(0).filter(|endpoint| endpoint.version == view.version) {
+                view.version = endpoint.version.clone();
             }
         }
     }

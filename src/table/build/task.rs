@@ -63,13 +63,20 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug)]
 pub struct Derivation {
     /// The task as the table shows it.
-    pub view: TaskView,
+    pub view: Arc<TaskView>,
     /// Its endpoints.
     pub endpoints: SmallVec<[EndpointDraft; 1]>,
     /// Its claims.
     pub claims: SmallVec<[ClaimDraft; 1]>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
+}
+
+impl Derivation {
+    /// Whether the other says the same of the task.
+    pub fn shows_as(&self, other: &Self) -> bool {
+        self.view == other.view && self.endpoints == other.endpoints
+    }
 }
 
 /// An endpoint without what the table adds (run-time state, since when it is ready).
@@ -171,7 +178,7 @@ fn derive_as(inputs: &Inputs<'_>, said: &Said, belonging: &Belonging, problems: 
     let Inputs { facts, agent, framework, config, .. } = inputs;
     let Said { spec, ports, .. } = said;
     let mut out = Derivation {
-        view: TaskView {
+        view: Arc::new(TaskView {
             facts: facts.clone(),
             agent: agent.clone(),
             framework: framework.clone(),
@@ -183,7 +190,7 @@ fn derive_as(inputs: &Inputs<'_>, said: &Said, belonging: &Belonging, problems: 
             services: SmallVec::new(),
             address_source: address_source(facts, agent.as_deref(), config),
             extras: None,
-        },
+        }),
         endpoints: SmallVec::new(),
         claims: SmallVec::new(),
         problems,
@@ -191,15 +198,18 @@ fn derive_as(inputs: &Inputs<'_>, said: &Said, belonging: &Belonging, problems: 
     for port in ports {
         add_port(inputs, said, belonging, port, &mut out);
     }
-    out.view.state = checked_state(out.view.state, &out.endpoints, inputs);
-    out.view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
+    let view = Arc::make_mut(&mut out.view);
+    view.state = checked_state(view.state, &out.endpoints, inputs);
+    view.services = out.endpoints.iter().map(|e| (e.service.clone(), e.id.family)).collect();
     let extras = TaskExtras {
         refused_names: refuse_names(inputs, &belonging.app, &mut out),
         said_ports: said_ports(spec, ports),
         scrape: scrape(inputs, spec, ports),
         weight: out.endpoints.first().map(|endpoint| endpoint.weight).filter(|weight| *weight != Weight::default()),
     };
-    out.view.extras = (extras != TaskExtras::default()).then(|| Box::new(extras));
+    if extras != TaskExtras::default() {
+        Arc::make_mut(&mut out.view).extras = Some(Box::new(extras));
+    }
     out.problems.extend(name_problem(facts, config));
     out.problems.extend(port_name_problems(facts, config));
     out.problems.extend(left_out_problem(&out.view, config));

@@ -101,9 +101,14 @@ impl Member {
         Self { hash: task_hash(view.facts.key.said_id()), view }
     }
 
-    /// The key under which [`Member::new`] files a task.
-    pub fn key_of(key: &TaskKey) -> (u32, TaskKey) {
-        (task_hash(key.said_id()), key.clone())
+    /// A member for this task, whose hash is known.
+    pub fn with_hash(hash: u32, view: Arc<TaskView>) -> Self {
+        Self { hash, view }
+    }
+
+    /// What tells it from other tasks of its name: with its key, what it is filed under.
+    pub fn hash(&self) -> u32 {
+        self.hash
     }
 
     /// What the canonical name adds to the task's label: `-HASH-TAIL`. Absent while the task has no agent.
