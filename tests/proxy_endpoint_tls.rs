@@ -170,6 +170,42 @@ async fn http1_and_http2_are_spoken_over_tls_and_connections_are_kept() {
     assert_eq!(handshakes(&proxy, "made"), 3.0);
 }
 
+/// RFC 9110 section 15.2: "A proxy MUST forward 1xx responses", and RFC 8297 section 2 has them of use before the endpoint has
+/// anything else to say.
+#[tokio::test]
+async fn interim_answers_come_from_endpoints_of_tls_and_at_once() {
+    let trusted = Trusted::new();
+    let hinting = async || {
+        let (go_on, told) = tokio::sync::oneshot::channel::<()>();
+        let address = once(trusted.server(&["a.test"], &["http/1.1"]), |mut stream| async move {
+            stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n").await.unwrap();
+            told.await.unwrap();
+            stream.write_all(ok("done").as_bytes()).await.unwrap();
+            let _ = stream.read_u8().await;
+        })
+        .await;
+        (trusted.proxy(Protocol::Https, address, own(Some("a.test"))), go_on)
+    };
+    let (proxy, go_on) = hinting().await;
+    let mut client = proxy.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let early = soon(read_head(&mut client)).await.unwrap();
+    assert_eq!((status(&early), header(&early, "link")), (103, Some("</a.css>")), "{early}");
+    go_on.send(()).unwrap();
+    assert_eq!(body(&read_answer(&mut client).await), "done");
+
+    let (proxy, go_on) = hinting().await;
+    let (client, connection) = soon(h2::client::handshake(proxy.connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://a/").body(()).unwrap();
+    let mut client = soon(client.ready()).await.unwrap();
+    let (mut answer, _) = client.send_request(request, true).unwrap();
+    let early = soon(std::future::poll_fn(|context| answer.poll_informational(context))).await.unwrap().unwrap();
+    assert_eq!((early.status().as_u16(), &early.headers()["link"]), (103, &"</a.css>".parse().unwrap()));
+    go_on.send(()).unwrap();
+    assert_eq!(soon(answer).await.unwrap().status(), 200);
+}
+
 /// Ends its first connection together with the handshake, before a request can come; on others it tells what it was sent.
 async fn ending_with_the_handshake(config: Arc<rustls::ServerConfig>) -> Backend {
     Backend::start(move |mut stream, number| {

@@ -194,6 +194,13 @@ async fn act(request: Request<h2::RecvStream>, mut answer: SendResponse<Bytes>) 
             says.headers_mut().insert("content-length", "2".parse().unwrap());
             answer.send_response(says, false)?.send_data("no".into(), true)?;
         }
+        "/lengths" => {
+            let mut says = says(200);
+            for _ in 0..2 {
+                says.headers_mut().append("content-length", "2".parse().unwrap());
+            }
+            answer.send_response(says, false)?.send_data("ok".into(), true)?;
+        }
         "/trailers" => {
             let mut stream = answer.send_response(called(200), false)?;
             stream.send_data("message".into(), false)?;
@@ -227,12 +234,13 @@ async fn act(request: Request<h2::RecvStream>, mut answer: SendResponse<Bytes>) 
     Ok(())
 }
 
-const STREAMS: [&str; 13] = [
+const STREAMS: [&str; 14] = [
     "/plain",
     "/empty",
     "/nothing",
     "/unchanged",
     "/length",
+    "/lengths",
     "/trailers",
     "/trailers-only",
     "/hints",
@@ -273,6 +281,31 @@ async fn whatever_an_endpoint_of_http2_says_is_passed_on_as_on_the_long_way() {
                 assert_eq!(proxy.metric("pointsman_proxy_upstream_connections_opened_total"), 1.0, "{path}");
             }
             assert_eq!(seen[1], seen[0], "{path} {content:?} {is_call}");
+        }
+    }
+}
+
+/// RFC 9110 section 8.6: a length that is repeated is refused, or goes on as "a single valid Content-Length field".
+#[tokio::test]
+async fn a_length_that_is_repeated_goes_on_once() {
+    for is_long in [true, false] {
+        let streams = cluster(is_long, Protocol::H2c, acting_by_streams().await);
+        let lines = Backend::echoing_heads().await;
+        let plain = cluster(is_long, Protocol::Http, lines.address);
+        for lengths in [&["7"][..], &["7", "7"], &["7", "7", "7"]] {
+            let mut request = Request::post("http://a.example/lengths").body(()).unwrap();
+            for length in lengths {
+                request.headers_mut().append("content-length", length.parse().unwrap());
+            }
+            let client = connect(&streams).await;
+            assert_eq!(ask(client.clone(), get("/plain"), None).await.content, b"plain");
+            let (_, fields) = ask(client, request.clone(), Some("content")).await.head.unwrap();
+            assert_eq!(fields["content-length"], ["2"], "{lengths:?}");
+            assert!(fields["x-got"][0].contains("\"content-length\": [\"7\"]"), "{lengths:?}: {fields:?}");
+            let seen = ask(connect(&plain).await, request, Some("content")).await;
+            let head = String::from_utf8(seen.content).unwrap().to_lowercase();
+            let sent: Vec<_> = head.lines().filter(|line| line.starts_with("content-length")).collect();
+            assert_eq!(sent, ["content-length: 7"], "{lengths:?}");
         }
     }
 }

@@ -347,6 +347,15 @@ async fn interim_answers_come_before_their_answer() {
         }
         assert_eq!(client.next_of(&[DATA]).await.unwrap().payload, b"done");
     }
+    // Of a request with a body, too, whose endpoint another implementation speaks with.
+    let post = [(":method", "POST"), S, A, P, ("content-length", "5")];
+    client.send(HEADERS, END_HEADERS, 5, &block(&post)).await.unwrap();
+    client.send(DATA, END_STREAM, 5, b"hello").await.unwrap();
+    for expected in [103, 102, 200] {
+        let head = client.next_of(&[HEADERS]).await.unwrap();
+        assert_eq!((head.status(), head.stream, head.flags & END_STREAM), (expected, 5, 0));
+    }
+    assert_eq!(client.next_of(&[DATA]).await.unwrap().payload, b"done");
 }
 
 async fn proxy_with_status() -> (Backend, Proxy) {

@@ -4,17 +4,20 @@
 mod frames;
 mod proxy_common;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use frames::*;
-use http::Request;
+use h2::server::SendResponse;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::config::Config;
 use pointsman::model::service::Protocol;
 use proxy_common::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -231,4 +234,161 @@ async fn what_a_tunnel_brings_is_counted_too() {
     until("it is counted before there is an answer", || proxy.metric(HELD) == PIECE as f64).await;
     assert_eq!(client.outcome(1).await, Some(403));
     until("nothing waits", || proxy.metric(HELD) == 0.0).await;
+}
+
+/// The longest silence in the tests below.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often an endpoint says something in them.
+const SAYS: Duration = Duration::from_millis(20);
+
+/// An endpoint of HTTP/2 that begins its answer at once and goes on with it while it is heard; `takes`: whether it takes what it
+/// is sent.
+async fn answering_by_streams(takes: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut answers = JoinSet::new();
+                while let Some(Ok((request, answer))) = connection.accept().await {
+                    answers.spawn(go_on(request.into_body(), answer, takes));
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn go_on(mut body: h2::RecvStream, mut answer: SendResponse<Bytes>, mut takes: bool) -> Result<(), h2::Error> {
+    let mut stream = answer.send_response(Response::new(()), false)?;
+    loop {
+        tokio::select! {
+            piece = body.data(), if takes => match piece {
+                Some(piece) => body.flow_control().release_capacity(piece?.len())?,
+                None => takes = false,
+            },
+            () = tokio::time::sleep(SAYS) => stream.send_data(Bytes::from_static(b"x"), false)?,
+        }
+    }
+}
+
+/// The same over HTTP/1.1.
+async fn answering() -> Backend {
+    Backend::start(|mut stream, _| async move {
+        if read_head(&mut stream).await.is_none() {
+            return;
+        }
+        let mut said = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        while said.is_ok() {
+            tokio::time::sleep(SAYS).await;
+            said = stream.write_all(b"1\r\nx\r\n").await;
+        }
+    })
+    .await
+}
+
+fn watched(protocol: Protocol, addresses: &[SocketAddr]) -> Proxy {
+    let cluster = Cluster::with(|config| config.proxy.limits.idle = IDLE);
+    cluster.service("web", protocol, addresses).route("*", "/", "web").serve()
+}
+
+/// Failures that count against the endpoints.
+fn failures(proxy: &Proxy) -> u64 {
+    let table = proxy.tables.load();
+    let service = table.service(&service_id("web")).unwrap().clone();
+    service.endpoints.iter().map(|endpoint| endpoint.run.failures()).sum()
+}
+
+/// A client that stops in the midst of its upload has its exchange given up, although its endpoint answers: no fault of the
+/// endpoint, which would be spared for seven such clients.
+#[tokio::test]
+async fn a_client_that_stops_sending_is_no_fault_of_its_endpoint() {
+    const STREAMS: u32 = 10;
+    let lines = [answering().await, answering().await];
+    let streams = [answering_by_streams(true).await, answering_by_streams(true).await];
+    for (protocol, addresses) in [(Protocol::H2c, streams), (Protocol::Http, [lines[0].address, lines[1].address])] {
+        let proxy = watched(protocol, &addresses);
+        let mut client = started(proxy.connect().await).await;
+        let ids = (0..STREAMS).map(|number| 2 * number + 1);
+        for stream in ids.clone() {
+            client.send(HEADERS, END_HEADERS, stream, &block(&post("/"))).await.unwrap();
+            client.send(DATA, 0, stream, b"the beginning").await.unwrap();
+        }
+        let (mut answered, mut reset) = (0, 0);
+        while reset < STREAMS {
+            let frame = soon(client.next_of(&[HEADERS, RST_STREAM])).await.unwrap();
+            match frame.kind {
+                HEADERS => {
+                    assert_eq!(frame.status(), 200, "{protocol:?}");
+                    answered += 1;
+                }
+                _ => reset += 1,
+            }
+        }
+        assert_eq!(answered, STREAMS, "{protocol:?}");
+        until("all are over", || proxy.in_flight() == 0).await;
+        assert_eq!(failures(&proxy), 0, "{protocol:?}");
+        assert_eq!(proxy.metric("pointsman_proxy_ejections_total"), 0.0, "{protocol:?}");
+        assert_eq!(proxy.metric("pointsman_proxy_cut_answers_total"), 0.0, "{protocol:?}");
+        assert_eq!(proxy.metric("pointsman_proxy_client_gone_total"), f64::from(STREAMS), "{protocol:?}");
+    }
+}
+
+/// An endpoint that answers and takes nothing of what its client sends does not hold the upload for as long as it likes.
+#[tokio::test]
+async fn an_endpoint_that_takes_nothing_of_an_upload_is_given_up() {
+    let proxy = watched(Protocol::H2c, &[answering_by_streams(false).await]);
+    let mut client = started(proxy.connect().await).await;
+    client.send(HEADERS, END_HEADERS, 1, &block(&post("/"))).await.unwrap();
+    for _ in 0..PIECES {
+        client.send(DATA, 0, 1, &[7; PIECE]).await.unwrap();
+    }
+    assert_eq!(client.outcome(1).await, Some(200));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.outcome(1).await, None);
+    assert!(begun.elapsed() < 10 * IDLE, "{:?}", begun.elapsed());
+    until("it is over", || proxy.in_flight() == 0).await;
+    assert_eq!(failures(&proxy), 1);
+    assert_eq!(proxy.metric("pointsman_proxy_timeouts_total{kind=\"write\"}"), 1.0);
+    assert_eq!(proxy.metric("pointsman_proxy_cut_answers_total"), 1.0);
+    until("nothing waits", || proxy.metric(HELD) == 0.0).await;
+}
+
+/// One that takes a little now and then goes on.
+#[tokio::test]
+async fn an_endpoint_that_takes_an_upload_slowly_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (request, mut answer) = connection.accept().await.unwrap().unwrap();
+        let slow = async {
+            let mut body = request.into_body();
+            let mut stream = answer.send_response(Response::new(()), false).unwrap();
+            let mut whole = 0;
+            while let Some(piece) = body.data().await {
+                let length = piece.unwrap().len();
+                whole += length;
+                tokio::time::sleep(IDLE / 10).await;
+                body.flow_control().release_capacity(length).unwrap();
+                stream.send_data(Bytes::from_static(b"."), false).unwrap();
+            }
+            stream.send_data(whole.to_string().into(), true).unwrap();
+        };
+        tokio::join!(slow, async { while connection.accept().await.is_some() {} });
+    });
+    let proxy = watched(Protocol::H2c, &[address]);
+    let (mut client, connection) =
+        soon(hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(proxy.connect().await)))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a/").body(Full::new(Bytes::from(vec![7; 400_000]))).unwrap();
+    let answer = soon(client.send_request(request)).await.unwrap();
+    let told = soon(answer.into_body().collect()).await.unwrap().to_bytes();
+    assert!(told.ends_with(b".400000"), "{told:?}");
+    assert_eq!(failures(&proxy), 0);
 }

@@ -16,7 +16,7 @@ use pointsman::model::service::Protocol;
 use proxy_common::*;
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn client(proxy: &Proxy) -> SendRequest<Bytes> {
     let (client, connection) = soon(h2::client::handshake(proxy.connect().await)).await.unwrap();
@@ -74,9 +74,15 @@ async fn endpoint() -> Backend {
         let key = if head.starts_with("GET /wrong ") { "another" } else { key };
         let sum = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
         let accept = BASE64_STANDARD.encode(sum);
+        // What does not belong there.
+        let more = match head.split(' ').nth(1) {
+            Some("/lengthy") => "Content-Length: 0\r\n",
+            Some("/coded") => "Transfer-Encoding: chunked\r\n",
+            _ => "",
+        };
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\n{more}\r\n"
         );
         stream.write_all(answer.as_bytes()).await.unwrap();
         let mut bytes = [0; 1024];
@@ -163,7 +169,7 @@ async fn rules_hold_for_websockets_over_http2() {
     assert_eq!(backend.connections(), 0);
 }
 
-/// An endpoint of HTTP/2 that sends back what WebSockets send.
+/// An endpoint of HTTP/2 that sends back what WebSockets send. Its status and a length are what the query says.
 async fn http2_endpoint(takes_websockets: bool) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -185,8 +191,11 @@ async fn http2_endpoint(takes_websockets: bool) -> std::net::SocketAddr {
                         continue;
                     }
                     assert!(!keyed && request.uri().path() == "/chat", "{request:?}");
-                    let answer = Response::builder().header("sec-websocket-protocol", "chat").body(()).unwrap();
-                    let mut back = respond.send_response(answer, false).unwrap();
+                    let mut answer = Response::builder().header("sec-websocket-protocol", "chat");
+                    if let Some((status, length)) = request.uri().query().and_then(|query| query.split_once('-')) {
+                        answer = answer.status(status).header("content-length", length);
+                    }
+                    let mut back = respond.send_response(answer.body(()).unwrap(), false).unwrap();
                     let mut body = request.into_body();
                     tokio::spawn(async move {
                         while let Some(Ok(bytes)) = body.data().await {
@@ -231,6 +240,53 @@ async fn an_endpoint_of_http2_gets_streams_from_either_client() {
     let answer =
         proxy.raw(&request.replace("\r\n\r\n", "\r\nX: y\r\n\r\n").replace("Upgrade\r\n", "Upgrade, close\r\n")).await;
     assert_eq!(status(&answer), 426, "{answer}");
+}
+
+/// What a client of HTTP/1.1 that asks for a WebSocket gets, and the tunnel.
+async fn upgraded(proxy: &Proxy, target: &str) -> (String, TcpStream) {
+    let mut stream = proxy.connect().await;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    (soon(read_head(&mut stream)).await.unwrap(), stream)
+}
+
+/// RFC 9110 section 9.3.6: "A server MUST NOT send any Transfer-Encoding or Content-Length header fields in a 2xx (Successful)
+/// response to CONNECT. A client MUST ignore any Content-Length or Transfer-Encoding header fields received in a successful
+/// response to CONNECT." Section 8.6 has the former of 101 as well.
+#[tokio::test]
+async fn a_length_of_a_tunnel_is_neither_believed_nor_passed_on() {
+    let (old, new) = (endpoint().await, http2_endpoint(true).await);
+    let cases = [
+        (Protocol::Http, old.address, "/lengthy"),
+        (Protocol::Http, old.address, "/coded"),
+        (Protocol::H2c, new, "/chat?200-0"),
+        (Protocol::H2c, new, "/chat?200-3"),
+        (Protocol::H2c, new, "/chat?200-none"),
+        (Protocol::H2c, new, "/chat?204-3"),
+    ];
+    for (protocol, address, target) in cases {
+        let proxy = Cluster::everything(protocol, &[address]).serve();
+        let (answer, mut stream) = open(&mut client(&proxy).await, &format!("http://a.test{target}")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{target}");
+        for name in ["content-length", "transfer-encoding"] {
+            assert!(!answer.headers().contains_key(name), "{target}: {answer:?}");
+        }
+        let mut body = answer.into_body();
+        for text in ["hello", "again"] {
+            stream.send_data(text.into(), false).unwrap();
+            assert_eq!(read(&mut body).await.unwrap(), text, "{target}");
+        }
+        let (head, mut stream) = upgraded(&proxy, target).await;
+        assert_eq!(status(&head), 101, "{target}: {head}");
+        assert_eq!((header(&head, "content-length"), header(&head, "transfer-encoding")), (None, None), "{head}");
+        stream.write_all(b"hello").await.unwrap();
+        let mut echo = [0; 5];
+        soon(stream.read_exact(&mut echo)).await.unwrap();
+        assert_eq!(&echo, b"hello", "{target}");
+    }
 }
 
 #[tokio::test]

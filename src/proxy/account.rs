@@ -15,6 +15,7 @@ use super::balance::local::ServiceLocal;
 use super::connection::Client;
 use super::leash::Hold;
 use super::reason::Reason;
+use super::request_body::Fate;
 use super::spans::request::Record;
 
 /// One request, until it is over.
@@ -34,6 +35,8 @@ pub struct Account {
     pub in_flight: Option<InFlight>,
     /// Ends the request when the endpoint that serves it goes away.
     pub hold: Option<Hold>,
+    /// What becomes of the request's body beside its answer.
+    pub upload: Fate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl Account {
             note: None,
             in_flight: None,
             hold: None,
+            upload: Fate::default(),
         }
     }
 
@@ -167,10 +171,14 @@ impl Account {
         self.client.worker.shard.drained_upgrades.increment();
     }
 
-    /// The answer broke off on the endpoint's side.
+    /// The answer broke off on the endpoint's side, unless the exchange was given up because the client's own part of it had
+    /// broken off: then it is one with a client that went away.
     pub fn cut(&mut self) {
-        self.end = End::Cut;
         self.client.watch.cut();
+        if self.upload.has_failed() {
+            return;
+        }
+        self.end = End::Cut;
         if let Some(in_flight) = &self.in_flight {
             in_flight.failed();
         }

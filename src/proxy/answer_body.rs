@@ -25,6 +25,7 @@ use super::held::Held;
 use super::http1::relay::BareRelay;
 use super::http2::duplex::Duplex;
 use super::http2::link::Stream;
+use super::http2::stream::StreamFault;
 use super::leash::Hold;
 use super::pool::Place;
 use super::worker::{Opened, Worker};
@@ -245,7 +246,12 @@ impl Relay {
                 self.finish();
                 Poll::Ready(None)
             }
-            Some(Err(error)) => self.cut(AnswerFault::Cut(error), context),
+            Some(Err(error)) => {
+                if matches!(error, FlowFault::Stream(StreamFault::Stalled)) {
+                    self.worker.shard.timeout_write.increment();
+                }
+                self.cut(AnswerFault::Cut(error), context)
+            }
             Some(Ok(frame)) => Poll::Ready(Some(Ok(self.pass(frame)))),
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! RFC 9110 section 15.2: "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the
 //! 1xx response", and a server must not send them to a client of HTTP/1.0. Over HTTP/2 they go before the head of their
-//! stream's answer. Over HTTP/1.1 the implementation on the client's side has no way to send them, so they are written
-//! beneath it: only while nothing of an earlier answer waits above, so that they stand before the answer that they belong
-//! to. Where that is not so, they are dropped. `100 Continue` is the proxy's own to send, and `101` is no interim answer.
+//! stream's answer; those that hyper has read are handed on by whoever drives its connection, since what it tells of them
+//! may hold nothing that belongs to one thread. Over HTTP/1.1 the implementation on the client's side has no way to send
+//! them, so they are written beneath it: only while nothing of an earlier answer waits above, so that they stand before the
+//! answer that they belong to. Where that is not so, they are dropped. `100 Continue` is the proxy's own to send, and `101`
+//! is no interim answer.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -20,6 +22,8 @@ use super::idle::Watch;
 
 /// Octets of interim answers that may wait for a client that does not read.
 const MOST: usize = 16 * 1024;
+/// Interim answers that are read at once and passed on to a stream; further ones are left out.
+const MOST_HEARD: usize = 8;
 
 /// Interim answers that wait to be written on one client connection. One thread uses it; the lock is never contended,
 /// and taken only where there is such an answer.
@@ -91,15 +95,63 @@ impl Ear {
         }
     }
 
-    /// Passes interim answers to `request` on to the client, whoever reads them. To a stream they come too late where hyper
-    /// reads them, and are left out.
-    pub fn pass_on<B>(&self, request: &mut Request<B>, via: Arc<str>) {
-        if let Self::Connection(watch) = self {
-            let watch = watch.clone();
-            hyper::ext::on_informational(request, move |answer| {
-                add(&watch, answer.status(), answer.version(), answer.headers(), &via);
-            });
+    /// Passes interim answers to `request` on to the client, where hyper reads them. Those for a stream wait for
+    /// [`Heard::pass_on`].
+    pub fn pass_on<B>(&self, request: &mut Request<B>, via: Arc<str>) -> Heard {
+        match self {
+            Self::Connection(watch) => {
+                let watch = watch.clone();
+                hyper::ext::on_informational(request, move |answer| {
+                    add(&watch, answer.status(), answer.version(), answer.headers(), &via);
+                });
+                Heard(None)
+            }
+            Self::Stream(stream) => {
+                let queue = Queue::default();
+                let heard = queue.clone();
+                hyper::ext::on_informational(request, move |answer| {
+                    if let Some(fields) = fields(answer.status(), answer.version(), answer.headers(), &via) {
+                        queue.add(answer.status(), fields);
+                    }
+                });
+                Heard(Some((stream.clone(), heard)))
+            }
+            Self::Nobody => Heard(None),
         }
+    }
+}
+
+/// Interim answers that hyper has read, and the stream that they are for.
+#[derive(Debug)]
+pub struct Heard(Option<(Interim, Queue)>);
+
+impl Heard {
+    /// Passes on what there is. To be called after the connection was driven, and before the answer is passed on.
+    pub fn pass_on(&self) {
+        if let Some((stream, queue)) = &self.0 {
+            for (status, fields) in queue.take() {
+                stream.send(status, &fields);
+            }
+        }
+    }
+}
+
+/// Answers that wait until the connection that they came by has been driven. One thread uses it; the lock is never
+/// contended.
+#[derive(Clone, Debug, Default)]
+struct Queue(Arc<Mutex<Vec<(StatusCode, HeaderMap)>>>);
+
+impl Queue {
+    /// Adds one, if few wait already: all that has come is read in one turn.
+    fn add(&self, status: StatusCode, fields: HeaderMap) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() < MOST_HEARD {
+            answers.push((status, fields));
+        }
+    }
+
+    fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

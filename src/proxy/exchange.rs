@@ -42,17 +42,23 @@ impl Http1 {
         Self { sender, driver: Some(driver), reused: false, until: None, opened }
     }
 
-    /// Sends a request and waits for the beginning of the answer.
+    /// Sends a request and waits for the beginning of the answer; `read` is called whenever something may have been read, before
+    /// the answer is given.
     ///
     /// # Errors
     /// Why none came.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, AttemptFault> {
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        mut read: impl FnMut(),
+    ) -> Result<Response<Incoming>, AttemptFault> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
         let answer = poll_fn(|context| {
             // The connection first: it writes the request and finds the answer. One that has ended before it took the
             // request gives it back when it is dropped, and not before.
             poll_driver(driver, context);
+            read();
             answer.as_mut().poll(context)
         });
         let answer = answer.await.map_err(|error| classify(error, self.reused))?;
@@ -150,7 +156,7 @@ mod tests {
         let opened = Opened::count(Arc::<Shard>::default());
         let mut connection = connect::http1_over(EndpointIo::Plain(stream), opened).await.unwrap();
         let request = Request::new(RequestSource::empty().reader());
-        let sent = tokio::time::timeout(Duration::from_secs(5), connection.send(request)).await.unwrap();
+        let sent = tokio::time::timeout(Duration::from_secs(5), connection.send(request, || ())).await.unwrap();
         assert!(matches!(sent, Err(AttemptFault::Unsent { reused: false })), "{sent:?}");
         assert!(!connection.is_reusable());
     }

@@ -39,7 +39,7 @@ use super::balance::{InFlight, limit, outcome, sticky};
 use super::client_address::{client_address, is_trusted};
 use super::connect::{self, Way};
 use super::connection::Client;
-use super::early::Ear;
+use super::early::{Ear, Heard};
 use super::error::AttemptFault;
 use super::exchange::{self, Http1};
 use super::filters;
@@ -57,6 +57,7 @@ use super::http1::upstream::{Bare, BareAnswer, Question, Read, canonical_length,
 use super::http2::duplex::Duplex;
 use super::http2::handles::{Reader, Writer};
 use super::http2::link::{self, Answered, Asked, Stream};
+use super::http2::upload::Beside;
 use super::leash::{self, Hold};
 use super::local;
 use super::plan::{self, Plan};
@@ -457,7 +458,7 @@ impl Forwarding {
             FirstTry::Heard(connection, read) => self.attempt_heard(connection, read).await,
             FirstTry::Asked(asked, stream) => self.attempt_asked(asked, stream).await,
             FirstTry::Answered(fields, asked, stream) => {
-                let answered = link::answered(&fields, asked, &self.worker().tasks);
+                let answered = link::answered(&fields, asked, self.beside_answer());
                 answered.map(|answered| Begun::streamed(answered, stream)).and_then(|begun| self.checked(begun))
             }
             FirstTry::Failed(fault) => Err(fault),
@@ -721,8 +722,8 @@ impl Forwarding {
             }
             None => connect::http1(&self.way(endpoint), self.opened()).await?,
         };
-        let request = self.request_http1();
-        let answer = self.within(connection.send(request)).await?;
+        let (request, heard) = self.request_http1();
+        let answer = self.within(connection.send(request, || heard.pass_on())).await?;
         Ok(Begun::new(answer, self.carry(connection, endpoint)))
     }
 
@@ -793,8 +794,10 @@ impl Forwarding {
             let _ = driver.await;
             drop(opened);
         });
-        let request = self.request_http1();
+        let (request, heard) = self.request_http1();
         let answer = self.within(exchange::send_detached(&mut sender, request)).await?;
+        // Late, as another task has read them, and still before their answer.
+        heard.pass_on();
         Ok(Begun::new(answer, carrier))
     }
 
@@ -805,18 +808,25 @@ impl Forwarding {
     }
 
     async fn ask_stream(&mut self, stream: Stream, request: Request<RequestBody>) -> Result<Begun, AttemptFault> {
-        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
-        let sent = stream.send(request, &tasks, |head| ear.hears(head, &via));
+        let (worker, via, ear) = (self.worker().clone(), self.proxy().via.clone(), self.ear.clone());
+        let beside = Beside { tasks: &worker.tasks, stall: self.limits().idle };
+        let sent = stream.send(request, beside, |head| ear.hears(head, &via));
         let answered = self.within(sent).await?;
         Ok(Begun::streamed(answered, stream))
     }
 
     /// Waits for the answer to a request that was sent as a stream already.
     async fn attempt_asked(&mut self, asked: Asked, stream: Stream) -> Result<Begun, AttemptFault> {
-        let (tasks, via, ear) = (self.worker().tasks.clone(), self.proxy().via.clone(), self.ear.clone());
-        let heard = stream.hear(asked, &tasks, |head| ear.hears(head, &via));
+        let (worker, via, ear) = (self.worker().clone(), self.proxy().via.clone(), self.ear.clone());
+        let beside = Beside { tasks: &worker.tasks, stall: self.limits().idle };
+        let heard = stream.hear(asked, beside, |head| ear.hears(head, &via));
         let answered = self.within_since(self.attempt_begun, heard).await?;
         self.checked(Begun::streamed(answered, stream))
+    }
+
+    /// How what is left of the body is sent when the answer has begun.
+    fn beside_answer(&self) -> Beside<'_> {
+        Beside { tasks: &self.worker().tasks, stall: self.limits().idle }
     }
 
     fn is_websocket(&self) -> bool {
@@ -934,13 +944,14 @@ impl Forwarding {
         Opened::count(self.worker().shard.clone())
     }
 
-    fn request_http1(&self) -> Request<RequestBody> {
+    /// The request, and what is to be passed on of what comes before its answer.
+    fn request_http1(&self) -> (Request<RequestBody>, Heard) {
         let mut request = Request::new(self.body.reader());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.plan.target.clone().into();
         *request.headers_mut() = self.headers.clone();
-        self.ear.pass_on(&mut request, self.proxy().via.clone());
-        request
+        let heard = self.ear.pass_on(&mut request, self.proxy().via.clone());
+        (request, heard)
     }
 
     fn request_http2(&self, endpoint: &Endpoint) -> Request<RequestBody> {
@@ -1134,6 +1145,7 @@ impl Forwarding {
         let worker = self.client.worker.clone();
         self.account.answers(head.status);
         self.account.attempted(self.attempts_made());
+        self.account.upload = self.body.fate();
         if self.version == Version::HTTP_2 {
             self.body.may_rest();
         }
@@ -1190,6 +1202,8 @@ impl Forwarding {
     ) -> Response<AnswerBody> {
         let worker = self.client.worker.clone();
         worker.shard.upgrades.increment();
+        // RFC 9110 section 8.6: "MUST NOT" in a 1xx, nor in a 2xx to CONNECT. What follows is the tunnel's.
+        head.headers.remove(CONTENT_LENGTH);
         if self.over_http2 {
             // RFC 8441 section 5: the stream is the tunnel, and everything else of the connection goes on.
             head.status = StatusCode::OK;
@@ -1324,6 +1338,7 @@ fn prepare(client: &Client, plan: &Plan, head: &mut Parts, note: Option<&Note>) 
     let proxy = &plan.config.proxy;
     let hop = hop(client, plan, &head.headers);
     headers::prepare_request(&mut head.headers, head.version, &proxy.via, proxy.underscores);
+    canonical_length(&mut head.headers);
     if head.method == Method::OPTIONS {
         headers::pass_forward(&mut head.headers);
     }

@@ -3,12 +3,12 @@
 //! Pure. From clients outside `trusted_proxies` all variants are removed and written anew; from trusted ones they are
 //! appended to, so that the chain stays whole.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use super::authority::authority_port;
 
@@ -48,79 +48,100 @@ pub struct Hop<'a> {
     pub certificate: Option<&'a HeaderValue>,
 }
 
-/// Writes the forwarding headers of one hop.
-pub fn write(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    if !hop.trusted {
-        remove_all(headers);
-    }
-    let peer = hop.peer.to_canonical();
-    let scheme = if hop.secure { "https" } else { "http" };
-    append(headers, X_FORWARDED_FOR, hop.peer_text);
-    let element = element(peer, hop.authority, scheme);
-    append(headers, FORWARDED, &HeaderValue::from_maybe_shared(Bytes::from(element)).unwrap_or_else(|_| empty()));
-    set_if_absent(headers, X_FORWARDED_PROTO, || HeaderValue::from_static(scheme));
-    set_if_absent(headers, X_FORWARDED_HOST, || text(hop.authority));
-    set_if_absent(headers, X_FORWARDED_PORT, || authority_port(hop.authority).unwrap_or(hop.port).into());
-    if let Some(certificate) = hop.certificate {
-        headers.insert(CLIENT_CERT, certificate.clone());
-    }
-    let client = if hop.client == peer { hop.peer_text.clone() } else { text(&hop.client.to_string()) };
-    headers.insert(X_REAL_IP, client);
+/// A field that says something of a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// [`X_FORWARDED_FOR`].
+    For,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// [`X_FORWARDED_PROTO`].
+    Proto,
+    /// [`X_FORWARDED_HOST`].
+    Host,
+    /// [`X_FORWARDED_PORT`].
+    Port,
+    /// [`X_REAL_IP`].
+    RealIp,
+    /// [`CLIENT_CERT`].
+    ClientCert,
 }
 
-/// The same for a request that has none of these fields, from a client that is not believed: as lines of a head.
-pub fn write_lines(head: &mut Vec<u8>, hop: &Hop<'_>) {
-    let (peer, authority) = (hop.peer_text.as_bytes(), hop.authority.as_bytes());
-    let scheme: &[u8] = if hop.secure { b"https" } else { b"http" };
-    let (open, close): (&[u8], &[u8]) = if hop.peer.to_canonical().is_ipv6() { (b"\"[", b"]\"") } else { (b"", b"") };
-    let quote: &[u8] = if authority.iter().any(|byte| matches!(byte, b':' | b'[')) { b"\"" } else { b"" };
-    let mut port = itoa::Buffer::new();
-    let port = port.format(authority_port(hop.authority).unwrap_or(hop.port)).as_bytes();
-    head.reserve(256 + 3 * peer.len() + 2 * authority.len());
-    // One by one: what is known beforehand is copied by a move or two.
-    head.extend_from_slice(b"x-forwarded-for: ");
-    head.extend_from_slice(peer);
-    head.extend_from_slice(b"\r\nforwarded: for=");
-    head.extend_from_slice(open);
-    head.extend_from_slice(peer);
-    head.extend_from_slice(close);
-    head.extend_from_slice(b";host=");
-    head.extend_from_slice(quote);
-    head.extend_from_slice(authority);
-    head.extend_from_slice(quote);
-    head.extend_from_slice(b";proto=");
-    head.extend_from_slice(scheme);
-    head.extend_from_slice(b"\r\nx-forwarded-proto: ");
-    head.extend_from_slice(scheme);
-    head.extend_from_slice(b"\r\nx-forwarded-host: ");
-    head.extend_from_slice(authority);
-    head.extend_from_slice(b"\r\nx-forwarded-port: ");
-    head.extend_from_slice(port);
-    head.extend_from_slice(b"\r\nx-real-ip: ");
-    head.extend_from_slice(peer);
-    head.extend_from_slice(b"\r\n");
-    if let Some(certificate) = hop.certificate {
-        for part in [&b"client-cert: "[..], certificate.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
+impl Field {
+    #[cfg(test)]
+    const ALL: [Self; 7] =
+        [Self::For, Self::Forwarded, Self::Proto, Self::Host, Self::Port, Self::RealIp, Self::ClientCert];
+
+    /// Its name, for those who write it without a map.
+    #[inline]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::For => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+            Self::Proto => "x-forwarded-proto",
+            Self::Host => "x-forwarded-host",
+            Self::Port => "x-forwarded-port",
+            Self::RealIp => "x-real-ip",
+            Self::ClientCert => "client-cert",
+        }
+    }
+
+    fn header(self) -> HeaderName {
+        match self {
+            Self::For => X_FORWARDED_FOR,
+            Self::Forwarded => FORWARDED,
+            Self::Proto => X_FORWARDED_PROTO,
+            Self::Host => X_FORWARDED_HOST,
+            Self::Port => X_FORWARDED_PORT,
+            Self::RealIp => X_REAL_IP,
+            Self::ClientCert => CLIENT_CERT,
         }
     }
 }
 
-/// The same, one by one.
-pub fn each(hop: &Hop<'_>, mut field: impl FnMut(&[u8], &[u8])) {
-    let (peer, authority) = (hop.peer_text.as_bytes(), hop.authority.as_bytes());
+/// What is said of one hop, field by field. Of a client that is not believed this is all that is said.
+#[inline]
+pub fn each(hop: &Hop<'_>, mut say: impl FnMut(Field, &[u8])) {
+    let peer = hop.peer_text.as_bytes();
     let scheme = if hop.secure { "https" } else { "http" };
     let mut port = itoa::Buffer::new();
-    let port = port.format(authority_port(hop.authority).unwrap_or(hop.port)).as_bytes();
-    field(b"x-forwarded-for", peer);
-    field(b"forwarded", element(hop.peer.to_canonical(), hop.authority, scheme).as_bytes());
-    field(b"x-forwarded-proto", scheme.as_bytes());
-    field(b"x-forwarded-host", authority);
-    field(b"x-forwarded-port", port);
-    field(b"x-real-ip", peer);
-    if let Some(certificate) = hop.certificate {
-        field(b"client-cert", certificate.as_bytes());
+    let port = port.format(authority_port(hop.authority).unwrap_or(hop.port));
+    say(Field::For, peer);
+    say(Field::Forwarded, &element(hop, scheme));
+    say(Field::Proto, scheme.as_bytes());
+    say(Field::Host, hop.authority.as_bytes());
+    say(Field::Port, port.as_bytes());
+    match hop.client == hop.peer.to_canonical() {
+        true => say(Field::RealIp, peer),
+        false => say(Field::RealIp, hop.client.to_string().as_bytes()),
     }
+    if let Some(certificate) = hop.certificate {
+        say(Field::ClientCert, certificate.as_bytes());
+    }
+}
+
+/// Writes the forwarding headers of one hop, behind those of former ones where they are believed.
+pub fn write(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    if !hop.trusted {
+        remove_all(headers);
+    }
+    each(hop, |field, value| {
+        let name = field.header();
+        match field {
+            Field::For | Field::Forwarded => append(headers, name, &shared(hop, value)),
+            Field::Proto | Field::Host | Field::Port if headers.contains_key(&name) => {}
+            _ => drop(headers.insert(name, shared(hop, value))),
+        }
+    });
+}
+
+/// A value; the peer's, which several fields have, is there once.
+fn shared(hop: &Hop<'_>, value: &[u8]) -> HeaderValue {
+    if value == hop.peer_text.as_bytes() {
+        return hop.peer_text.clone();
+    }
+    // Addresses and authorities that passed the gate are visible ASCII.
+    HeaderValue::from_bytes(value).unwrap_or_else(|_| empty())
 }
 
 /// An address as these fields have it. It stays the same for all requests of a connection.
@@ -141,20 +162,24 @@ fn remove_all(headers: &mut HeaderMap) {
 }
 
 /// One element of `Forwarded` (RFC 7239 section 4). An IPv6 address is bracketed and therefore quoted (section 6).
-fn element(peer: IpAddr, authority: &str, scheme: &str) -> String {
-    let mut element = String::with_capacity(64 + authority.len());
-    let written = match peer {
-        IpAddr::V4(address) => write!(element, "for={address}"),
-        IpAddr::V6(address) => write!(element, "for=\"[{address}]\""),
-    };
-    written.expect("writing to a string cannot fail");
-    if !authority.is_empty() {
+fn element(hop: &Hop<'_>, scheme: &str) -> SmallVec<[u8; 128]> {
+    let mut element = SmallVec::new();
+    let mut write = |text: &[u8]| element.extend_from_slice(text);
+    let (open, close) = if hop.peer.to_canonical().is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+    write(b"for=");
+    write(open.as_bytes());
+    write(hop.peer_text.as_bytes());
+    write(close.as_bytes());
+    if !hop.authority.is_empty() {
         // An authority that passed the gate has no quote and no backslash; its colon needs the quotes.
-        let quote = if authority.contains([':', '[']) { "\"" } else { "" };
-        write!(element, ";host={quote}{authority}{quote}").expect("writing to a string cannot fail");
+        let quote = if hop.authority.contains([':', '[']) { "\"" } else { "" };
+        write(b";host=");
+        write(quote.as_bytes());
+        write(hop.authority.as_bytes());
+        write(quote.as_bytes());
     }
-    element.push_str(";proto=");
-    element.push_str(scheme);
+    write(b";proto=");
+    write(scheme.as_bytes());
     element
 }
 
@@ -171,12 +196,6 @@ fn append(headers: &mut HeaderMap, name: HeaderName, entry: &HeaderValue) {
     joined.extend_from_slice(entry.as_bytes());
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
         headers.insert(name, value);
-    }
-}
-
-fn set_if_absent(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> HeaderValue) {
-    if !headers.contains_key(&name) {
-        headers.insert(name, value());
     }
 }
 
@@ -243,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn each_field_has_one_name() {
+        for field in Field::ALL {
+            assert_eq!(field.name(), field.header().as_str());
+            assert!(is_forwarding(field.name()), "{field:?}");
+        }
+    }
+
+    #[test]
     fn lines_say_what_fields_say() {
         let certificate = HeaderValue::from_static(":AAAA:");
         for (peer, authority, secure, certificate) in [
@@ -260,9 +287,9 @@ mod tests {
             let mut expected: Vec<_> =
                 headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
             let mut lines = Vec::new();
-            write_lines(&mut lines, &hop);
-            let lines = String::from_utf8(lines).unwrap();
-            let mut lines: Vec<_> = lines.split_inclusive("\r\n").map(str::to_owned).collect();
+            each(&hop, |field, value| {
+                lines.push(format!("{}: {}\r\n", field.name(), str::from_utf8(value).unwrap()));
+            });
             expected.sort();
             lines.sort();
             assert_eq!(lines, expected, "{peer} {authority}");

@@ -44,6 +44,17 @@ pub enum BodyFault {
     Broken,
 }
 
+/// Whether a request's body has failed, for whoever outlives it.
+#[derive(Clone, Debug, Default)]
+pub struct Fate(Option<Rc<Cell<bool>>>);
+
+impl Fate {
+    /// Whether it has.
+    pub fn has_failed(&self) -> bool {
+        self.0.as_ref().is_some_and(|failed| failed.get())
+    }
+}
+
 /// A request's body, kept apart from the attempts.
 #[derive(Clone, Debug)]
 pub struct RequestSource(Option<Rc<RefCell<Source>>>);
@@ -71,6 +82,8 @@ struct Source {
     /// Where what was received is told, too.
     told: Option<Rc<Cell<u64>>>,
     may_rest: bool,
+    /// Told when it fails, where somebody wants to know.
+    fate: Option<Rc<Cell<bool>>>,
     held: Held,
     /// Attempts so far: what comes is the newest one's.
     attempts: u32,
@@ -108,6 +121,7 @@ impl RequestSource {
             received: 0,
             told: None,
             may_rest: false,
+            fate: None,
             held: Held::nothing(shard),
             attempts: 0,
         }))))
@@ -162,6 +176,17 @@ impl RequestSource {
         match self.0.as_ref()?.borrow().state {
             State::Failed(fault) => Some(fault),
             _ => None,
+        }
+    }
+
+    /// Whether it fails, from now on, if it is still on its way.
+    pub fn fate(&self) -> Fate {
+        let Some(source) = &self.0 else { return Fate::default() };
+        let mut source = source.borrow_mut();
+        match source.state {
+            State::Ended => Fate::default(),
+            State::Failed(_) => Fate(Some(Rc::new(Cell::new(true)))),
+            State::Flowing => Fate(Some(source.fate.get_or_insert_default().clone())),
         }
     }
 
@@ -329,6 +354,9 @@ impl Source {
 
     fn fail(&mut self, fault: BodyFault) -> BodyFault {
         self.state = State::Failed(fault);
+        if let Some(fate) = &self.fate {
+            fate.set(true);
+        }
         fault
     }
 }

@@ -634,7 +634,7 @@ fn pair() -> Section<RawFilePair> {
 fn listener() -> Section<RawListener> {
     let section =
         Section::new("listeners", "An address that the proxy listens on; one entry for each. None: no proxy.");
-    section.settings(listener_settings()).list(
+    section.settings(listener_place()).settings(listener_clients()).settings(listener_kind()).list(
         &ListRules { most: 1000, reload: Reload::Listener, examples: PAIR_EXAMPLES },
         pair(),
         |listener: &RawListener| &listener.pairs,
@@ -642,7 +642,8 @@ fn listener() -> Section<RawListener> {
     )
 }
 
-fn listener_settings() -> [Setting<RawListener>; 9] {
+/// Where it listens, and with what it speaks TLS.
+fn listener_place() -> [Setting<RawListener>; 3] {
     [
         setting!(RawListener, "name", NAME, name)
             .required()
@@ -666,6 +667,12 @@ fn listener_settings() -> [Setting<RawListener>; 9] {
             )
             .costs("A watch on the folder; the handshakes take most of the time of short connections.")
             .reloads(Reload::Listener),
+    ]
+}
+
+/// What clients have to show.
+fn listener_clients() -> [Setting<RawListener>; 3] {
+    [
         setting!(RawListener, "client_ca", Optional(FILE), client_ca)
             .example("\"/etc/pointsman/clients-ca.pem\"")
             .by_default("clients are asked for none")
@@ -695,6 +702,12 @@ fn listener_settings() -> [Setting<RawListener>; 9] {
         .means("Whether clients must show one, where `client_ca` is set. With \"optional\" those without come without the field.")
         .costs("None.")
         .reloads(Reload::Listener),
+    ]
+}
+
+/// What is made of what they send.
+fn listener_kind() -> [Setting<RawListener>; 3] {
+    [
         setting!(
             RawListener,
             "route_by",

@@ -32,6 +32,7 @@ use crate::proxy::exchange;
 use crate::proxy::flow::Flow;
 use crate::proxy::headers;
 use crate::proxy::http2::link::{Answered, Stream};
+use crate::proxy::http2::upload::Beside;
 use crate::proxy::proxy_protocol::Announcement;
 use crate::proxy::request_body::{RequestBody, RequestSource};
 use crate::proxy::worker::{Opened, Worker};
@@ -232,7 +233,8 @@ async fn ask_endpoint(
     if endpoint.protocol.is_http2() {
         let connection = connect::http2(&way, opened, &worker.tasks).await.map_err(PageFault::Attempt)?;
         let stream = Stream::new(connection);
-        let answered = stream.send(request, &worker.tasks, |_| {}).await.map_err(PageFault::Attempt)?;
+        let beside = Beside { tasks: &worker.tasks, stall: limit };
+        let answered = stream.send(request, beside, |_| {}).await.map_err(PageFault::Attempt)?;
         let Answered { head, body, .. } = answered;
         return read(head, Flow::Stream(body)).await;
     }

@@ -213,7 +213,7 @@ pub fn content_length(fields: &HeaderMap) -> Result<Option<u64>, InvalidHead> {
 }
 
 /// Whether a length stands there as it should already, as it nearly always does.
-fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
+pub(super) fn is_written_once(fields: &HeaderMap, length: u64) -> bool {
     let mut values = fields.get_all(CONTENT_LENGTH).iter();
     let is_same = |value: &HeaderValue| value.as_bytes() == itoa::Buffer::new().format(length).as_bytes();
     values.next().is_some_and(is_same) && values.next().is_none()

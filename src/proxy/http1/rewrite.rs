@@ -64,6 +64,7 @@ fn kind_of_request(name: &[u8]) -> Kind {
         (17, Some(b'c')) if is("client-cert-chain") => Kind::Dropped,
         (19, Some(b'p')) if is("proxy-authorization") => Kind::Dropped,
         (12.., Some(b'x')) if is_forwarded(name) => Kind::Dropped,
+        (14, Some(b'c')) if is("content-length") => Kind::ContentLength,
         _ => Kind::Passes,
     }
 }
@@ -131,7 +132,8 @@ pub fn request<'a>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>,
     sink: &mut impl Sink,
 ) -> Option<Asked<'a>> {
-    let (mut authority, mut closes, mut cookies, mut has_type) = (None, false, 0, false);
+    let (mut authority, mut closes, mut cookies) = (None, false, 0);
+    let (mut length, mut has_type) = (None, false);
     for (name, value, is_sensitive) in fields {
         match kind_of_request(name) {
             Kind::Dropped => continue,
@@ -152,6 +154,7 @@ pub fn request<'a>(
                     return None;
                 }
             }
+            Kind::ContentLength if !is_first_length(&mut length, value)? => continue,
             // RFC 9110 section 8.3: several may be refused.
             Kind::ContentType if std::mem::replace(&mut has_type, true) => return None,
             Kind::Special => return None,
@@ -174,7 +177,7 @@ pub fn parsed<'a>(fields: &[Header<'a>]) -> impl Iterator<Item = (&'a [u8], &'a 
 /// Writes what this proxy says of a request, and the end of its head; `received`: the version that it came in.
 pub fn end_request(head: &mut Vec<u8>, received: &str, hop: &Hop<'_>, via: &str) {
     head.via(received, via);
-    forwarded::write_lines(head, hop);
+    forwarded::each(hop, |field, value| write(head, &[field.name().as_bytes(), b": ", value, b"\r\n"]));
     head.extend_from_slice(b"\r\n");
 }
 
@@ -203,7 +206,7 @@ pub struct Passing<'a> {
 /// Where the head of an answer goes.
 pub trait AnswerSink: Sink {
     /// Its status.
-    fn begin(&mut self, code: u16, reason: &str);
+    fn begin(&mut self, status: StatusCode, reason: &str);
     /// How its body ends, and whether there can be one; `closes`: the connection ends with it.
     fn end(&mut self, framing: &Framing, has_content: bool, closes: bool);
 
@@ -212,8 +215,8 @@ pub trait AnswerSink: Sink {
 }
 
 impl AnswerSink for Vec<u8> {
-    fn begin(&mut self, code: u16, reason: &str) {
-        write(self, &[b"HTTP/1.1 ", itoa::Buffer::new().format(code).as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    fn begin(&mut self, status: StatusCode, reason: &str) {
+        write(self, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
     }
 
     fn end(&mut self, framing: &Framing, has_content: bool, closes: bool) {
@@ -228,14 +231,6 @@ impl AnswerSink for Vec<u8> {
     fn length(&mut self, length: u64) {
         write(self, &[b"content-length: ", itoa::Buffer::new().format(length).as_bytes(), b"\r\n"]);
     }
-}
-
-impl AnswerSink for Nowhere {
-    fn begin(&mut self, _: u16, _: &str) {}
-
-    fn end(&mut self, _: &Framing, _: bool, _: bool) {}
-
-    fn length(&mut self, _: u64) {}
 }
 
 /// Whether an answer with this status is passed on as it is: so is none that is interim (RFC 9110 section 15.2), or that says
@@ -256,7 +251,7 @@ pub fn answer(
     if parsed.version != Some(1) {
         return None;
     }
-    head.begin(code, parsed.reason.unwrap_or_default());
+    head.begin(status, parsed.reason.unwrap_or_default());
     let (mut length, mut is_chunked, mut is_kept, mut is_dated) = (None, false, true, false);
     let mut stays = None;
     for field in &*parsed.headers {
@@ -323,12 +318,13 @@ pub fn stream_answer<'a>(
     date: impl FnOnce() -> HeaderValue,
     sink: &mut impl Sink,
 ) -> Option<()> {
-    let mut is_dated = false;
+    let (mut is_dated, mut length) = (false, None);
     for (name, value, is_sensitive) in fields {
         match kind_of_answer(name) {
             Kind::Dropped => continue,
             // RFC 9110 section 8.6: no length where there can be no content.
             Kind::ContentLength if code == 204 => continue,
+            Kind::ContentLength if !is_first_length(&mut length, value)? => continue,
             Kind::Date => is_dated = true,
             Kind::Special | Kind::Connection | Kind::KeepAlive | Kind::TransferEncoding => return None,
             _ => {}
@@ -353,6 +349,18 @@ fn says_close(value: &[u8]) -> Option<bool> {
         }
     }
     Some(closes)
+}
+
+/// Whether a length is the first one of its head. RFC 9110 section 8.6 has one that is repeated refused, or the repetitions
+/// replaced by "a single valid Content-Length field": the others are left out. `None`: they differ, or one is written in
+/// another way than it would be here.
+fn is_first_length(length: &mut Option<u64>, value: &[u8]) -> Option<bool> {
+    let said = canonical_length(value)?;
+    match length.replace(said) {
+        None => Some(true),
+        Some(former) if former == said => Some(false),
+        Some(_) => None,
+    }
 }
 
 /// A length that is written as it would be written here.
@@ -542,6 +550,31 @@ mod tests {
             (200, &[("content-length", "5"), ("grpc-status", "0")]),
         ] {
             assert!(check_answer(code, pairs).is_none(), "{code} {pairs:?}");
+        }
+    }
+
+    /// RFC 9110 section 8.6. Over HTTP/1.1 a request with a length is not passed on so.
+    #[test]
+    fn a_length_that_is_repeated_goes_on_once() {
+        let length = |value: &'static str| (&b"content-length"[..], value.as_bytes(), false);
+        let host = (&b"host"[..], &b"a"[..], false);
+        let asked = |values: &[&'static str]| {
+            let mut head = Vec::new();
+            let lengths = values.iter().map(|value| length(value));
+            request(std::iter::once(host).chain(lengths), &mut head)?;
+            Some(lines(&head))
+        };
+        let answered = |values: &[&'static str]| {
+            let (mut head, date) = (Vec::new(), || HeaderValue::from_static("now"));
+            stream_answer(values.iter().map(|value| length(value)), 200, "p", date, &mut head)?;
+            Some(lines(&head))
+        };
+        for values in [&["5"][..], &["5", "5"], &["5", "5", "5"]] {
+            assert_eq!(asked(values).unwrap(), ["content-length: 5", "host: a"], "{values:?}");
+            assert_eq!(answered(values).unwrap(), ["content-length: 5", "date: now", "via: 2 p"], "{values:?}");
+        }
+        for values in [&["5", "6"][..], &["05"], &["5", "05"], &["5, 5"], &[""], &["+5"]] {
+            assert_eq!((asked(values), answered(values)), (None, None), "{values:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::chunks::ChunkReader;
-use super::head::{AnswerHead, content_length, read_answer};
+use super::head::{AnswerHead, content_length, is_written_once, read_answer};
 use super::scratch::{self, Scratch};
 use super::stays;
 use crate::proxy::connect;
@@ -294,12 +294,11 @@ impl Bare {
 }
 
 /// RFC 9110 section 8.6: of a length that is said several times "the recipient MAY … replace" it "with a single valid
-/// Content-Length field".
+/// Content-Length field". So is one that is written in another way than it would be here (`05`).
 pub fn canonical_length(headers: &mut HeaderMap) {
-    let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let (first, second) = (values.next(), values.next());
-    let is_list = second.is_some() || first.is_some_and(|value| value.as_bytes().contains(&b','));
-    if is_list && let Ok(Some(length)) = content_length(headers) {
+    if let Ok(Some(length)) = content_length(headers)
+        && !is_written_once(headers, length)
+    {
         headers.insert(CONTENT_LENGTH, length.into());
     }
 }

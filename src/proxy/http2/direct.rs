@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::Instant;
-
 use super::answering::Sending;
+use super::block::{Block, Noted, WithoutHost};
 use super::handles::Reader;
-use super::head::{Fields, SHORT_COOKIE};
+use super::head::Fields;
 use super::hpack::Encoder;
 use super::link::{Asked, Stream};
+use super::upload::Beside;
 use crate::config::checked::{ProxyConfig, Underscores};
 use crate::model::service::Protocol;
 use crate::proxy::answer_body::{AnswerBody, Carrier};
@@ -25,8 +25,8 @@ use crate::proxy::forward::{self, Brought, Upload};
 use crate::proxy::forwarded::{self, Hop};
 use crate::proxy::gate;
 use crate::proxy::http1::direct::{Asking, read_answer, relay};
-use crate::proxy::http1::rewrite::{self, AnswerSink, Nowhere, Passing, Sink};
-use crate::proxy::http1::upstream::{Bare, Framing, Read};
+use crate::proxy::http1::rewrite::{self, Nowhere, Passing, Sink};
+use crate::proxy::http1::upstream::{Bare, Read};
 use crate::proxy::pool::{Http2Place, Place};
 use crate::proxy::request_body::RequestSource;
 use crate::proxy::shortcut::{self, Chosen, FirstTry, Limit, plain_path};
@@ -140,62 +140,6 @@ fn stream(client: &Client, chosen: &Chosen) -> Way {
     }
 }
 
-/// Fields as a header block.
-struct Block<'a> {
-    encoder: &'a mut Encoder,
-    out: &'a mut Vec<u8>,
-}
-
-impl Sink for Block<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8], is_sensitive: bool) {
-        // Of HTTP/1.1 names come as they like (RFC 9113 section 8.2.1).
-        let mut lower = [0; 64];
-        match lower.get_mut(..name.len()).filter(|_| name.iter().any(u8::is_ascii_uppercase)) {
-            Some(lower) => {
-                lower.copy_from_slice(name);
-                lower.make_ascii_lowercase();
-                self.encoder.field(lower, value, is_sensitive, self.out);
-            }
-            None if name.iter().any(u8::is_ascii_uppercase) => {
-                self.encoder.field(&name.to_ascii_lowercase(), value, is_sensitive, self.out);
-            }
-            None => self.encoder.field(name, value, is_sensitive, self.out),
-        }
-    }
-
-    fn via(&mut self, received: &str, name: &str) {
-        let mut value = [0; 128];
-        let parts = [received.as_bytes(), b" ", name.as_bytes()];
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        match value.get_mut(..length) {
-            Some(value) => {
-                let (version, rest) = value.split_at_mut(received.len());
-                version.copy_from_slice(parts[0]);
-                rest[0] = b' ';
-                rest[1..].copy_from_slice(parts[2]);
-                self.encoder.field(b"via", value, false, self.out);
-            }
-            None => self.encoder.field(b"via", &parts.concat(), false, self.out),
-        }
-    }
-}
-
-impl AnswerSink for Block<'_> {
-    fn begin(&mut self, code: u16, _: &str) {
-        self.encoder.status(code, self.out);
-    }
-
-    fn end(&mut self, framing: &Framing, has_content: bool, _: bool) {
-        if let (Framing::Length(length), true) = (framing, has_content) {
-            self.length(*length);
-        }
-    }
-
-    fn length(&mut self, length: u64) {
-        self.encoder.field(b"content-length", itoa::Buffer::new().format(length).as_bytes(), false, self.out);
-    }
-}
-
 /// Answers a request whose endpoint is chosen.
 pub(super) async fn serve(
     client: Rc<Client>,
@@ -262,18 +206,13 @@ impl Serving {
     fn begin_bare(&mut self, connection: Bare, read: Read) -> Result<Option<AnswerBody>, FirstTry> {
         let (client, config) = (self.client.clone(), self.chosen.config.clone());
         let passing = Passing { via: &config.proxy.via, closes: false };
-        let date = || client.worker.date();
-        let said = read_answer(read.bytes(), &passing, date, &mut Nowhere);
+        let mut head = Noted::new();
+        let said = read_answer(read.bytes(), &passing, || client.worker.date(), &mut head);
         let Some((length, said)) = said else { return Err(FirstTry::Heard(connection, read)) };
-        let head = read.bytes()[..length].to_vec();
         let relay = relay(&mut self.chosen, &client, (connection, read), length, said)?;
         let body = AnswerBody::Bare(Box::new(relay));
         let ends = http_body::Body::is_end_stream(&body);
-        let sent = self.sending.writer.send_head(ends, |encoder, out| {
-            encoder.begin(out);
-            // It was read just now.
-            let _ = read_answer(&head, &passing, date, &mut Block { encoder, out });
-        });
+        let sent = self.sending.writer.send_head(ends, |encoder, out| head.write(encoder, out));
         // A client that has gone needs nothing.
         Ok(if ends || sent.is_err() { None } else { Some(body) })
     }
@@ -319,8 +258,7 @@ impl Serving {
             }
             Heard::Answer(fields) => fields,
         };
-        let since = source.last_progress().map_or(self.chosen.started(), |last| last.max(self.chosen.started()));
-        match self.begin_stream(fields, asked, stream, since) {
+        match self.begin_stream(fields, asked, stream, &source) {
             Ok(Some(body)) => {
                 source.may_rest();
                 // What it holds for a repeat is needed no more.
@@ -346,7 +284,7 @@ impl Serving {
         let _ = rewrite::request(with_host(fields), &mut WithoutHost(&mut block));
         block.via("2", &chosen.config.proxy.via);
         let hop = Hop { authority: fields.authority(), ..shortcut::hop(&self.client) };
-        forwarded::each(&hop, |name, value| block.field(name, value, false));
+        forwarded::each(&hop, |field, value| block.field(field.name().as_bytes(), value, false));
     }
 
     fn poll_heard(&mut self, asked: &mut Asked, context: &mut Context<'_>) -> Poll<Heard> {
@@ -367,7 +305,7 @@ impl Serving {
         fields: Box<Fields>,
         asked: Asked,
         stream: Stream,
-        since: Instant,
+        source: &RequestSource,
     ) -> Result<Option<AnswerBody>, FirstTry> {
         let (client, config) = (self.client.clone(), self.chosen.config.clone());
         let (via, worker) = (&*config.proxy.via, &client.worker);
@@ -378,15 +316,12 @@ impl Serving {
         let Some(status) = plain else { return Err(FirstTry::Answered(fields, asked, stream)) };
         // Of a call the trailers tell.
         let outcome = if has_grpc(&fields) { None } else { Some(Outcome::Good) };
-        let Some(account) = self.chosen.answers(&client, status, outcome, since) else { return Ok(None) };
-        let reader = asked.into_reader(&worker.tasks);
-        let body = AnswerBody::relayed(
-            Flow::Stream(reader),
-            Carrier::Http2(stream),
-            worker.clone(),
-            account,
-            &config.proxy.limits,
-        );
+        let since = source.last_progress().map_or(self.chosen.started(), |last| last.max(self.chosen.started()));
+        let Some(mut account) = self.chosen.answers(&client, status, outcome, since) else { return Ok(None) };
+        account.upload = source.fate();
+        let limits = &config.proxy.limits;
+        let reader = asked.into_reader(Beside { tasks: &worker.tasks, stall: limits.idle });
+        let body = AnswerBody::relayed(Flow::Stream(reader), Carrier::Http2(stream), worker.clone(), account, limits);
         let ends = http_body::Body::is_end_stream(&body);
         let sent = self.sending.writer.send_head(ends, |encoder, out| {
             encoder.begin(out);
@@ -405,20 +340,4 @@ enum Heard {
     Answer(Box<Fields>),
     Failed(super::stream::StreamFault),
     Limit(Limit),
-}
-
-/// Leaves the host out, which is a pseudo-header field.
-struct WithoutHost<'a, 'b>(&'a mut Block<'b>);
-
-impl Sink for WithoutHost<'_, '_> {
-    fn field(&mut self, name: &[u8], value: &[u8], is_sensitive: bool) {
-        if name != b"host" {
-            let sensitive = is_sensitive || (name == b"cookie" && value.len() < SHORT_COOKIE);
-            self.0.field(name, value, sensitive);
-        }
-    }
-
-    fn via(&mut self, received: &str, name: &str) {
-        self.0.via(received, name);
-    }
 }

@@ -10,6 +10,7 @@ use super::head;
 use super::input::{self, Input};
 use super::receive::Event;
 use super::state::{Core, Counted, Limits, Role};
+use super::stream::Awaited;
 use crate::proxy::held::Held;
 use crate::proxy::metrics::Shard;
 
@@ -73,15 +74,18 @@ fn serve(octets: &[u8], piece: usize) -> Outcome {
     (fed.is_ok(), said)
 }
 
-/// What an endpoint sends to whom two requests were sent.
+/// What an endpoint sends to whom three requests were sent.
 pub fn fuzz_http2_client(data: &[u8]) {
     let ask = |piece: usize| {
         let ((core, shard), mut input) = (begin(Role::Client), Input::of_endpoint());
         let mut asked = Vec::new();
-        for is_head in [false, true] {
-            let id = core.borrow_mut().open_stream(is_head, is_head, |encoder, out| {
+        for (awaited, method) in
+            [(Awaited::Content, "POST"), (Awaited::HeadAlone, "HEAD"), (Awaited::Tunnel, "CONNECT")]
+        {
+            let ends = awaited == Awaited::HeadAlone;
+            let id = core.borrow_mut().open_stream(ends, awaited, |encoder, out| {
                 encoder.begin(out);
-                encoder.method(if is_head { "HEAD" } else { "POST" }, out);
+                encoder.method(method, out);
             });
             asked.extend(id.map(|id| (Reader::new(core.clone(), id), Writer::new(core.clone(), id))));
         }

@@ -1,7 +1,7 @@
 //! The ends of a stream that whoever serves it holds: one takes what comes, one sends.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -175,7 +175,12 @@ impl Writer {
         self.core.borrow_mut().reset(self.id, code);
     }
 
-    /// Ready when the other side has reset the stream, or the connection is over.
+    /// Resets the stream, unless it is over; `fault` is what whoever takes what comes hears.
+    pub(super) fn fail(&self, code: Code, fault: StreamFault) {
+        self.core.borrow_mut().fail(self.id, code, fault);
+    }
+
+    /// Ready when the stream was reset, by either side, or the connection is over.
     pub fn poll_over(&self, context: &Context<'_>) -> Poll<StreamFault> {
         self.core.borrow_mut().poll_over(self.id, context)
     }
@@ -184,21 +189,36 @@ impl Writer {
     pub fn has_ended(&self) -> bool {
         self.core.borrow_mut().stream(self.id).is_none_or(|stream| stream.sends == Way::Ended)
     }
+}
 
-    /// Sends a piece whole, as the windows let it go.
-    ///
-    /// # Errors
-    /// If the stream takes nothing more.
-    pub async fn send_all(&self, mut octets: &[u8], ends: bool) -> Result<(), StreamFault> {
-        loop {
-            let room = poll_fn(|context| self.poll_room(octets.len(), context)).await?;
-            let (now, later) = octets.split_at(room);
-            let is_last = later.is_empty();
-            self.send_data(now, ends && is_last)?;
-            if is_last {
-                return Ok(());
-            }
-            octets = later;
+/// Waits until another stream may be opened, or none will ever be, behind those who have waited for longer. Who is dropped
+/// before leaves its turn to the next one. A stream that is to be opened then has to be at once.
+#[derive(Debug)]
+pub struct Turn {
+    core: Shared,
+    place: Option<u64>,
+}
+
+impl Turn {
+    /// On this connection, at the end of the line.
+    pub(super) fn new(core: Shared) -> Self {
+        Self { core, place: None }
+    }
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let turn = &mut *self;
+        turn.core.borrow_mut().poll_open(&mut turn.place, context)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.core.borrow_mut().leave_line(place);
         }
     }
 }

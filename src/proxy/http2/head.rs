@@ -38,6 +38,8 @@ pub enum Part {
     Request,
     /// The head of an answer.
     Answer,
+    /// The head of an answer to CONNECT.
+    TunnelAnswer,
     /// What follows the content.
     Trailers,
 }
@@ -130,6 +132,9 @@ impl Fields {
                 return Err("a field of the connection");
             }
             b"te" if self.part == Part::Request && value != b"trailers" => return Err("TE"),
+            // RFC 9110 section 9.3.6: "A client MUST ignore any Content-Length … header fields received in a successful
+            // response to CONNECT."
+            b"content-length" if self.opens_tunnel() => return Ok(()),
             b"content-length" if self.part != Part::Trailers => {
                 let length = read_length(value).ok_or("a length that is none")?;
                 if self.length.replace(length).is_some_and(|former| former != length) {
@@ -150,7 +155,7 @@ impl Fields {
         let known = PSEUDO.iter().position(|known| *known == name).ok_or("an unknown pseudo-header field")?;
         let belongs = match self.part {
             Part::Request => known != STATUS,
-            Part::Answer => known == STATUS,
+            Part::Answer | Part::TunnelAnswer => known == STATUS,
             Part::Trailers => false,
         };
         // RFC 9113 section 8.3.
@@ -179,7 +184,7 @@ impl Fields {
     fn missing(&self) -> Option<&'static str> {
         match self.part {
             Part::Trailers => None,
-            Part::Answer => self.status().is_none().then_some("no status"),
+            Part::Answer | Part::TunnelAnswer => self.status().is_none().then_some("no status"),
             Part::Request => {
                 let has = |known: usize| self.pseudo[known].is_some();
                 let is_connect = self.method() == "CONNECT";
@@ -194,6 +199,11 @@ impl Fields {
                 }
             }
         }
+    }
+
+    /// Whether a tunnel follows, as far as has been read: the status comes before all fields.
+    fn opens_tunnel(&self) -> bool {
+        self.part == Part::TunnelAnswer && self.status().is_some_and(|status| status.is_success())
     }
 
     fn text(&self, known: usize) -> &str {
@@ -480,6 +490,20 @@ mod tests {
         let extended = [&with_path[..], &[(":protocol", "websocket")]].concat();
         let head = fields(Part::Request, &extended).request().unwrap();
         assert_eq!(head.extensions.get::<Protocol>().map(Protocol::as_str), Some("websocket"));
+    }
+
+    /// What belongs to a connection of HTTP/1.1 makes the message malformed here as elsewhere (RFC 9113 section 8.2.2).
+    #[test]
+    fn lengths_of_tunnels_are_ignored_rfc9110_9_3_6() {
+        for length in ["0", "5", "x"] {
+            let pairs = [(":status", "200"), ("content-length", length), ("content-length", "7"), ("x", "y")];
+            let answer = fields(Part::TunnelAnswer, &pairs);
+            assert_eq!((answer.fault(), answer.length(), answer.len()), (None, None, 1), "{length}");
+        }
+        let refusal = [(":status", "403"), ("content-length", "5")];
+        assert_eq!(fields(Part::TunnelAnswer, &refusal).length(), Some(5));
+        let coded = [(":status", "200"), ("transfer-encoding", "chunked")];
+        assert!(fields(Part::TunnelAnswer, &coded).fault().is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,18 +18,19 @@ use tracing::debug;
 
 use super::alive::Alive;
 use super::frame::{Code, ConnectionFault};
-use super::handles::{Reader, Shared, Writer};
+use super::handles::{Reader, Shared, Turn, Writer};
 use super::head::{self, Fields};
 use super::hpack::Encoder;
 use super::input::{Input, Over, poll_read, poll_write};
 use super::state::{Core, Counted, Limits, Role};
-use super::stream::StreamFault;
+use super::stream::{Awaited, StreamFault};
+use super::upload::{Beside, Upload};
 use crate::proxy::connect::ANSWER_HEAD_BYTES;
 use crate::proxy::error::AttemptFault;
 use crate::proxy::held::Held;
 use crate::proxy::http1::scratch::Scratch;
 use crate::proxy::peer_streams::{PeerStreams, UNSAID};
-use crate::proxy::request_body::RequestBody;
+use crate::proxy::request_body::{BodyFault, RequestBody};
 use crate::proxy::tls::endpoint::EndpointIo;
 use crate::proxy::worker::Opened;
 
@@ -160,16 +161,11 @@ pub struct Stream {
 }
 
 /// A request that was sent, as far as its body goes.
+#[derive(Debug)]
 pub struct Asked {
     reader: Reader,
     /// What is left to be sent of its body.
-    upload: Option<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl fmt::Debug for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").field("reader", &self.reader).finish_non_exhaustive()
-    }
+    upload: Option<Box<Upload>>,
 }
 
 impl Asked {
@@ -183,7 +179,7 @@ impl Asked {
         interim: &mut impl FnMut(&response::Parts),
     ) -> Poll<Result<Box<Fields>, StreamFault>> {
         // Most bodies are sent before there is an answer, and need no task.
-        if self.upload.as_mut().is_some_and(|upload| upload.as_mut().poll(context).is_ready()) {
+        if self.upload.as_mut().is_some_and(|upload| Pin::new(upload).poll(context).is_ready()) {
             self.upload = None;
         }
         loop {
@@ -198,10 +194,11 @@ impl Asked {
         }
     }
 
-    /// What follows the head of the answer. What is left of the request is sent by a task of `tasks`.
-    pub fn into_reader(self, tasks: &TaskTracker) -> Reader {
-        if let Some(upload) = self.upload {
-            tasks.spawn_local(upload);
+    /// What follows the head of the answer. What is left of the request is sent by a task of its own.
+    pub fn into_reader(self, beside: Beside<'_>) -> Reader {
+        if let Some(mut upload) = self.upload {
+            upload.limit(beside.stall);
+            beside.tasks.spawn_local(upload);
         }
         self.reader
     }
@@ -241,23 +238,28 @@ impl Stream {
     }
 
     /// Sends a request and waits for the beginning of the answer; `interim` hears of those that come before it. What is left of
-    /// the request's body is sent by a task of `tasks`.
+    /// the request's body is sent by a task of its own.
     ///
     /// # Errors
     /// Why none came.
     pub async fn send(
         &self,
         request: Request<RequestBody>,
-        tasks: &TaskTracker,
+        beside: Beside<'_>,
         interim: impl FnMut(&response::Parts),
     ) -> Result<Answered, AttemptFault> {
         let core = &self.link.core;
-        poll_fn(|context| core.borrow_mut().poll_open(context)).await;
+        Turn::new(core.clone()).await;
         let (head, body) = request.into_parts();
-        let is_tunnel = head.method == Method::CONNECT;
+        let awaited = match head.method {
+            Method::CONNECT => Awaited::Tunnel,
+            Method::HEAD => Awaited::HeadAlone,
+            _ => Awaited::Content,
+        };
+        let is_tunnel = awaited == Awaited::Tunnel;
         let ends = body.is_end_stream() && !is_tunnel;
         let protocol = head.extensions.get::<Protocol>().map(Protocol::as_str);
-        let id = core.borrow_mut().open_stream(ends, head.method == Method::HEAD, |encoder, out| {
+        let id = core.borrow_mut().open_stream(ends, awaited, |encoder, out| {
             head::write_request(&head, protocol, encoder, out);
         });
         let Some(id) = id else { return Err(AttemptFault::Unsent { reused: self.reused }) };
@@ -265,7 +267,7 @@ impl Stream {
         if is_tunnel {
             let asked = Asked { reader: Reader::new(core.clone(), id), upload: None };
             let writer = Writer::new(core.clone(), id);
-            let answered = self.hear(asked, tasks, interim).await?;
+            let answered = self.hear(asked, beside, interim).await?;
             if answered.head.status.is_success() {
                 return Ok(Answered { tunnel: Some(writer), ..answered });
             }
@@ -273,7 +275,7 @@ impl Stream {
             let _ = writer.send_data(&[], true);
             return Ok(answered);
         }
-        self.hear(self.asked(id, ends, body), tasks, interim).await
+        self.hear(self.asked(id, ends, body), beside, interim).await
     }
 
     /// Sends a request whose head `write` writes, if that can be done at once.
@@ -283,15 +285,14 @@ impl Stream {
             return None;
         }
         let ends = body.is_end_stream();
-        let id = core.borrow_mut().open_stream(ends, false, write)?;
+        let id = core.borrow_mut().open_stream(ends, Awaited::Content, write)?;
         Some(self.asked(id, ends, body))
     }
 
     fn asked(&self, id: u32, ends: bool, body: RequestBody) -> Asked {
         let core = &self.link.core;
         let (reader, writer) = (Reader::new(core.clone(), id), Writer::new(core.clone(), id));
-        let upload: Option<Pin<Box<dyn Future<Output = ()>>>> =
-            if ends { None } else { Some(Box::pin(upload_body(writer, body))) };
+        let upload = if ends { None } else { Some(Box::new(Upload::new(writer, body))) };
         Asked { reader, upload }
     }
 
@@ -302,12 +303,12 @@ impl Stream {
     pub async fn hear(
         &self,
         mut asked: Asked,
-        tasks: &TaskTracker,
+        beside: Beside<'_>,
         mut interim: impl FnMut(&response::Parts),
     ) -> Result<Answered, AttemptFault> {
         let answer = poll_fn(|context| asked.poll_answer(context, &mut interim)).await;
         let fields = answer.map_err(|fault| self.classify(fault))?;
-        answered(&fields, asked, tasks)
+        answered(&fields, asked, beside)
     }
 
     /// What a stream's end before its answer means.
@@ -317,7 +318,11 @@ impl Stream {
             StreamFault::Unprocessed => AttemptFault::Refused,
             StreamFault::Broken(_) => AttemptFault::Invalid,
             // Its connection is alive, and the endpoint has failed.
-            StreamFault::Reset(_) => AttemptFault::Died { reused: false, error: Box::new(fault) },
+            StreamFault::Reset(_) | StreamFault::Stalled => {
+                AttemptFault::Died { reused: false, error: Box::new(fault) }
+            }
+            // Of what we wait for, that is given up alone whose request's body has failed.
+            StreamFault::GivenUp => AttemptFault::Body(BodyFault::Broken),
             // One that was kept may have died of old age.
             StreamFault::Ended => AttemptFault::Died { reused: self.reused, error: Box::new(fault) },
         }
@@ -334,34 +339,9 @@ impl Drop for Stream {
 ///
 /// # Errors
 /// If it is no answer.
-pub fn answered(fields: &Fields, asked: Asked, tasks: &TaskTracker) -> Result<Answered, AttemptFault> {
+pub fn answered(fields: &Fields, asked: Asked, beside: Beside<'_>) -> Result<Answered, AttemptFault> {
     let head = fields.answer().map_err(|_| AttemptFault::Invalid)?;
-    Ok(Answered { head, body: asked.into_reader(tasks), tunnel: None })
-}
-
-/// Sends a request's body.
-async fn upload_body(writer: Writer, body: RequestBody) {
-    let mut body = pin!(body);
-    loop {
-        let frame = poll_fn(|context| match writer.poll_over(context) {
-            Poll::Ready(_) => Poll::Ready(Err(())),
-            Poll::Pending => body.as_mut().poll_frame(context).map(Ok),
-        });
-        let sent = match frame.await {
-            // The endpoint wants no more of it; whoever reads the answer hears why.
-            Err(()) => return,
-            Ok(None) => writer.send_data(&[], true),
-            // Whoever waits for the answer asks the body what is wrong.
-            Ok(Some(Err(_))) => return writer.reset(Code::CANCEL),
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(piece) => writer.send_all(&piece, body.is_end_stream()).await,
-                Err(frame) => writer.send_trailers(&frame.into_trailers().unwrap_or_default()),
-            },
-        };
-        if sent.is_err() || writer.has_ended() {
-            return;
-        }
-    }
+    Ok(Answered { head, body: asked.into_reader(beside), tunnel: None })
 }
 
 /// The task of a connection.

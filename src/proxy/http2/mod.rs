@@ -6,14 +6,17 @@
 //! the end of its turn what all streams have left there; who serves a stream looks into the state itself, by a
 //! [`handles::Reader`] and a [`handles::Writer`].
 //!
-//! - [`frame`], [`hpack`] and [`head`] read and write what is on the wire. Pure.
-//! - [`state`], [`receive`] and [`stream`] are the rules: order, windows, limits, the life of a stream.
+//! - [`frame`], [`hpack`], [`head`] and [`block`] read and write what is on the wire. Pure.
+//! - [`state`], [`receive`] and [`stream`] are the rules: order, windows, limits, the life of a stream; [`line`] is of those
+//!   who wait for one.
 //! - [`input`] cuts what is read into frames.
-//! - [`server`], [`direct`] and [`answering`] serve clients, [`link`] asks endpoints; [`alive`] notices who is gone.
+//! - [`server`], [`direct`] and [`answering`] serve clients, [`link`] and [`upload`] ask endpoints; [`alive`] notices who is
+//!   gone.
 //! - [`duplex`] is a stream as a tunnel (RFC 8441).
 
 pub mod alive;
 pub mod answering;
+pub mod block;
 pub mod direct;
 pub mod duplex;
 pub mod frame;
@@ -22,6 +25,7 @@ pub mod handles;
 pub mod head;
 pub mod hpack;
 pub mod input;
+pub mod line;
 pub mod link;
 pub mod receive;
 pub mod server;
@@ -29,3 +33,4 @@ pub mod state;
 #[cfg(test)]
 mod state_tests;
 pub mod stream;
+pub mod upload;

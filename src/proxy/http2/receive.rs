@@ -3,7 +3,7 @@
 use super::frame::{self, Code, ConnectionFault, FRAME, FrameHead, LARGEST, flag, kind, setting};
 use super::head::{Fault, Fields, Part};
 use super::state::{Closing, Core, Role};
-use super::stream::{Stream, StreamFault, Way};
+use super::stream::{Awaited, Stream, StreamFault, Way};
 
 /// Interim answers that are kept for who waits for the answer.
 const INTERIM: usize = 8;
@@ -236,7 +236,10 @@ impl Core {
         let is_new = self.role == Role::Server && !id.is_multiple_of(2) && id > self.newest;
         let part = match (self.role, self.streams.get(&id)) {
             _ if is_new => Part::Request,
-            (Role::Client, Some(stream)) if !stream.is_answered => Part::Answer,
+            (Role::Client, Some(stream)) if !stream.is_answered => match stream.awaited {
+                Awaited::Tunnel => Part::TunnelAnswer,
+                Awaited::Content | Awaited::HeadAlone => Part::Answer,
+            },
             _ => Part::Trailers,
         };
         // Boxed: it is moved from hand to hand.
@@ -256,7 +259,7 @@ impl Core {
             return Err(protocol("HEADERS on a stream that cannot be opened"));
         }
         match part {
-            Part::Answer => self.take_answer(id, ends, fields, fault)?,
+            Part::Answer | Part::TunnelAnswer => self.take_answer(id, ends, fields, fault)?,
             _ => self.take_trailers(id, ends, &fields, fault)?,
         }
         Ok(None)
@@ -336,10 +339,17 @@ impl Core {
         } else {
             stream.is_answered = true;
             // RFC 9113 section 8.1.1: of these the length is that of something else.
-            let has_content = !stream.is_head && !matches!(status.as_u16(), 204 | 304);
+            let has_content = match stream.awaited {
+                Awaited::HeadAlone => false,
+                // RFC 9110 section 9.3.6: "Any 2xx (Successful) response indicates" the tunnel, 204 as well.
+                Awaited::Tunnel if status.is_success() => true,
+                Awaited::Tunnel | Awaited::Content => !matches!(status.as_u16(), 204 | 304),
+            };
             stream.expected = fields.length().filter(|_| has_content);
             // RFC 9110 section 6.4.1: nor any content.
-            stream.is_head = !has_content;
+            if !has_content {
+                stream.awaited = Awaited::HeadAlone;
+            }
             if ends && stream.expected.is_some_and(|length| length > 0) {
                 return self.stream_fault(id, Code::PROTOCOL_ERROR);
             }
@@ -562,7 +572,7 @@ impl Core {
 
 /// Whether so much content fits what was announced (RFC 9113 section 8.1.1).
 fn is_expected(stream: &mut Stream, octets: usize, ends: bool) -> bool {
-    if stream.is_head && octets > 0 {
+    if stream.awaited == Awaited::HeadAlone && octets > 0 {
         return false;
     }
     let Some(expected) = &mut stream.expected else { return true };

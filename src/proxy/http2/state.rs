@@ -15,7 +15,8 @@ use http::HeaderMap;
 use super::frame::{self, Code, ConnectionFault, FIRST_WINDOW, FRAME, LARGEST, setting};
 use super::head::{self, Fields};
 use super::hpack::{Decoder, Encoder};
-use super::stream::{Stream, StreamFault, Way, register};
+use super::line::Line;
+use super::stream::{Awaited, Stream, StreamFault, Way, register};
 use crate::proxy::held::Held;
 use crate::proxy::uploads::Uploads;
 
@@ -141,7 +142,7 @@ pub struct Core {
     /// It is over.
     ended: bool,
     /// Who waits until another stream may be opened.
-    openers: Vec<Waker>,
+    openers: Line,
     /// The connection's task, and whether it was woken since it last ran.
     task: Option<Waker>,
     is_woken: bool,
@@ -179,7 +180,7 @@ impl Core {
             is_unflushed: false,
             doom: None,
             ended: false,
-            openers: Vec::new(),
+            openers: Line::default(),
             task: None,
             is_woken: false,
         };
@@ -383,22 +384,38 @@ impl Core {
     }
 
     /// Ready when another stream may be opened as far as the other side's limit goes (RFC 9113 section 5.1.2), or none will
-    /// ever be.
-    pub fn poll_open(&mut self, context: &Context<'_>) -> Poll<()> {
-        if self.has_room() || !self.may_open() {
+    /// ever be. `place`: in the line of those who wait; none at first. Who is told may open a stream at once, and gives the
+    /// place back ([`Core::leave_line`]) where it waits no longer.
+    pub fn poll_open(&mut self, place: &mut Option<u64>, context: &Context<'_>) -> Poll<()> {
+        if !self.may_open() {
+            if let Some(place) = place.take() {
+                self.openers.leave(place);
+            }
             return Poll::Ready(());
         }
-        self.openers.push(context.waker().clone());
-        Poll::Pending
+        let room = self.room();
+        if self.openers.is_turn(place, room, context) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Whether another stream is within the other side's limit.
+    /// Who has this place in the line waits no longer.
+    pub(super) fn leave_line(&mut self, place: u64) {
+        self.openers.leave(place);
+        self.wake_openers();
+    }
+
+    /// Whether another stream is within the other side's limit, and nobody waits for that.
     pub fn has_room(&self) -> bool {
-        self.peer.streams.is_none_or(|most| self.open < most)
+        self.openers.len() < self.room()
+    }
+
+    /// Streams that may be opened as far as the other side's limit goes.
+    fn room(&self) -> usize {
+        self.peer.streams.map_or(usize::MAX, |most| most.saturating_sub(self.open) as usize)
     }
 
     pub(super) fn wake_openers(&mut self) {
-        self.openers.drain(..).for_each(Waker::wake);
+        let room = if self.may_open() { self.room() } else { usize::MAX };
+        self.openers.wake(room);
     }
 
     /// Whether another stream may be opened by us.
@@ -410,7 +427,7 @@ impl Core {
     pub fn open_stream(
         &mut self,
         ends: bool,
-        is_head: bool,
+        awaited: Awaited,
         write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) -> Option<u32> {
         if !self.may_open() {
@@ -419,7 +436,7 @@ impl Core {
         let id = self.next;
         self.next += 2;
         let mut stream = Box::new(Stream::new(self.limits.stream_window, self.peer.window));
-        stream.is_head = is_head;
+        stream.awaited = awaited;
         (stream.has_reader, stream.has_writer) = (true, true);
         self.streams.insert(id, stream);
         self.open += 1;
@@ -593,9 +610,9 @@ impl Core {
         self.settle(id);
     }
 
-    /// Resets a stream, unless it is over.
+    /// Gives a stream up, unless it is over: no fault of the other side.
     pub fn reset(&mut self, id: u32, code: Code) {
-        self.fail(id, code, StreamFault::Reset(code));
+        self.fail(id, code, StreamFault::GivenUp);
     }
 
     /// The same, where `fault` is what those who serve it hear.

@@ -5,18 +5,19 @@ use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 
 use http::{HeaderMap, Request, Response};
 use proptest::prelude::*;
 
 use super::frame::{self, Code, ConnectionFault, FrameHead, HEAD, flag, kind, setting};
-use super::handles::{Reader, Shared, Writer};
+use super::handles::{Reader, Shared, Turn, Writer};
 use super::head;
 use super::input::{self, Input};
 use super::receive::Event;
 use super::state::{Core, Counted, Limits, Role};
-use super::stream::StreamFault;
+use super::stream::{Awaited, StreamFault};
 use crate::proxy::held::Held;
 use crate::proxy::metrics::Shard;
 
@@ -301,7 +302,7 @@ impl Pair {
     fn ask(&self) -> (Reader, Writer) {
         let head = Request::post("http://a/").body(()).unwrap().into_parts().0;
         let write = |encoder: &mut _, out: &mut _| head::write_request(&head, None, encoder, out);
-        let id = self.client.core.borrow_mut().open_stream(false, false, write).unwrap();
+        let id = self.client.core.borrow_mut().open_stream(false, Awaited::Content, write).unwrap();
         (Reader::new(self.client.core.clone(), id), Writer::new(self.client.core.clone(), id))
     }
 }
@@ -419,6 +420,59 @@ fn trailers_come_behind_the_content_rfc9113_8_1() {
     assert!(pull(&mut reader, &mut taken) && head.status().unwrap().as_u16() == 200);
     assert_eq!((taken, reader.take_trailers()), (b"y".to_vec(), Some(trailers)));
     assert!(reader.is_over());
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// RFC 9113 section 5.1.2: one place that becomes free is one's, and whoever was told and went away leaves it to the next one.
+#[test]
+fn the_end_of_a_stream_wakes_one_of_those_who_wait_for_it() {
+    let mut pair = Pair::new(LIMITS);
+    let mut asked: Vec<_> = (0..LIMITS.streams).map(|_| pair.ask()).collect();
+    pair.exchange(usize::MAX);
+    let core = pair.client.core.clone();
+    let mut turns: Vec<_> = (0..4).map(|_| (Box::pin(Turn::new(core.clone())), Arc::<Woken>::default())).collect();
+    let look = |(turn, woken): &mut (std::pin::Pin<Box<Turn>>, Arc<Woken>)| {
+        turn.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone())))
+    };
+    assert!(turns.iter_mut().all(|turn| look(turn).is_pending()));
+    let woken = |turns: &[(_, Arc<Woken>)]| turns.iter().map(|(_, woken)| woken.0.load(Relaxed)).collect::<Vec<_>>();
+    drop(asked.pop());
+    assert_eq!(woken(&turns), [1, 0, 0, 0]);
+    // Nobody else takes the place meanwhile.
+    assert!(!core.borrow().has_room());
+    turns.remove(0);
+    assert_eq!(woken(&turns), [1, 0, 0]);
+    assert!(look(&mut turns[1]).is_pending() && look(&mut turns[0]).is_ready());
+    asked.push(pair.ask());
+    assert_eq!((core.borrow().open(), core.borrow().has_room()), (LIMITS.streams, false));
+    drop(asked.pop());
+    assert_eq!(woken(&turns), [1, 1, 0]);
+    // The end of the connection is for all of them.
+    core.borrow_mut().end(StreamFault::Ended);
+    assert_eq!(woken(&turns), [1, 1, 1]);
+    assert!(turns[1..].iter_mut().all(|turn| look(turn).is_ready()));
+}
+
+/// What we give up ourselves is no fault of the other side, which hears of it.
+#[test]
+fn what_is_given_up_is_told_apart() {
+    let mut pair = Pair::new(LIMITS);
+    let (mut reader, writer) = pair.ask();
+    pair.exchange(usize::MAX);
+    let mut upload = Reader::new(pair.server.core.clone(), pair.asked[0]);
+    writer.reset(Code::CANCEL);
+    pair.exchange(usize::MAX);
+    let context = Context::from_waker(Waker::noop());
+    assert!(matches!(reader.poll_answer(&context), Poll::Ready(Err(StreamFault::GivenUp))));
+    assert!(matches!(upload.poll_data(&context), Poll::Ready(Err(StreamFault::Reset(Code::CANCEL)))));
 }
 
 #[test]

@@ -27,6 +27,23 @@ pub enum StreamFault {
     /// Its connection is over.
     #[error("the connection of the stream has ended")]
     Ended,
+    /// We have given it up, for what is no fault of the other side.
+    #[error("the stream was given up")]
+    GivenUp,
+    /// We have given it up, as the other side took nothing of what it was sent for too long.
+    #[error("the other side of the stream took nothing for too long")]
+    Stalled,
+}
+
+/// What the answer to a request may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Content.
+    Content,
+    /// None, whatever its fields say: it answers HEAD, or has a status that has none (RFC 9110 section 6.4.1).
+    HeadAlone,
+    /// A tunnel, if it succeeds: it answers CONNECT (RFC 9110 section 9.3.6).
+    Tunnel,
 }
 
 /// How far one direction is.
@@ -63,8 +80,8 @@ pub struct Stream {
     pub is_answered: bool,
     /// The client waits for a word before it sends the content (RFC 9110 section 10.1.1).
     pub expects: bool,
-    /// The answer has no content whatever it says: it answers HEAD.
-    pub is_head: bool,
+    /// What the answer may bring; towards endpoints only.
+    pub awaited: Awaited,
     /// How far the other direction is.
     pub sends: Way,
     /// Octets that may still be sent.
@@ -99,7 +116,7 @@ impl Stream {
             interim: VecDeque::new(),
             is_answered: false,
             expects: false,
-            is_head: false,
+            awaited: Awaited::Content,
             sends: Way::Open,
             send_window: send_window.into(),
             is_starved: false,

@@ -23,11 +23,8 @@ pub enum DecodeError {
     /// RFC 7541 section 5.1: more than 32 bits, or more than five octets behind the prefix.
     #[error("an integer of the header block is too large")]
     IntegerTooLarge,
-    /// RFC 7541 sections 4.2 and 6.3: a size beyond what was announced, an update behind the block's first field, or none
-    /// where one had to be.
-    #[error(
-        "the size of the dynamic table is updated in the wrong place, beyond what was announced, or not as it had to be"
-    )]
+    /// RFC 7541 sections 4.2 and 6.3: a size beyond what is allowed, or an update behind the block's first field.
+    #[error("the size of the dynamic table is updated in the wrong place, or beyond what is allowed")]
     TableSize,
 }
 
@@ -35,8 +32,7 @@ pub enum DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     table: Table,
-    /// What we have announced, in octets, and what an update may say now.
-    announced: u32,
+    /// What an update may say, in octets.
     most: u32,
     /// Where strings in Huffman's code are unpacked, and names of entries that may be evicted for their like.
     names: Vec<u8>,
@@ -44,20 +40,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// `most`: SETTINGS_HEADER_TABLE_SIZE that we have announced (octets).
-    ///
-    /// The peer begins with 4096 octets whatever we announce, as it may not have heard of it yet; less than that holds from
-    /// [`Decoder::settings_acknowledged`] on (RFC 7541 section 4.2).
+    /// `most`: the largest table that the peer may use (octets). It begins with 4096 whatever we say, so less than that would
+    /// have to be announced and acknowledged first (RFC 7541 section 4.2), and is not asked for.
     pub fn new(most: usize) -> Self {
-        let announced = u32::try_from(most).unwrap_or(u32::MAX);
-        let table = Table::new(DEFAULT_TABLE);
-        Self { table, announced, most: announced.max(DEFAULT_TABLE), names: Vec::new(), values: Vec::new() }
-    }
-
-    /// The peer has acknowledged our SETTINGS. If its table is larger than announced, its next block must begin with an update
-    /// (RFC 9113 section 4.3.1). Without a call nothing is wrong but that a table of 4096 octets stays allowed.
-    pub fn settings_acknowledged(&mut self) {
-        self.most = self.announced;
+        let most = u32::try_from(most).unwrap_or(u32::MAX).max(DEFAULT_TABLE);
+        Self { table: Table::new(DEFAULT_TABLE), most, names: Vec::new(), values: Vec::new() }
     }
 
     /// Decodes one whole header block. Each field is handed to `field` as (name, value, never indexed: RFC 7541 section 6.2.3);
@@ -115,8 +102,7 @@ impl Decoder {
             }
             self.table.set_limit(limit);
         }
-        // RFC 9113 section 4.3.1: a field before an update that had to come.
-        if self.table.limit() > self.most && !rest.is_empty() { Err(DecodeError::TableSize) } else { Ok(()) }
+        Ok(())
     }
 
     /// A field that becomes an entry.
@@ -173,7 +159,7 @@ impl Decoder {
     /// What must be true between two blocks.
     pub(super) fn check(&self) {
         self.table.check();
-        assert!(self.table.limit() <= self.most.max(DEFAULT_TABLE));
+        assert!(self.table.limit() <= self.most);
         assert!(self.names.capacity() <= KEPT && self.values.capacity() <= KEPT);
     }
 }
@@ -182,12 +168,6 @@ impl Decoder {
 impl Decoder {
     pub(super) fn table(&self) -> &Table {
         &self.table
-    }
-
-    /// With another announcement, which is acknowledged already.
-    pub(super) fn announcing(mut self, most: u32) -> Self {
-        (self.announced, self.most) = (most, most);
-        self
     }
 }
 

@@ -4,24 +4,21 @@ use super::{DecodeError, Decoder, Encoder};
 
 type Field = (Vec<u8>, Vec<u8>, bool);
 
-/// The first octet says what was announced, in units of 64; then come blocks behind their length in one octet. One without
-/// length says that the announcement was acknowledged, and makes the other side's table another size.
+/// The first octet says how large the table may be, in units of 64; then come blocks behind their length in one octet. One
+/// without length makes the other side's table another size.
 ///
 /// # Panics
 /// If a table is larger than it may be, if the same octets are read in two ways, if what is not wanted changes what comes
 /// later, or if what the encoder has written is read as something else.
 pub fn fuzz_hpack(data: &[u8]) {
-    let Some((&announced, mut rest)) = data.split_first() else { return };
-    let most = usize::from(announced) * 64;
+    let Some((&most, mut rest)) = data.split_first() else { return };
+    let most = usize::from(most) * 64;
     let [mut decoder, mut again, mut unwilling] = [(); 3].map(|()| Decoder::new(most));
     let mut onward = Onward { encoder: Encoder::new(), decoder: Decoder::new(4096) };
     while let Some((&length, behind)) = rest.split_first() {
         let (block, behind) = behind.split_at(behind.len().min(length.into()));
         rest = behind;
         if length == 0 {
-            for decoder in [&mut decoder, &mut again, &mut unwilling] {
-                decoder.settings_acknowledged();
-            }
             onward.encoder.set_table_size(rest.first().map_or(0, |&octet| u32::from(octet) * 20));
             continue;
         }
