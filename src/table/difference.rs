@@ -93,7 +93,7 @@ pub fn diff(from: &Table, to: &Table) -> TableDiff {
     let mut problems = Kind::default();
     from.problems.diff(&to.problems, &mut |subject, a, b| problems.add(subject, a.map(told), b.map(told)));
     let mut routes = Kind::default();
-    let show = |host: &Arc<HostRoutes>| host.to_string();
+    let show = |host: &HostRoutes| host.to_string();
     from.routes.diff(&to.routes, &mut |host, a, b| routes.add(host, a.map(show), b.map(show)));
     let (mut names, mut records) = (Kind::default(), Kind::default());
     from.names.diff(&to.names, &mut |name, a, b| names.add(name, a, b));

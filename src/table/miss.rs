@@ -36,6 +36,8 @@ pub fn of(routes: &Routes, head: &Head<'_>) -> Option<Box<str>> {
 mod tests {
     use std::sync::Arc;
 
+    use smallvec::SmallVec;
+
     use http::HeaderMap;
 
     use super::*;
@@ -51,7 +53,7 @@ mod tests {
             host: HostPattern::parse(host).unwrap(),
             path: path.into(),
             refined: refined.shared(),
-            targets: Box::new([]),
+            targets: SmallVec::new(),
             priority: 0,
             since: Timestamp(0),
             actions: None,

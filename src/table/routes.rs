@@ -12,7 +12,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::cluster::ledger::Place;
 use crate::labels::host::HostPattern;
@@ -38,7 +38,7 @@ pub struct Route {
     /// What is asked beside host and path.
     pub refined: Option<Arc<Refinement>>,
     /// Where requests go: one entry in the plain case.
-    pub targets: Box<[Target]>,
+    pub targets: SmallVec<[Target; 1]>,
     /// The claim's standing among others on the same host and path.
     pub priority: i32,
     /// Since when the owner has held the claim.
@@ -50,22 +50,41 @@ pub struct Route {
 /// All routes.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    pub(crate) exact: PersistentMap<Arc<str>, Arc<HostRoutes>>,
-    pub(crate) wildcard: PersistentMap<Arc<str>, Arc<HostRoutes>>,
+    pub(crate) exact: PersistentMap<Arc<str>, HostRoutes>,
+    pub(crate) wildcard: PersistentMap<Arc<str>, HostRoutes>,
     /// By expression, in the order in which they are tried.
-    pub(crate) patterns: Arc<Vec<(Pattern, Arc<HostRoutes>)>>,
-    pub(crate) any: Arc<HostRoutes>,
+    pub(crate) patterns: Arc<Vec<(Pattern, HostRoutes)>>,
+    pub(crate) any: HostRoutes,
 }
 
 /// The routes of one host pattern, in the order in which they are tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostRoutes {
-    /// Nearly always one.
-    routes: SmallVec<[Arc<Route>; 1]>,
+///
+/// It costs little to copy: a change of the map that it lies in copies its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRoutes {
+    /// One, as nearly every host has.
+    One(Arc<Route>),
+    /// None, or several.
+    Several(Arc<[Arc<Route>]>),
+}
+
+impl Default for HostRoutes {
+    fn default() -> Self {
+        Self::Several(Arc::new([]))
+    }
+}
+
+impl From<Vec<Arc<Route>>> for HostRoutes {
+    fn from(mut routes: Vec<Arc<Route>>) -> Self {
+        match routes.len() {
+            1 => Self::One(routes.swap_remove(0)),
+            _ => Self::Several(routes.into()),
+        }
+    }
 }
 
 /// Hears of a host, which routes it had (`None`: none) and which it has.
-pub type VisitHosts<'v> = &'v mut dyn FnMut(&dyn ToString, Option<&Arc<HostRoutes>>, Option<&Arc<HostRoutes>>);
+pub type VisitHosts<'v> = &'v mut dyn FnMut(&dyn ToString, Option<&HostRoutes>, Option<&HostRoutes>);
 
 /// Hears how a route was found. The hot path passes [`Silent`]; `explain` writes it down.
 pub trait Trace {
@@ -92,7 +111,7 @@ impl Routes {
 
     /// The same for whoever knows host and path alone; `None` also where more has to be known.
     pub fn find_by_path(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
-        let tried = self.host(host, &mut Silent)?.routes.iter();
+        let tried = self.host(host, &mut Silent)?.iter();
         let mut tried = tried.take_while(|route| route.refined.is_none());
         tried.find(|route| path_matches(&route.path, path))
     }
@@ -130,7 +149,7 @@ impl Routes {
                 return Some(routes);
             }
         }
-        trace.host(&"*", !self.any.routes.is_empty());
+        trace.host(&"*", !self.any.is_empty());
         Some(&self.any)
     }
 
@@ -151,12 +170,12 @@ impl Routes {
             }
         }
         if self.any != later.any {
-            let some = |routes: &Arc<HostRoutes>| !routes.routes.is_empty();
+            let some = |routes: &HostRoutes| !routes.is_empty();
             visit(&"*", Some(&self.any).filter(|any| some(any)), Some(&later.any).filter(|any| some(any)));
         }
     }
 
-    fn of_expression(&self, pattern: &Pattern) -> Option<&Arc<HostRoutes>> {
+    fn of_expression(&self, pattern: &Pattern) -> Option<&HostRoutes> {
         let at = self.patterns.binary_search_by(|(known, _)| pattern_order(known, pattern)).ok()?;
         Some(&self.patterns[at].1)
     }
@@ -172,11 +191,11 @@ impl Routes {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         let patterns = self.patterns.iter().map(|(_, routes)| routes);
         let hosts = self.exact.values().chain(self.wildcard.values()).chain(patterns).chain(std::iter::once(&self.any));
-        hosts.flat_map(|host| host.routes.iter())
+        hosts.flat_map(HostRoutes::iter)
     }
 
     /// The routes of one host pattern.
-    pub fn of(&self, host: &HostPattern) -> Option<&Arc<HostRoutes>> {
+    pub fn of(&self, host: &HostPattern) -> Option<&HostRoutes> {
         match host {
             HostPattern::Exact(name) => self.exact.get(name),
             HostPattern::Wildcard(base) => self.wildcard.get(base),
@@ -186,7 +205,7 @@ impl Routes {
     }
 
     /// The routes for a host by its name, or by the closest wildcard; expressions and `*` aside.
-    pub fn of_name(&self, host: &str) -> Option<&Arc<HostRoutes>> {
+    pub fn of_name(&self, host: &str) -> Option<&HostRoutes> {
         let wildcard = || host.match_indices('.').find_map(|(dot, _)| self.wildcard.get(&host[dot + 1..]));
         self.exact.get(host).or_else(wildcard)
     }
@@ -198,13 +217,13 @@ impl Routes {
 
     /// The route in force for exactly this.
     pub fn get(&self, host: &HostPattern, path: &str, refined: Option<&Arc<Refinement>>) -> Option<&Arc<Route>> {
-        self.of(host)?.routes.iter().find(|route| route.is_for(path, refined))
+        self.of(host)?.iter().find(|route| route.is_for(path, refined))
     }
 
     /// Puts `route` in force for what it asks; returns the one that was.
     pub fn insert(&mut self, route: Arc<Route>) -> Option<Arc<Route>> {
         let host = route.host.clone();
-        let mut routes = self.of(&host).map(|r| (**r).clone()).unwrap_or_default();
+        let mut routes = self.of(&host).cloned().unwrap_or_default();
         let former = routes.insert(route);
         self.set(&host, routes);
         former
@@ -212,16 +231,15 @@ impl Routes {
 
     /// Takes the route that is in force for exactly this out of force.
     pub fn remove(&mut self, host: &HostPattern, path: &str, refined: Option<&Arc<Refinement>>) -> Option<Arc<Route>> {
-        let mut routes = (**self.of(host)?).clone();
-        let at = routes.routes.iter().position(|route| route.is_for(path, refined))?;
-        let removed = routes.routes.remove(at);
-        self.set(host, routes);
+        let mut routes = self.of(host)?.to_vec();
+        let at = routes.iter().position(|route| route.is_for(path, refined))?;
+        let removed = routes.remove(at);
+        self.set(host, routes.into());
         Some(removed)
     }
 
     fn set(&mut self, host: &HostPattern, routes: HostRoutes) {
-        let empty = routes.routes.is_empty();
-        let routes = Arc::new(routes);
+        let empty = routes.is_empty();
         match host {
             HostPattern::Exact(name) if empty => drop(self.exact.remove(name)),
             HostPattern::Exact(name) => drop(self.exact.insert(name.clone(), routes)),
@@ -291,12 +309,27 @@ impl Route {
 
 impl HostRoutes {
     /// All of them, in the order in which they are tried.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Route>> {
-        self.routes.iter()
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Route>> {
+        self.as_slice().iter()
+    }
+
+    fn as_slice(&self) -> &[Arc<Route>] {
+        match self {
+            Self::One(route) => std::slice::from_ref(route),
+            Self::Several(routes) => routes,
+        }
+    }
+
+    fn to_vec(&self) -> Vec<Arc<Route>> {
+        self.as_slice().to_vec()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
     }
 
     fn find(&self, head: &Head<'_>, trace: &mut impl Trace) -> Option<&Arc<Route>> {
-        self.routes.iter().find(|route| {
+        self.iter().find(|route| {
             let matches = route.matches(head);
             trace.route(route, matches);
             matches
@@ -304,17 +337,19 @@ impl HostRoutes {
     }
 
     fn insert(&mut self, route: Arc<Route>) -> Option<Arc<Route>> {
-        let known = self.routes.iter().position(|known| known.is_for(&route.path, route.refined.as_ref()));
-        let former = known.map(|at| self.routes.remove(at));
-        let at = self.routes.partition_point(|known| known.order(&route).is_lt());
-        self.routes.insert(at, route);
+        let mut routes = self.to_vec();
+        let known = routes.iter().position(|known| known.is_for(&route.path, route.refined.as_ref()));
+        let former = known.map(|at| routes.remove(at));
+        let at = routes.partition_point(|known| known.order(&route).is_lt());
+        routes.insert(at, route);
+        *self = routes.into();
         former
     }
 }
 
 impl std::fmt::Display for HostRoutes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, route) in self.routes.iter().enumerate() {
+        for (at, route) in self.iter().enumerate() {
             let refined = route.refined.as_ref().map(ToString::to_string).unwrap_or_default();
             write!(f, "{}{}{refined} → {}", if at == 0 { "" } else { "; " }, route.path, route.owner)?;
         }
@@ -324,6 +359,10 @@ impl std::fmt::Display for HostRoutes {
 
 /// Whether `prefix` matches `path` on segment bounds: `/foo` matches `/foo` and `/foo/bar`, not `/foobar`.
 pub fn path_matches(prefix: &str, path: &str) -> bool {
+    // A prefix begins with a slash. Nearly every one is that alone, and need not be fetched.
+    if prefix.len() == 1 {
+        return path.starts_with('/');
+    }
     match path.strip_prefix(prefix) {
         Some(rest) => prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
         None => false,
@@ -354,7 +393,7 @@ mod tests {
     fn route(host: &str, path: &str, refined: Option<Refinement>, priority: i32, since: u64) -> Arc<Route> {
         let owner = ServiceId::new("c".into(), "n", format!("{host}{path}{}", describe(refined.as_ref())), "0");
         Arc::new(Route {
-            targets: Box::new([Target { service: owner.clone(), version: None, weight: 1 }]),
+            targets: smallvec![Target { service: owner.clone(), version: None, weight: 1 }],
             owner,
             name: "default".into(),
             host: host.strip_prefix('~').map_or_else(|| HostPattern::parse(host), HostPattern::expression).unwrap(),
@@ -543,7 +582,7 @@ mod tests {
             let found = one.find(&head);
             prop_assert_eq!(found, other.find(&head));
             let deciding = one.host(&host, &mut Silent).unwrap();
-            let rivals = deciding.routes.iter().filter(|route| route.matches(&head));
+            let rivals = deciding.iter().filter(|route| route.matches(&head));
             prop_assert_eq!(found, rivals.min_by(|a, b| a.order(b)));
             prop_assert!(found.is_none_or(|route| route.host.matches(&host)));
             // Taking all back leaves nothing.

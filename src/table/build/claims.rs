@@ -8,6 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::model::hash::HashMap;
 
 use super::digest;
@@ -468,8 +470,8 @@ fn put(table: &mut Table, ledger: &Ledger, owner: ServiceId, place: &Place, (pri
     let actions = claim.and_then(|claim| claim.actions.clone());
     let target =
         |version: Option<&Version>, weight| Target { service: owner.clone(), version: version.cloned(), weight };
-    let targets: Box<[Target]> = match actions.as_deref().map(|actions| &*actions.split) {
-        None | Some([]) => Box::new([target(None, 1)]),
+    let targets: SmallVec<[Target; 1]> = match actions.as_deref().map(|actions| &*actions.split) {
+        None | Some([]) => smallvec![target(None, 1)],
         Some(split) => split.iter().map(|(version, share)| target(Some(version), *share)).collect(),
     };
     let route = Route { owner, name, host, path, refined, targets, priority: priority.0, since, actions };

@@ -53,8 +53,8 @@ pub struct Builder {
     ill_zones: BTreeSet<Arc<str>>,
     /// Files that cannot be used, by the subject of their problems.
     ill_files: BTreeSet<Arc<str>>,
-    /// Claims of declarations, by the declared service.
-    declared: PersistentMap<ServiceId, Arc<[task::ClaimDraft]>>,
+    /// Declarations whose claims are made, by the declared service.
+    declared: PersistentMap<ServiceId, Arc<DeclaredService>>,
     apps: Apps,
     assigned: Assigned,
 }
@@ -281,22 +281,21 @@ impl Builder {
 
     fn update_declared(&mut self, state: &mut ClusterState, id: &ServiceId, now: Timestamp) {
         let config = state.config.clone();
-        let declared = state.declared.get(id).and_then(|entry| entry.first()).cloned();
-        let new: Arc<[task::ClaimDraft]> = match &declared {
-            Some(declared) => declared_claims(declared, &config).into(),
-            None => Arc::new([]),
+        let claims = |declared: Option<&Arc<DeclaredService>>| {
+            declared.map(|declared| declared_claims(declared, &config)).unwrap_or_default()
         };
-        let old = self.declared.get(id).cloned().unwrap_or_else(|| Arc::new([]));
+        let declared = state.declared.get(id).and_then(|entry| entry.first()).cloned();
+        // Made again rather than kept: there may be a million, and few are ever changed.
+        let (old, new) = (claims(self.declared.get(id)), claims(declared.as_ref()));
         for claim in new.iter().filter(|claim| !old.contains(claim)) {
             self.claims.add(&mut self.table, &mut state.ledger, claim, now);
         }
         for claim in old.iter().filter(|claim| !new.contains(claim)) {
             self.claims.release(claim);
         }
-        if declared.is_some() {
-            self.declared.insert(id.clone(), new);
-        } else {
-            self.declared.remove(id);
+        match declared {
+            Some(declared) => drop(self.declared.insert(id.clone(), declared)),
+            None => drop(self.declared.remove(id)),
         }
     }
 
