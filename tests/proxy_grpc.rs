@@ -105,6 +105,26 @@ async fn a_call_ends_when_its_time_is_over() {
     until("nothing is in flight", || proxy.in_flight() == 0).await;
 }
 
+/// Else any client could have all tasks of a service spared.
+#[tokio::test]
+async fn a_task_that_is_given_too_little_time_is_not_spared() {
+    let time = Duration::from_millis(60);
+    for (given, is_spared) in [("20m", false), ("10S", true)] {
+        let (address, mut seen) = timed(Duration::from_secs(3600)).await;
+        let proxy = Cluster::with(|config| config.proxy.limits.response = time)
+            .service("web", Protocol::H2c, &[address])
+            .route("*", "/", "web")
+            .serve();
+        let mut client = client(&proxy).await;
+        for _ in 0..20 {
+            let (_, fields, _) = call(&mut client, &[GRPC, ("grpc-timeout", given)]).await;
+            assert_eq!(fields["x-pointsman-reason"], "response-timeout", "{given}");
+            while seen.try_recv().is_ok() {}
+        }
+        assert_eq!(proxy.metric("pointsman_proxy_ejections_total") >= 1.0, is_spared, "{given}");
+    }
+}
+
 /// A backend whose calls end with this status, in their trailers.
 async fn ending_with(status: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

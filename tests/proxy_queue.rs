@@ -229,7 +229,7 @@ async fn whoever_waits_for_one_version_holds_up_nobody_else() {
         .route("*", "/", "web");
     let owner = service_id("web");
     cluster.0.routes.insert(Arc::new(Route {
-        targets: Box::new([Target { service: owner.clone(), version: Some("1".into()), weight: 1 }]),
+        targets: [Target { service: owner.clone(), version: Some("1".into()), weight: 1 }].into(),
         owner,
         name: "old".into(),
         host: HostPattern::parse("*").unwrap(),

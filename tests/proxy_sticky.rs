@@ -280,7 +280,7 @@ fn split(backends: &[Backend], old: u32, new: u32) -> Cluster {
     });
     let known = cluster.0.routes.iter().next().unwrap();
     let target = |version: &str, weight| Target { service: service_id("web"), version: Some(version.into()), weight };
-    let route = Route { targets: Box::new([target("old", old), target("new", new)]), ..(**known).clone() };
+    let route = Route { targets: [target("old", old), target("new", new)].into_iter().collect(), ..(**known).clone() };
     cluster.0.routes.insert(Arc::new(route));
     cluster
 }

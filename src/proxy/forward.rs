@@ -1104,9 +1104,21 @@ impl Forwarding {
             AttemptFault::Body(BodyFault::Idle) => shard.timeout_body.increment(),
             _ => {}
         }
-        if let (true, Some(in_flight)) = (fault.is_endpoints(), &self.account.in_flight) {
+        let is_endpoints = fault.is_endpoints() && !self.is_hurried(fault);
+        if let (true, Some(in_flight)) = (is_endpoints, &self.account.in_flight) {
             in_flight.failed();
         }
+    }
+
+    /// Whether the endpoint had less time than it usually has, because the client gave its call so little: else any client
+    /// could have all endpoints of a service spared.
+    fn is_hurried(&self, fault: &AttemptFault) -> bool {
+        let usual = match fault {
+            AttemptFault::SlowAnswer => self.limits().per_try.min(self.plan.total),
+            AttemptFault::ConnectTimeout => self.limits().connect,
+            _ => return false,
+        };
+        self.plan.call.is_some_and(|time| time < usual)
     }
 
     async fn refuse(mut self, reason: Reason) -> Response<AnswerBody> {

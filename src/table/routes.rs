@@ -12,7 +12,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::cluster::ledger::Place;
 use crate::labels::host::HostPattern;
@@ -381,6 +381,7 @@ mod tests {
     use crate::model::refinement::{Condition, Part, Test};
     use http::HeaderMap;
     use proptest::prelude::*;
+    use smallvec::smallvec;
 
     fn routes(claims: &[(&str, &str)]) -> Routes {
         let mut routes = Routes::default();

@@ -343,7 +343,7 @@ pub fn table(config: Arc<Config>) -> Table {
     for (host, name) in [("web.example.com", "web"), ("*.api.example.com", "api")] {
         let owner = service_id("f-1", name);
         table.routes.insert(Arc::new(Route {
-            targets: Box::new([Target { service: owner.clone(), version: None, weight: 1 }]),
+            targets: [Target { service: owner.clone(), version: None, weight: 1 }].into(),
             owner,
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),

@@ -167,7 +167,7 @@ impl Cluster {
     pub fn route(mut self, host: &str, path: &str, service: &str) -> Self {
         let owner = service_id(service);
         self.0.routes.insert(Arc::new(Route {
-            targets: Box::new([Target { service: owner.clone(), version: None, weight: 1 }]),
+            targets: [Target { service: owner.clone(), version: None, weight: 1 }].into(),
             owner,
             name: "default".into(),
             host: HostPattern::parse(host).unwrap(),
@@ -198,7 +198,7 @@ impl Cluster {
         for route in reading.spec.ports.iter().flat_map(|port| &port.routes) {
             for host in &route.hosts {
                 self.0.routes.insert(Arc::new(Route {
-                    targets: Box::new([Target { service: owner.clone(), version: None, weight: 1 }]),
+                    targets: [Target { service: owner.clone(), version: None, weight: 1 }].into(),
                     owner: owner.clone(),
                     name: route.name.clone(),
                     host: host.clone(),
