@@ -7,7 +7,7 @@
 //! [`handles::Reader`] and a [`handles::Writer`].
 //!
 //! - [`frame`], [`hpack`], [`head`] and [`block`] read and write what is on the wire. Pure.
-//! - [`state`], [`receive`] and [`stream`] are the rules: order, windows, limits, the life of a stream; [`line`] is of those
+//! - [`state`], [`receive`] and [`stream`] are the rules: order, windows, limits, the life of a stream; [`mod@line`] is of those
 //!   who wait for one.
 //! - [`input`] cuts what is read into frames.
 //! - [`server`], [`direct`] and [`answering`] serve clients, [`link`] and [`upload`] ask endpoints; [`alive`] notices who is
