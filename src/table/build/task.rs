@@ -558,7 +558,7 @@ fn refuse_names(inputs: &Inputs<'_>, app: &Names, out: &mut Derivation) -> Box<[
 }
 
 /// The zone of a cluster's names.
-fn zone_of<'a>(config: &'a Config, cluster: &ClusterName) -> Option<&'a str> {
+pub(super) fn zone_of<'a>(config: &'a Config, cluster: &ClusterName) -> Option<&'a str> {
     config.mesos.iter().find(|mesos| mesos.cluster == *cluster).map(|mesos| &*mesos.zone)
 }
 

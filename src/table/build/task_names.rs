@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::digest;
+use super::task::zone_of;
 use crate::config::Config;
 use crate::table::names::Shown;
 use crate::table::names::group::{Member, group_names};
@@ -47,8 +48,7 @@ pub(super) struct AddedNames {
 impl TaskNames {
     /// What `view` adds with this configuration.
     pub(super) fn of(view: &Arc<TaskView>, config: &Config) -> Self {
-        let cluster = view.facts.key.cluster();
-        let zone = config.mesos.iter().find(|mesos| mesos.cluster == *cluster).map(|mesos| &*mesos.zone);
+        let zone = zone_of(config, view.facts.key.cluster());
         let added = zone.map(|zone| AddedNames::of(view, &NamingRules::new(&config.dns, zone)));
         Self { digest: digest::task(view), added }
     }
