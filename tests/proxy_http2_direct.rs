@@ -143,21 +143,7 @@ async fn requests_come_to_an_endpoint_of_http1_as_on_the_long_way() {
 
 /// An endpoint of HTTP/2 that does what the path of a request says; it tells what it got in a field.
 async fn acting_by_streams() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                let mut serving = JoinSet::new();
-                while let Some(Ok((request, answer))) = connection.accept().await {
-                    serving.spawn(act(request, answer));
-                }
-            });
-        }
-    });
-    address
+    serving_streams(act).await
 }
 
 async fn act(request: Request<h2::RecvStream>, mut answer: SendResponse<Bytes>) -> Result<(), h2::Error> {

@@ -244,21 +244,7 @@ const SAYS: Duration = Duration::from_millis(20);
 /// An endpoint of HTTP/2 that begins its answer at once and goes on with it while it is heard; `takes`: whether it takes what it
 /// is sent.
 async fn answering_by_streams(takes: bool) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                let mut answers = JoinSet::new();
-                while let Some(Ok((request, answer))) = connection.accept().await {
-                    answers.spawn(go_on(request.into_body(), answer, takes));
-                }
-            });
-        }
-    });
-    address
+    serving_streams(move |request, answer| go_on(request.into_body(), answer, takes)).await
 }
 
 async fn go_on(mut body: h2::RecvStream, mut answer: SendResponse<Bytes>, mut takes: bool) -> Result<(), h2::Error> {

@@ -35,6 +35,7 @@ use pointsman::table::ways::Way;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Every test of the proxy runs with both implementations of HTTP/1.1: `proxy_by_hyper` has them all once more.
 pub fn engine() -> Engine {
@@ -438,7 +439,7 @@ impl Backend {
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = connections.clone();
         let task = tokio::spawn(async move {
-            let mut conversations = tokio::task::JoinSet::new();
+            let mut conversations = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 conversations.spawn(conversation(stream, counter.fetch_add(1, Ordering::SeqCst)));
             }
@@ -485,4 +486,29 @@ pub fn refusing() -> SocketAddr {
 /// A 200 with a body.
 pub fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// An endpoint of HTTP/2 in clear text that has `serve` answer each request.
+pub async fn serving_streams<F>(
+    serve: impl Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<bytes::Bytes>) -> F + Clone + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = Result<(), h2::Error>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let serve = serve.clone();
+            connections.spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut serving = JoinSet::new();
+                while let Some(Ok((request, answer))) = connection.accept().await {
+                    serving.spawn(serve(request, answer));
+                }
+            });
+        }
+    });
+    address
 }
